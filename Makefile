@@ -1,0 +1,49 @@
+# Two commands: `make demo` and `make test`. Each installs all it needs by itself (Debian, as root).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables
+
+.PHONY: demo test setup lint unit contract service facility bench docs clean
+
+demo: setup  ## the sandbox, and a new member's first analysis in it
+	$(BIN)/farmlet up
+	$(BIN)/farmlet demo
+
+test: setup lint unit contract service facility  ## everything, from lint to the sandbox
+
+setup: $(VENV)/.ready  ## what this machine needs: Debian packages, the Python environment of the lock file
+
+$(VENV)/.ready: uv.lock pyproject.toml
+	tools/packages $(PACKAGES)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv sync --quiet --frozen --python $(BIN)/python
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/pytest -q tests/unit
+
+contract: setup
+	$(BIN)/pytest -q tests/contract
+
+service: setup
+	$(BIN)/pytest -q tests/service
+
+facility: setup
+	$(BIN)/pytest -q tests/facility
+
+bench: setup  ## every figure of docs/reference/performance.md
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: setup  ## the generated reference
+	$(BIN)/python -m tools.reference
+
+clean:  ## remove the sandbox and the environment
+	test ! -x $(BIN)/farmlet || $(BIN)/farmlet down --purge
+	rm -rf $(VENV)

@@ -1,0 +1,92 @@
+"""`farmlet VERB`: finds the verb, runs it, and tells a person what went wrong. Exit 0 well, 1 failed, 2 your input, 3 would change."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+
+from farmlet import __version__
+from farmlet.errors import Errors, FarmletError
+
+VERBS = {
+    "init": "write a facility file to start from",
+    "validate": "check the facility file; every error at once",
+    "plan": "show what `up` would change (exit 3 when something would)",
+    "up": "make the facility as its file says; safe to repeat",
+    "status": "what runs, as its nodes last reported",
+    "check": "run the checks now",
+    "demo": "a new member's first analysis, from registration to a fitted Z peak",
+    "user": "members: add, list, show, approve, suspend, resume, remove",
+    "token": "break-glass: a token as a member, audited",
+    "node": "nodes: list, exec",
+    "explain": "what a member may do, and which line of the file says so",
+    "logs": "the newest log lines of all nodes",
+    "down": "stop the facility; --purge removes all that `up` made",
+}
+EPILOG = "Docs: docs/ in the repository. Start with `farmlet up`, then `farmlet demo`."
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; a verb's module is imported only when it is asked for."""
+    top = argparse.ArgumentParser(prog="farmlet", description="One file and one or two machines: an analysis facility.", epilog=EPILOG)
+    top.add_argument("--version", action="version", version=f"farmlet {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, text in VERBS.items():
+        verbs.add_parser(verb, help=text, description=text[0].upper() + text[1:] + ".", add_help=False)
+    return top
+
+
+def verb_parser(verb: str) -> argparse.ArgumentParser:
+    text = VERBS[verb]
+    found = argparse.ArgumentParser(prog=f"farmlet {verb}", description=text[0].upper() + text[1:] + ".")
+    found.add_argument("--facility", metavar="FILE", help="facility file (default: $FARMLET_FACILITY, ./facility.yaml, the sandbox)")
+    found.add_argument("--json", action="store_true", help="data as JSON on standard output")
+    found.add_argument("-v", "--verbose", action="store_true", help="each step; tracebacks")
+    import_module(f"farmlet.cli.{verb}").add(found)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; the process's exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    verb = next((word for word in words if not word.startswith("-")), "")
+    if verb not in VERBS:
+        parser().parse_args(words)  # prints help, the version or the mistake, and exits
+        return 2
+    words.remove(verb)
+    signal.signal(signal.SIGTERM, _terminated)
+    args = verb_parser(verb).parse_args(words)
+    try:
+        return int(import_module(f"farmlet.cli.{verb}").run(args))
+    except KeyboardInterrupt:
+        print(f"\nfarmlet {verb}: interrupted\nhint: repeat it; what is done stays done", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except FarmletError as error:
+        return _tell(error, args.verbose)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _tell(error: FarmletError, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    for one in error.errors if isinstance(error, Errors) else (error,):
+        print(f"{one.where}: {one.what}", file=sys.stderr)
+        if one.hint:
+            print(f"\n  hint: {one.hint}\n", file=sys.stderr)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,25 @@
+"""`farmlet status`: the last results of the node agents."""
+
+from __future__ import annotations
+
+import argparse
+
+from farmlet.cli.opening import open_deployment, print_json, print_table
+from farmlet.engine.status import status
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """No arguments of its own."""
+
+
+def run(args: argparse.Namespace) -> int:
+    found = status(open_deployment(args, running=True))
+    if args.json:
+        print_json(found)
+        return 0 if found["ok"] else 1
+    print(f"facility {found['facility']}: {'all well' if found['ok'] else 'NOT well'}")
+    rows = [(part["state"], part["node"], part["part"], f"{part['evidence']} ({part['age']} s ago)") for part in found["parts"]]
+    print_table(rows, ("state", "node", "check", "evidence"))
+    for name, value in found["endpoints"].items():
+        print(f"  {name:9} {value}")
+    return 0 if found["ok"] else 1

@@ -1,0 +1,26 @@
+"""`farmlet token`: break-glass. Identity mints it (its key is never here), with an `act` claim, and it is audited."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+
+from farmlet.cli.opening import open_deployment, print_json
+from farmlet.engine.members import Members
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as", dest="member", required=True, metavar="USER", help="the member it stands for")
+    parser.add_argument("--scope", required=True, help="e.g. storage.read:/data")
+    parser.add_argument("--audience", required=True, help="who may accept it")
+    parser.add_argument("--reason", required=True, help="kept in the audit log")
+
+
+def run(args: argparse.Namespace) -> int:
+    members = Members(open_deployment(args, running=True))
+    found = members.token(args.member, args.scope, args.audience, args.reason, by=getpass.getuser())
+    if args.json:
+        print_json({"access_token": found})
+    else:
+        print(found)
+    return 0

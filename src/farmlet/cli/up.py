@@ -1,0 +1,31 @@
+"""`farmlet up`: the facility as its file says."""
+
+from __future__ import annotations
+
+import argparse
+
+from farmlet.cli.opening import open_deployment, print_json
+from farmlet.engine.health import wait_healthy
+from farmlet.engine.status import endpoints
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--retain", action="store_true", help="keep the wreck of a failed image build")
+
+
+def run(args: argparse.Namespace) -> int:
+    deployment = open_deployment(args)
+    deployment.sandbox.retain = args.retain
+    operations = deployment.up()
+    wait_healthy(deployment)
+    seconds = round(deployment.report.seconds, 1)
+    found = endpoints(deployment)
+    if args.json:
+        print_json({"facility": deployment.facility.name, "operations": operations, "seconds": seconds, "endpoints": found})
+        return 0
+    changed = f"{operations} operations" if operations else "nothing changed"
+    print(f"facility {deployment.facility.name} is up: {changed}, {seconds} s")
+    for name, value in found.items():
+        print(f"  {name:9} {value}")
+    print("next: `farmlet demo`, or `farmlet user add NAME --group GROUP`")
+    return 0

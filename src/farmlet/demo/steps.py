@@ -1,0 +1,210 @@
+"""The demo's steps. Each is a function of the play so far: it returns one line of evidence or raises FarmletError."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from typing import Any
+
+from farmlet.demo.browser import Browser
+from farmlet.demo.data import ROWS, SHA256, ensure_data, measure
+from farmlet.demo.jobs import Batch, check_reports, cut_rows, render_submit
+from farmlet.demo.machine import Machine
+from farmlet.demo.stage import Member, Stage
+from farmlet.errors import FarmletError
+from farmlet.runtime.oauth import DeviceFlow, Tokens
+
+FOLDER = "farmlet-demo"  # in the member's home on the log-in node
+CLIENT = "farmlet"  # the public client of people's own machines
+BATCH_CLIENT = "batch"  # the public client whose refresh token the access point keeps for jobs
+ACCOUNT_PATIENCE, POOL_PATIENCE, JOB_PATIENCE = 60.0, 180.0, 420.0  # seconds
+
+
+@dataclass
+class Play:
+    """The demo while it runs."""
+
+    stage: Stage
+    member: Member
+    machine: Machine
+    browser: Browser
+
+    @property
+    def scope(self) -> str:
+        """What this member needs of the storage: read everything, write their own directory (WLCG profile)."""
+        return f"storage.read:/ storage.modify:/users/{self.member.name}"
+
+    def authorise(self, client: str, scope: str, audience: str = "") -> Tokens:
+        """One device flow (RFC 8628): this machine asks, the member's browser allows."""
+        flow = DeviceFlow(self.stage.issuer, client, str(self.stage.cafile))
+        started = flow.start(scope, audience) if audience else flow.start(scope)
+        self.browser.allow(started.verification_uri_complete, self.member.name, self.member.password)
+        return flow.wait(started)
+
+
+def join(play: Play) -> str:
+    """A new member: registered and approved by the admin, sets a password by the one-time link."""
+    stage, member = play.stage, play.member
+    link = stage.register(member.name, stage.group)
+    play.browser.join(link, member.name, member.password)
+    secret = stage.workdir / "password"
+    secret.touch(mode=0o600)
+    secret.write_text(member.password + "\n")
+    return f"{member.name} is a member of {stage.group}"
+
+
+def take_token(play: Play) -> str:
+    """A token for storage by device flow; says whose it is and what it allows."""
+    tokens = play.authorise(CLIENT, f"openid {play.scope}")
+    claims = load_claims(tokens.access_token)
+    if claims.get("preferred_username") != play.member.name:
+        raise FarmletError(play.stage.issuer, f"the token is for {claims.get('preferred_username')!r}")
+    missing = set(play.scope.split()) - set(str(claims.get("scope", "")).split())
+    if missing:
+        raise FarmletError(play.stage.issuer, f"the token does not allow {' '.join(sorted(missing))}")
+    play.member.token = tokens.access_token
+    return f"{claims['iss']} for {claims['preferred_username']}: {claims['scope']}, {claims['exp'] - claims['iat']} s"
+
+
+def log_in(play: Play) -> str:
+    """Plain ssh with a certificate; the node is known by its authority, so nothing is asked."""
+    tokens = play.authorise(CLIENT, "openid", "ssh")
+    principal = play.machine.sign_key(play.machine.make_key(), tokens.access_token)
+    if principal != play.member.name:
+        raise FarmletError(play.stage.signer, f"the certificate is for {principal}, not {play.member.name}")
+    said = wait_for(lambda: play.machine.ssh("id", timeout=30).strip(), ACCOUNT_PATIENCE)
+    group = play.stage.group.replace("/", "-")
+    if f"({principal})" not in said or f"({group})" not in said:
+        raise FarmletError(f"ssh {play.stage.host}", f"not {principal} in {group}: {said}")
+    return said
+
+
+def put_data(play: Play) -> str:
+    """Recorded data onto the site's storage by WebDAV, and back; refused without the token."""
+    machine, url = play.machine, f"{play.member.home(play.stage)}/data.root"
+    source = ensure_data(play.stage.cache)
+    sent = machine.curl(url, "--upload-file", str(source), "--output", "/dev/null", token=play.member.token)
+    expect(url, "PUT", sent, "200", "201", "204")
+    copy = play.stage.workdir / "returned.root"
+    expect(url, "GET", machine.curl(url, "--output", str(copy), token=play.member.token), "200")
+    if measure(copy) != SHA256:
+        raise FarmletError(url, "what came back is not what was put there")
+    bare = machine.curl(url, "--output", "/dev/null")
+    expect(url, "GET without a token", bare, "401", "403")
+    return f"{url}: {copy.stat().st_size} bytes, sha256 {SHA256[:12]}… read back; without a token HTTP {bare}"
+
+
+def run_jobs(play: Play) -> str:
+    """Jobs at the site, on drones that did not exist: submitted, run, read and wrote by token."""
+    stage, member, machine = play.stage, play.member, play.machine
+    await_empty(play)
+    hand_over(play)
+    with as_file(files("farmlet.demo") / "analysis") as folder:
+        machine.ssh(f"rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && mkdir {FOLDER}/jobs")
+        sources = sorted(path for path in folder.iterdir() if path.suffix == ".py")
+        machine.ssh(f"mkdir {FOLDER}/analysis")
+        machine.send(sources, f"{FOLDER}/analysis/")
+    text = render_submit(stage.image, member.home(stage), cut_rows(ROWS, stage.jobs))
+    # a wheel does not keep the mode that condor_submit wants of an executable
+    machine.ssh(f"chmod 755 {FOLDER}/analysis/dimuon.py && cat > {FOLDER}/jobs.sub", text.encode())
+    began = time.monotonic()
+    batch = Batch.submit(machine, FOLDER, stage.jobs)
+    done = batch.wait(stage.pool, JOB_PATIENCE)
+    seconds = time.monotonic() - began
+    reports = batch.load_reports()
+    counts = check_reports(reports, done, ROWS)
+    sites = sorted({row.site for row in done})
+    slots = sorted({row.host for row in done})
+    images = sorted({report["image"].partition(" ")[0] for report in reports})
+    member.result |= {"jobs": len(done), "sites": sites, "slots": slots, "counts": counts}
+    member.result["batch_seconds"] = round(seconds, 1)
+    where = f"at {', '.join(sites)} in image {', '.join(images)}"
+    drones = f"the first drone came after {batch.first:.0f} s; slots {', '.join(slots)}"
+    return f"{len(done)} jobs in {seconds:.0f} s {where}; {drones}"
+
+
+def hand_over(play: Play) -> None:
+    """Give the access point a refresh token for jobs, from which its credential monitor makes short-lived ones."""
+    tokens = play.authorise(BATCH_CLIENT, f"offline_access {play.scope}")
+    if not tokens.refresh_token:
+        raise FarmletError(play.stage.issuer, f"no refresh token for the client {BATCH_CLIENT}")
+    credential = {"issuer": play.stage.issuer, "client_id": BATCH_CLIENT, "refresh_token": tokens.refresh_token}
+    # sshd gives a socket as standard input, which cannot be opened by name; after `cat` it is a pipe
+    play.machine.ssh("cat | condor_store_cred add-oauth -s farmlet -i /dev/stdin", json.dumps(credential).encode())
+
+
+def fit_peak(play: Play) -> str:
+    """Merge, fit and draw on the log-in node, in the jobs' image; bring the results home."""
+    stage, member, machine = play.stage, play.member, play.machine
+    urls = " ".join(f"{member.home(stage)}/histogram-{index}.root" for index in range(stage.jobs))
+    settings = "BEARER_TOKEN_FILE=/work/token,SSL_CERT_FILE=/work/authorities.pem,MPLCONFIGDIR=/tmp"
+    script = (
+        f"cd {FOLDER} && umask 077 && trap 'rm -f token' EXIT && cat > token && cp {stage.bundle} authorities.pem && "
+        f'apptainer --quiet exec --containall --bind "$PWD:/work" --pwd /work --env {settings} {stage.image} '
+        f"python3 -m analysis.fit --rows {ROWS} --directory results {urls}"
+    )
+    machine.ssh(script, member.token.encode(), timeout=180)
+    names = ("fit.json", "plot.png", "plot.pdf")
+    machine.receive([f"{FOLDER}/results/{name}" for name in names], stage.workdir)
+    found = json.loads((stage.workdir / "fit.json").read_text())
+    member.result |= found
+    return (
+        f"m(Z) = {found['mass']:.2f} ± {found['mass_error']:.2f} GeV, χ²/ndf = {found['chi2']:.1f}/{found['ndf']}, "
+        f"{found['fitted']} pairs out of {found['rows']} rows"
+    )
+
+
+def await_empty(play: Play) -> str:
+    """No drone is left in the pool."""
+    began = time.monotonic()
+
+    def look() -> str:
+        if slots := list(play.stage.pool()):
+            raise FarmletError("overlay pool", f"{len(slots)} drone slots are there: {', '.join(slots[:4])}")
+        return "no drone slot in the pool"
+
+    return f"{wait_for(look, POOL_PATIENCE)} after {time.monotonic() - began:.0f} s"
+
+
+def wait_for(look: Callable[[], str], patience: float, pause: float = 2.0) -> str:
+    """What `look` returns once it no longer raises FarmletError; its last error after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return look()
+        except FarmletError as error:
+            if time.monotonic() + pause > deadline:
+                raise FarmletError(error.where, f"{error.what} (waited {patience:.0f} s)", error.hint) from error
+        time.sleep(pause)
+
+
+def expect(url: str, what: str, status: str, *wanted: str) -> None:
+    if status not in wanted:
+        raise FarmletError(url, f"{what} gave HTTP {status}, not {' or '.join(wanted)}", "farmlet logs storage")
+
+
+def load_claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT (RFC 7519), unverified: this machine only shows them, services verify them."""
+    try:
+        part = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except (IndexError, ValueError) as error:
+        digest = hashlib.sha256(token.encode()).hexdigest()[:12]
+        raise FarmletError("token", f"not a JWT (sha256 {digest})") from error
+    return dict(claims)
+
+
+STEPS: tuple[tuple[str, Callable[[Play], str]], ...] = (
+    ("a new member joins", join),
+    ("a token by device flow", take_token),
+    ("ssh with a certificate", log_in),
+    ("recorded data on the site's storage", put_data),
+    ("jobs run at the site", run_jobs),
+    ("the Z peak is fitted", fit_peak),
+    ("the drones leave", await_empty),
+)

@@ -1,0 +1,187 @@
+"""One facility brought up, looked at, stopped and removed. Each verb converges: killed anywhere, it is simply repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from farmlet.engine import sources
+from farmlet.engine.apply import apply
+from farmlet.engine.layout import Layout, StandIn
+from farmlet.engine.plan import Change, Seen, Target, observe
+from farmlet.engine.preflight import check_host
+from farmlet.engine.report import Report
+from farmlet.engine.sandbox import Sandbox
+from farmlet.engine.store import Store
+from farmlet.engine.wheel import pack
+from farmlet.errors import FarmletError
+from farmlet.facility.model import Facility
+from farmlet.parts.part import Part, SiteAccess
+
+ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `up` would do: nodes to be made or started, and changes on those that run."""
+
+    missing: Mapping[str, str]  # node → `absent` or `stopped`
+    changes: tuple[Change, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not self.missing and not self.changes
+
+
+class Deployment:
+    """The engine's view of one facility: its layout, its state folder, the drivers of its nodes."""
+
+    def __init__(
+        self, facility: Facility, parts: Mapping[str, Part], standins: Sequence[StandIn], store: Store, report: Report
+    ) -> None:
+        self.facility, self.store, self.report = facility, store, report
+        self.sandbox = Sandbox(facility, store)
+        self.layout = Layout(facility, parts, standins, store, drivers={})
+
+    def up(self) -> int:
+        """Make the facility as its file says; the number of operations it took (0: nothing differed)."""
+        check_host(self.layout, self.sandbox)
+        with self.store.locked():
+            self.store.ensure_key()
+            self._prepare()
+            with self.report.phase("nodes"):
+                self._ensure_nodes()
+            self._converge()
+            self.store.save(facility=self.facility.name, wheel=pack().digest)
+        return self.report.operations
+
+    def _prepare(self) -> None:
+        """Docker objects and images that the containers of this facility need."""
+        self.layout.drivers = self.sandbox.drivers(self.layout)
+        self.layout.images = self.sandbox.ensure_images(self.layout, self.report)
+
+    def _ensure_nodes(self) -> None:
+        machines = self.layout.machines()
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(lambda machine: self._ensure_node(machine.name), machines.values()))
+        self._write_known()
+        self.sandbox.ensure_names(self.layout)
+
+    def _ensure_node(self, name: str) -> None:
+        driver, machine = self.layout.drivers[name], self.layout.machines()[name]
+        if driver.state(machine) == "absent":
+            self._write_known((name,))  # an SSH host must be known before the first log-in
+        driver.ensure(machine)
+
+    def _write_known(self, names: Sequence[str] = ()) -> None:
+        """known_hosts from what the drivers know; never learnt by asking a network that could lie, where they know better."""
+        lines = self.store.known.read_text().splitlines() if self.store.known.exists() else []
+        known = dict(line.split(" ", 1) for line in lines)
+        machines = self.layout.machines()
+        for name in names or machines:
+            driver = self.layout.drivers[name]
+            shell = driver.shell(machines[name])
+            port = shell.inventory.get("ssh_port", 22)
+            host = driver.address(machines[name])
+            known[host if port == 22 else f"[{host}]:{port}"] = driver.host_key(machines[name])
+        self.store.known.write_text("".join(f"{host} {key}\n" for host, key in known.items()))
+        self.store.known.chmod(0o600)
+
+    def _converge(self) -> None:
+        """Look, change, look again, until nothing differs: what one node reveals may be what another waits for."""
+        for turn in range(ROUNDS):
+            seen = self._observe()
+            changes = {name: look.changes for name, look in seen.items() if look.changes}
+            if not changes:
+                return
+            count = sum(map(len, changes.values()))
+            with self.report.phase(f"configure {', '.join(changes)} ({count} changes)"):
+                apply(self._targets, changes, self.layout.authorities(), pack(), self.sources(), self.report.done)
+        left = [
+            f"{change.node}: {change.resource.label}: {change.reason}"
+            for look in seen.values()
+            for change in look.changes
+        ]
+        raise FarmletError(
+            "up", f"still differs after {turn + 1} rounds:\n  " + "\n  ".join(left[:10]), "farmlet plan; farmlet logs"
+        )
+
+    def _observe(self, only: Sequence[str] = ()) -> dict[str, Seen]:
+        """Look at all nodes at once; public keys seen on one are known to the others' configuration in the same look."""
+        keys: dict[str, Mapping[str, str]] = {
+            name: dict(found) for name, found in self.store.load().get("keys", {}).items()
+        }
+        self._targets = self.layout.targets(keys, self.sites())
+        seen = self._look(only)
+        found = {name: dict(look.keys) for name, look in seen.items() if look.keys}
+        if any(keys.get(name) != values for name, values in found.items()):
+            self.store.save(keys=keys | found)
+            self._targets = self.layout.targets(keys | found, self.sites())
+            seen = self._look(only)
+        return seen
+
+    def _look(self, only: Sequence[str]) -> dict[str, Seen]:
+        wanted = [target for target in self._targets if not only or target.name in only]
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            return dict(zip((target.name for target in wanted), pool.map(observe, wanted), strict=True))
+
+    def sites(self) -> dict[str, SiteAccess]:
+        """How each site is reached and what is trusted of it; a stand-in's key is known once it has booted."""
+        found = {}
+        standins = {standin.site.name: standin for standin in self.layout.standins}
+        machines = self.layout.machines()
+        for name, site in self.facility.sites.items():
+            if name in standins:
+                driver, machine = self.layout.drivers[name], machines[name]
+                key = driver.host_key(machine) if driver.state(machine) == "running" else ""
+                found[name] = standins[name].access(key, self.layout.site_authority(standins[name]).ensure())
+            else:
+                found[name] = SiteAccess(name, site.address or "", site.user, site.host_key or "", "")
+        return found
+
+    def sources(self) -> sources.Sources:
+        named = self.facility.sources
+        return sources.python(named.pip, named.ca)
+
+    def plan(self) -> Plan:
+        """What `up` would do; touches nothing."""
+        if not self.store.exists():
+            return Plan(dict.fromkeys(self.layout.names(), "absent"), ())
+        self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+        machines = self.layout.machines()
+        states = {name: self.layout.drivers[name].state(machine) for name, machine in machines.items()}
+        missing = {name: state for name, state in states.items() if state != "running"}
+        running = [name for name in states if name not in missing]
+        seen = self._observe(running) if running else {}
+        return Plan(missing, tuple(change for look in seen.values() for change in look.changes))
+
+    def target(self, name: str) -> Target:
+        """One node, to run something on it."""
+        if not self.layout.drivers:
+            self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+        machines = self.layout.machines()
+        if name not in machines:
+            raise FarmletError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(machines)}")
+        return Target(machines[name], self.layout.drivers[name], (), ())
+
+    def run(self, name: str, command: Sequence[str], stdin: str = "", timeout: float = 120) -> str:
+        """Standard output of a root command on one node."""
+        target = self.target(name)
+        return target.driver.shell(target.machine).run(command, stdin, timeout)
+
+    def down(self, purge: bool = False) -> None:
+        """Stop the nodes; with `purge` remove all that `up` made, and nothing else."""
+        with self.store.locked():
+            self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+            machines = self.layout.machines()
+            with self.report.phase("stop nodes"), ThreadPoolExecutor(max_workers=8) as pool:
+                list(pool.map(lambda name: self.layout.drivers[name].stop(machines[name]), machines))
+            self.sandbox.remove_names()
+            if purge:
+                with self.report.phase("remove containers, volumes, network, images"):
+                    for name, machine in machines.items():
+                        self.layout.drivers[name].remove(machine)
+                    self.sandbox.purge()
+        if purge:
+            self.store.remove()

@@ -1,0 +1,148 @@
+"""The Docker engine of this host: found or started, and the few objects a sandbox makes, all found again by label."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+from docker.types import IPAMConfig, IPAMPool
+
+from farmlet.errors import FarmletError, InputError
+
+LABEL = "farmlet.facility"
+BASE_LABEL = "farmlet.image"
+START_SECONDS = 60
+SUBNETS = ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=24)
+
+
+def connect(start: bool = False) -> docker.DockerClient:
+    """A client of the engine; with `start`, an installed engine that does not run is started (no systemd needed)."""
+    client = _client()
+    if client is None and start:
+        if not shutil.which("dockerd"):
+            raise InputError(
+                "docker", "the Docker engine is not installed", "apt-get install docker.io, or run `make setup`"
+            )
+        _start()
+        client = _client()
+    if client is None:
+        raise InputError(
+            "docker",
+            "the Docker engine does not answer",
+            "start it: `systemctl start docker`, or run `farmlet up` as root",
+        )
+    return client
+
+
+def _client() -> docker.DockerClient | None:
+    try:
+        client = docker.from_env(timeout=300)
+        client.ping()
+    except (docker.errors.DockerException, OSError):
+        return None
+    return client
+
+
+def _start() -> None:
+    """systemd, then the init script, then the daemon itself in a session of its own."""
+    attempts = [["service", "docker", "start"]]
+    if Path("/run/systemd/system").is_dir():
+        attempts.insert(0, ["systemctl", "start", "docker"])
+    for command in attempts:
+        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if _answers(8):
+            return
+    log = Path("/var/log/dockerd.log")
+    with log.open("ab") as stream:
+        subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, start_new_session=True)
+    if not _answers(START_SECONDS):
+        tail = "\n  ".join(log.read_text(errors="replace").splitlines()[-5:])
+        raise FarmletError("docker", f"the engine does not start:\n  {tail}", f"see {log}")
+
+
+def _answers(seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if _client() is not None:
+            return True
+        time.sleep(0.5)
+    return False
+
+
+def cgroups() -> str:
+    """`v1`, `hybrid` or `v2`: what this host gives its containers; InputError for a host that is none of them."""
+    root = Path("/sys/fs/cgroup")
+    if (root / "cgroup.controllers").exists():
+        return "v2"
+    if (root / "unified" / "cgroup.controllers").exists() and (root / "memory").is_dir():
+        return "hybrid"
+    if (root / "memory").is_dir():
+        return "v1"
+    raise InputError(
+        "this host",
+        "its /sys/fs/cgroup is neither cgroup v1, hybrid nor v2",
+        "mount cgroups, or use `connect: ssh` nodes",
+    )
+
+
+def ensure_network(client: docker.DockerClient, name: str, facility: str, subnet: str | None) -> ipaddress.IPv4Network:
+    """The bridge network of one facility, on `subnet` or the first free one; its subnet is the answer."""
+    found = client.networks.list(names=[f"^{name}$"])
+    if found:
+        if found[0].attrs["Labels"].get(LABEL) != facility:
+            raise InputError(f"network {name}", "exists already and is not ours", "rename the facility (facility.name)")
+        return ipaddress.IPv4Network(found[0].attrs["IPAM"]["Config"][0]["Subnet"])
+    taken = _taken(client)
+    wanted = [ipaddress.IPv4Network(subnet)] if subnet else list(SUBNETS_ALL)
+    for candidate in wanted:
+        if not any(candidate.overlaps(other) for other in taken):
+            pool = IPAMConfig(pool_configs=[IPAMPool(subnet=str(candidate))])
+            client.networks.create(name, driver="bridge", ipam=pool, labels={LABEL: facility})
+            return candidate
+    raise InputError(
+        "facility.subnet",
+        f"{subnet or 'every subnet of 10.213.0.0/16'} is in use on this host",
+        "name a free one: `subnet: 10.214.7.0/24`",
+    )
+
+
+SUBNETS_ALL = tuple(SUBNETS)
+
+
+def _taken(client: docker.DockerClient) -> list[ipaddress.IPv4Network]:
+    """Networks Docker has and routes the host has."""
+    nets = [
+        ipaddress.IPv4Network(config["Subnet"])
+        for network in client.networks.list()
+        for config in (network.attrs["IPAM"]["Config"] or [])
+        if ":" not in config.get("Subnet", ":")
+    ]
+    routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=False).stdout.splitlines()
+    words = [line.split()[0] for line in routes if line and line[0].isdigit()]
+    return nets + [ipaddress.IPv4Network(word, strict=False) for word in words]
+
+
+def owned(client: docker.DockerClient, facility: str) -> dict[str, list[Any]]:
+    """All Docker objects of one facility, by its label."""
+    label = {"label": f"{LABEL}={facility}"}
+    return {
+        "containers": client.containers.list(all=True, filters=label, ignore_removed=True),
+        "networks": client.networks.list(filters=label),
+        "volumes": client.volumes.list(filters=label),
+    }
+
+
+def free_bytes(client: docker.DockerClient) -> int:
+    """Free space where the engine keeps its images."""
+    root = Path(client.info()["DockerRootDir"])
+    while not root.exists():
+        root = root.parent
+    info = os.statvfs(root)
+    return info.f_bavail * info.f_frsize

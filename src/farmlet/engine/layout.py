@@ -1,0 +1,165 @@
+"""From a facility to targets: which driver makes each node, what every role wants there, what the stand-in sites want."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from farmlet.engine.authority import Authority
+from farmlet.engine.nodes.driver import Machine, NodeDriver
+from farmlet.engine.plan import Target
+from farmlet.engine.store import Store
+from farmlet.engine.wheel import pack
+from farmlet.facility.model import Facility, Node, Site
+from farmlet.parts.part import Context, Part, Role, SiteAccess, Trust
+from farmlet.parts.resources import File, Resource, Wanted
+
+CHECKS = "/etc/farmlet/agent.d/checks.json"
+FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
+
+
+@dataclass(frozen=True)
+class View:
+    """What a stand-in site may know of the facility, as a real site would: its issuer, its authority, the drones' public keys."""
+
+    facility: Facility
+    ca: str  # PEM of the facility's authority
+    own: str  # PEM of the site's own authority
+    keys: Mapping[str, Mapping[str, str]]  # node → path → public key
+
+
+class StandIn(Protocol):
+    """A site in a container beside the sandbox, that is not part of the facility."""
+
+    @property
+    def site(self) -> Site: ...
+    @property
+    def fqdn(self) -> str: ...
+    @property
+    def mounts(self) -> tuple[str, ...]:
+        """Published paths it reads (see `Role.publishes`)."""
+        ...
+
+    def access(self, key: str, ca: str) -> SiteAccess:
+        """How the facility reaches it."""
+        ...
+
+    def install(self) -> Sequence[Resource]: ...
+    def configure(self, view: View) -> Sequence[Resource]: ...
+
+
+@dataclass
+class Layout:
+    """All targets of one facility. `drivers`: node or site name → driver; `images`: the same → image tag."""
+
+    facility: Facility
+    parts: Mapping[str, Part]
+    standins: Sequence[StandIn]
+    store: Store
+    drivers: Mapping[str, NodeDriver]
+    images: Mapping[str, str] = field(default_factory=dict)
+
+    def machines(self) -> dict[str, Machine]:
+        """Every machine by name, stand-in sites last."""
+        published = {
+            role.publishes: node.name
+            for node in self.facility.nodes.values()
+            for _, role in self.roles(node)
+            if role.publishes
+        }
+        found = {node.name: self._machine(node, published) for node in self.facility.nodes.values()}
+        for standin in self.standins:
+            site = standin.site
+            shared = tuple((_volume(path), path, "ro") for path in standin.mounts if path in published)
+            image = self.images.get(site.name, "")
+            found[site.name] = Machine(site.name, standin.fqdn, image, site.cores, site.memory, shared=shared)
+        return found
+
+    def _machine(self, node: Node, published: Mapping[str, str]) -> Machine:
+        data = dict.fromkeys(path for _, role in self.roles(node) for path in role.data)
+        shared = tuple((_volume(path), path, "rw" if owner == node.name else "ro") for path, owner in published.items())
+        return Machine(
+            node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), shared
+        )
+
+    def roles(self, node: Node) -> list[tuple[str, Role]]:
+        """The node's roles as (`part.role`, role), in the order of the parts' needs."""
+        return [
+            (f"{part.name}.{role.name}", role)
+            for part in self.parts.values()
+            for role in part.roles
+            if f"{part.name}.{role.name}" in node.roles
+        ]
+
+    def install(self, name: str) -> tuple[Wanted, ...]:
+        """What the image of a node or stand-in site holds: no names, no secrets."""
+        for standin in self.standins:
+            if standin.site.name == name:
+                return (Wanted("site.install", tuple(standin.install())),)
+        roles = self.roles(self.facility.nodes[name])
+        return tuple(Wanted(f"{title}.install", tuple(role.install())) for title, role in roles)
+
+    def targets(self, keys: Mapping[str, Mapping[str, str]], sites: Mapping[str, SiteAccess]) -> list[Target]:
+        """Every machine with all it should have, given the public keys and sites seen so far."""
+        authority = self.authority()
+        trust = Trust(authority.ensure(), sites)
+        machines = self.machines()
+        found = [self._target(machines[node.name], node, trust) for node in self.facility.nodes.values()]
+        for standin in self.standins:
+            name = standin.site.name
+            own = self.site_authority(standin).ensure()
+            wanted = Wanted("site", tuple(standin.configure(View(self.facility, trust.ca, own, keys))))
+            found.append(Target(machines[name], self.drivers[name], self.install(name), (wanted,), own))
+        return found
+
+    def _target(self, machine: Machine, node: Node, trust: Trust) -> Target:
+        context = Context(self.facility, node, trust, pack().digest)
+        wanted, checks = [], []
+        for title, role in self.roles(node):
+            wanted.append(Wanted(title, tuple(role.configure(context))))
+            checks += [{"name": check.name, "call": check.call, "args": check.args} for check in role.checks(context)]
+        listing = File(CHECKS, json.dumps({"checks": checks}, indent=1), 0o600)
+        wanted.append(Wanted("engine.checks", (listing,)))
+        return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)
+
+    def authority(self) -> Authority:
+        domain = self.facility.domain
+        return Authority(self.store.path, "ca", domain, f"{self.facility.title or self.facility.name} authority")
+
+    def site_authority(self, standin: StandIn) -> Authority:
+        return Authority(
+            self.store.path, f"site-{standin.site.name}", standin.fqdn, f"Stand-in site {standin.site.name} authority"
+        )
+
+    def authorities(self) -> dict[str, Authority]:
+        """Who signs for each machine."""
+        found = dict.fromkeys(self.facility.nodes, self.authority())
+        return found | {standin.site.name: self.site_authority(standin) for standin in self.standins}
+
+    def names(self) -> list[str]:
+        return [*self.facility.nodes, *(standin.site.name for standin in self.standins)]
+
+
+def _volume(path: str) -> str:
+    return "shared-" + path.strip("/").replace("/", "-")
+
+
+def addresses(
+    layout_names: Sequence[str], nodes: int, subnet: ipaddress.IPv4Network, kept: Mapping[str, str]
+) -> dict[str, str]:
+    """A fixed address of `subnet` for each machine: those of `kept` (earlier runs) stay, new ones get the next free."""
+    found = {name: address for name, address in kept.items() if ipaddress.IPv4Address(address) in subnet}
+    for index, name in enumerate(layout_names):
+        octet = FIRST_NODE if index < nodes else FIRST_SITE
+        while name not in found:
+            candidate = str(subnet.network_address + octet)
+            if candidate not in found.values():
+                found[name] = candidate
+            octet += 1
+    return found
+
+
+Tell = Callable[[str], None]

@@ -1,0 +1,125 @@
+"""The seam of a node driver: how a node is made, started, reached and removed. Everything after that is SSH (or local)."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from farmlet.errors import FarmletError
+
+READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a driver must know to make a node: its names, size, image and the paths that outlive it."""
+
+    name: str
+    fqdn: str
+    image: str = ""
+    cores: int | None = None
+    memory: int | None = None  # bytes
+    data: tuple[str, ...] = ()  # each on a volume of its own
+    shared: tuple[tuple[str, str, str], ...] = ()  # (volume, path, "rw" or "ro")
+
+
+class Shell(Protocol):
+    """Runs commands as root on one node."""
+
+    def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
+        """Standard output of `command`; FarmletError with the last lines of standard error when it fails."""
+        ...
+
+    @property
+    def inventory(self) -> dict[str, Any]:
+        """pyinfra's host data for the same node."""
+        ...
+
+
+class NodeDriver(Protocol):
+    """One way to have nodes. Each method is safe to repeat."""
+
+    def state(self, machine: Machine) -> str:
+        """`absent`, `stopped` or `running`."""
+        ...
+
+    def ensure(self, machine: Machine) -> None:
+        """Make and start the node, if need be, and wait until it answers."""
+        ...
+
+    def shell(self, machine: Machine) -> Shell: ...
+
+    def address(self, machine: Machine) -> str:
+        """The IP address or name under which this host reaches the node."""
+        ...
+
+    def host_key(self, machine: Machine) -> str:
+        """The node's SSH host key, `type base64`."""
+        ...
+
+    def stop(self, machine: Machine) -> None: ...
+
+    def remove(self, machine: Machine) -> None:
+        """Remove what `ensure` made; a host that was not made by us is left alone."""
+        ...
+
+
+@dataclass(frozen=True)
+class SecureShell:
+    """SSH with the deploy key and a known host key; no agent, no configuration of the person who runs it."""
+
+    host: str
+    port: int
+    user: str
+    key: Path
+    known: Path
+
+    def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "10",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            "ServerAliveInterval": "10",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": str(self.known),
+        }
+        flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        target = ["-i", str(self.key), "-p", str(self.port), f"{self.user}@{self.host}"]
+        return call(["ssh", "-F", "/dev/null", *flags, *target, "--", shlex.join(command)], self.host, stdin, timeout)
+
+    @property
+    def inventory(self) -> dict[str, Any]:
+        return {
+            "ssh_hostname": self.host,
+            "ssh_port": self.port,
+            "ssh_user": self.user,
+            "ssh_key": str(self.key),
+            "ssh_known_hosts_file": str(self.known),
+            "ssh_strict_host_key_checking": "yes",
+            "ssh_allow_agent": False,
+            "ssh_look_for_keys": False,
+            "ssh_config_file": "/dev/null",
+            "ssh_connect_retries": 2,
+        }
+
+
+def call(command: Sequence[str], where: str, stdin: str | bytes = "", timeout: float = 120) -> str:
+    """Run `command` here; its standard output as text. `where` names the node in an error."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise FarmletError(
+            where, f"no answer within {timeout:.0f} s: {command[-1][:120]}", "is the node up? `farmlet status`"
+        ) from None
+    except FileNotFoundError:
+        raise FarmletError(where, f"`{command[0]}` is not installed here", f"apt-get install {command[0]}") from None
+    if done.returncode:
+        tail = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-8:]
+        raise FarmletError(where, f"`{command[-1][:160]}` failed with {done.returncode}: " + "\n  ".join(tail))
+    return done.stdout.decode(errors="replace")

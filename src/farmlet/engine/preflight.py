@@ -1,0 +1,85 @@
+"""What must be true of this host before anything is made; everything that is not is told at once, and nothing is touched."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from farmlet.engine import docker as engine
+from farmlet.engine import images
+from farmlet.engine.layout import Layout
+from farmlet.engine.sandbox import Sandbox
+from farmlet.engine.store import is_root
+from farmlet.errors import Errors, FarmletError, InputError
+
+GIB = 1 << 30
+NEED_BUILD, NEED_RUN = 6 * GIB, 1 * GIB  # measured: images of the default sandbox take 2.6 GB, a build as much again
+TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client"}
+
+
+def check_host(layout: Layout, sandbox: Sandbox) -> None:
+    """Raise Errors with every reason why `up` cannot work here."""
+    errors: list[FarmletError] = []
+
+    def attempt(check: Callable[[], None]) -> bool:
+        try:
+            check()
+        except FarmletError as error:
+            errors.append(error)
+            return False
+        return True
+
+    attempt(_check_root)
+    attempt(_check_tools)
+    if sandbox.contained():
+        attempt(lambda: engine.cgroups() and None)
+        attempt(lambda: sandbox.hosts.refuse_taken({machine.fqdn: "" for machine in layout.machines().values()}))
+        # asking Docker starts it, which needs root
+        if is_root() and attempt(lambda: sandbox.client and None):
+            attempt(lambda: _check_space(layout, sandbox))
+            attempt(lambda: _check_names(sandbox))
+    if errors:
+        raise Errors(errors)
+
+
+def _check_root() -> None:
+    if not is_root():
+        raise InputError("this host", "`farmlet up` makes containers and names, which needs root", "sudo farmlet up")
+
+
+def _check_tools() -> None:
+    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+    if missing:
+        raise InputError("this host", f"not installed: {' '.join(missing)}", f"apt-get install {' '.join(missing)}")
+
+
+def _check_space(layout: Layout, sandbox: Sandbox) -> None:
+    base = images.Base(sandbox.facility.sources.apt).key
+    keys = [images.content(layout.install(name), base) for name in sandbox.contained()]
+    need = NEED_RUN if all(images.exists(sandbox.client, key) for key in keys) else NEED_BUILD
+    free = engine.free_bytes(sandbox.client)
+    if free < need:
+        what = f"{free / GIB:.1f} GiB free where Docker keeps its images; this needs {need / GIB:.0f} GiB"
+        raise InputError("this host", what, "make room: `docker image prune`, or move Docker's data-root")
+
+
+def _check_names(sandbox: Sandbox) -> None:
+    """A container or network of our name that is not ours, or is another folder's facility of the same name."""
+    name = sandbox.facility.name
+    owned = engine.owned(sandbox.client, name)
+    if (owned["containers"] or owned["networks"]) and not sandbox.store.exists():
+        what = "a facility of this name runs already, from another folder"
+        raise InputError(
+            f"facility {name}", what, "give this one another name and domain (facility.name, facility.domain)"
+        )
+    for network in sandbox.client.networks.list(names=[f"^{sandbox.network}$"]):
+        if network.attrs["Labels"].get(engine.LABEL) != name:
+            raise InputError(
+                f"network {sandbox.network}", "exists already and is not ours", "rename the facility (facility.name)"
+            )
+    for container in sandbox.client.containers.list(all=True, ignore_removed=True):
+        ours = container.labels.get(engine.LABEL) == name
+        if container.name in {f"farmlet-{name}-{one}" for one in sandbox.contained()} and not ours:
+            raise InputError(
+                f"container {container.name}", "exists already and is not ours", "rename the facility (facility.name)"
+            )

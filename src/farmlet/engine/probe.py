@@ -1,0 +1,216 @@
+"""Runs ON a node (`python3 -c`, standard library only): says what differs from what is wanted.
+
+Reads {"resources": [spec…]} as JSON on standard input, writes {"findings": {index: reason}, "keys": {path: public key}}.
+One process, one round trip, whatever the number of resources. It changes nothing.
+"""
+
+import datetime
+import grp
+import hashlib
+import json
+import os
+import pwd
+import stat
+import subprocess
+import sys
+
+STAMPS = "/var/lib/farmlet/stamps.json"
+
+
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+
+
+def stamps():
+    try:
+        with open(STAMPS) as handle:
+            return json.load(handle)
+    except (OSError, ValueError):
+        return {}
+
+
+class Probe:
+    """One method per kind of resource: None when it is as wanted, else the reason in a few words."""
+
+    def __init__(self, specs):
+        self.specs = specs
+        self.stamps = stamps()
+        self.keys = {}
+        self.installed = self._packages() if self._any("Packages") else set()
+        self.units = self._units([spec["name"] for spec in specs if spec["kind"] == "Unit"])
+
+    def _any(self, kind):
+        return any(spec["kind"] == kind for spec in self.specs)
+
+    def _packages(self):
+        rows = output("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${binary:Package}\n").splitlines()
+        return {row.split()[1].split(":")[0] for row in rows if row.startswith("ii")}
+
+    def _units(self, names):
+        if not names:
+            return {}
+        fields = ("Id", "ActiveState", "UnitFileState", "Type", "Result")
+        text = output("systemctl", "show", *["-p" + field for field in fields], *names)
+        blocks = [
+            dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")
+        ]
+        return dict(zip(names, [block for block in blocks if block]))
+
+    def packages(self, spec):
+        missing = [name for name in spec["names"] if name not in self.installed]
+        return "not installed: " + " ".join(missing) if missing else None
+
+    def environment(self, spec):
+        try:
+            with open(spec["path"] + "/.requirements") as handle:
+                found = handle.read().strip()
+        except OSError:
+            return "not there"
+        if not os.path.exists(spec["path"] + "/bin/python"):
+            return "its python is gone"
+        return None if found == spec["digest"] else "other requirements"
+
+    def farmlet(self, spec):
+        try:
+            with open(spec["path"] + "/.farmlet") as handle:
+                return None if handle.read().strip() == spec["wheel"] else "another version"
+        except OSError:
+            return "not there"
+
+    def account(self, spec):
+        try:
+            found = pwd.getpwnam(spec["name"])
+        except KeyError:
+            return "not there"
+        if (found.pw_dir, found.pw_shell) != (spec["home"], spec["shell"]):
+            return "other home or shell"
+        lacking = [name for name in spec["groups"] if spec["name"] not in self._members(name)]
+        return "not in " + ", ".join(lacking) if lacking else None
+
+    @staticmethod
+    def _members(name):
+        try:
+            return grp.getgrnam(name).gr_mem
+        except KeyError:
+            return ()
+
+    def _attributes(self, path, spec):
+        info = os.lstat(path)
+        found = (
+            stat.S_IMODE(info.st_mode),
+            self._name(pwd.getpwuid, info.st_uid),
+            self._name(grp.getgrgid, info.st_gid),
+        )
+        wanted = (spec["mode"], spec["owner"], spec["group"])
+        return None if found == wanted else "mode or owner is %04o %s:%s" % found
+
+    @staticmethod
+    def _name(look, number):
+        try:
+            return look(number)[0]
+        except KeyError:
+            return str(number)
+
+    def directory(self, spec):
+        return self._attributes(spec["path"], spec) if os.path.isdir(spec["path"]) else "not there"
+
+    def file(self, spec):
+        if not os.path.isfile(spec["path"]):
+            return "not there"
+        with open(spec["path"], "rb") as handle:
+            found = hashlib.sha256(handle.read()).hexdigest()
+        return "content differs" if found != spec["sha256"] else self._attributes(spec["path"], spec)
+
+    def absent(self, spec):
+        return "is there" if os.path.lexists(spec["path"]) else None
+
+    def random(self, spec):
+        return self._attributes(spec["path"], spec) if os.path.isfile(spec["path"]) else "not there"
+
+    def keypair(self, spec):
+        if not os.path.isfile(spec["path"]):
+            return "not there"
+        with open(spec["path"] + ".pub") as handle:
+            self.keys[spec["path"]] = handle.read().strip()
+        return self._attributes(
+            spec["path"], {"mode": 0o600, "owner": spec["owner"], "group": self._group(spec["owner"])}
+        )
+
+    @staticmethod
+    def _group(owner):
+        return grp.getgrgid(pwd.getpwnam(owner).pw_gid).gr_name
+
+    def certificate(self, spec):
+        if not (os.path.isfile(spec["path"]) and os.path.isfile(spec["key"])):
+            return "not there"
+        # -checkend: at least a third of its life is left; -checkhost is not enough, an extra name would go unseen
+        text = output(
+            "openssl",
+            "x509",
+            "-in",
+            spec["path"],
+            "-noout",
+            "-enddate",
+            "-ext",
+            "subjectAltName",
+            "-issuer_hash",
+            "-pubkey",
+        )
+        names = sorted(
+            part.strip()[4:] for part in text.replace("\n", ",").split(",") if part.strip().startswith("DNS:")
+        )
+        if names != sorted(spec["names"]):
+            return "is for other names"
+        end = text.split("notAfter=", 1)[1].split("\n", 1)[0]
+        left = datetime.datetime.strptime(end, "%b %d %H:%M:%S %Y %Z") - datetime.datetime.utcnow()
+        if left.days < spec["renew_days"]:
+            return "ends in %d days" % left.days
+        if subprocess.run(
+            ["openssl", "verify", "-partial_chain", "-CAfile", "/dev/stdin", spec["path"]],
+            input=spec["authority"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ).returncode:
+            return "is of another authority"
+        return self._attributes(spec["key"], spec)
+
+    def command(self, spec):
+        if not spec["unless"]:
+            return None if self.stamps.get(spec["stamp"]) == spec["fingerprint"] else "not done for this configuration"
+        command = ["runuser", "-u", spec["user"], "--", "sh", "-c", spec["unless"]]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/").returncode == 0
+        return None if done else "not done"
+
+    def unit(self, spec):
+        found = self.units.get(spec["name"], {})
+        state, enabled = found.get("ActiveState", "unknown"), found.get("UnitFileState", "")
+        if not spec["running"]:
+            return (
+                None
+                if enabled in ("masked", "") and state != "active"
+                else "is " + (state if state == "active" else "not masked")
+            )
+        finished = found.get("Type") == "oneshot" and state == "inactive" and found.get("Result") == "success"
+        if state not in ("active", "reloading", "activating") and not finished:
+            return "is " + state
+        if enabled not in ("enabled", "static", "enabled-runtime", "generated", "alias", "indirect"):
+            return "is " + (enabled or "unknown")
+        return None if self.stamps.get(spec["stamp"]) == spec["fingerprint"] else "runs with an older configuration"
+
+
+def main():
+    specs = json.loads(sys.stdin.read())["resources"]
+    probe = Probe(specs)
+    findings = {}
+    for index, spec in enumerate(specs):
+        try:
+            reason = getattr(probe, spec["kind"].lower())(spec)
+        except Exception as error:  # a broken node is a finding, not a crash
+            reason = "cannot be read: %s" % error
+        if reason:
+            findings[index] = reason
+    json.dump({"findings": findings, "keys": probe.keys}, sys.stdout)
+
+
+main()

@@ -1,0 +1,92 @@
+"""Where packages come from: read from this host's own apt and pip configuration, or from the facility file's `sources`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from farmlet.engine.apply import Sources
+from farmlet.errors import InputError
+
+DEBIAN_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
+PIP_VARIABLES = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_TRUSTED_HOST",
+    "PIP_DEFAULT_TIMEOUT",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+)
+BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def python(index: str | None = None, bundle: str | None = None) -> Sources:
+    """pip's settings for nodes; `index` and `bundle` (a path) are the facility file's, else this host's are taken."""
+    environment = {name: os.environ[name] for name in PIP_VARIABLES if os.environ.get(name)}
+    for name, value in _pip_config().items():
+        variable = f"PIP_{name.upper().replace('-', '_')}"
+        # only web addresses mean anything on another machine
+        if variable in PIP_VARIABLES and "file:" not in value:
+            environment.setdefault(variable, value)
+    if index:
+        environment["PIP_INDEX_URL"] = index
+    path = _bundle(bundle)
+    return Sources(environment, path.read_bytes() if path else b"")
+
+
+def _bundle(named: str | None) -> Path | None:
+    """The CA bundle a node needs to reach the package sources: this host's, since the host may carry an authority of its own."""
+    if named:
+        if not Path(named).is_file():
+            raise InputError("sources.ca", f"{named} is not a file", "name a PEM bundle, or leave it out")
+        return Path(named)
+    for variable in BUNDLE_VARIABLES:
+        value = os.environ.get(variable) or ""
+        if value and Path(value).is_file():
+            return Path(value)
+    configured = _pip_config().get("cert", "")
+    if configured and Path(configured).is_file():
+        return Path(configured)
+    return DEBIAN_BUNDLE if DEBIAN_BUNDLE.is_file() else None
+
+
+def _pip_config() -> dict[str, str]:
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    pairs = [
+        line.split("=", 1) for line in text.splitlines() if line.startswith(("global.", "install.")) and "=" in line
+    ]
+    return {name.split(".", 1)[1]: value.strip("'\"") for name, value in pairs}
+
+
+def debian(suite: str, mirror: str | None = None) -> list[str]:
+    """sources.list lines of Debian `suite`, from `mirror` or from the mirrors this host's apt uses; empty: mmdebstrap's default."""
+    if mirror:
+        return [f"deb {mirror} {suite} main"]
+    found = _apt_mirrors()
+    return [f"deb {address} {suite}{ending} main" for ending, address in found.items()] if "" in found else []
+
+
+def _apt_mirrors() -> dict[str, str]:
+    """The addresses of this Debian host's archives by the ending of the suite: "", "-updates", "-security"."""
+    release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
+    suite = release.get("VERSION_CODENAME", "").strip('"')
+    try:
+        text = subprocess.run(["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return {}
+    found = re.findall(rf"^'(\S+?)/?/dists/{re.escape(suite)}(|-updates|-security)/InRelease'", text, re.MULTILINE)
+    return {ending: address for address, ending in found} if release.get("ID") == "debian" else {}
+
+
+def apt_options() -> list[str]:
+    """This host's proxy settings of apt, for mmdebstrap's --aptopt."""
+    try:
+        text = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return []
+    return [line.rstrip(";") for line in text.splitlines() if "::Proxy " in line]

@@ -1,0 +1,60 @@
+"""What runs, as the node agents last reported it to the hub; one round trip to the control node."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from farmlet.engine.deployment import Deployment
+from farmlet.errors import FarmletError
+
+RESULTS = "/var/lib/farmlet/hub/results"
+STALE_SECONDS = 60  # agents report every 15 s
+HEADS = """
+import json, pathlib
+print(json.dumps({path.stem: json.loads(path.read_text()) for path in pathlib.Path("%s").glob("*.json")}))
+""" % RESULTS  # noqa: UP031
+
+
+def endpoints(deployment: Deployment) -> dict[str, str]:
+    """Where each service answers, by name, from this host."""
+    facility = deployment.facility
+    found = {"issuer": f"https://{facility.control.fqdn}"}
+    for key, role, form in (("ssh", "access.login", "{}"), ("storage", "storage.element", "https://{}:8443")):
+        if facility.hosts(role):
+            found[key] = form.format(facility.hosts(role)[0].fqdn)
+    for name, site in deployment.sites().items():
+        if site.storage:
+            found[f"storage@{name}"] = site.storage
+    return found
+
+
+def status(deployment: Deployment) -> dict[str, Any]:
+    """{"facility", "ok", "ca", "endpoints", "nodes", "parts"} (design §8); ages in seconds."""
+    facility = deployment.facility
+    machines = deployment.layout.machines()
+    deployment.layout.drivers = deployment.sandbox.drivers(deployment.layout, make=False)
+    nodes = [{"node": name, "state": deployment.layout.drivers[name].state(machines[name])} for name in facility.nodes]
+    results, fault = _results(deployment)
+    parts = []
+    for name in facility.nodes:
+        found = results.get(name)
+        if found is None:
+            parts.append({"part": "base.agent", "node": name, "state": "unknown", "evidence": fault or "no report yet", "age": 0})
+            continue
+        age = round(time.time() - found["at"])
+        for row in found["results"]:
+            state = "stale" if age > STALE_SECONDS else "ok" if row["ok"] else "failed"
+            parts.append({"part": row["check"], "node": name, "state": state, "evidence": row["evidence"], "age": age})
+    well = all(node["state"] == "running" for node in nodes) and all(part["state"] == "ok" for part in parts)
+    ca = str(deployment.layout.authority().path)
+    return {"facility": facility.name, "ok": well, "ca": ca, "endpoints": endpoints(deployment), "nodes": nodes, "parts": parts}
+
+
+def _results(deployment: Deployment) -> tuple[dict[str, Any], str]:
+    try:
+        found: dict[str, Any] = json.loads(deployment.run(deployment.facility.controller, ["python3", "-c", HEADS], timeout=20))
+    except FarmletError as error:
+        return {}, error.what
+    return found, ""

@@ -1,0 +1,110 @@
+"""Names that must hold on every system at once: UNIX, DNS, LDAP, HTCondor, WLCG groups. Standard library only.
+
+The `check_` functions return what is wrong with a name, or None when it may be used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from farmlet.errors import InputError
+
+MEMBER = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+FACILITY = re.compile(r"[a-z][a-z0-9-]{0,20}")
+GROUP = re.compile(r"[a-z][a-z0-9_-]*(/[a-z0-9][a-z0-9_-]*)*")
+HOST = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+
+# groupadd and sssd cut or refuse longer names (shadow's GROUP_NAME_MAX_LENGTH on Debian)
+UNIX_GROUP_LENGTH = 32
+
+# Whoever bears one of these names would be taken for the system account or group, e.g. `docker` is root by its socket.
+SYSTEM = """
+    root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup
+    adm tty disk dialout fax voice cdrom floppy tape sudo wheel audio dip operator src shadow utmp video sasl plugdev
+    staff users input sgx kvm render netdev crontab ssh-cert bluetooth lpadmin scanner admin administrator
+    messagebus sshd polkitd dbus tss uuidd ntp chrony postfix exim debian-exim postgres mysql redis
+    openldap sssd caddy docker podman condor condor_pool slurm slurmctld munge xrootd cvmfs jupyterhub grafana
+    prometheus victoriametrics telegraf influxdb alertmanager motley-cue
+    farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone
+"""
+RESERVED = frozenset(SYSTEM.split())
+
+
+def check_member(name: str, groups: Iterable[str] = ()) -> str | None:
+    """The UNIX name of a member. `groups`: the facility's group paths, which a member's private group must not bear."""
+    if not MEMBER.fullmatch(name):
+        return "a member's name has 1 to 31 characters of a-z, 0-9, _ and -, the first a letter"
+    if name in RESERVED or name.startswith("systemd-"):
+        return f"{name} is a name of the system"
+    if name in {path.replace("/", "-") for path in groups}:
+        return f"{name} is the UNIX name of a group"
+    return None
+
+
+def check_group(path: str) -> str | None:
+    """A group path such as `lab/production`."""
+    if not GROUP.fullmatch(path):
+        return "a group is a path like lab/production of a-z, 0-9, _ and -, the first a letter"
+    name = path.replace("/", "-")
+    if len(name) > UNIX_GROUP_LENGTH:
+        return f"its UNIX name {name} is longer than {UNIX_GROUP_LENGTH} characters"
+    if name in RESERVED or name.startswith("systemd-"):
+        return f"{name} is a name of the system"
+    return None
+
+
+def unix_group(path: str) -> str:
+    """The UNIX group of a group path: `lab/production` → `lab-production`. Raises InputError for a bad path.
+
+    Injective only over paths that `find_collisions` has nothing to say about, as a loaded facility's are.
+    """
+    if fault := check_group(path):
+        raise InputError(f"group {path}", fault)
+    return path.replace("/", "-")
+
+
+def find_collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs (path, earlier path) that would get the same UNIX group, e.g. (`a-b`, `a/b`)."""
+    first: dict[str, str] = {}
+    return [(path, earlier) for path in paths if (earlier := first.setdefault(path.replace("/", "-"), path)) != path]
+
+
+def ancestors(path: str) -> tuple[str, ...]:
+    """The groups above a group path, outermost first: `a/b/c` → (`a`, `a/b`)."""
+    steps = path.split("/")
+    return tuple("/".join(steps[:end]) for end in range(1, len(steps)))
+
+
+def check_host(name: str) -> str | None:
+    """The name of a node or site: one DNS label (RFC 1123), beginning with a letter."""
+    if HOST.fullmatch(name):
+        return None
+    return "a host's name is one DNS label: a-z, 0-9 and -, the first a letter, at most 63 characters"
+
+
+def check_dns(name: str) -> str | None:
+    """A DNS name of one or more labels (RFC 1123)."""
+    labels = name.split(".")
+    # an all-numeric last label would read as an (incomplete) address
+    if len(name) <= 253 and all(map(LABEL.fullmatch, labels)) and not labels[-1].isdigit():
+        return None
+    return f"{name} is not a DNS name"
+
+
+def check_address(address: str) -> str | None:
+    """Where a host is reached: an IPv4 or IPv6 address or a DNS name."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        return None if check_dns(address) is None else f"{address} is neither an IP address nor a DNS name"
+    return None
+
+
+def check_facility(name: str) -> str | None:
+    """The facility's short name; containers and folders are named after it."""
+    if FACILITY.fullmatch(name):
+        return None
+    return "a facility's name has 1 to 21 characters of a-z, 0-9 and -, the first a letter"

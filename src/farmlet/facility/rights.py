@@ -1,0 +1,194 @@
+"""The rights table: what membership of a group gives, how rights combine, and the token scopes they amount to.
+
+Standard library only: the identity service and the node agents read the table as JSON.
+
+How rights combine (for one member, over all groups): a subgroup has its parents' rights; paths are united, sizes take
+the maximum, booleans are "any". To write a path is to read it too: nobody checks an upload they cannot see.
+A group that is not in the table gives nothing, not even its parents' rights: what was taken out of the file is gone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from farmlet.errors import InputError
+from farmlet.facility.names import MEMBER, ancestors
+
+# Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
+PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
+
+
+@dataclass(frozen=True)
+class GroupRights:
+    """One line of the table. Memory in bytes; paths are patterns that may hold `{user}`.
+
+    `line` says where in the facility file it stands (for `explain`); it is no part of the policy, so it is neither
+    compared nor sent to nodes: a comment added to the file must not restart a service.
+    """
+
+    login: bool = False
+    administer: bool = False
+    notebooks_cores: int | None = None
+    notebooks_memory: int | None = None
+    batch_share: float | None = None
+    read: tuple[str, ...] = ()
+    write: tuple[str, ...] = ()
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True)
+class Rights:
+    """What one member may do. Paths are absolute, normalised, sorted, and none lies within another of its set.
+
+    `groups`: all groups with their parents, in table order. `batch_group`: the accounting group a job runs in unless
+    it names another; None without a batch right.
+    """
+
+    user: str
+    groups: tuple[str, ...]
+    login: bool
+    administer: bool
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    notebooks_cores: int | None
+    notebooks_memory: int | None
+    batch_group: str | None
+    batch_share: float | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rights by group path, in the order of the facility file."""
+
+    groups: Mapping[str, GroupRights] = field(hash=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """`{"groups": [{"path": "lab", "login": true, …}, …]}`; a list, since the order of the groups counts."""
+        names = [item.name for item in fields(GroupRights) if item.name != "line"]
+        return {
+            "groups": [
+                {"path": path} | {name: _jsonable(getattr(rights, name)) for name in names}
+                for path, rights in self.groups.items()
+            ]
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`. Raises KeyError or TypeError for anything else."""
+        groups: dict[str, GroupRights] = {}
+        for entry in data["groups"]:
+            values = dict(entry)
+            path = values.pop("path")
+            groups[path] = GroupRights(**values | {name: tuple(values[name]) for name in ("read", "write")})
+        return cls(groups)
+
+    def of(self, user: str, groups: Iterable[str]) -> Rights:
+        """The combined rights of the member `user` of `groups` (paths). Raises InputError for a bad name.
+
+        The batch group is the group of the highest share; of equal shares, the first in the table.
+        """
+        if not MEMBER.fullmatch(user):  # it becomes part of paths
+            raise InputError(f"member {user!r}", "not a UNIX name", "names are like jdoe: a-z, 0-9, _ and -")
+        held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
+        granted = {path: rights for path, rights in self.groups.items() if path in held}
+        write = _fill(user, (pattern for rights in granted.values() for pattern in rights.write))
+        read = _fill(user, (pattern for rights in granted.values() for pattern in rights.read))
+        shares = {path: rights.batch_share for path, rights in granted.items() if rights.batch_share is not None}
+        batch = max(shares, key=lambda path: shares[path], default=None)  # max keeps the first of equals
+        return Rights(
+            user=user,
+            groups=tuple(granted),
+            login=any(rights.login for rights in granted.values()),
+            administer=any(rights.administer for rights in granted.values()),
+            read=reduce(read | write),
+            write=reduce(write),
+            notebooks_cores=_largest(rights.notebooks_cores for rights in granted.values()),
+            notebooks_memory=_largest(rights.notebooks_memory for rights in granted.values()),
+            batch_group=batch,
+            batch_share=shares[batch] if batch is not None else None,
+        )
+
+
+def normalise(path: str) -> str | None:
+    """`path` without its trailing slash, or None if it is no plain absolute path.
+
+    Refused: relative and empty paths, `.` and `..`, `//`, `%` escapes, and characters that a scope cannot carry.
+    """
+    if not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        return None
+    return path.rstrip("/") or "/"
+
+
+def check_pattern(pattern: str) -> str | None:
+    """What is wrong with a path of the facility file, which may hold `{user}`; None when it can be used."""
+    if not pattern.startswith("/"):
+        return f"{pattern!r} is not an absolute path"
+    filled = pattern.replace("{user}", "user")
+    if "{" in filled or "}" in filled:
+        return f"{pattern!r} has braces; only {{user}} is filled in"
+    if normalise(filled) is None:
+        return f"{pattern!r} has `.` or `..`, an empty step, `%`, or a character that a token scope cannot carry"
+    return None
+
+
+def within(path: str, parent: str) -> bool:
+    """Whether `path` is `parent` or lies below it, step by step; both normalised. `/database` is not within `/data`."""
+    return path == parent or path.startswith(parent.rstrip("/") + "/")
+
+
+def reduce(paths: Iterable[str]) -> tuple[str, ...]:
+    """The sorted paths that lie within no other one of `paths`."""
+    given = set(paths)
+    return tuple(sorted(path for path in given if not any(path != other and within(path, other) for other in given)))
+
+
+def scopes(rights: Rights) -> tuple[str, ...]:
+    """Every storage scope of a member, by the WLCG Common JWT Profile 1.x.
+
+    A readable path gives `storage.read`; a writable one `storage.modify` (which overwrites and deletes) and
+    `storage.create` (which only adds), so that a job can ask for the lesser one. `storage.stage` is given to nobody:
+    no storage element of a facility has tape.
+    """
+    return tuple(sorted(f"{verb}:{path}" for verb, paths in _allowed(rights).items() for path in paths))
+
+
+def grant(requested: Iterable[str], rights: Rights, other: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The requested scopes that a member may have, sorted; what is not allowed is left out.
+
+    A storage scope is kept if its path lies within an allowed one. One that is wider than the right is answered with
+    the allowed paths below it (RFC 6749 §3.3 lets a server grant less than was asked). Other scopes pass only if they
+    are in `other`; a storage scope never passes that way.
+    """
+    allowed = _allowed(rights)
+    granted: set[str] = set()
+    for scope in requested:
+        verb, _, text = scope.partition(":")
+        path = normalise(text)
+        if scope in other and not scope.startswith("storage."):
+            granted.add(scope)
+        elif path is not None and verb in allowed:
+            if any(within(path, right) for right in allowed[verb]):
+                granted.add(f"{verb}:{path}")
+            else:
+                granted.update(f"{verb}:{right}" for right in allowed[verb] if within(right, path))
+    return tuple(sorted(granted))
+
+
+def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:
+    return {"storage.read": rights.read, "storage.modify": rights.write, "storage.create": rights.write}
+
+
+def _fill(user: str, patterns: Iterable[str]) -> set[str]:
+    """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
+    return {path for pattern in patterns if (path := normalise(pattern.replace("{user}", user))) is not None}
+
+
+def _largest(sizes: Iterable[int | None]) -> int | None:
+    return max((size for size in sizes if size is not None), default=None)
+
+
+def _jsonable(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,1 @@
+"""Log-in by SSH with short-lived certificates of the facility's own authority."""

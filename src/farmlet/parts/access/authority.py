@@ -1,0 +1,121 @@
+"""The SSH certificate authority for members. WSGI; needs joserfc for the tokens.
+
+    POST /ssh/sign         {"public_key": LINE} with a Bearer token (aud `ssh`, RFC 6750)
+                           → {"certificate", "principal", "expires" (seconds since 1970)}
+    GET  /ssh/known_hosts  the line by which a client knows every host of the facility
+    GET  /ssh/ca.pub       the authority's public key for members' certificates
+
+The token's `preferred_username` is the certificate's only principal. Whether that member may log in is asked at each
+log-in on the log-in node, not here: a certificate outlives a suspension, the right to use it does not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from farmlet.errors import FarmletError, InputError
+from farmlet.facility.names import MEMBER, RESERVED
+from farmlet.parts.access import certificates
+from farmlet.runtime.oauth import Unreachable
+from farmlet.runtime.tokens import Refused, Verifier
+
+AUDIENCE = "ssh"
+BODY_BYTES = 8192
+log = logging.getLogger("farmlet.ssh")
+
+Environ = Mapping[str, Any]
+Start = Callable[[str, list[tuple[str, str]]], Any]
+Answer = tuple[str, dict[str, Any] | str, list[tuple[str, str]]]
+
+
+class Authority:
+    """The WSGI application. `key` and `host_key` are the private keys for members and hosts (paths; `.pub` beside)."""
+
+    def __init__(self, verifier: Verifier, key: Path, host_key: Path, domain: str, hours: int) -> None:
+        self._verifier, self._key, self._host_key = verifier, key, host_key
+        self._domain, self._hours = domain, hours
+
+    def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        status, body, headers = self._answer(environ)
+        kind = "text/plain; charset=utf-8" if isinstance(body, str) else "application/json"
+        start(status, [("Content-Type", kind), ("Cache-Control", "no-store"), *headers])
+        return [(body if isinstance(body, str) else json.dumps(body)).encode()]
+
+    def _answer(self, environ: Environ) -> Answer:
+        match (environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")):
+            case ("GET", "/ssh/known_hosts"):
+                return "200 OK", known_hosts(self._domain, self._public(self._host_key)), []
+            case ("GET", "/ssh/ca.pub"):
+                return "200 OK", self._public(self._key) + "\n", []
+            case ("POST", "/ssh/sign"):
+                try:
+                    return "200 OK", self._sign(environ), []
+                except Refused as error:
+                    challenge = ("WWW-Authenticate", 'Bearer error="invalid_token"')  # RFC 6750 §3
+                    return "401 Unauthorized", {"error": error.what}, [challenge]
+                except InputError as error:
+                    return "400 Bad Request", {"error": str(error)}, []
+                except Unreachable as error:
+                    log.warning("%s", error)
+                    return "503 Service Unavailable", {"error": "the issuer's keys cannot be had; try again"}, []
+                except FarmletError as error:
+                    log.error("%s", error)
+                    return "500 Internal Server Error", {"error": "the authority cannot sign now"}, []
+            case _:
+                return "404 Not Found", "no such page\n", []
+
+    @staticmethod
+    def _public(key: Path) -> str:
+        return Path(f"{key}.pub").read_text().strip()
+
+    def _sign(self, environ: Environ) -> dict[str, Any]:
+        claims = self._verifier.verify(_bearer(environ))
+        name = claims.username
+        if not MEMBER.fullmatch(name) or name in RESERVED:
+            raise Refused("it is not a member's token")
+        key = certificates.parse(_public_key(environ))
+        expires = int(time.time()) + self._hours * 3600
+        request = certificates.Request(
+            key=key, identity=f"{claims.sub}/{claims.jti}", principals=(name,), validity=f"-1m:+{self._hours}h"
+        )
+        certificate = certificates.sign(self._key, request)
+        log.info("signed for %s: id %s, by client %s", name, request.identity, claims.client_id or "unknown")
+        return {"certificate": certificate, "principal": name, "expires": expires}
+
+
+def known_hosts(domain: str, key: str) -> str:
+    """The known_hosts line (sshd(8)) that trusts `key` for every host of `domain`."""
+    return f"@cert-authority *.{domain},{domain} {' '.join(key.split()[:2])}\n"
+
+
+def _bearer(environ: Environ) -> str:
+    scheme, _, token = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Refused("no Bearer token was sent")
+    return token.strip()
+
+
+def _public_key(environ: Environ) -> str:
+    length = str(environ.get("CONTENT_LENGTH") or "")
+    if not length.isdigit() or int(length) > BODY_BYTES:
+        raise InputError("request", f"needs a body of at most {BODY_BYTES} bytes, and its length")
+    try:
+        key = json.loads(environ["wsgi.input"].read(int(length)))["public_key"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError("request", 'needs the JSON {"public_key": "ssh-ed25519 …"}') from None
+    if not isinstance(key, str) or not key.strip():
+        raise InputError("request", "`public_key` is a line of text")
+    return key
+
+
+def load(path: str) -> Authority:
+    """The application from its JSON file {"issuer", "key", "host_key", "domain", "hours"}; what gunicorn calls."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = json.loads(Path(path).read_text())
+    verifier = Verifier(config["issuer"], AUDIENCE)
+    return Authority(verifier, Path(config["key"]), Path(config["host_key"]), config["domain"], config["hours"])

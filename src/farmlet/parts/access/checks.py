@@ -1,0 +1,69 @@
+"""What must hold of log-in by SSH. Standard library only."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+from farmlet.errors import FarmletError
+from farmlet.parts.access.certificates import describe, fingerprint
+from farmlet.runtime.checks import TIMEOUT, Failed, run
+
+
+def check_banner(host: str, port: int = 22) -> str:
+    """An SSH server answers at `host`:`port` with its identification (RFC 4253 §4.2)."""
+    try:
+        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
+            connection.settimeout(TIMEOUT)
+            banner = connection.recv(255).split(b"\r\n")[0].decode(errors="replace")
+    except OSError as error:
+        raise Failed(f"{host}:{port}: {error}") from error
+    if not banner.startswith("SSH-2.0-"):
+        raise Failed(f"{host}:{port} says {banner!r}")
+    return f"{host}:{port} says {banner}"
+
+
+def check_settings(wanted: dict[str, str], user: str) -> str:
+    """sshd's effective settings for `user` are as we wrote them: an option in another file may come first."""
+    text = run("/usr/sbin/sshd", "-T", "-C", f"user={user},host=localhost,addr=127.0.0.1")
+    found = {line.split(" ", 1)[0]: line.partition(" ")[2] for line in text.splitlines()}
+    wrong = [f"{name} is {found.get(name)}" for name, value in wanted.items() if found.get(name) != value]
+    if wrong:
+        raise Failed("; ".join(wrong))
+    return f"{len(wanted)} settings of sshd are as wanted"
+
+
+def check_hostcert(certificate: str, key: str, days: int = 7) -> str:
+    """The host certificate is there, is for this host's key and lives for `days` more."""
+    if not Path(certificate).exists():
+        raise Failed(f"{certificate} is missing; the authority has not signed this host yet")
+    try:
+        found = describe(Path(certificate).read_text())
+        own = fingerprint(Path(key).read_text())
+    except (FarmletError, OSError) as error:
+        raise Failed(str(error)) from error
+    if found.key != own:
+        raise Failed(f"{certificate} is for another key")
+    left = (found.end - datetime.now(UTC)).days
+    if left < days:
+        raise Failed(f"{certificate} is valid for {left} more days, fewer than {days}")
+    return f"{certificate} is valid for {left} more days"
+
+
+def check_authority(url: str, ca: str) -> str:
+    """The authority answers at `url` and signs nothing without a token."""
+    context = ssl.create_default_context(cafile=ca)
+    request = urllib.request.Request(f"{url}/ssh/sign", data=b"{}", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:
+            raise Failed(f"{url}/ssh/sign answers {answer.status} without a token")
+    except urllib.error.HTTPError as error:
+        if error.code != 401:
+            raise Failed(f"{url}/ssh/sign answers {error.code}, not 401") from error
+    except OSError as error:
+        raise Failed(f"{url}: {getattr(error, 'reason', error)}") from error
+    return "the authority answers, and refuses who has no token"

@@ -1,0 +1,16 @@
+"""The section `access:` of the facility file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """`certificate_hours`: how long a member's SSH certificate lives. `local_admins`: accounts of the hosts themselves
+    that keep their key log-in, besides root and the account that deploys.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    certificate_hours: int = Field(default=12, ge=1, le=24)
+    local_admins: tuple[str, ...] = ()

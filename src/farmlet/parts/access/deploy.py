@@ -1,0 +1,172 @@
+"""Part `access`: the SSH certificate authority on the control node, log-in on the nodes where members work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from farmlet.facility.model import Facility
+from farmlet.facility.names import unix_group
+from farmlet.parts import units
+from farmlet.parts.access.config import Section
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.render import render
+from farmlet.parts.resources import (
+    Account,
+    Directory,
+    Farmlet,
+    File,
+    KeyPair,
+    Packages,
+    Resource,
+    Unit,
+)
+
+PACKAGE = "farmlet.parts.access"
+USER = "farmlet-ssh"
+FOLDER = "/var/lib/farmlet/ssh"
+HUB = "/var/lib/farmlet/hub"
+CONFIG = "/etc/farmlet/ssh.json"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
+
+HOSTCERTS = units.Service(
+    name="farmlet-hostcerts",
+    description="Farmlet SSH host certificates",
+    user=USER,
+    command=f"{units.SERVICE}/bin/python -m farmlet.parts.access.hostcerts",
+    kind="oneshot",
+    writable=(f"{HUB}/outbox",),
+    install=False,
+)
+AUTHORITY = units.Web(
+    name="farmlet-ssh",
+    socket="ssh",
+    description="Farmlet SSH authority",
+    user=USER,
+    app=f'farmlet.parts.access.authority:load("{CONFIG}")',
+)
+
+
+def install_authority() -> Sequence[Resource]:
+    return (Packages(("openssh-client",)),)
+
+
+def configure_authority(context: Context) -> Sequence[Resource]:
+    facility = context.facility
+    config = {
+        "issuer": f"https://{facility.control.fqdn}",
+        "key": f"{FOLDER}/user_ca",
+        "host_key": f"{FOLDER}/host_ca",
+        "domain": facility.domain,
+        "hours": context.section("access").certificate_hours,
+        "hub": HUB,
+        "nodes": {node.name: [node.fqdn, node.name] for node in facility.nodes.values()},
+    }
+    watched = "".join(f"PathChanged={HUB}/inbox/{name}\n" for name in sorted(facility.nodes))
+    path = f"[Unit]\nDescription=Farmlet: a node left its SSH host key\n\n[Path]\n{watched}\n[Install]\nWantedBy=paths.target\n"
+    timer = (
+        "[Unit]\nDescription=Farmlet: renew SSH host certificates\n\n[Timer]\nOnBootSec=1min\nOnUnitActiveSec=12h\n"
+        "\n[Install]\nWantedBy=timers.target\n"
+    )
+    return (
+        Account(USER, groups=("farmlet-hub",)),
+        Directory(FOLDER, 0o700, USER, USER),
+        KeyPair(config["key"], USER, f"{facility.name} members"),
+        KeyPair(config["host_key"], USER, f"{facility.name} hosts"),
+        Farmlet(units.SERVICE, context.wheel),
+        File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        HOSTCERTS.file,
+        File("/etc/systemd/system/farmlet-hostcerts.path", path),
+        File("/etc/systemd/system/farmlet-hostcerts.timer", timer),
+        *AUTHORITY.files,
+        *AUTHORITY.units,
+        # the path unit comes before the first run, so that no key falls between the two
+        Unit("farmlet-hostcerts.path"),
+        Unit("farmlet-hostcerts.timer"),
+        HOSTCERTS.unit,
+    )
+
+
+def check_authority(context: Context) -> Sequence[Check]:
+    url = f"https://{context.node.fqdn}"
+    return (
+        Check("access.authority.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-ssh.service"}),
+        Check("access.authority.hosts", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-hostcerts.path"}),
+        Check("access.authority.refusal", f"{PACKAGE}.checks:check_authority", {"url": url, "ca": "/etc/farmlet/ca.pem"}),
+    )
+
+
+def install_login() -> Sequence[Resource]:
+    return (Packages(("openssh-server", "libpam-systemd", "dbus-user-session")),)
+
+
+def login_groups(facility: Facility) -> list[str]:
+    """The UNIX groups whose members may log in: those with `login`, and what lies below them (design §7)."""
+    table = facility.rights
+    found = [unix_group(path) for path in facility.groups if table.of("member", [path]).login]
+    # without any, nobody but the administrators logs in; an empty list would let everybody
+    return found or ["root"]
+
+
+def configure_login(context: Context) -> Sequence[Resource]:
+    admins = {"root", context.node.user, *context.section("access").local_admins}
+    text = render(
+        PACKAGE,
+        "sshd.conf",
+        host_key=HOST_KEY,
+        authority=TRUSTED,
+        groups=login_groups(context.facility),
+        admins=sorted(admins),
+    )
+    duties = {
+        "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
+        "deliver": {
+            "ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"},
+            "ssh-host-cert": {
+                "path": f"{HOST_KEY}-cert.pub",
+                "mode": "0644",
+                # sshd reads host certificates when it starts; members' authorities at each log-in
+                "then": [["systemctl", "reload", "ssh.service"]],
+            },
+        },
+    }
+    return (
+        Directory("/etc/farmlet/agent.d"),
+        File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
+        File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
+        Unit("ssh.service", reload=True),
+    )
+
+
+def check_login(context: Context) -> Sequence[Check]:
+    wanted = {
+        "passwordauthentication": "no",
+        "kbdinteractiveauthentication": "no",
+        "authorizedkeysfile": "none",
+        "trustedusercakeys": TRUSTED,
+        "usepam": "yes",
+    }
+    return (
+        Check("access.login.unit", "farmlet.runtime.checks:check_unit", {"unit": "ssh.service"}),
+        Check("access.login.banner", f"{PACKAGE}.checks:check_banner", {"host": "127.0.0.1"}),
+        Check("access.login.settings", f"{PACKAGE}.checks:check_settings", {"wanted": wanted, "user": "nobody"}),
+        Check(
+            "access.login.certificate",
+            f"{PACKAGE}.checks:check_hostcert",
+            {"certificate": f"{HOST_KEY}-cert.pub", "key": f"{HOST_KEY}.pub"},
+        ),
+        Check("access.login.authority", "farmlet.runtime.checks:check_file", {"path": TRUSTED}),
+    )
+
+
+PART = Part(
+    name="access",
+    summary="log-in by SSH certificates of the facility",
+    section=Section,
+    needs=("base", "identity", "accounts"),
+    roles=(
+        Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
+        Role("login", "members", configure_login, install_login, check_login, ports=(22,)),
+    ),
+)

@@ -1,0 +1,1 @@
+"""Membership becomes UNIX accounts: a directory on the control node, sssd on every node, homes where members log in."""

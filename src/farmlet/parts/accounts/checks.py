@@ -1,0 +1,73 @@
+"""What must hold of directory, daemon and client. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import socket
+import ssl
+import time
+from pathlib import Path
+
+from farmlet.runtime.checks import TIMEOUT, Failed, run
+
+
+def check_tls(host: str, ca: str, port: int = 636) -> str:
+    """The directory answers by TLS, with a certificate for its name that the facility's authority vouches for."""
+    context = ssl.create_default_context(cafile=ca)
+    try:
+        with (
+            socket.create_connection((host, port), timeout=TIMEOUT) as raw,
+            context.wrap_socket(raw, server_hostname=host) as connection,
+        ):
+            version = connection.version()
+    except OSError as error:
+        raise Failed(f"{host}:{port}: {error}") from error
+    return f"{host}:{port} speaks {version}"
+
+
+def check_listing(path: str, seconds: float) -> str:
+    """The daemon has written its list of accounts, and the directory holds every active one of them."""
+    try:
+        accounts = json.loads(Path(path).read_text())
+        age = time.time() - Path(path).stat().st_mtime
+    except (OSError, ValueError) as error:
+        raise Failed(f"{path}: {error}") from error
+    missing = [account["name"] for account in accounts if account["state"] == "active" and not _known(account["name"])]
+    if missing and age > seconds:  # sssd may need a moment with a new one
+        raise Failed(f"the directory does not know {', '.join(missing[:5])}")
+    return f"{len(accounts)} accounts"
+
+
+def _known(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def check_client(domain: str) -> str:
+    """sssd is online with the facility's directory."""
+    text = run("sssctl", "domain-status", domain, "--online")
+    if "Online status: Online" not in text:
+        raise Failed(" ".join(text.split()) or "sssd does not answer")
+    return "sssd is online"
+
+
+def check_homes(homes: str, minimum: int) -> str:
+    """Homes of members are their owners' alone. `minimum`: the lowest number of a member."""
+    wrong = []
+    found = 0
+    for path in Path(homes).iterdir() if Path(homes).is_dir() else ():
+        info = path.lstat()
+        if info.st_uid < minimum:
+            continue
+        found += 1
+        if info.st_mode & 0o077:
+            wrong.append(path.name)
+    if wrong:
+        raise Failed(f"open to others: {', '.join(sorted(wrong)[:5])}")
+    return f"{found} homes"
+
+

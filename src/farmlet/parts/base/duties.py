@@ -1,0 +1,108 @@
+"""What a node's agent has to do, as the parts on that node wrote it: `/etc/farmlet/agent.d/*.json`, all merged.
+
+    {"publish": {item: path},
+     "deliver": {item: {"path", "mode": "0600", "owner", "group", "then": [argv, …]}},
+     "apply": {item: {"call": "module:function", "args": {…}}},
+     "checks": [{"name", "call": "module:function", "args": {…}}]}
+
+Only these files, which root writes on the node itself, say where an item goes and what is run; the hub sends contents.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from farmlet.errors import FarmletError
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Where an item's bytes go, and the commands that are run after they changed."""
+
+    path: Path
+    mode: int
+    owner: str
+    group: str
+    then: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function by name with its keyword arguments. For `apply` it takes the item's bytes first."""
+
+    name: str
+    target: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def resolve(self) -> Callable[..., Any]:
+        """The function. Raises FarmletError when there is none of that name."""
+        module, _, function = self.target.partition(":")
+        try:
+            found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise FarmletError(f"duty {self.name}", f"no function {self.target}: {error}") from error
+        return found
+
+
+@dataclass(frozen=True)
+class Duties:
+    """All of a node's duties; `faults` are the files that could not be read, and why."""
+
+    publish: Mapping[str, Path]
+    deliver: Mapping[str, Delivery]
+    apply: Mapping[str, Call]
+    checks: tuple[Call, ...]
+    faults: tuple[str, ...] = ()
+
+
+def sign(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """What changes whenever a file in `folder` does: cheap enough to ask every second."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            info = path.stat()
+        except OSError:
+            continue
+        found.append((path.name, info.st_mtime_ns, info.st_ino))
+    return tuple(found)
+
+
+def load(folder: Path) -> Duties:
+    """Read all files of `folder`. A file that cannot be read is a fault told, not a reason to leave the others undone."""
+    publish: dict[str, Path] = {}
+    deliver: dict[str, Delivery] = {}
+    apply: dict[str, Call] = {}
+    checks: list[Call] = []
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            data = json.loads(path.read_text())
+            publish |= {item: Path(source) for item, source in data.get("publish", {}).items()}
+            deliver |= {item: _delivery(spec) for item, spec in data.get("deliver", {}).items()}
+            apply |= {item: _call(item, spec) for item, spec in data.get("apply", {}).items()}
+            checks += [_call(spec["name"], spec) for spec in data.get("checks", ())]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            faults.append(f"{path}: {error!r}")
+    return Duties(publish, deliver, apply, tuple(checks), tuple(faults))
+
+
+def _delivery(spec: Mapping[str, Any]) -> Delivery:
+    then = spec.get("then", [])
+    if then and isinstance(then[0], str):  # a single command may stand alone
+        then = [then]
+    return Delivery(
+        path=Path(spec["path"]),
+        mode=int(spec.get("mode", "0644"), 8),
+        owner=spec.get("owner", "root"),
+        group=spec.get("group", "root"),
+        then=tuple(tuple(argv) for argv in then),
+    )
+
+
+def _call(name: str, spec: Mapping[str, Any]) -> Call:
+    return Call(name, spec["call"], dict(spec.get("args", {})))

@@ -1,0 +1,196 @@
+"""The hub: where the agents of all nodes fetch what is meant for them and leave what they have to say. WSGI.
+
+    GET  /node/wanted?version=V&wait=SECONDS   {"version", "items": {name: {"sha256", "content" (base64)}}}; waits for
+                                               another version than V, at most 55 s
+    PUT  /node/inbox/NAME                      a file from the node, e.g. its SSH host key: 204
+    POST /node/results                         JSON list of {"check", "ok", "evidence", "seconds", "at"}: 204
+
+Who asks is told by the front door alone (`X-Farmlet-Node`, the subject of the verified client certificate). A node sees
+`outbox/all` and its own `outbox/<node>`, never another's. Other programs of the control node write into the outbox and
+read the inbox as plain files; `results/<node>.json` is {"at", "results"}.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+from farmlet.runtime.files import write
+
+NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
+INBOX_BYTES = 64 * 1024
+INBOX_ITEMS = 32
+ITEM_BYTES = 4 * 1024 * 1024
+RESULTS_BYTES = 256 * 1024
+WAIT_SECONDS = 55.0
+TICK = 0.2
+
+Environ = Mapping[str, Any]
+Start = Callable[[str, list[tuple[str, str]]], Any]
+FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "check": str,
+    "ok": bool,
+    "evidence": str,
+    "seconds": (int, float),
+    "at": (int, float),
+}
+
+
+class Refused(Exception):
+    """An answer other than success: HTTP status line and one line of text."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(status, text)
+        self.status, self.text = status, text
+
+
+class Outbox:
+    """The items of one node: those of `outbox/all`, and its own, which win. Reads a file again only when it changed."""
+
+    def __init__(self, root: Path, node: str) -> None:
+        self._folders = (root / "outbox" / "all", root / "outbox" / node)
+        self._seen: dict[Path, tuple[tuple[int, int, int], bytes]] = {}
+
+    def load(self) -> dict[str, bytes]:
+        """Every item by name. Names that are none (temporary files) and files that are too large are left out."""
+        items: dict[str, bytes] = {}
+        for folder in self._folders:
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if NAME.fullmatch(path.name) and (data := self._read(path)) is not None:
+                    items[path.name] = data
+        return items
+
+    def _read(self, path: Path) -> bytes | None:
+        try:
+            info = path.lstat()
+            mark = (info.st_ino, info.st_mtime_ns, info.st_size)
+            if self._seen.get(path, (None,))[0] != mark:
+                if not path.is_file() or path.is_symlink() or info.st_size > ITEM_BYTES:
+                    return None
+                self._seen[path] = (mark, path.read_bytes())
+        except OSError:  # replaced or removed between listing and reading: the next tick sees it
+            return None
+        return self._seen[path][1]
+
+
+def version(items: Mapping[str, bytes]) -> str:
+    """A name for exactly these items: sha256 (hex) over names and contents."""
+    lines = (f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(items.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+class Hub:
+    """The WSGI application. `root`: its data; `nodes`: node name by fully qualified name."""
+
+    def __init__(self, root: Path, nodes: Mapping[str, str]) -> None:
+        self._root = root
+        self._nodes = dict(nodes)
+
+    def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        try:
+            answer = self._answer(environ)
+        except Refused as refused:
+            start(refused.status, [("Content-Type", "text/plain; charset=utf-8")])
+            return [refused.text.encode() + b"\n"]
+        if answer is None:
+            start("204 No Content", [])
+            return []
+        start("200 OK", [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
+        return [json.dumps(answer).encode()]
+
+    def _answer(self, environ: Environ) -> dict[str, Any] | None:
+        node = self._identify(environ)
+        route = (environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
+        match route:
+            case ("GET", "/node/wanted"):
+                query = parse_qs(environ.get("QUERY_STRING", ""))
+                return self._wanted(node, query.get("version", [""])[0], _number(query.get("wait", ["0"])[0]))
+            case ("PUT", str(path)) if path.startswith("/node/inbox/"):
+                self._receive(node, path.removeprefix("/node/inbox/"), _body(environ, INBOX_BYTES))
+            case ("POST", "/node/results"):
+                self._record(node, _body(environ, RESULTS_BYTES))
+            case _:
+                raise Refused("404 Not Found", "no such page")
+        return None
+
+    def _identify(self, environ: Environ) -> str:
+        subject = str(environ.get("HTTP_X_FARMLET_NODE", ""))
+        node = self._nodes.get(subject.removeprefix("CN=")) if subject.startswith("CN=") else None
+        if node is None:
+            raise Refused("403 Forbidden", "this needs the certificate of a node of the facility")
+        return node
+
+    def _wanted(self, node: str, known: str, wait: float) -> dict[str, Any]:
+        outbox = Outbox(self._root, node)
+        end = time.monotonic() + min(max(wait, 0.0), WAIT_SECONDS)
+        while True:
+            items = outbox.load()
+            found = version(items)
+            if found != known or time.monotonic() >= end:
+                break
+            time.sleep(TICK)
+        encoded = {
+            name: {"sha256": hashlib.sha256(data).hexdigest(), "content": base64.b64encode(data).decode()}
+            for name, data in items.items()
+        }
+        return {"version": found, "items": encoded}
+
+    def _receive(self, node: str, name: str, data: bytes) -> None:
+        if not NAME.fullmatch(name):
+            raise Refused("400 Bad Request", "this is no name of an item")
+        folder = self._root / "inbox" / node
+        path = folder / name
+        if not path.exists() and len(list(folder.iterdir())) >= INBOX_ITEMS:
+            raise Refused("409 Conflict", f"a node has at most {INBOX_ITEMS} items in its inbox")
+        # an unchanged file is left alone: whoever watches the inbox is woken by changes only
+        if not path.exists() or path.read_bytes() != data:
+            write(path, data, 0o640)
+
+    def _record(self, node: str, data: bytes) -> None:
+        try:
+            results = json.loads(data)
+        except ValueError:
+            raise Refused("400 Bad Request", "this is not JSON") from None
+        if not isinstance(results, list) or not all(_is_result(result) for result in results):
+            raise Refused("400 Bad Request", "this is not a list of results of checks")
+        record = {"at": time.time(), "results": results}
+        write(self._root / "results" / f"{node}.json", json.dumps(record, indent=1).encode(), 0o640)
+
+
+def _is_result(value: object) -> bool:
+    if not isinstance(value, dict) or set(value) != set(FIELDS):
+        return False
+    # bool is an int in Python; `seconds: true` is no number all the same
+    numbers = not isinstance(value["seconds"], bool) and not isinstance(value["at"], bool)
+    return numbers and all(isinstance(value[name], kind) for name, kind in FIELDS.items())
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise Refused("400 Bad Request", "`wait` is a number of seconds") from None
+    return value if value == value else 0.0  # nan compares with nothing, not even with the end of a wait
+
+
+def _body(environ: Environ, limit: int) -> bytes:
+    length = str(environ.get("CONTENT_LENGTH") or "")
+    if not length.isdigit():
+        raise Refused("411 Length Required", "say how long the body is")
+    if int(length) > limit:
+        raise Refused("413 Content Too Large", f"at most {limit} bytes")
+    data: bytes = environ["wsgi.input"].read(int(length))
+    return data
+
+
+def load(path: str) -> Hub:
+    """The application from its JSON file {"root", "nodes": {fqdn: name}}; what gunicorn is told to call."""
+    config = json.loads(Path(path).read_text())
+    return Hub(Path(config["root"]), config["nodes"])

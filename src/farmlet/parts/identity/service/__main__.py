@@ -1,0 +1,8 @@
+"""`python -m farmlet.parts.identity.service`: the command `farmlet-identity`."""
+
+import sys
+
+from farmlet.parts.identity.service.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())

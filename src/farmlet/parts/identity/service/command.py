@@ -1,0 +1,223 @@
+"""The command `farmlet-identity`: what administrators and Farmlet's deployment do on the node itself.
+
+Data goes to stdout, messages to stderr; exit code 2 for bad input, 1 for a failure. Run as root it becomes the owner of
+the database's folder before it opens the database, so that no file there ever belongs to root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pwd
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from farmlet.errors import FarmletError
+from farmlet.parts.identity.service.configuration import Configuration, load_configuration
+from farmlet.parts.identity.service.keys import ensure_key, ensure_secret
+from farmlet.parts.identity.service.project import Provider, start
+
+Verb = Callable[[Provider, argparse.Namespace], None]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit code."""
+    options = build_parser().parse_args(arguments)
+    options.by = options.by or pwd.getpwuid(os.getuid()).pw_name
+    try:
+        configuration = load_configuration(options.config)
+        if getattr(options, "secret_file", None):
+            options.secret = ensure_secret(options.secret_file).decode()
+        become_owner(configuration)
+        provider = start(configuration, ensure_secret(configuration.secret_key_file).decode())
+        verb: Verb = options.call
+        verb(provider, options)
+    except FarmletError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"{error.filename or 'identity'}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def become_owner(configuration: Configuration) -> None:
+    """Make the database's folder if it is missing; as root, take on its owner's identity for good."""
+    folder = configuration.database.parent
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    owner = folder.stat()
+    if os.getuid() == 0 and owner.st_uid != 0:
+        try:
+            os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+        except KeyError:
+            os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+    os.umask(0o077)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="farmlet-identity", description="Members, clients and keys of the facility.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the service's JSON configuration")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    _add(verbs, "migrate", migrate, "bring the database to this version")
+    keys = verbs.add_parser("keys", help="signing keys").add_subparsers(required=True, metavar="VERB")
+    _add(keys, "ensure", make_key, "make a signing key if there is none")
+    groups = verbs.add_parser("groups", help="groups").add_subparsers(required=True, metavar="VERB")
+    _add(groups, "ensure", update_groups, "make the groups what the rights table says")
+    clients = verbs.add_parser("client", help="programs that may ask for tokens").add_subparsers(required=True, metavar="VERB")
+    _add_client(_add(clients, "ensure", make_client, "register or update a client"))
+    _add_members(verbs.add_parser("member", help="people").add_subparsers(required=True, metavar="VERB"))
+    _add_token(_add(verbs, "token", make_token, "break-glass: a token in a member's name, audited"))
+    return parser
+
+
+def _add(verbs: Any, name: str, call: Verb, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
+    parser.set_defaults(call=call)
+    parser.add_argument("--by", metavar="WHO", help="who decided this, for the audit log (default: who runs it)")
+    return parser
+
+
+def _add_client(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id")
+    parser.add_argument("--name", default="", help="what people see when they are asked to allow it")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--public", action="store_true", help="it cannot keep a secret")
+    kind.add_argument("--secret-file", type=Path, metavar="PATH", help="its secret; made there (0600) if it is missing")
+    parser.add_argument("--grant", action="append", default=[], help="device, refresh or client_credentials; repeat for more")
+    parser.add_argument("--scope", action="append", default=[], help="repeat, or separate by blanks")
+    parser.add_argument("--audience", action="append", default=[], help="whom its tokens may be for (default: anybody)")
+    parser.add_argument("--access-lifetime", type=int, metavar="SECONDS")
+    parser.add_argument("--refresh-lifetime", type=int, metavar="SECONDS")
+
+
+def _add_members(verbs: Any) -> None:
+    parser = _add(verbs, "add", add_member, "register a member; prints the join link, once")
+    parser.add_argument("name", help="the UNIX name, for ever")
+    parser.add_argument("--group", action="append", default=[], required=True)
+    parser.add_argument("--name", dest="display", default="", metavar="FULL NAME")
+    parser.add_argument("--email", default="")
+    parser.add_argument("--pending", action="store_true", help="wait for `member approve`")
+    parser.add_argument("--json", action="store_true")
+    _add(verbs, "list", list_members, "all members").add_argument("--json", action="store_true")
+    texts = {
+        "show": "one member",
+        "approve": "let a pending member in",
+        "suspend": "keep a member out for now",
+        "resume": "end a suspension",
+        "remove": "end a membership for good",
+    }
+    for verb, text in texts.items():
+        parser = _add(verbs, verb, show_member if verb == "show" else move_member, text)
+        parser.set_defaults(verb=verb)
+        parser.add_argument("name")
+        parser.add_argument("--json", action="store_true")
+
+
+def _add_token(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--as", dest="member", required=True, metavar="USER")
+    parser.add_argument("--scope", required=True)
+    parser.add_argument("--audience", default="")
+    parser.add_argument("--reason", required=True)
+
+
+# The database's models exist only once Django is set up, so everything that needs them is imported in the verbs.
+
+
+def migrate(provider: Provider, options: argparse.Namespace) -> None:
+    from django.core.management import call_command
+
+    call_command("migrate", interactive=False, verbosity=0)
+    _say("the database is at this version")
+
+
+def make_key(provider: Provider, options: argparse.Namespace) -> None:
+    configuration = provider.configuration
+    made = ensure_key(configuration.keys, configuration.algorithm)
+    if made:
+        provider.record("key.made", kid=provider.keys.signing().kid, by=options.by)
+    _say(f"signing key {provider.keys.signing().kid} {'made' if made else 'was there'}")
+
+
+def update_groups(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service.members import ensure_groups
+
+    changed = ensure_groups(provider, options.by)
+    _say(f"groups changed: {', '.join(changed)}" if changed else "groups as they were")
+
+
+def make_client(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service.clients import ensure_client
+
+    changed = ensure_client(
+        provider,
+        options.id,
+        name=options.name,
+        secret=None if options.public else options.secret,
+        grants=options.grant,
+        scopes=[scope for text in options.scope for scope in text.split()],
+        audiences=[audience for text in options.audience for audience in text.split()],
+        lifetimes=(options.access_lifetime, options.refresh_lifetime),
+        by=options.by,
+    )
+    _say(f"client {options.id} {'set' if changed else 'was there'}")
+
+
+def add_member(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service import members
+
+    state = members.State.PENDING if options.pending else members.State.ACTIVE
+    member, url = members.add(
+        provider, options.name, options.group, display=options.display, email=options.email, state=state, by=options.by
+    )
+    shown = members.describe(members.find(member.name), provider.table)
+    _show(shown | {"join": url}, options.json, f"{member.name} is {state}, uid {member.number}; join link:\n{url}")
+
+
+def list_members(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service import members
+    from farmlet.parts.identity.service.models import Member
+
+    query = Member.objects.select_related("entry").prefetch_related("groups").order_by("name")
+    shown = [members.describe(member, provider.table) for member in query]
+    lines = [f"{item['name']:<20} {item['uid']:>6} {item['state']:<10} {', '.join(item['groups'])}" for item in shown]
+    _show(shown, options.json, "\n".join(lines))
+
+
+def show_member(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service import members
+
+    shown = members.describe(members.find(options.name), provider.table)
+    _show(shown, options.json, "\n".join(f"{key:<8} {value}" for key, value in shown.items()))
+
+
+def move_member(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service import members
+
+    members.move(provider, options.name, options.verb, options.by)
+    shown = members.describe(members.find(options.name), provider.table)
+    _show(shown, options.json, f"{options.name} is {shown['state']}")
+
+
+def make_token(provider: Provider, options: argparse.Namespace) -> None:
+    from farmlet.parts.identity.service.glass import break_glass
+
+    token = break_glass(
+        provider, options.member, options.scope.split(), options.audience, reason=options.reason, by=options.by
+    )
+    print(token)
+
+
+def _show(data: object, as_json: bool, text: str) -> None:
+    print(json.dumps(data, indent=2) if as_json else text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+

@@ -1,0 +1,103 @@
+"""Logging in by password, and slowing down whoever guesses."""
+
+# mypy: allow-subclassing-any
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.forms import AuthenticationForm
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+
+from farmlet.parts.identity.service.models import Attempt, Member
+from farmlet.parts.identity.service.project import provider
+
+FREE = 5  # failures before the first delay
+LONGEST = 60  # seconds
+FORGET = timedelta(hours=1)
+
+REASONS = {
+    Member.State.PENDING: "Your membership waits for approval. You can log in once it is approved.",
+    Member.State.SUSPENDED: "Your membership is suspended. Please ask the administrators of the facility.",
+    Member.State.REMOVED: "Your membership has ended.",
+}
+
+
+class Backend(ModelBackend):
+    """Checks the password of any member, so that the form can say why somebody may not come in; keeps only active ones in."""
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        return True
+
+    def get_user(self, user_id: Any) -> Member | None:
+        """The member of a session: gone as soon as they are no longer active."""
+        user = super().get_user(user_id)
+        return user if isinstance(user, Member) and user.is_active else None
+
+
+class LoginForm(AuthenticationForm):
+    """User name and password; refuses to look at them while the address has to wait."""
+
+    error_messages = {  # noqa: RUF012 - the base class declares it without ClassVar
+        "invalid_login": "Name and password do not fit together.",
+        "inactive": "This account is not active.",
+    }
+
+    def clean(self) -> dict[str, Any]:
+        name, address = str(self.cleaned_data.get("username", ""))[:64], find_address(self.request)
+        if wait := delay(name, address):
+            raise forms.ValidationError(f"Too many failed attempts from here. Please wait {wait} s and try again.")
+        try:
+            cleaned: dict[str, Any] = super().clean()
+        except forms.ValidationError as error:
+            if error.code == "invalid_login":
+                fail(name, address)
+                if Member.objects.filter(name=name).exists():  # anything else could be a password in the wrong field
+                    provider().record("login.failed", member=name, address=address)
+            raise
+        forgive(name, address)
+        return cleaned
+
+    def confirm_login_allowed(self, user: Member) -> None:
+        if not user.is_active:
+            raise forms.ValidationError(REASONS[Member.State(user.state)], code="inactive")
+
+
+def find_address(request: HttpRequest) -> str:
+    """Where a request comes from. Behind the front door's unix socket, what that says last in X-Forwarded-For."""
+    direct = request.META.get("REMOTE_ADDR", "")
+    if direct:
+        return str(direct)[:64]
+    return str(request.META.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()[:64]
+
+
+def delay(account: str, address: str) -> int:
+    """Seconds this address has to wait before it may try this account again; 0 for now.
+
+    It is the pair that waits: nobody can lock a member out from elsewhere.
+    """
+    found = Attempt.objects.filter(account=account, address=address, failures__gte=FREE).first()
+    if found is None:
+        return 0
+    pause = min(LONGEST, 2 ** min(10, found.failures - FREE))
+    left = (found.last + timedelta(seconds=pause) - timezone.now()).total_seconds()
+    return max(0, int(left + 0.999))
+
+
+def fail(account: str, address: str) -> None:
+    """Count a failure."""
+    now = timezone.now()
+    Attempt.objects.filter(last__lt=now - FORGET).delete()
+    _, made = Attempt.objects.get_or_create(account=account, address=address, defaults={"failures": 1, "last": now})
+    if not made:
+        Attempt.objects.filter(account=account, address=address).update(failures=F("failures") + 1, last=now)
+
+
+def forgive(account: str, address: str) -> None:
+    """Forget the failures after a success."""
+    Attempt.objects.filter(account=account, address=address).delete()

@@ -1,0 +1,201 @@
+"""Members and groups: registration, approval, suspension, removal, and the ledger their UNIX names come from.
+
+Every change here is one transaction with its entry in the feed, and is written to the audit log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from farmlet.errors import FarmletError, InputError
+from farmlet.facility.names import check_member, unix_group
+from farmlet.facility.rights import Table
+from farmlet.parts.identity.service.models import Change, Entry, Group, Invitation, Member, RefreshToken
+from farmlet.parts.identity.service.project import Provider
+
+State = Member.State
+# what a command may turn a state into: verb → (states it starts from, state it ends in)
+MOVES: dict[str, tuple[tuple[str, ...], str]] = {
+    "approve": ((State.PENDING,), State.ACTIVE),
+    "suspend": ((State.PENDING, State.ACTIVE), State.SUSPENDED),
+    "resume": ((State.SUSPENDED,), State.ACTIVE),
+    "remove": ((State.PENDING, State.ACTIVE, State.SUSPENDED), State.REMOVED),
+}
+
+
+def find(name: str) -> Member:
+    """The member of that UNIX name. Raises InputError."""
+    member = Member.objects.select_related("entry").prefetch_related("groups").filter(name=name).first()
+    if member is None:
+        raise InputError(f"member {name}", "no such member", "`farmlet user list` shows them")
+    assert isinstance(member, Member)
+    return member
+
+
+def add(
+    provider: Provider, name: str, groups: Sequence[str], *, display: str, email: str, state: str, by: str
+) -> tuple[Member, str]:
+    """Register a member and return them with the URL of the join page, which is told only here. Raises InputError."""
+    if fault := check_member(name, provider.table.groups):
+        raise InputError(f"member {name}", fault)
+    with transaction.atomic():
+        if Entry.objects.filter(name=name).exists():
+            raise InputError(f"member {name}", "this UNIX name was given before and is never given again")
+        entry = allocate(name, Entry.Kind.MEMBER, provider.configuration.uid_base)
+        member = Member(name=name, entry=entry, display=display, email=email, state=state)
+        member.set_unusable_password()
+        member.save()
+        member.groups.set([_find_group(path) for path in groups])
+        url = invite(provider, member)
+        announce([member])
+    provider.record("member.added", member=name, groups=list(groups), state=state, uid=entry.number, by=by)
+    return member, url
+
+
+def invite(provider: Provider, member: Member) -> str:
+    """A new join URL for the member; earlier ones no longer work."""
+    secret = secrets.token_urlsafe(24)
+    Invitation.objects.filter(member=member, used=None).delete()
+    expires = timezone.now() + timedelta(seconds=provider.configuration.lifetimes.join)
+    Invitation.objects.create(member=member, digest=digest(secret), expires=expires)
+    return f"{provider.issuer}/join/{secret}/"
+
+
+def find_invitation(secret: str) -> Invitation | None:
+    """The invitation of a join URL if it can still be used."""
+    found = Invitation.objects.select_related("member").filter(
+        digest=digest(secret), used=None, expires__gt=timezone.now(), member__state__in=(State.PENDING, State.ACTIVE)
+    )
+    first: Invitation | None = found.first()
+    return first
+
+
+def join(provider: Provider, invitation: Invitation, password: str) -> bool:
+    """Set the first password by an invitation. Returns False if it was used meanwhile."""
+    with transaction.atomic():
+        if not Invitation.objects.filter(pk=invitation.pk, used=None).update(used=timezone.now()):
+            return False
+        member = invitation.member
+        member.set_password(password)
+        member.save(update_fields=["password", "updated"])
+    provider.record("member.joined", member=member.name)
+    return True
+
+
+def move(provider: Provider, name: str, verb: str, by: str) -> Member:
+    """Approve, suspend, resume or remove. Safe to repeat. Raises InputError where the state does not allow it.
+
+    Who is suspended or removed loses every refresh token at once, so no program of theirs comes back by itself.
+    """
+    starts, end = MOVES[verb]
+    with transaction.atomic():
+        member = find(name)
+        if member.state == end:
+            return member
+        if member.state not in starts:
+            raise InputError(f"member {name}", f"is {member.state}; only {' or '.join(starts)} members can be {end}")
+        member.state = end
+        if not member.is_active:
+            RefreshToken.objects.filter(user=member, revoked=None).update(revoked=timezone.now())
+        if end == State.REMOVED:
+            member.set_unusable_password()
+            Invitation.objects.filter(member=member).delete()
+        member.save()
+        announce([member])
+    provider.record(f"member.{end}", member=name, by=by)
+    return member
+
+
+def ensure_groups(provider: Provider, by: str) -> list[str]:
+    """Make the groups what the rights table says; returns what changed. Members whose rights may change are announced."""
+    lines = {line["path"]: line for line in provider.table.to_json()["groups"]}
+    changed: list[str] = []
+    with transaction.atomic():
+        known = {group.path: group for group in Group.objects.select_related("entry")}
+        for path, line in lines.items():
+            group = known.get(path)
+            if group is None:
+                entry = _ensure_entry(unix_group(path), provider.configuration.gid_base)
+                Group.objects.create(path=path, entry=entry, rights=line)
+            elif group.rights != line or not group.present:
+                Group.objects.filter(pk=group.pk).update(rights=line, present=True)
+            else:
+                continue
+            changed.append(path)
+        gone = [path for path, group in known.items() if path not in lines and group.present]
+        Group.objects.filter(path__in=gone).update(present=False)
+        changed += gone
+        announce(_affected(changed))
+    if changed:
+        provider.record("groups.changed", groups=changed, gone=gone, by=by)
+    return changed
+
+
+def allocate(name: str, kind: str, base: int) -> Entry:
+    """The next free number of that kind, from `base` up, for a name that has none. Within a transaction."""
+    last = Entry.objects.filter(kind=kind).order_by("-number").values_list("number", flat=True).first()
+    number = base if last is None else max(base, last + 1)
+    while Entry.objects.filter(number=number).exists():
+        number += 1
+    entry: Entry = Entry.objects.create(name=name, number=number, kind=kind)
+    return entry
+
+
+def announce(members: Iterable[Member]) -> None:
+    """Put the members into the feed of changes."""
+    Change.objects.bulk_create([Change(member=member) for member in members])
+
+
+def describe(member: Member, table: Table) -> dict[str, Any]:
+    """A member as the command line shows them."""
+    rights = table.of(member.name, member.paths)
+    return {
+        "name": member.name,
+        "sub": str(member.sub),
+        "state": member.state,
+        "uid": member.number,
+        "gid": member.number,
+        "display": member.display,
+        "email": member.email,
+        "groups": list(rights.groups),
+        "created": member.created.isoformat(),
+    }
+
+
+def digest(secret: str) -> str:
+    """How secrets that we hand out are stored: they are random, so a plain SHA-256 is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _find_group(path: str) -> Group:
+    group: Group | None = Group.objects.filter(path=path, present=True).first()
+    if group is None:
+        raise InputError(f"group {path}", "no such group", "groups come from the facility file, with `farmlet up`")
+    return group
+
+
+def _ensure_entry(name: str, base: int) -> Entry:
+    """The ledger's entry of a group: its old one if it comes back."""
+    entry: Entry | None = Entry.objects.filter(name=name).first()
+    if entry is None:
+        return allocate(name, Entry.Kind.GROUP, base)
+    if entry.kind != Entry.Kind.GROUP or Group.objects.filter(entry=entry).exists():
+        raise FarmletError(f"group {name}", f"this UNIX name is or was a {entry.kind}'s", "name the group otherwise")
+    return entry
+
+
+def _affected(paths: Sequence[str]) -> list[Member]:
+    """Members of these groups or of groups below them, which inherit."""
+    groups = [
+        group.pk
+        for group in Group.objects.all()
+        if any(group.path == path or group.path.startswith(f"{path}/") for path in paths)
+    ]
+    return list(Member.objects.filter(groups__in=groups).distinct())

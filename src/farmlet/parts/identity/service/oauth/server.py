@@ -1,0 +1,58 @@
+"""The token endpoint's grants. oauthlib does the protocol, `Validator` decides."""
+
+# mypy: allow-subclassing-any
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from oauthlib.oauth2.rfc6749 import errors
+from oauthlib.oauth2.rfc6749.endpoints import TokenEndpoint
+from oauthlib.oauth2.rfc6749.grant_types import ClientCredentialsGrant, RefreshTokenGrant
+from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
+from oauthlib.oauth2.rfc6749.tokens import BearerToken, random_token_generator
+
+from farmlet.parts.identity.service.oauth import mint
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+class DeviceGrantType(GrantTypeBase):
+    """RFC 8628 §3.4: a device code for tokens. The library's own lets any client redeem a code, and as often as it likes."""
+
+    def create_token_response(self, request: Any, handler: Any) -> tuple[dict[str, str], str, int]:
+        """Headers, body and status for a poll."""
+        headers = self._get_default_headers()
+        try:
+            self.validate_client_authentication(request)
+            self.validate_grant_type(request)
+            self.request_validator.validate_device_code(request)
+            token = handler.create_token(request, refresh_token="offline_access" in request.scopes)
+            self.request_validator.save_token(token, request)
+        except errors.OAuth2Error as error:
+            return {**headers, **error.headers}, error.json, error.status_code
+        return headers, json.dumps(token), 200
+
+
+class Unsupported:
+    """What answers a grant type we do not have."""
+
+    def create_token_response(self, request: Any, handler: Any) -> tuple[dict[str, str], str, int]:
+        error = errors.UnsupportedGrantTypeError(request=request)
+        return {"Content-Type": "application/json", "Cache-Control": "no-store"}, error.json, error.status_code
+
+
+class Server(TokenEndpoint):
+    """oauthlib's token endpoint with the grants this service has; new ones are added to the dictionary below."""
+
+    def __init__(self, validator: Any, **_: Any) -> None:
+        bearer = BearerToken(validator, mint.create_access, mint.find_lifetime, random_token_generator)
+        grants = {
+            DEVICE_CODE: DeviceGrantType(validator),
+            "refresh_token": RefreshTokenGrant(validator),
+            "client_credentials": ClientCredentialsGrant(validator),
+            "unsupported": Unsupported(),
+        }
+        super().__init__(default_grant_type="unsupported", default_token_type=bearer, grant_types=grants)
+        self.request_validator = validator

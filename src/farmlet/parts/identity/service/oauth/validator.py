@@ -1,0 +1,203 @@
+"""The decisions of the token endpoint, in the hooks that oauthlib calls.
+
+Where this departs from django-oauth-toolkit's own validator, that one was seen to fail our clients: public clients that
+send an empty secret, device codes redeemed twice or by another client, refresh scopes that only ever shrink.
+"""
+
+# mypy: allow-subclassing-any
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from datetime import timedelta
+from typing import Any
+from urllib.parse import unquote_plus
+
+from django.contrib.auth.hashers import check_password
+from django.utils import timezone
+from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError, InvalidScopeError
+from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
+
+from farmlet.parts.identity.service.members import digest
+from farmlet.parts.identity.service.models import DeviceGrant, RefreshToken
+from farmlet.parts.identity.service.oauth.mint import create_identity
+from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, resolve, resolve_audience, restrict
+from farmlet.parts.identity.service.project import provider
+
+GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
+HURRY = timedelta(seconds=1)  # how much too early a poll may come: networks are uneven
+
+
+class Validator(OAuth2Validator):
+    """One instance serves all requests; everything about a request is kept on the request."""
+
+    # -- clients (RFC 6749 §2.3) --
+
+    def client_authentication_required(self, request: Any, *args: Any, **kwargs: Any) -> bool:
+        return True  # `authenticate_client` knows what a public client needs: its name
+
+    def authenticate_client(self, request: Any, *args: Any, **kwargs: Any) -> bool:
+        """A confidential client by its secret, a public one by its name, with no secret or an empty one."""
+        name, secret = _credentials(request)
+        if name is None or self._load_application(name, request) is None:
+            return False
+        request.client_id = name
+        if request.client.public:
+            return secret == ""
+        return bool(secret) and bool(check_password(secret, request.client.client_secret))
+
+    def validate_grant_type(self, client_id: str, grant_type: str, client: Any, request: Any, *args: Any, **kw: Any) -> bool:
+        return grant_type in client.grants
+
+    # -- device code (RFC 8628 §3.5) --
+
+    def validate_device_code(self, request: Any) -> None:
+        """Set the request's user, scopes and audience from its device code, or raise what the device must be told."""
+        code = digest(getattr(request, "device_code", None) or "")
+        device = DeviceGrant.objects.select_related("user").filter(device_code=code, client_id=request.client_id).first()
+        if device is None or device.status == DeviceGrant.REDEEMED:
+            raise InvalidGrantError(request=request)
+        _pace(device)
+        if device.expires <= timezone.now():
+            raise ExpiredTokenError()
+        if device.status == DeviceGrant.AUTHORIZATION_PENDING:
+            raise AuthorizationPendingError()
+        if device.status != DeviceGrant.AUTHORIZED or not device.user.is_active:
+            raise AccessDenied()
+        request.user, request.device = device.user, device
+        request.scopes = allow(device.scope.split(), resolve(provider().table, device.user), request.client)
+        if not request.scopes:
+            raise InvalidScopeError(request=request)
+        self._settle_audience(request, device.audience)
+
+    # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
+
+    def validate_refresh_token(self, refresh_token: str, client: Any, request: Any, *args: Any, **kwargs: Any) -> bool:
+        """Whether the token may be used by this client now. A replayed one kills its family."""
+        found = RefreshToken.objects.select_related("user").filter(token_checksum=digest(refresh_token), application=client)
+        token = found.first()
+        if token is None or token.expires <= timezone.now():
+            return False
+        if token.revoked is not None and not _forgivable(token):
+            # token_family is a UUID; updating it all at once keeps a retrying client cheap
+            if RefreshToken.objects.filter(token_family=token.token_family, revoked=None).update(revoked=timezone.now()):
+                provider().record("refresh.reused", member=token.user.name, client=client.client_id)
+            return False
+        if not token.user.is_active:
+            return False
+        request.user, request.refresh_token_instance = token.user, token
+        self._settle_audience(request, token.audience)
+        return True
+
+    def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
+        """What the family was granted, as far as client and member still may have it. Raises InvalidScopeError for nothing."""
+        family = request.refresh_token_instance.scope.split()
+        scopes = allow(family, resolve(provider().table, request.user), request.client)
+        if not scopes:
+            raise InvalidScopeError(request=request)
+        return list(scopes)
+
+    def is_within_original_scope(self, scopes: list[str], refresh_token: str, request: Any, *args: Any, **kw: Any) -> bool:
+        """Narrow the request to what the family has, path by path; False where nothing is left."""
+        request.scopes = list(intersect(scopes, self.get_original_scopes(refresh_token, request)))
+        return bool(request.scopes)
+
+    # -- client credentials (RFC 6749 §4.4) --
+
+    def get_default_scopes(self, client_id: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
+        return list(request.client.scopes)
+
+    def validate_scopes(self, client_id: str, scopes: list[str], client: Any, request: Any, *args: Any, **kw: Any) -> bool:
+        """For a client itself: what is registered for it, without what only a person can have."""
+        granted = restrict(scopes, client)
+        request.scopes = [scope for scope in granted if scope not in PERSONAL and not scope.startswith(("storage.", "wlcg."))]
+        self._settle_audience(request, "")
+        return bool(request.scopes)
+
+    # -- saving --
+
+    def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
+        """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
+        now = timezone.now()
+        parent = None
+        if device := getattr(request, "device", None):
+            mine = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZED)
+            if mine.update(status=DeviceGrant.REDEEMED) != 1:
+                raise InvalidGrantError(request=request)
+        elif parent := getattr(request, "refresh_token_instance", None):
+            _rotate(parent, request)
+        if "refresh_token" in token:
+            self._save_refresh(token["refresh_token"], request, parent, now)
+        if "openid" in request.scopes:
+            token["id_token"] = create_identity(request, token["access_token"])
+
+    def _save_refresh(self, raw: str, request: Any, parent: RefreshToken | None, now: Any) -> None:
+        usual = provider().configuration.lifetimes.refresh
+        lifetime = min(usual, request.client.refresh_lifetime or usual)
+        row = RefreshToken(
+            user=request.user,
+            application=request.client,
+            parent=parent,
+            token_family=parent.token_family if parent else uuid.uuid4(),
+            scope=parent.scope if parent else " ".join(request.scopes),
+            audience=parent.audience if parent else " ".join(request.granted_audience),
+            expires=now + timedelta(seconds=lifetime),
+        )
+        self._set_token_value(row, raw)
+        row.save()
+
+    def _settle_audience(self, request: Any, usual: str) -> None:
+        """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""
+        audience = resolve_audience(getattr(request, "audience", None) or usual, request.client)
+        if audience is None:
+            raise CustomOAuth2Error("invalid_target", "this client may not ask for this audience", request=request)
+        request.granted_audience = audience
+
+
+def _credentials(request: Any) -> tuple[str | None, str]:
+    """The client's name and secret from HTTP Basic or the form; None if there is none or two that differ."""
+    form = getattr(request, "client_id", None) or None
+    header = request.headers.get("HTTP_AUTHORIZATION", "")
+    if not header.lower().startswith("basic "):
+        return form, getattr(request, "client_secret", None) or ""
+    try:
+        pair = base64.b64decode(header[6:], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None, ""
+    name, _, secret = pair.partition(":")
+    name = unquote_plus(name)
+    return (name if form in (None, name) else None), unquote_plus(secret)
+
+
+def _pace(device: DeviceGrant) -> None:
+    """Note the poll; raise `slow_down` if it came too early, after which 5 s more must pass (RFC 8628 §3.5)."""
+    now = timezone.now()
+    early = device.polled is not None and now - device.polled + HURRY < timedelta(seconds=device.interval)
+    interval = device.interval + 5 if early else device.interval
+    DeviceGrant.objects.filter(pk=device.pk).update(polled=now, interval=interval)
+    if early:
+        raise SlowDownError()
+
+
+def _forgivable(token: RefreshToken) -> bool:
+    """Whether a rotated token may be used once more: just rotated, and none of its successors was used or revoked.
+
+    Without this a client that repeats a refresh whose answer got lost would log itself out.
+    """
+    recent: bool = token.revoked is not None and timezone.now() - token.revoked < GRACE
+    return recent and token.children.exists() and not token.children.exclude(revoked=None).exists()
+
+
+def _rotate(token: RefreshToken, request: Any) -> None:
+    """Use up a refresh token. Its siblings, left over from repeated refreshes, end with the first one that is used."""
+    now = timezone.now()
+    if not RefreshToken.objects.filter(pk=token.pk, revoked=None).update(revoked=now):
+        fresh = RefreshToken.objects.filter(pk=token.pk).first()  # somebody else was quicker, or it was forgiven
+        if fresh is None or not _forgivable(fresh):
+            raise InvalidGrantError(request=request)
+    elif token.parent_id is not None:
+        RefreshToken.objects.filter(parent=token.parent_id, revoked=None).exclude(pk=token.pk).update(revoked=now)
+

@@ -1,0 +1,172 @@
+"""Django, set up for one configuration. `start` is called once in a process, before anything touches a model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import django
+from django.apps import apps
+from django.conf import settings
+
+from farmlet.facility.rights import Table
+from farmlet.parts.identity.service.configuration import Configuration
+from farmlet.parts.identity.service.keys import Ring
+from farmlet.runtime import audit
+
+APP = "farmlet.parts.identity.service"
+MODELS = ("APPLICATION", "ACCESS_TOKEN", "REFRESH_TOKEN", "ID_TOKEN", "GRANT", "DEVICE_GRANT")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """What the service's code needs besides the database: configuration, rights, signing keys, the audit log."""
+
+    configuration: Configuration
+    keys: Ring
+
+    @property
+    def table(self) -> Table:
+        return self.configuration.rights
+
+    @property
+    def issuer(self) -> str:
+        return self.configuration.issuer
+
+    def record(self, event: str, **details: Any) -> None:
+        """Write to the audit log. A log that cannot be written stops what was to be logged (OSError, Broken)."""
+        audit.append(self.configuration.audit, event, **details)
+
+
+def start(configuration: Configuration, secret: str) -> Provider:
+    """Configure Django and return the provider, which `provider()` gives from then on."""
+    settings.configure(**build(configuration, secret))
+    django.setup()
+    return provider()
+
+
+def provider() -> Provider:
+    """The provider of this process."""
+    found = apps.get_app_config("identity").provider
+    assert isinstance(found, Provider)
+    return found
+
+
+def build(configuration: Configuration, secret: str) -> dict[str, Any]:
+    """Django's settings for `configuration`."""
+    return {
+        "FARMLET": configuration,
+        "SECRET_KEY": secret,
+        "DEBUG": False,
+        "ALLOWED_HOSTS": configuration.hosts,
+        "INSTALLED_APPS": [
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "oauth2_provider",
+            f"{APP}.apps.IdentityConfig",
+        ],
+        "ROOT_URLCONF": f"{APP}.urls",
+        "USE_TZ": True,
+        "USE_I18N": False,
+        "LANGUAGE_CODE": "en-gb",
+        "APPEND_SLASH": False,
+        "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
+        "DATABASES": {"default": _database(configuration.database)},
+        "TEMPLATES": [
+            {
+                "BACKEND": "django.template.backends.django.DjangoTemplates",
+                "APP_DIRS": True,
+                "OPTIONS": {
+                    "context_processors": ["django.template.context_processors.request", f"{APP}.views.pages.describe"]
+                },
+            }
+        ],
+        "LOGGING": {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+            "root": {"handlers": ["stderr"], "level": logging.WARNING},
+        },
+        **_people(configuration),
+        **_security(configuration),
+        **_protocol(),
+    }
+
+
+def _database(path: Path) -> dict[str, Any]:
+    # IMMEDIATE: a transaction that will write takes the lock first, so it waits instead of failing half-way
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "CONN_MAX_AGE": None,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        },
+    }
+
+
+def _people(configuration: Configuration) -> dict[str, Any]:
+    validation = "django.contrib.auth.password_validation"
+    return {
+        "AUTH_USER_MODEL": "identity.Member",
+        "AUTHENTICATION_BACKENDS": [f"{APP}.entry.Backend"],
+        "PASSWORD_HASHERS": ["django.contrib.auth.hashers.ScryptPasswordHasher", f"{APP}.hashers.RandomSecretHasher"],
+        "AUTH_PASSWORD_VALIDATORS": [
+            {"NAME": f"{validation}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+            {"NAME": f"{validation}.CommonPasswordValidator"},
+            {"NAME": f"{validation}.UserAttributeSimilarityValidator", "OPTIONS": {"user_attributes": ["name", "email"]}},
+        ],
+        "LOGIN_URL": "/login/",
+        "LOGIN_REDIRECT_URL": "/",
+        "SESSION_COOKIE_AGE": configuration.lifetimes.session,
+    }
+
+
+def _security(configuration: Configuration) -> dict[str, Any]:
+    # the prefix makes browsers refuse the cookie from any other host or over plain http
+    prefix = "__Host-" if configuration.secure else ""
+    return {
+        "MIDDLEWARE": [
+            "django.middleware.security.SecurityMiddleware",
+            f"{APP}.views.pages.protect",
+            "django.contrib.sessions.middleware.SessionMiddleware",
+            "django.middleware.common.CommonMiddleware",
+            "django.middleware.csrf.CsrfViewMiddleware",
+            "django.contrib.auth.middleware.AuthenticationMiddleware",
+            "django.middleware.clickjacking.XFrameOptionsMiddleware",
+        ],
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "SECURE_REFERRER_POLICY": "same-origin",
+        "CSRF_TRUSTED_ORIGINS": list(configuration.trusted_origins),
+        "CSRF_FAILURE_VIEW": f"{APP}.views.pages.refuse",
+        "SESSION_COOKIE_NAME": f"{prefix}farmlet",
+        "SESSION_COOKIE_SECURE": configuration.secure,
+        "CSRF_COOKIE_NAME": f"{prefix}csrf",
+        "CSRF_COOKIE_SECURE": configuration.secure,
+        "CSRF_COOKIE_HTTPONLY": True,
+        "DATA_UPLOAD_MAX_MEMORY_SIZE": 1 << 18,
+    }
+
+
+def _protocol() -> dict[str, Any]:
+    """django-oauth-toolkit: our models, our server and validator; its own access tokens and endpoints are not used."""
+    models = ("Client", "AccessToken", "RefreshToken", "IDToken", "Grant", "DeviceGrant")
+    swapped = {f"OAUTH2_PROVIDER_{name}_MODEL": f"identity.{model}" for name, model in zip(MODELS, models, strict=True)}
+    return {
+        **swapped,
+        "OAUTH2_PROVIDER": {
+            "OAUTH2_SERVER_CLASS": f"{APP}.oauth.server.Server",
+            "OAUTH2_VALIDATOR_CLASS": f"{APP}.oauth.validator.Validator",
+            "CLIENT_SECRET_HASHER": "farmlet_random",
+            "SCOPES": {},
+            "DEFAULT_SCOPES": [],
+            "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+            "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+            "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+        },
+    }

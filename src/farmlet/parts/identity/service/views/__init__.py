@@ -1,0 +1,1 @@
+"""What HTTP shows: metadata and keys, the token endpoint, the pages people use, SCIM."""

@@ -1,0 +1,107 @@
+"""The pages people use: home, log-in, join, errors; and what all pages share."""
+
+# mypy: allow-subclassing-any, allow-untyped-decorators
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from django import forms
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.forms import SetPasswordForm
+from django.contrib.auth.views import LoginView
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_safe
+
+from farmlet.parts.identity.service import members
+from farmlet.parts.identity.service.entry import LoginForm
+from farmlet.parts.identity.service.policy import resolve
+from farmlet.parts.identity.service.project import provider
+
+POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+
+class Login(LoginView):
+    """Log in, then go on to where one came from."""
+
+    template_name = "identity/login.html"
+    authentication_form = LoginForm
+    redirect_authenticated_user = False
+
+
+class JoinForm(SetPasswordForm):
+    """A first password, twice; Django's validators judge it."""
+
+    new_password1 = forms.CharField(label="Password", strip=False, widget=forms.PasswordInput)
+    new_password2 = forms.CharField(label="The same again", strip=False, widget=forms.PasswordInput)
+
+
+@login_required
+@require_safe
+def show_home(request: HttpRequest) -> HttpResponse:
+    """Who one is here."""
+    return render(request, "identity/home.html", {"rights": resolve(provider().table, request.user)})
+
+
+@sensitive_post_parameters()
+@never_cache
+@require_http_methods(["GET", "POST"])
+def join(request: HttpRequest, secret: str) -> HttpResponse:
+    """A new member sets the password; the link works once."""
+    invitation = members.find_invitation(secret)
+    if invitation is None:
+        message = "This link was used already, or it is too old. Please ask the administrators for a new one."
+        return render(request, "identity/error.html", {"message": message}, status=404)
+    form = JoinForm(invitation.member, request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        if not members.join(provider(), invitation, form.cleaned_data["new_password1"]):
+            return render(request, "identity/error.html", {"message": "This link was used just now."}, status=409)
+        if not invitation.member.is_active:
+            return render(request, "identity/pending.html")
+        login(request, invitation.member)
+        return redirect("home")
+    return render(request, "identity/join.html", {"form": form, "member": invitation.member})
+
+
+@require_safe
+def show_style(request: HttpRequest) -> HttpResponse:
+    """The one style sheet."""
+    sheet = files("farmlet.parts.identity.service").joinpath("style.css").read_bytes()
+    return HttpResponse(sheet, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=3600"})
+
+
+def show_error(status: int, message: str) -> Callable[..., HttpResponse]:
+    """A handler for one kind of error."""
+
+    def show(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        return render(request, "identity/error.html", {"message": message}, status=status)
+
+    return show
+
+
+def refuse(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that did not come from our own page, or whose page is too old."""
+    message = "This form has expired. Please go back, load the page again and send it once more."
+    return render(request, "identity/error.html", {"message": message}, status=403)
+
+
+def describe(request: HttpRequest) -> dict[str, Any]:
+    """What every template knows (context processor)."""
+    return {"title": provider().configuration.title, "member": getattr(request, "user", None)}
+
+
+def protect(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Middleware: pages run no scripts, load nothing from elsewhere and cannot be framed."""
+
+    def respond(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        response.headers.setdefault("Content-Security-Policy", POLICY)
+        return response
+
+    return respond

@@ -1,0 +1,101 @@
+"""The endpoints that programs use: token (RFC 6749 §3.2) and device authorization (RFC 8628 §3.1)."""
+
+# mypy: allow-subclassing-any, allow-untyped-decorators
+
+from __future__ import annotations
+
+import json
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.csrf import csrf_exempt
+from oauth2_provider.views.mixins import OAuthLibMixin
+from oauthlib.common import Request
+
+from farmlet.parts.identity.service.members import digest
+from farmlet.parts.identity.service.models import Client, DeviceGrant
+from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
+from farmlet.parts.identity.service.policy import resolve_audience, restrict
+from farmlet.parts.identity.service.project import provider
+
+LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, no digits: easy to read out, no words (RFC 8628 §6.1)
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class TokenView(OAuthLibMixin, View):
+    """Every grant type; the server of `oauth` does the work."""
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            _, headers, body, status = self.create_token_response(request)
+        except ValueError:  # oauthlib's word for a body that is no form
+            return refuse("invalid_request", "the request is not a form")
+        return HttpResponse(body, status=status, headers={"Content-Type": "application/json", **headers, **NO_STORE})
+
+
+@method_decorator(csrf_exempt, name="dispatch")
+class DeviceAuthorizationView(OAuthLibMixin, View):
+    """A device asks for a code; its scopes are cut to the client's own, the member's rights come in when they allow it."""
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        core = self.get_oauthlib_core()
+        try:
+            asked = Request(*core._extract_params(request))
+        except ValueError:
+            return refuse("invalid_request", "the request is not a form")
+        if not core.server.request_validator.authenticate_client(asked):
+            return refuse("invalid_client", "no such client, or a wrong secret", 401)
+        if DEVICE_CODE not in asked.client.grants:
+            return refuse("unauthorized_client", "this client has no device grant")
+        scopes = restrict((asked.scope or "openid").split(), asked.client)
+        if not scopes:
+            return refuse("invalid_scope", "this client may ask for none of these scopes")
+        text = request.POST.get("audience", "")
+        if resolve_audience(text, asked.client) is None:
+            return refuse("invalid_target", "this client may not ask for this audience")
+        return JsonResponse(begin(asked.client, scopes, text), headers=NO_STORE)
+
+
+def begin(client: Client, scopes: tuple[str, ...], audience: str) -> dict[str, Any]:
+    """Store a new device grant and return the answer for the device."""
+    configuration = provider().configuration
+    now = timezone.now()
+    DeviceGrant.objects.filter(expires__lt=now - timedelta(days=1)).delete()
+    code, letters = secrets.token_urlsafe(32), "".join(secrets.choice(LETTERS) for _ in range(8))
+    DeviceGrant.objects.create(
+        client_id=client.client_id,
+        device_code=digest(code),
+        user_code=letters,
+        scope=" ".join(scopes),
+        audience=audience,
+        interval=configuration.device_interval,
+        expires=now + timedelta(seconds=configuration.lifetimes.device),
+    )
+    shown = f"{letters[:4]}-{letters[4:]}"
+    page = configuration.issuer + reverse("device")
+    return {
+        "device_code": code,
+        "user_code": shown,
+        "verification_uri": page,
+        "verification_uri_complete": f"{page}?user_code={shown}",
+        "expires_in": configuration.lifetimes.device,
+        "interval": configuration.device_interval,
+    }
+
+
+def refuse(code: str, description: str, status: int = 400) -> HttpResponse:
+    """An error answer (RFC 6749 §5.2)."""
+    headers = {**NO_STORE, **({"WWW-Authenticate": 'Basic realm="token"'} if status == 401 else {})}
+    body = json.dumps({"error": code, "error_description": description})
+    return HttpResponse(body, status=status, headers=headers, content_type="application/json")

@@ -1,0 +1,131 @@
+#!/bin/bash
+# A drone: turns this batch slot of a site into a slot of the facility's pool, as the plain user it is started as.
+#
+# Arguments: from TARDIS --cores --memory (MiB) --disk (KiB) --uuid; from the facility --collector --trust --site
+# --image --certificates --credential --walltime (s) --idle (s). The token lies beside it as <uuid>.token.
+set -euo pipefail
+umask 077
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin
+
+die() { echo "drone: $*" >&2; exit 1; }
+
+declare -A arg
+for word in "$@"; do
+  case $word in
+    --*=*) name=${word%%=*}; arg[${name#--}]=${word#*=} ;;
+    *) die "argument $word is not --name=value" ;;
+  esac
+done
+for name in cores memory disk uuid collector trust site image certificates credential walltime idle; do
+  [[ -n ${arg[$name]:-} ]] || die "argument --$name is missing"
+  [[ ${arg[$name]} =~ ^[A-Za-z0-9._:/-]+$ ]] || die "argument --$name has characters that do not belong there"
+done
+scratch=${_CONDOR_SCRATCH_DIR:-$PWD}
+token=$scratch/${arg[uuid]}.token
+[[ -s $token ]] || die "no token at $token"
+
+# Jobs are kept apart from the drone by user namespaces; a site without them must not run jobs of members.
+unshare --user --map-root-user true || die "this host has no unprivileged user namespaces"
+command -v apptainer > /dev/null || die "this host has no apptainer"
+
+# Where this site keeps HTCondor differs between distributions; its own configuration knows. Nothing else is taken over.
+declare -A place
+for name in BIN SBIN LIB LIBEXEC SHARE; do
+  place[$name]=$(condor_config_val "$name") || die "the site's HTCondor does not say where its $name is"
+done
+
+home=$scratch/overlay
+mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d}
+mv "$token" "$home/tokens.d/overlay" # the only copy in this slot
+
+cat > "$home/condor_config" <<EOF
+RELEASE_DIR = /usr
+BIN = ${place[BIN]}
+SBIN = ${place[SBIN]}
+LIB = ${place[LIB]}
+LIBEXEC = ${place[LIBEXEC]}
+SHARE = ${place[SHARE]}
+LOCAL_DIR = $home
+LOG = $home/log
+SPOOL = $home/spool
+EXECUTE = $home/execute
+LOCK = $home/lock
+RUN = $home/run
+use security:recommended_v9_0
+
+CONDOR_HOST = ${arg[collector]%%:*}
+COLLECTOR_HOST = ${arg[collector]}
+TRUST_DOMAIN = ${arg[trust]}
+UID_DOMAIN = ${arg[trust]}
+FILESYSTEM_DOMAIN = ${arg[uuid]}
+SEC_TOKEN_DIRECTORY = $home/tokens.d
+SEC_TOKEN_SYSTEM_DIRECTORY = $home/tokens.d
+SEC_PASSWORD_DIRECTORY = $home/passwords.d
+SEC_DEFAULT_AUTHENTICATION_METHODS = FS, IDTOKENS
+SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS, FS
+
+DAEMON_LIST = MASTER, STARTD
+USE_SHARED_PORT = True
+# any free port: several drones share a host
+SHARED_PORT_PORT = 0
+# nothing needs to reach the site from outside: connections are asked for through the collector
+CCB_ADDRESS = \$(COLLECTOR_HOST)
+ENABLE_KERNEL_TUNING = False
+
+# TARDIS finds its drone by the uuid, members see where they run by the site
+MASTER_NAME = ${arg[uuid]}
+STARTD_NAME = ${arg[uuid]}
+TardisDroneUuid = "${arg[uuid]}"
+FarmletSite = "${arg[site]}"
+STARTD_ATTRS = \$(STARTD_ATTRS) TardisDroneUuid FarmletSite
+NUM_CPUS = ${arg[cores]}
+MEMORY = ${arg[memory]%%.*}
+use feature:PartitionableSlot
+UPDATE_INTERVAL = 10
+# the advertisement of a drone that was killed goes after this many seconds
+CLASSAD_LIFETIME = 300
+# benchmarks would make the slot look busy to TARDIS
+RunBenchmarks = False
+
+# What runs outside of the payload's container is refused: everything there could read the drone's token.
+FarmletPlain = TARGET.PreCmd =?= undefined && TARGET.PreArguments =?= undefined && \\
+  TARGET.PostCmd =?= undefined && TARGET.ToolDaemonCmd =?= undefined && TARGET.TransferPlugins =?= undefined && \\
+  !regexp("(apptainer|singularity)", strcat(TARGET.Environment ?: "", " ", TARGET.Env ?: ""), "i") && \\
+  !regexp("(^|,)[ ]*/|[.][.]", TARGET.TransferOutput ?: "")
+START = \$(FarmletPlain)
+ENABLE_SSH_TO_JOB = False
+SUSPEND = False
+PREEMPT = False
+# a drained drone lets its job finish
+MAXJOBRETIREMENTTIME = ${arg[walltime]}
+# it ends by itself when nobody uses it, should TARDIS be gone
+STARTD_NOCLAIM_SHUTDOWN = ${arg[idle]}
+
+SINGULARITY = $(command -v apptainer)
+SINGULARITY_JOB = True
+SINGULARITY_RUN_TEST_BEFORE_JOB = False
+SINGULARITY_IMAGE_EXPR = ifThenElse(TARGET.SingularityImage =!= undefined, TARGET.SingularityImage, "${arg[image]}")
+SINGULARITY_TARGET_DIR = /srv
+SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
+STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"
+# the starter fetches renewed credentials this often (s); the default is 300
+SEC_CREDENTIAL_REFRESH = 30
+
+use policy:HOLD_IF_MEMORY_EXCEEDED
+PID_SNAPSHOT_INTERVAL = 3
+STARTER_INITIAL_UPDATE_INTERVAL = 2
+STARTER_UPDATE_INTERVAL = 5
+EOF
+
+# A clean environment: neither the site's HTCondor context nor the account's variables reach the drone or its jobs.
+env -i PATH="$PATH" HOME="$home" CONDOR_CONFIG="$home/condor_config" \
+  timeout --foreground --signal=QUIT --kill-after=30 "${arg[walltime]}" condor_master -f &
+pid=$!
+# Being removed leaves no time for jobs to finish: QUIT stops at once and the pool starts them elsewhere.
+trap 'kill -QUIT $pid' TERM INT QUIT
+while :; do
+  rc=0
+  wait "$pid" || rc=$?
+  kill -0 "$pid" 2> /dev/null || break
+done
+exit "$rc"

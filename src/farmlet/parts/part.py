@@ -1,0 +1,124 @@
+"""The seam of a part: a name, its section of the facility file, its roles and what must hold when it works.
+
+A part is found through the entry-point group `farmlet.parts`; each entry is a `Part`. A role has two phases (design §3):
+`install` (slow; no names, no secrets; becomes the node image) and `configure` (files, units, secrets of one facility).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Literal
+
+from farmlet.parts.resources import Resource
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from farmlet.facility.model import Facility, Node
+
+GROUP = "farmlet.parts"
+
+
+@dataclass(frozen=True)
+class SiteAccess:
+    """How the facility reaches a site and what it trusts of it: `key` is its SSH host key line, `ca` its CA (PEM)."""
+
+    name: str
+    host: str
+    user: str
+    key: str
+    ca: str
+    storage: str = ""  # URL of its storage element, e.g. https://tier1.sites.farmlet.test:8443
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Public material every node may hold. PEM texts."""
+
+    ca: str  # the facility's authority
+    sites: Mapping[str, SiteAccess] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> str:
+        """All authorities a client of the facility trusts besides the system's own."""
+        return self.ca + "".join(site.ca for site in self.sites.values())
+
+
+@dataclass(frozen=True)
+class Context:
+    """What `configure` is told: the whole facility, the node it writes for, and what that node trusts."""
+
+    facility: Facility
+    node: Node
+    trust: Trust
+    wheel: str  # sha256 of the Farmlet wheel, for resources.Farmlet
+
+    def section(self, part: str) -> Any:
+        """The facility file's section of `part` (a pydantic model of that part's config.py)."""
+        return self.facility.parts[part]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Something that must hold on a node that has this role; run by the node agent, a function of the standard library.
+
+    `call` is `module:function`; the function takes `args` as keywords and returns its evidence (one line), or raises
+    `farmlet.runtime.checks.Failed` with it.
+    """
+
+    name: str
+    call: str
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Role:
+    """One of the things a part runs on a node.
+
+    `place`: where a part named without role puts it (design §7): on the `control` node, on the nodes that name it
+    (`members`), or on `every` node. `with_role`: it goes wherever that role is. `ports`: TCP ports that others reach.
+    `data`: paths that hold what cannot be made again (backup, purge on hosts). `publishes`: a path whose content other
+    nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
+    """
+
+    name: str
+    place: Literal["control", "members", "every"]
+    configure: Callable[[Context], Sequence[Resource]]
+    install: Callable[[], Sequence[Resource]] = tuple
+    checks: Callable[[Context], Sequence[Check]] = lambda context: ()
+    ports: tuple[int, ...] = ()
+    data: tuple[str, ...] = ()
+    publishes: str = ""
+    with_role: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A service of the facility. `needs` names the parts whose resources come first on a node that has both."""
+
+    name: str
+    summary: str
+    roles: tuple[Role, ...]
+    section: type[BaseModel] | None = None
+    needs: tuple[str, ...] = ()
+
+    def role(self, name: str) -> Role:
+        return next(role for role in self.roles if role.name == name)
+
+
+def find() -> dict[str, Part]:
+    """All installed parts by name, each after the parts it needs."""
+    loaded = {entry.name: entry.load() for entry in entry_points(group=GROUP)}
+    ordered: dict[str, Part] = {}
+
+    def visit(name: str) -> None:
+        for need in loaded[name].needs:
+            if need in loaded and need not in ordered:
+                visit(need)
+        ordered.setdefault(name, loaded[name])
+
+    for name in sorted(loaded):
+        visit(name)
+    return ordered

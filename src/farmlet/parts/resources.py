@@ -1,0 +1,232 @@
+"""What a node can be asked to have: the vocabulary in which parts say what they need.
+
+A part answers with a list of these values; nothing here touches a node. The engine compares the list with what it sees
+on the node (one round trip) and brings about the difference, in the order of the list. Each value knows its own
+`label` (what a person reads in `plan`) and its `digest` (sha256 of all that matters), so a node's state can be
+compared without comparing contents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Base of all resources."""
+
+    @property
+    def label(self) -> str:
+        """What a person reads in a plan, e.g. `file /etc/hosts`."""
+        raise NotImplementedError
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over every field."""
+        text = json.dumps(asdict(self), sort_keys=True, default=lambda value: value.hex())
+        return hashlib.sha256(f"{type(self).__name__}{text}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Packages(Resource):
+    """Debian packages that are installed; `suite` names another suite than the node's own (e.g. `sid`)."""
+
+    names: tuple[str, ...]
+    suite: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"packages {' '.join(self.names)}"
+
+
+@dataclass(frozen=True)
+class Environment(Resource):
+    """A Python virtual environment that holds exactly the pinned `requirements` (pip's format).
+
+    `system` lets it see Debian's own Python packages (python3-ldap and the like have no wheels).
+    """
+
+    path: str
+    requirements: str
+    system: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"environment {self.path}"
+
+
+@dataclass(frozen=True)
+class Farmlet(Resource):
+    """This very Farmlet (the wheel the engine carries), installed without dependencies in the environment `path`."""
+
+    path: str
+    wheel: str  # sha256 of the wheel's contents
+
+    @property
+    def label(self) -> str:
+        return f"farmlet in {self.path}"
+
+
+@dataclass(frozen=True)
+class Account(Resource):
+    """A system account (no log-in, no password) with its own group and the further groups named."""
+
+    name: str
+    home: str = "/nonexistent"
+    groups: tuple[str, ...] = ()
+    shell: str = "/usr/sbin/nologin"
+
+    @property
+    def label(self) -> str:
+        return f"account {self.name}"
+
+
+@dataclass(frozen=True)
+class Directory(Resource):
+    path: str
+    mode: int = 0o755
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def label(self) -> str:
+        return f"directory {self.path}"
+
+
+@dataclass(frozen=True)
+class File(Resource):
+    """A file with these bytes. `secret` keeps the content out of plans and logs."""
+
+    path: str
+    content: str | bytes
+    mode: int = 0o644
+    owner: str = "root"
+    group: str = "root"
+    secret: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def data(self) -> bytes:
+        return self.content.encode() if isinstance(self.content, str) else self.content
+
+
+@dataclass(frozen=True)
+class Absent(Resource):
+    """A path that must not be there (a distribution's default site, a key baked by a package)."""
+
+    path: str
+
+    @property
+    def label(self) -> str:
+        return f"no {self.path}"
+
+
+@dataclass(frozen=True)
+class Random(Resource):
+    """A secret of `size` random bytes (hex), made once on the node itself and never compared, sent or stored elsewhere."""
+
+    path: str
+    size: int = 32
+    mode: int = 0o600
+    owner: str = "root"
+    group: str = "root"
+
+    @property
+    def label(self) -> str:
+        return f"secret {self.path}"
+
+
+@dataclass(frozen=True)
+class KeyPair(Resource):
+    """An OpenSSH ed25519 key pair made once on the node itself; only the public half (`path`.pub) is ever read."""
+
+    path: str
+    owner: str = "root"
+    comment: str = "farmlet"
+
+    @property
+    def label(self) -> str:
+        return f"key pair {self.path}"
+
+
+@dataclass(frozen=True)
+class Certificate(Resource):
+    """An X.509 certificate of the facility's authority for `names`; renewed before it ends (30 days, engine).
+
+    The key is made on the node and stays there; the engine signs. `client` adds the extended key usage of a client.
+    """
+
+    path: str  # certificate, mode 0644
+    key: str  # private key
+    names: tuple[str, ...]
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o600  # of the key
+    client: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"certificate {self.path}"
+
+
+@dataclass(frozen=True)
+class Command(Resource):
+    """A shell command that brings something about. It runs whenever `unless` (a shell test) fails; it must be safe to repeat.
+
+    Without `unless` it runs once for each new digest of the role's resources before it, like a unit's restart.
+    """
+
+    name: str
+    run: str
+    unless: str = ""
+    user: str = "root"
+
+    @property
+    def label(self) -> str:
+        return f"step {self.name}"
+
+
+@dataclass(frozen=True)
+class Unit(Resource):
+    """A systemd unit that is enabled and runs (or, with `running=False`, is stopped, disabled and masked).
+
+    It is restarted (or reloaded) when any resource before it in its role has changed since its last start; the node
+    keeps that fingerprint beside the unit's name, so a killed `up` never leaves a service on its old configuration.
+    `after` restricts the fingerprint to the paths that begin so; empty means all.
+    """
+
+    name: str
+    running: bool = True
+    reload: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"unit {self.name}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """All that one role wants on one node."""
+
+    role: str
+    resources: tuple[Resource, ...] = field(default_factory=tuple)
+
+    def fingerprint(self, upto: Resource) -> str:
+        """sha256 over the digests of all resources of this role before `upto`."""
+        text = ""
+        for resource in self.resources:
+            if resource == upto:
+                break
+            text += resource.digest
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def fold(roles: Sequence[Wanted]) -> tuple[Resource, ...]:
+    """Every resource of `roles` in order."""
+    return tuple(resource for wanted in roles for resource in wanted.resources)

@@ -1,0 +1,27 @@
+"""Whether the software images are there and run."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from farmlet.runtime.checks import Failed
+
+
+def check_image(path: str) -> str:
+    """The published image carries its stamp."""
+    stamp = Path(path, "etc/farmlet-image")
+    if not stamp.is_file():
+        raise Failed(f"{path} is not a built image")
+    name, digest = stamp.read_text().split()
+    return f"{name} {digest[:12]} at {path}"
+
+
+def check_run(path: str) -> str:
+    """Apptainer starts the image as an ordinary user and its Python answers."""
+    command = ["apptainer", "exec", "--containall", path, "python3", "-c", "import sys; print(sys.version.split()[0])"]
+    as_nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--reset-env", *command]
+    done = subprocess.run(as_nobody, capture_output=True, text=True, timeout=30, check=False, cwd="/")
+    if done.returncode:
+        raise Failed(f"apptainer exec {path}: {done.stderr.strip()[-200:]}")
+    return f"Python {done.stdout.strip()} in {path}"

@@ -1,0 +1,13 @@
+"""`software:` of the facility file. Nothing to choose yet: one image, made by the facility."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Software(BaseModel):
+    """Images that jobs may run in. `default`: the image of jobs that name none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    default: str = "analysis"

@@ -1,0 +1,79 @@
+"""Where software images are built (once, with the node's own image) and where members and jobs find them: below /cvmfs.
+
+An image is built in the install phase, without names or secrets, and published in the configure phase. The published
+folder is what a CVMFS repository distributes in production; in a sandbox the sites mount it read-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.resources import Command, Directory, File, Packages, Resource
+from farmlet.parts.software import image
+from farmlet.parts.software.config import Software
+
+ROOT = "/cvmfs"
+BUILT = "/usr/lib/farmlet/images"
+SUITE = "sid"  # Debian 13 has no Apptainer; sid's installs on it unchanged
+
+
+def published(name: str) -> str:
+    """Where jobs find the image `name`."""
+    return f"{ROOT}/unpacked/{name}"
+
+
+def certificates(domain: str) -> str:
+    """Where jobs find the authorities of the facility and its sites: hashed files and `bundle.pem`."""
+    return f"{ROOT}/{domain}/certificates"
+
+
+def install_build() -> Sequence[Resource]:
+    recipe = image.analysis()
+    script, target = f"{BUILT}/build-{recipe.name}.sh", f"{BUILT}/{recipe.name}"
+    return (
+        Packages(("mmdebstrap", "debian-archive-keyring")),
+        File(script, image.render(recipe), 0o755),
+        Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target)),
+    )
+
+
+def configure_build(context: Context) -> Sequence[Resource]:
+    recipe = image.analysis()
+    target, folder = published(recipe.name), certificates(context.facility.domain)
+    copy = f"rm -rf {target}.new && cp -a {BUILT}/{recipe.name} {target}.new && rm -rf {target} && mv {target}.new {target}"
+    authorities = [("facility", context.trust.ca), *((site.name, site.ca) for site in context.trust.sites.values() if site.ca)]
+    return (
+        Directory(f"{ROOT}/unpacked"),
+        Command(f"publish image {recipe.name}", copy, image.built(recipe, target)),
+        Directory(f"{ROOT}/{context.facility.domain}"),
+        Directory(folder),
+        *(File(f"{folder}/{name}.pem", text) for name, text in authorities),
+        File(f"{folder}/bundle.pem", context.trust.bundle),
+        Command("hash the authorities", f"openssl rehash {folder}"),
+    )
+
+
+def install_client() -> Sequence[Resource]:
+    return (Packages(("apptainer", "squashfuse", "fuse-overlayfs", "fuse3", "uidmap"), SUITE),)
+
+
+def check_build(context: Context) -> Sequence[Check]:
+    return (Check("software.image", "farmlet.parts.software.checks:check_image", {"path": published(image.analysis().name)}),)
+
+
+def check_client(context: Context) -> Sequence[Check]:
+    call = "farmlet.parts.software.checks:check_run"
+    return (Check("software.run", call, {"path": published(image.analysis().name)}),)
+
+
+PART = Part(
+    name="software",
+    summary="images that jobs and members run in",
+    section=Software,
+    needs=("base",),
+    roles=(
+        Role("build", "control", configure_build, install_build, check_build, publishes=ROOT),
+        Role("client", "members", lambda context: (), install_client, check_client),
+    ),
+)

@@ -1,0 +1,68 @@
+"""The recipe of a software image: pinned contents in, a shell script out. Nothing here runs anything.
+
+The script builds an unpacked Debian root that Apptainer starts directly (no registry, no image format in between), the
+way WLCG sites find images below /cvmfs/unpacked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from string import Template
+
+
+class _Script(Template):
+    """Placeholders are `@@name`: the dollar and the single at sign belong to the shell."""
+
+    delimiter = "@@"
+
+
+@dataclass(frozen=True)
+class Image:
+    """What an image holds: Debian `packages` of `suite`, and Python wheels by pinned `requirements` (pip's format)."""
+
+    name: str
+    requirements: str
+    packages: tuple[str, ...]
+    suite: str = "trixie"
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) over the contents and the script, so that a change of either rebuilds the image."""
+        text = json.dumps(asdict(self), sort_keys=True) + _read("build.sh")
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def stamp(self) -> str:
+        """The one line that a built image carries in /etc/farmlet-image: `NAME DIGEST`."""
+        return f"{self.name} {self.digest}"
+
+
+def analysis() -> Image:
+    """The image of the demo and the default of jobs: Python with the Scikit-HEP tools, curl and the XRootD client."""
+    packages = ("ca-certificates", "curl", "libpython3-stdlib", "procps", "python3", "python3-venv", "xrootd-client")
+    return Image("analysis", _read("analysis.txt"), packages)
+
+
+def render(image: Image) -> str:
+    """The script (bash, run by root as `build.sh TARGET`) that builds `image` at TARGET, replacing what is there.
+
+    Needs mmdebstrap on the node. Safe to repeat; `built` tells whether it is needed.
+    """
+    return _Script(_read("build.sh")).substitute(
+        requirements=image.requirements.strip(),
+        packages=",".join(image.packages),
+        suite=image.suite,
+        stamp=image.stamp,
+    )
+
+
+def built(image: Image, target: str) -> str:
+    """A shell test that holds when exactly this `image` is at `target`."""
+    return f'[ "$(cat {target}/etc/farmlet-image 2>/dev/null)" = "{image.stamp}" ]'
+
+
+def _read(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text()

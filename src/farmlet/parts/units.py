@@ -1,0 +1,135 @@
+"""systemd units of our own services: one way to write them, so that each has its own user and the same hardening.
+
+Every setting here was seen to start in a node. PrivateUsers is left out: together with ProtectProc it needs a
+capability that nodes in containers lack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from farmlet.parts.resources import File, Resource, Unit
+
+SERVICE = "/opt/farmlet/service"  # environment of the control node's services (part base makes it)
+SOCKETS = "/run/farmlet-front"  # where the front door finds them
+
+HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateIPC=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProcSubset=pid
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+"""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A program of ours under systemd, as `user` (which has a group of that name).
+
+    `writable`: paths it may write to; `credentials`: LoadCredential by name; `kind`: Type= of systemd. `needs` are
+    units without which it does not start, `after` those that merely come first.
+    """
+
+    name: str
+    description: str
+    user: str
+    command: str
+    kind: str = "exec"
+    writable: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[str] = ()
+    after: Sequence[str] = ()
+    install: bool = True
+
+    @property
+    def file(self) -> File:
+        """Its unit file."""
+        lines = ["[Unit]", f"Description={self.description}", "After=network-online.target"]
+        lines += [f"Requires={unit}\nAfter={unit}" for unit in self.needs]
+        lines += [f"After={unit}" for unit in self.after]
+        # it is started again however often it fails: a facility mends itself once the cause is gone
+        lines += ["StartLimitIntervalSec=0", "", "[Service]", f"Type={self.kind}", f"User={self.user}"]
+        lines += [f"Group={self.user}", "UMask=0027", f"ExecStart={self.command}"]
+        if self.kind != "oneshot":
+            lines += ["Restart=always", "RestartSec=2", "TimeoutStopSec=10"]
+        lines += [f'Environment="{name}={value}"' for name, value in self.environment.items()]
+        lines += [f"LoadCredential={name}:{path}" for name, path in self.credentials.items()]
+        lines += [f"ReadWritePaths={path}" for path in self.writable]
+        text = "\n".join(lines) + "\n" + HARDENING
+        if self.install:
+            text += "\n[Install]\nWantedBy=multi-user.target\n"
+        return File(f"/etc/systemd/system/{self.name}.service", text)
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(f"{self.name}.service")
+
+
+@dataclass(frozen=True)
+class Web:
+    """A WSGI service on a unix socket that only the front door may open.
+
+    systemd holds the socket, so a restart of the service refuses nobody; `app` is gunicorn's `module:callable`.
+    """
+
+    name: str  # of the unit
+    socket: str  # name below SOCKETS, without ending
+    description: str
+    user: str
+    app: str
+    threads: int = 8
+    writable: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def service(self) -> Service:
+        # one worker: the services keep little state, but what they keep (keys, open waits) is kept once
+        command = (
+            f"{SERVICE}/bin/gunicorn --workers 1 --threads {self.threads} --no-control-socket --graceful-timeout 3 "
+            f"--worker-tmp-dir /dev/shm --access-logfile /dev/null '{self.app}'"
+        )
+        return Service(
+            name=self.name,
+            description=self.description,
+            user=self.user,
+            command=command,
+            kind="notify",
+            writable=self.writable,
+            environment=self.environment,
+            needs=(f"{self.name}.socket",),
+        )
+
+    @property
+    def files(self) -> tuple[Resource, ...]:
+        """The unit files of socket and service."""
+        text = (
+            f"[Unit]\nDescription={self.description} (socket)\n\n[Socket]\n"
+            f"ListenStream={SOCKETS}/{self.socket}.sock\nSocketUser=root\nSocketGroup=caddy\nSocketMode=0660\n"
+            "DirectoryMode=0755\n\n[Install]\nWantedBy=sockets.target\n"
+        )
+        return (File(f"/etc/systemd/system/{self.name}.socket", text), self.service.file)
+
+    @property
+    def units(self) -> tuple[Resource, ...]:
+        """The units, to stand after all that the service reads."""
+        return (Unit(f"{self.name}.socket"), self.service.unit)

@@ -1,0 +1,89 @@
+"""What checks on nodes have in common. A check returns its evidence, one line, or raises `Failed` with it.
+
+They run in the node agent, so: standard library only, no waiting beyond a few seconds, nothing is changed.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+
+TIMEOUT = 5.0  # seconds; the agent gives a whole check 10
+
+
+class Failed(Exception):
+    """What should hold does not; the text is the evidence."""
+
+
+def run(*command: str) -> str:
+    """The standard output of `command`. Raises Failed with the last line it complained in."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Failed(f"{command[0]}: {error}") from error
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise Failed(f"{command[0]} ended with {done.returncode}" + (f": {said[-1]}" if said else ""))
+    return done.stdout
+
+
+def check_unit(unit: str) -> str:
+    """The systemd unit is active, and has not been restarted over and over."""
+    text = run("systemctl", "show", "-pActiveState", "-pSubState", "-pNRestarts", "-pResult", unit)
+    shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    state = f"{shown.get('ActiveState')} ({shown.get('SubState')})"
+    if shown.get("ActiveState") != "active":
+        raise Failed(f"{unit} is {state}, last result {shown.get('Result')}")
+    return f"{unit} is {state}, restarted {shown.get('NRestarts', '0')} times"
+
+
+def check_certificate(path: str, days: int = 7) -> str:
+    """The X.509 certificate at `path` is valid for at least `days` more."""
+    if not Path(path).is_file():
+        raise Failed(f"{path} is missing")
+    end = run("openssl", "x509", "-in", path, "-noout", "-enddate").strip().removeprefix("notAfter=")
+    left = datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) - datetime.now(UTC)
+    evidence = f"{path} is valid for {left.days} more days"
+    if left.days < days:
+        raise Failed(f"{evidence}, fewer than {days}")
+    return evidence
+
+
+def check_url(url: str, cafile: str | None = None, status: int = 200) -> str:
+    """An HTTP GET of `url` answers `status`; `cafile` (PEM) replaces the system's authorities."""
+    context = ssl.create_default_context(cafile=cafile) if url.startswith("https:") else None
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT, context=context) as answer:
+            found = answer.status
+    except urllib.error.HTTPError as error:
+        found = error.code
+    except (OSError, ssl.SSLError) as error:
+        raise Failed(f"{url}: {getattr(error, 'reason', error)}") from error
+    if found != status:
+        raise Failed(f"{url} answers {found}, not {status}")
+    return f"{url} answers {found}"
+
+
+def check_port(host: str, port: int) -> str:
+    """Someone accepts TCP connections at `host`:`port`."""
+    try:
+        with socket.create_connection((host, port), timeout=TIMEOUT):
+            return f"{host}:{port} accepts connections"
+    except OSError as error:
+        raise Failed(f"{host}:{port}: {error}") from error
+
+
+def check_file(path: str) -> str:
+    """The file is there and not empty."""
+    try:
+        size = Path(path).stat().st_size
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from error
+    if not size:
+        raise Failed(f"{path} is empty")
+    return f"{path} has {size} bytes"

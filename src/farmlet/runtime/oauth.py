@@ -1,0 +1,212 @@
+"""The client side of an OAuth 2.0 issuer: device authorization, refresh, client credentials. Standard library only.
+
+Sources: RFC 6749 (errors §5.2, refresh §6, client credentials §4.4), RFC 8628 (device authorization), RFC 8414 and
+OpenID Connect Discovery (metadata), WLCG Common JWT Profile 1.x (the `audience` parameter).
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from farmlet.errors import FarmletError
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+TIMEOUT = 15.0  # seconds for one request
+LIMIT = 1 << 20  # bytes of one answer
+
+
+class OAuthError(FarmletError):
+    """The issuer said no. `code` is its error code (`invalid_grant`, `access_denied`, …), `status` the HTTP status."""
+
+    def __init__(self, where: str, code: str, description: str, status: int) -> None:
+        super().__init__(where, f"{code}: {description}" if description else code)
+        self.code, self.status = code, status
+
+
+class Unreachable(FarmletError):
+    """The issuer did not answer, or not in its own protocol; the same request may well succeed later."""
+
+
+@dataclass(frozen=True)
+class Started:
+    """A device authorization that waits for its person (RFC 8628 §3.2). `interval` and `expires_in` in seconds."""
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str
+    device_code: str = field(repr=False)
+    interval: int
+    expires_in: int
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """An answer of the token endpoint (RFC 6749 §5.1). `expires_in` in seconds; `refresh_token` is "" if none came."""
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: int
+    scope: str
+
+
+class DeviceFlow:
+    """Device authorization of a public client: a person allows in any browser what a program asks for (RFC 8628)."""
+
+    def __init__(self, issuer: str, client_id: str, cafile: str | None = None) -> None:
+        self.issuer, self.client_id, self.cafile = issuer, client_id, cafile
+
+    def start(self, scope: str, audience: str = "") -> Started:
+        """Ask for a code. `scope` and `audience` are space-separated. Raises OAuthError or Unreachable."""
+        metadata = load_metadata(self.issuer, self.cafile)
+        form = {"client_id": self.client_id, "scope": scope, "audience": audience}
+        answer = _post(_endpoint(metadata, "device_authorization_endpoint", self.issuer), form, self.cafile)
+        try:
+            return Started(
+                user_code=answer["user_code"],
+                verification_uri=answer["verification_uri"],
+                verification_uri_complete=answer.get("verification_uri_complete", answer["verification_uri"]),
+                device_code=answer["device_code"],
+                interval=int(answer.get("interval", 5)),
+                expires_in=int(answer["expires_in"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(self.issuer, f"a device authorization without {error}") from error
+
+    def wait(self, started: Started, sleep: Callable[[float], None] = time.sleep) -> Tokens:
+        """Poll until the person has decided. Raises OAuthError (`access_denied`, `expired_token`, …).
+
+        A failed connection only makes the next poll later (RFC 8628 §3.5), until the code itself expires.
+        """
+        deadline = time.monotonic() + started.expires_in
+        interval = float(started.interval)
+        endpoint = _endpoint(load_metadata(self.issuer, self.cafile), "token_endpoint", self.issuer)
+        form = {"grant_type": DEVICE_CODE, "device_code": started.device_code, "client_id": self.client_id}
+        while time.monotonic() + interval < deadline:
+            sleep(interval)
+            try:
+                return _tokens(_post(endpoint, form, self.cafile), self.issuer)
+            except OAuthError as error:
+                if error.code == "slow_down":
+                    interval += 5
+                elif error.code != "authorization_pending":
+                    raise
+            except Unreachable:
+                interval += 5
+        raise OAuthError(self.issuer, "expired_token", "nobody allowed the request in time", 400)
+
+
+def refresh(
+    issuer: str, client_id: str, refresh_token: str, cafile: str | None = None, *, scope: str = "", audience: str = ""
+) -> Tokens:
+    """New tokens for a refresh token of a public client; `scope` and `audience` narrow the access token only.
+
+    The issuer rotates: `Tokens.refresh_token` replaces the one given. Raises OAuthError (`invalid_grant`: the refresh
+    token is dead for good) or Unreachable (try again).
+    """
+    endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client_id}
+    return _tokens(_post(endpoint, form | {"scope": scope, "audience": audience}, cafile), issuer)
+
+
+def obtain(
+    issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = ""
+) -> Tokens:
+    """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable."""
+    endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
+    pair = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
+    headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    form = {"grant_type": "client_credentials", "scope": scope, "audience": audience}
+    return _tokens(_post(endpoint, form, cafile, headers), issuer)
+
+
+def load_metadata(issuer: str, cafile: str | None = None) -> Mapping[str, Any]:
+    """The issuer's discovery document; its `issuer` must be the one asked (OpenID Connect Discovery §4.3)."""
+    metadata = load_json(issuer.rstrip("/") + "/.well-known/openid-configuration", cafile)
+    if metadata.get("issuer") != issuer:
+        raise Unreachable(issuer, f"its discovery document names another issuer: {metadata.get('issuer')!r}")
+    return metadata
+
+
+def load_json(url: str, cafile: str | None = None) -> dict[str, Any]:
+    """GET a JSON object. https only, except on loopback. Raises Unreachable or OAuthError."""
+    return _load(urllib.request.Request(url, headers={"Accept": "application/json"}), cafile)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Endpoints are named by the metadata; following a redirect would carry credentials to somebody else."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def _post(
+    url: str, form: Mapping[str, str], cafile: str | None, headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    body = urllib.parse.urlencode({name: value for name, value in form.items() if value}).encode()
+    return _load(urllib.request.Request(url, data=body, headers={"Accept": "application/json", **(headers or {})}), cafile)
+
+
+def _load(request: urllib.request.Request, cafile: str | None) -> dict[str, Any]:
+    url = urllib.parse.urlsplit(request.full_url)
+    if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
+        raise Unreachable(request.full_url, "not an https URL", "an issuer is only trusted over https")
+    try:
+        context = ssl.create_default_context(cafile=cafile)
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
+        with opener.open(request, timeout=TIMEOUT) as answer:
+            return _parse(answer.read(LIMIT), request.full_url)
+    except urllib.error.HTTPError as error:
+        raise _refused(error, request.full_url) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise Unreachable(request.full_url, f"no answer: {getattr(error, 'reason', error)}") from error
+
+
+def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:
+    """An error answer in the protocol's own words if it has them (RFC 6749 §5.2), else as a fault of the server."""
+    try:
+        said = _parse(error.read(LIMIT), url)
+    except (Unreachable, OSError, http.client.HTTPException):
+        said = {}
+    if error.code < 500 and isinstance(said.get("error"), str):
+        return OAuthError(url, said["error"], str(said.get("error_description", "")), error.code)
+    return Unreachable(url, f"HTTP {error.code} {error.reason}")
+
+
+def _parse(data: bytes, url: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise Unreachable(url, "the answer is not JSON") from error
+    if not isinstance(value, dict):
+        raise Unreachable(url, "the answer is not a JSON object")
+    return value
+
+
+def _endpoint(metadata: Mapping[str, Any], name: str, issuer: str) -> str:
+    url = metadata.get(name)
+    if not isinstance(url, str):
+        raise Unreachable(issuer, f"its discovery document has no {name}")
+    return url
+
+
+def _tokens(answer: Mapping[str, Any], issuer: str) -> Tokens:
+    try:
+        return Tokens(
+            access_token=answer["access_token"],
+            refresh_token=answer.get("refresh_token", ""),
+            expires_in=int(answer.get("expires_in", 0)),
+            scope=answer.get("scope", ""),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreachable(issuer, f"a token answer without {error}") from error

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farmlet.errors import InputError
+from farmlet.facility import names
+
+
+@pytest.mark.parametrize("name", ["jdoe", "j", "a" * 31, "anna-b_2"])
+def test_good_members(name: str) -> None:
+    assert names.check_member(name) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Jdoe", "2fast", "-x", "_x", "a" * 32, "j.doe", "j/doe", "jdoe\n", "jürgen", "root", "systemd-x", "nobody"],
+)
+def test_bad_members(name: str) -> None:
+    assert names.check_member(name)
+
+
+def test_a_member_must_not_bear_a_groups_name() -> None:
+    assert names.check_member("lab-production", ["lab", "lab/production"])
+    assert names.check_member("lab-other", ["lab", "lab/production"]) is None
+
+
+@pytest.mark.parametrize("path", ["lab", "lab/production", "a/b/c", "lab/2024", "x-y_z"])
+def test_good_groups(path: str) -> None:
+    assert names.check_group(path) is None
+    assert names.unix_group(path) == path.replace("/", "-")
+
+
+@pytest.mark.parametrize("path", ["", "/lab", "lab/", "lab//x", "lab/../x", "Lab", "docker", "lab\n", "a/" + "b" * 31])
+def test_bad_groups(path: str) -> None:
+    assert names.check_group(path)
+    with pytest.raises(InputError):
+        names.unix_group(path)
+
+
+def test_collisions_name_the_later_path_first() -> None:
+    assert names.find_collisions(["a", "a/b", "c", "a-b"]) == [("a-b", "a/b")]
+    assert names.find_collisions(["a-b/c", "a/b-c", "a/b/c"]) == [("a/b-c", "a-b/c"), ("a/b/c", "a-b/c")]
+
+
+@given(st.sets(st.from_regex(r"[ab](-[ab])?(/[ab](-[ab])?){0,2}", fullmatch=True)))
+def test_groups_are_injective_or_found(paths: set[str]) -> None:
+    distinct = {names.unix_group(path) for path in paths}
+    assert len(distinct) + len(names.find_collisions(sorted(paths))) == len(paths)
+
+
+def test_ancestors() -> None:
+    assert names.ancestors("a/b/c") == ("a", "a/b")
+    assert names.ancestors("a") == ()
+
+
+@pytest.mark.parametrize("name", ["head", "h2", "a-b", "a" * 63])
+def test_good_hosts(name: str) -> None:
+    assert names.check_host(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "Head", "2h", "a-", "a.b", "a_b", "a" * 64, "head\n"])
+def test_bad_hosts(name: str) -> None:
+    assert names.check_host(name)
+
+
+@pytest.mark.parametrize("address", ["af1.example.org", "192.0.2.7", "2001:db8::7", "head", "1.example.org"])
+def test_good_addresses(address: str) -> None:
+    assert names.check_address(address) is None
+
+
+@pytest.mark.parametrize("address", ["", "af1 .org", "af_1.org", "a..b", "192.0.2", "192.0.2.300", "http://x", "-a.org"])
+def test_bad_addresses(address: str) -> None:
+    assert names.check_address(address)
+
+
+@pytest.mark.parametrize(("name", "good"), [("lab", True), ("a" * 21, True), ("a" * 22, False), ("a_b", False), ("", False)])
+def test_facilities(name: str, good: bool) -> None:
+    assert (names.check_facility(name) is None) is good

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farmlet.errors import InputError
+from farmlet.facility import rights
+from farmlet.facility.rights import GroupRights, Rights, Table, grant, normalise, reduce, scopes, within
+
+TABLE = Table(
+    {
+        "lab": GroupRights(
+            login=True,
+            notebooks_cores=2,
+            notebooks_memory=4 << 30,
+            batch_share=1,
+            read=("/",),
+            write=("/users/{user}",),
+        ),
+        "lab/production": GroupRights(batch_share=10, write=("/data",), line=14),
+        "lab/admins": GroupRights(administer=True),
+        "guests": GroupRights(login=True, notebooks_cores=4, batch_share=1, read=("/open/",)),
+    }
+)
+
+
+def test_a_subgroup_has_its_parents_rights() -> None:
+    found = TABLE.of("ada", ["lab/production"])
+    assert found == Rights(
+        user="ada",
+        groups=("lab", "lab/production"),
+        login=True,
+        administer=False,
+        read=("/",),
+        write=("/data", "/users/ada"),
+        notebooks_cores=2,
+        notebooks_memory=4 << 30,
+        batch_group="lab/production",
+        batch_share=10,
+    )
+
+
+def test_a_parent_has_not_its_subgroups_rights() -> None:
+    found = TABLE.of("ada", ["lab"])
+    assert (found.groups, found.administer, found.batch_group) == (("lab",), False, "lab")
+    assert found.write == ("/users/ada",)
+
+
+def test_a_subgroup_without_a_share_runs_in_its_parents_group() -> None:
+    assert TABLE.of("ada", ["lab/admins"]).batch_group == "lab"
+
+
+def test_equal_shares_go_to_the_first_of_the_table() -> None:
+    assert TABLE.of("ada", ["guests", "lab"]).batch_group == "lab"
+
+
+def test_sizes_take_the_maximum() -> None:
+    found = TABLE.of("ada", ["guests", "lab"])
+    assert (found.notebooks_cores, found.notebooks_memory) == (4, 4 << 30)
+
+
+def test_write_implies_read() -> None:
+    table = Table({"a": GroupRights(read=("/open",), write=("/data",))})
+    assert table.of("ada", ["a"]).read == ("/data", "/open")
+
+
+@pytest.mark.parametrize("groups", [[], ["gone"], ["lab/gone"], ["la"], ["/lab"]])
+def test_undeclared_groups_give_nothing(groups: list[str]) -> None:
+    found = TABLE.of("ada", groups)
+    assert found == Rights("ada", (), False, False, (), (), None, None, None, None)
+    assert scopes(found) == ()
+    assert grant(["storage.read:/"], found) == ()
+
+
+@pytest.mark.parametrize("user", ["../root", "a/b", "", "Ada", "ada\n", "{user}"])
+def test_a_name_that_is_no_name_gets_no_paths(user: str) -> None:
+    with pytest.raises(InputError):
+        TABLE.of(user, ["lab"])
+
+
+def test_a_bad_pattern_gives_nothing() -> None:
+    table = Table({"a": GroupRights(read=("/a/../b", "/ok"), write=("data", ""))})
+    assert (table.of("ada", ["a"]).read, table.of("ada", ["a"]).write) == (("/ok",), ())
+
+
+def test_scopes() -> None:
+    assert scopes(TABLE.of("ada", ["lab"])) == (
+        "storage.create:/users/ada",
+        "storage.modify:/users/ada",
+        "storage.read:/",
+    )
+
+
+@pytest.mark.parametrize(
+    ("requested", "granted"),
+    [
+        ("storage.read:/data/x", ["storage.read:/data/x"]),
+        ("storage.read:/data/", ["storage.read:/data"]),
+        ("storage.read:/open", ["storage.read:/open"]),
+        ("storage.modify:/users/bob", []),
+        ("storage.modify:/users/ada/run1", ["storage.modify:/users/ada/run1"]),
+        ("storage.modify:/users/adam", []),
+        ("storage.create:/", ["storage.create:/data", "storage.create:/users/ada"]),
+        ("storage.modify:/users", ["storage.modify:/users/ada"]),
+        ("storage.modify:/data/../users/bob", []),
+        ("storage.modify:/data//x", []),
+        ("storage.modify:/data/%2e%2e", []),
+        ("storage.modify:/data/./x", []),
+        ("storage.read:data", []),
+        ("storage.read:", []),
+        ("storage.read", []),
+        ("storage.stage:/data", []),
+        ("storage.poll:/data", []),
+        ("storage.read:/a b", []),
+        ('storage.read:/a"b', []),
+        ("storage.read:/a\\b", []),
+        ("storage.read:/a\n", []),
+        ("storage.read:/ä", []),
+        ("read:/", []),
+        ("openid", ["openid"]),
+        ("wlcg.groups", []),
+        ("storage.modify:/etc", []),
+    ],
+)
+def test_grant(requested: str, granted: list[str]) -> None:
+    found = TABLE.of("ada", ["lab/production"])
+    other = frozenset({"openid", "storage.modify:/etc"})
+    assert list(grant([requested], found, other)) == granted
+
+
+def test_json_keeps_the_policy_and_the_order_but_not_the_lines() -> None:
+    text = json.dumps(TABLE.to_json(), sort_keys=True)
+    back = Table.from_json(json.loads(text))
+    assert back == TABLE
+    assert list(back.groups) == list(TABLE.groups)
+    assert "line" not in text
+    assert back.groups["lab/production"].line == 0
+
+
+def test_a_line_is_no_part_of_the_policy() -> None:
+    moved = Table({path: replace(group, line=99) for path, group in TABLE.groups.items()})
+    assert moved == TABLE
+    assert moved.to_json() == TABLE.to_json()
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b", "//", "/a//b", "/..", "/a/..", "/./a", "/%2e", "/a\t", "/a b", "/a//"])
+def test_no_plain_paths(path: str) -> None:
+    assert normalise(path) is None
+
+
+@pytest.mark.parametrize(("path", "plain"), [("/", "/"), ("/a/", "/a"), ("/a/b", "/a/b"), ("/.a/..b", "/.a/..b")])
+def test_plain_paths(path: str, plain: str) -> None:
+    assert normalise(path) == plain
+
+
+def test_within_goes_by_steps() -> None:
+    assert within("/data/x", "/data") and within("/data", "/data") and within("/x", "/") and within("/", "/")
+    assert not within("/database", "/data") and not within("/", "/data")
+
+
+@pytest.mark.parametrize("pattern", ["data", "/a/../b", "/{group}", "/{user", "/a b", "/%41", "", "/{{user}}"])
+def test_bad_patterns(pattern: str) -> None:
+    assert rights.check_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["/", "/data", "/users/{user}", "/scratch/{user}-tmp/"])
+def test_good_patterns(pattern: str) -> None:
+    assert rights.check_pattern(pattern) is None
+
+
+def test_nodes_need_only_the_standard_library() -> None:
+    code = (
+        "import sys; import farmlet.facility.names, farmlet.facility.sizes; from farmlet.facility.rights import Table;"
+        "outside = {'pydantic', 'ruamel', 'django'} & {name.partition('.')[0] for name in sys.modules};"
+        "sys.exit(repr(outside) if outside else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Properties. Few, short steps, so that paths often lie within each other.
+STEP = st.sampled_from(["a", "b", "ab", "ada"])
+PATHS = st.lists(STEP, max_size=3).map(lambda steps: "/" + "/".join(steps))
+PATTERNS = st.lists(st.one_of(STEP, st.just("{user}")), max_size=3).map(lambda steps: "/" + "/".join(steps))
+GROUPS = ["p", "p/q", "p/q/r", "s", "s/t"]
+GROUP = st.builds(
+    GroupRights,
+    login=st.booleans(),
+    administer=st.booleans(),
+    notebooks_cores=st.none() | st.integers(1, 9),
+    notebooks_memory=st.none() | st.integers(1, 9),
+    batch_share=st.none() | st.floats(0.5, 9),
+    read=st.lists(PATTERNS, max_size=3).map(tuple),
+    write=st.lists(PATTERNS, max_size=3).map(tuple),
+)
+TABLES = st.fixed_dictionaries({path: GROUP for path in GROUPS}).map(Table)
+MEMBERSHIPS = st.sets(st.sampled_from([*GROUPS, "gone", "p/gone"]))
+VERBS = st.sampled_from(["storage.read", "storage.modify", "storage.create", "storage.stage", "compute.read"])
+JUNK = st.sampled_from(["", "/a/..", "/a//b", "a", "/%61", "openid"])
+REQUESTS = st.lists(st.builds("{}:{}".format, VERBS, PATHS | JUNK) | JUNK, max_size=6)
+
+
+def covers(granted: tuple[str, ...], scope: str) -> bool:
+    """Whether one of the scopes reaches at least as far as `scope`."""
+    verb, _, path = scope.partition(":")
+    return any(have == scope or (have.partition(":")[0] == verb and within(path, have.partition(":")[2])) for have in granted)
+
+
+@given(TABLES, MEMBERSHIPS, REQUESTS, PATHS)
+def test_grant_never_exceeds_the_rights_nor_the_request(table: Table, groups: set[str], requested: list[str], probe: str) -> None:
+    found = table.of("ada", groups)
+    granted = grant(requested, found)
+    sound = [scope for scope in requested if normalise(scope.partition(":")[2])]
+    for verb in ("storage.read", "storage.modify", "storage.create"):
+        scope = f"{verb}:{probe}"
+        # exactly the intersection, whichever path one looks at
+        assert covers(granted, scope) == (covers(scopes(found), scope) and covers(tuple(sound), scope))
+    assert all(covers(scopes(found), scope) and covers(tuple(sound), scope) for scope in granted)
+
+
+@given(TABLES, MEMBERSHIPS, MEMBERSHIPS, REQUESTS)
+def test_more_groups_never_give_less(table: Table, groups: set[str], more: set[str], requested: list[str]) -> None:
+    few, many = table.of("ada", groups), table.of("ada", groups | more)
+    assert set(few.groups) <= set(many.groups)
+    assert many.login >= few.login and many.administer >= few.administer
+    assert (many.notebooks_cores or 0) >= (few.notebooks_cores or 0)
+    assert (many.notebooks_memory or 0) >= (few.notebooks_memory or 0)
+    assert (many.batch_share or 0) >= (few.batch_share or 0)
+    assert all(covers(grant(requested, many), scope) for scope in grant(requested, few))
+
+
+@given(TABLES, MEMBERSHIPS, REQUESTS)
+def test_grant_is_idempotent(table: Table, groups: set[str], requested: list[str]) -> None:
+    found = table.of("ada", groups)
+    once = grant(requested, found, frozenset({"openid"}))
+    assert grant(once, found, frozenset({"openid"})) == once
+    assert grant(scopes(found), found) == scopes(found)
+
+
+@given(TABLES, MEMBERSHIPS, REQUESTS, st.randoms())
+def test_order_does_not_matter(table: Table, groups: set[str], requested: list[str], random: object) -> None:
+    mixed, shuffled = sorted(groups), list(requested)
+    random.shuffle(mixed)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert table.of("ada", mixed) == table.of("ada", sorted(groups))
+    found = table.of("ada", groups)
+    assert grant(shuffled, found) == grant(requested, found)
+
+
+@given(TABLES, MEMBERSHIPS)
+def test_paths_are_minimal_and_write_lies_within_read(table: Table, groups: set[str]) -> None:
+    found = table.of("ada", groups)
+    for paths in (found.read, found.write):
+        assert not any(a != b and within(a, b) for a in paths for b in paths)
+        assert all(normalise(path) == path for path in paths)
+    assert all(any(within(path, parent) for parent in found.read) for path in found.write)
+
+
+@given(st.lists(PATHS), PATHS)
+def test_reduce_covers_the_same(paths: list[str], probe: str) -> None:
+    assert any(within(probe, path) for path in reduce(paths)) == any(within(probe, path) for path in paths)
+
+
+@given(TABLES)
+def test_json_round_trip(table: Table) -> None:
+    assert Table.from_json(json.loads(json.dumps(table.to_json()))) == table
