@@ -62,24 +62,21 @@ class Deployment:
         self.layout.images = self.sandbox.ensure_images(self.layout, self.report)
 
     def _ensure_nodes(self) -> None:
-        machines = self.layout.machines()
+        machines, drivers = self.layout.machines(), self.layout.drivers
+        hosts = [node.name for node in self.facility.nodes.values() if node.connect == "ssh"]
+        if hosts:
+            self._write_known(hosts)  # a host that exists must be known before the first log-in
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda machine: self._ensure_node(machine.name), machines.values()))
-        self._write_known()
+            list(pool.map(lambda name: drivers[name].ensure(machines[name]), machines))
+        self._write_known(list(machines))
         self.sandbox.ensure_names(self.layout)
 
-    def _ensure_node(self, name: str) -> None:
-        driver, machine = self.layout.drivers[name], self.layout.machines()[name]
-        if driver.state(machine) == "absent":
-            self._write_known((name,))  # an SSH host must be known before the first log-in
-        driver.ensure(machine)
-
-    def _write_known(self, names: Sequence[str] = ()) -> None:
+    def _write_known(self, names: Sequence[str]) -> None:
         """known_hosts from what the drivers know; never learnt by asking a network that could lie, where they know better."""
         lines = self.store.known.read_text().splitlines() if self.store.known.exists() else []
         known = dict(line.split(" ", 1) for line in lines)
         machines = self.layout.machines()
-        for name in names or machines:
+        for name in names:
             driver = self.layout.drivers[name]
             shell = driver.shell(machines[name])
             port = shell.inventory.get("ssh_port", 22)

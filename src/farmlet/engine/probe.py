@@ -186,11 +186,7 @@ class Probe:
         found = self.units.get(spec["name"], {})
         state, enabled = found.get("ActiveState", "unknown"), found.get("UnitFileState", "")
         if not spec["running"]:
-            return (
-                None
-                if enabled in ("masked", "") and state != "active"
-                else "is " + (state if state == "active" else "not masked")
-            )
+            return "is " + state if state == "active" else "is enabled" if enabled == "enabled" else None
         finished = found.get("Type") == "oneshot" and state == "inactive" and found.get("Result") == "success"
         if state not in ("active", "reloading", "activating") and not finished:
             return "is " + state

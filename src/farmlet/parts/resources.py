@@ -194,11 +194,10 @@ class Command(Resource):
 
 @dataclass(frozen=True)
 class Unit(Resource):
-    """A systemd unit that is enabled and runs (or, with `running=False`, is stopped, disabled and masked).
+    """A systemd unit that is enabled and runs (or, with `running=False`, is stopped and not enabled).
 
     It is restarted (or reloaded) when any resource before it in its role has changed since its last start; the node
     keeps that fingerprint beside the unit's name, so a killed `up` never leaves a service on its old configuration.
-    `after` restricts the fingerprint to the paths that begin so; empty means all.
     """
 
     name: str

@@ -119,9 +119,7 @@ def refresh(
     return _tokens(_post(endpoint, form | {"scope": scope, "audience": audience}, cafile), issuer)
 
 
-def obtain(
-    issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = ""
-) -> Tokens:
+def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = "") -> Tokens:
     """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable."""
     endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
     pair = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
@@ -150,9 +148,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(
-    url: str, form: Mapping[str, str], cafile: str | None, headers: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def _post(url: str, form: Mapping[str, str], cafile: str | None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     body = urllib.parse.urlencode({name: value for name, value in form.items() if value}).encode()
     return _load(urllib.request.Request(url, data=body, headers={"Accept": "application/json", **(headers or {})}), cafile)
 

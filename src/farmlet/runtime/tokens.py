@@ -52,9 +52,7 @@ class Claims:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-def check(
-    token: str, keys: KeySet, issuer: str, audience: Collection[str] | None, *, now: float | None = None
-) -> Claims:
+def check(token: str, keys: KeySet, issuer: str, audience: Collection[str] | None, *, now: float | None = None) -> Claims:
     """Verify `token` against `keys`. `audience`: one of them must be in `aud`; None accepts any. Raises Refused."""
     try:
         decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS))

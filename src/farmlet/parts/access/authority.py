@@ -59,7 +59,7 @@ class Authority:
                     challenge = ("WWW-Authenticate", 'Bearer error="invalid_token"')  # RFC 6750 §3
                     return "401 Unauthorized", {"error": error.what}, [challenge]
                 except InputError as error:
-                    return "400 Bad Request", {"error": str(error)}, []
+                    return "400 Bad Request", {"error": f"{error.where} {error.what}", "hint": error.hint}, []
                 except Unreachable as error:
                     log.warning("%s", error)
                     return "503 Service Unavailable", {"error": "the issuer's keys cannot be had; try again"}, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import secrets
 import subprocess
@@ -78,12 +79,13 @@ def sign(authority: Path, request: Request) -> str:
             raise FarmletError("ssh-keygen", str(error)) from error
         if done.returncode:
             raise FarmletError("ssh-keygen", done.stderr.strip() or f"ended with {done.returncode}")
-        return (Path(folder) / "key-cert.pub").read_text().strip()
+        # without its comment, which is the name of our temporary file
+        return " ".join((Path(folder) / "key-cert.pub").read_text().split()[:2])
 
 
 @dataclass(frozen=True)
 class Described:
-    """What a certificate says: fingerprints of key and signer, its principals, and its end (local time)."""
+    """What a certificate says: fingerprints of key and signer, its principals, and its end."""
 
     key: str
     signer: str
@@ -94,13 +96,18 @@ class Described:
 def describe(certificate: str) -> Described:
     """Read a certificate line with `ssh-keygen -L`. Raises FarmletError for what is none."""
     done = subprocess.run(
-        ["ssh-keygen", "-L", "-f", "-"], input=certificate, capture_output=True, text=True, timeout=10, env={"TZ": "UTC0"}
+        ["ssh-keygen", "-L", "-f", "-"],
+        input=certificate,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        env=os.environ | {"TZ": "UTC0"},
     )
     text = done.stdout
     key = re.search(r"Public key: \S+ (\S+)", text)
     signer = re.search(r"Signing CA: \S+ (\S+)", text)
     end = re.search(r"Valid: from \S+ to (\S+)", text)
-    names = re.search(r"Principals:((?:\n {16,}\S+)+)", text)
+    names = re.search(r"Principals: *((?:\n {16,}\S+)+)", text)
     if not (key and signer and end):
         raise FarmletError("certificate", "is not an OpenSSH certificate")
     principals = tuple(names.group(1).split()) if names else ()

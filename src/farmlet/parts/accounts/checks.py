@@ -9,7 +9,7 @@ import ssl
 import time
 from pathlib import Path
 
-from farmlet.runtime.checks import TIMEOUT, Failed, run
+from farmlet.runtime.checks import TIMEOUT, Failed
 
 
 def check_tls(host: str, ca: str, port: int = 636) -> str:
@@ -47,27 +47,11 @@ def _known(name: str) -> bool:
     return True
 
 
-def check_client(domain: str) -> str:
-    """sssd is online with the facility's directory."""
-    text = run("sssctl", "domain-status", domain, "--online")
-    if "Online status: Online" not in text:
-        raise Failed(" ".join(text.split()) or "sssd does not answer")
-    return "sssd is online"
-
-
-def check_homes(homes: str, minimum: int) -> str:
-    """Homes of members are their owners' alone. `minimum`: the lowest number of a member."""
-    wrong = []
-    found = 0
-    for path in Path(homes).iterdir() if Path(homes).is_dir() else ():
-        info = path.lstat()
-        if info.st_uid < minimum:
-            continue
-        found += 1
-        if info.st_mode & 0o077:
-            wrong.append(path.name)
-    if wrong:
-        raise Failed(f"open to others: {', '.join(sorted(wrong)[:5])}")
-    return f"{found} homes"
-
-
+def check_names(path: str = "/etc/nsswitch.conf") -> str:
+    """The node asks sssd for accounts and groups."""
+    lines = [line.partition("#")[0].partition(":") for line in Path(path).read_text().splitlines()]
+    sources = {name.strip(): words.split() for name, _, words in lines}
+    missing = [name for name in ("passwd", "group") if "sss" not in sources.get(name, ())]
+    if missing:
+        raise Failed(f"{path} does not name sss for {' and '.join(missing)}")
+    return "accounts and groups are asked of sssd"

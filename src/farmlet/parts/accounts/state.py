@@ -7,6 +7,8 @@ of ours and is never touched.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -132,7 +134,9 @@ def _frame(layout: Layout) -> dict[str, Attributes]:
 
 
 def _person(account: Account, layout: Layout) -> Attributes:
-    gecos = account.title.encode("ascii", "replace").decode().replace(":", " ").replace(",", " ")  # an IA5 string
+    # an IA5 string whose commas and colons mean something (RFC 2307, passwd(5)): letters keep their base, the rest goes
+    plain = unicodedata.normalize("NFKD", account.title).encode("ascii", "ignore").decode()
+    gecos = " ".join(re.sub(r"[^ -+\--9;-~]", " ", plain).split()) or account.name
     attributes: dict[str, tuple[str, ...]] = {
         "objectClass": ("account", "posixAccount", "shadowAccount"),
         "uid": (account.name,),
@@ -193,9 +197,7 @@ def is_ours(attributes: Attributes) -> bool:
 def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ...]]:
     names = {*found, *wanted}
     return {
-        name: tuple(wanted.get(name, ()))
-        for name in sorted(names)
-        if sorted(found.get(name, ())) != sorted(wanted.get(name, ()))
+        name: tuple(wanted.get(name, ())) for name in sorted(names) if sorted(found.get(name, ())) != sorted(wanted.get(name, ()))
     }
 
 

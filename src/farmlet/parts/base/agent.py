@@ -221,8 +221,12 @@ class Agent:
                 delay = min(max(2 * delay, 0.5), BACKOFF)
 
     def _mind(self) -> None:
-        """Watch what is wanted, the duties and the files to publish; all are cheap to look at."""
+        """Watch what is wanted, the duties and the files to publish; all are cheap to look at.
+
+        Now and then all is gone through even though nothing changed: what someone removed by hand is put back.
+        """
         done: tuple[object, ...] = ()
+        due = 0.0
         told: list[str] = []
         delay = 0.0
         while not self._stop.wait(delay):
@@ -230,7 +234,8 @@ class Agent:
             faults: list[str] = []
             try:
                 wanted = duties.load(self._folder)
-                if done != (parcel.version, marks):
+                if done != (parcel.version, marks) or time.monotonic() > due:
+                    due = time.monotonic() + self._every
                     faults = [*wanted.faults, *self._executor.work(parcel.items, wanted)]
                 done = () if faults else (parcel.version, marks)
                 faults += self._publish(wanted)

@@ -107,7 +107,9 @@ def check_hub(context: Context) -> Sequence[Check]:
     seconds = 3.0 * context.section("base").check_seconds + 15
     return (
         Check("base.hub.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-hub.service"}),
-        Check("base.hub.agents", f"{PACKAGE}.checks:check_results", {"folder": f"{HUB}/results", "nodes": names, "seconds": seconds}),
+        Check(
+            "base.hub.agents", f"{PACKAGE}.checks:check_results", {"folder": f"{HUB}/results", "nodes": names, "seconds": seconds}
+        ),
     )
 
 
@@ -126,6 +128,7 @@ def configure_front(context: Context) -> Sequence[Resource]:
         key=key,
         ca=CA,
         sockets=units.SOCKETS,
+        nodes=[node.fqdn for node in facility.nodes.values()],
         routes=[(path, socket) for path, role, socket in ROUTES if facility.has(role)],
         default=DEFAULT[1] if facility.has(DEFAULT[0]) else "",
     )

@@ -28,7 +28,7 @@ def requirements() -> str:
 
 
 def install_controller() -> Sequence[Resource]:
-    return (Packages(("openssh-client", "htcondor")), Account(USER, home=STATE), Environment(VENV, requirements()))
+    return (Packages(("openssh-client",)), Account(USER, home=STATE), Environment(VENV, requirements()))
 
 
 def configure_controller(context: Context) -> Sequence[Resource]:

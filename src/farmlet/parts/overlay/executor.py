@@ -33,9 +33,7 @@ PATIENCE = 30.0  # seconds the collector may take for a token
 RECEIVE = """umask 077; mkdir -p {folder} && cd {folder} && find . -name '*.token' -mmin +{minutes} -delete &&
 find . '(' -name '*.out' -o -name '*.err' ')' -mmin +2880 -delete &&
 while read -r uuid token; do printf '%s\\n' "$token" > "$uuid.token" || exit 1; done"""
-INSTALL = (
-    "umask 077; mkdir -p {folder} && cd {folder} && cat > {name}.new && chmod 700 {name}.new && mv {name}.new {name}"
-)
+INSTALL = "umask 077; mkdir -p {folder} && cd {folder} && cat > {name}.new && chmod 700 {name}.new && mv {name}.new {name}"
 
 
 class TokenExecutor(SSHExecutor):  # type: ignore[misc,unused-ignore]
@@ -74,10 +72,15 @@ class TokenExecutor(SSHExecutor):  # type: ignore[misc,unused-ignore]
         self.broken = False
         return answer
 
+    @property
+    def host(self) -> str:
+        """The site's submit host."""
+        return str(self._parameters.get("host"))
+
     def fail(self, reason: str) -> TardisResourceStatusUpdateFailed:
         """The error for the adapter; told in the log once until the site answers again."""
         if not self.broken:
-            logger.warning("%s: %s", self._parameters.get("host"), reason.strip())
+            logger.warning("%s: %s", self.host, reason.strip())
         self.broken = True
         return TardisResourceStatusUpdateFailed(reason)
 
@@ -96,6 +99,7 @@ class TokenExecutor(SSHExecutor):  # type: ignore[misc,unused-ignore]
         lines = [f"{uuid} {await fetch(self.pool, self.lifetime)}\n" for uuid in uuids]
         receive = RECEIVE.format(folder=shlex.quote(self.folder), minutes=self.pending // 60 + 1)
         await super().run_command(receive, "".join(lines))
+        logger.info("%s: ordering %d drones: %s", self.host, len(uuids), " ".join(uuids))
         return name_orders(order)
 
 
@@ -115,9 +119,7 @@ async def fetch(pool: str, lifetime: int) -> str:
     The collector signs; the pool's key stays with it. Raises ExecutorFailure.
     """
     limits = [word for scope in SCOPES for word in ("-authz", scope)]
-    return await capture(
-        ["condor_token_fetch", "-pool", pool, "-type", "COLLECTOR", "-lifetime", str(lifetime), *limits]
-    )
+    return await capture(["condor_token_fetch", "-pool", pool, "-type", "COLLECTOR", "-lifetime", str(lifetime), *limits])
 
 
 async def capture(command: Sequence[str]) -> str:

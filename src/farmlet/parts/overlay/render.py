@@ -17,6 +17,7 @@ from farmlet.errors import FarmletError
 GIB = 1024  # MiB
 MARGIN = 600  # seconds a token outlives its drone
 RETIREMENT = 0.8  # share of its walltime after which a drone takes no new jobs, so that those it has can end
+CHATTY = ("asyncssh", "cobald.runtime.tardis.resources.dronestates", "cobald.runtime.daemon.services")
 WORD = re.compile(r"[A-Za-z0-9._:/-]+")  # what drone.sh and HTCondor's arguments take without quotes
 
 
@@ -83,12 +84,12 @@ def cobald(pool: Pool, sites: Sequence[Site]) -> str:
         "hold": pool["hold"],
     }
     factory = {"__type__": "tardis.resources.poolfactory.create_composite_pool", "configuration": pool["settings"]}
-    # The journal adds the time. asyncssh tells every command at INFO.
+    # The journal adds the time. At INFO asyncssh tells every command, TARDIS every drone's state at every heartbeat.
     logging = {
         "version": 1,
         "formatters": {"line": {"format": "%(levelname)s %(name)s %(message)s"}},
         "handlers": {"journal": {"class": "logging.StreamHandler", "formatter": "line"}},
-        "loggers": {"asyncssh": {"level": "WARNING"}},
+        "loggers": {name: {"level": "WARNING"} for name in CHATTY},
         "root": {"level": "INFO", "handlers": ["journal"]},
     }
     return _write({"pipeline": [controller, factory], "logging": logging})
@@ -107,9 +108,7 @@ def tardis(pool: Pool, sites: Sequence[Site]) -> str:
             },
             "max_age": 0.03,  # minutes
         },
-        "Sites": [
-            {"name": site["name"], "adapter": "HTCondor", "quota": site["quota"], **_pace(site)} for site in sites
-        ],
+        "Sites": [{"name": site["name"], "adapter": "HTCondor", "quota": site["quota"], **_pace(site)} for site in sites],
     }
     for site in sites:
         settings[site["name"]] = _section(pool, site)
@@ -140,9 +139,7 @@ def _section(pool: Pool, site: Site) -> dict[str, Any]:
         "bulk_delay": 0.2,
         "MachineTypes": ["drone"],
         "MachineTypeConfiguration": {"drone": {"jdl": site["jdl"]}},
-        "MachineMetaData": {
-            "drone": {"Cores": site["cores"], "Memory": site["memory"] / GIB, "Disk": site["disk"] / GIB}
-        },
+        "MachineMetaData": {"drone": {"Cores": site["cores"], "Memory": site["memory"] / GIB, "Disk": site["disk"] / GIB}},
     }
 
 
@@ -175,6 +172,4 @@ def jdl(pool: Pool, site: Site) -> str:
 
 
 def _write(settings: Mapping[str, Any]) -> str:
-    return (
-        "# Written by farmlet; changes are undone by the next `farmlet up`.\n" + json.dumps(settings, indent=2) + "\n"
-    )
+    return "# Written by farmlet; changes are undone by the next `farmlet up`.\n" + json.dumps(settings, indent=2) + "\n"

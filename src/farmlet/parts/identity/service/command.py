@@ -26,7 +26,7 @@ Verb = Callable[[Provider, argparse.Namespace], None]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
     options = build_parser().parse_args(arguments)
-    options.by = options.by or pwd.getpwuid(os.getuid()).pw_name
+    options.by = options.by or find_caller()
     try:
         configuration = load_configuration(options.config)
         if getattr(options, "secret_file", None):
@@ -42,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.filename or 'identity'}: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
+
+
+def find_caller() -> str:
+    """Who runs this: the account's name, or its number if it has none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def become_owner(configuration: Configuration) -> None:
@@ -207,9 +215,7 @@ def move_member(provider: Provider, options: argparse.Namespace) -> None:
 def make_token(provider: Provider, options: argparse.Namespace) -> None:
     from farmlet.parts.identity.service.glass import break_glass
 
-    token = break_glass(
-        provider, options.member, options.scope.split(), options.audience, reason=options.reason, by=options.by
-    )
+    token = break_glass(provider, options.member, options.scope.split(), options.audience, reason=options.reason, by=options.by)
     print(token)
 
 
@@ -219,5 +225,3 @@ def _show(data: object, as_json: bool, text: str) -> None:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
-
-

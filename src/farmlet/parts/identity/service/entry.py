@@ -84,7 +84,7 @@ def delay(account: str, address: str) -> int:
     found = Attempt.objects.filter(account=account, address=address, failures__gte=FREE).first()
     if found is None:
         return 0
-    pause = min(LONGEST, 2 ** min(10, found.failures - FREE))
+    pause = min(LONGEST, 2 ** min(10, found.failures - FREE + 1))
     left = (found.last + timedelta(seconds=pause) - timezone.now()).total_seconds()
     return max(0, int(left + 0.999))
 

@@ -76,9 +76,9 @@ class Ring:
 
 def _load_key(path: Path) -> tuple[str, Key]:
     algorithm = path.stem.rpartition("-")[2]
-    kind = {"ES256": ECKey, "RS256": RSAKey}.get(algorithm)
-    if kind is None:
+    if algorithm not in ("ES256", "RS256"):
         raise FarmletError(str(path), "the name does not end in -ES256.pem or -RS256.pem")
-    key = kind.import_key(path.read_bytes())
+    pem = path.read_bytes()
+    key: Key = ECKey.import_key(pem) if algorithm == "ES256" else RSAKey.import_key(pem)
     key.ensure_kid()
     return algorithm, key

@@ -18,6 +18,17 @@ from farmlet.runtime import audit
 
 APP = "farmlet.parts.identity.service"
 MODELS = ("APPLICATION", "ACCESS_TOKEN", "REFRESH_TOKEN", "ID_TOKEN", "GRANT", "DEVICE_GRANT")
+PRACTICES = (
+    "IMPLICIT_GRANT",
+    "PASSWORD_GRANT",
+    "PKCE_METHOD",
+    "ACCESS_TOKEN_TRANSPORT",
+    "AUTHZ_RESPONSE_ISS",
+    "TOKEN_STORAGE",
+    "REFRESH_TOKEN",
+    "REDIRECT_URI_MATCHING",
+    "PKCE_REQUIRED",
+)
 
 
 @dataclass(frozen=True)
@@ -79,9 +90,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",
                 "APP_DIRS": True,
-                "OPTIONS": {
-                    "context_processors": ["django.template.context_processors.request", f"{APP}.views.pages.describe"]
-                },
+                "OPTIONS": {"context_processors": ["django.template.context_processors.request", f"{APP}.views.pages.describe"]},
             }
         ],
         "LOGGING": {
@@ -141,6 +150,7 @@ def _security(configuration: Configuration) -> dict[str, Any]:
             "django.middleware.clickjacking.XFrameOptionsMiddleware",
         ],
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "SECURE_HSTS_SECONDS": 31536000 if configuration.secure else 0,
         "SECURE_REFERRER_POLICY": "same-origin",
         "CSRF_TRUSTED_ORIGINS": list(configuration.trusted_origins),
         "CSRF_FAILURE_VIEW": f"{APP}.views.pages.refuse",
@@ -165,8 +175,8 @@ def _protocol() -> dict[str, Any]:
             "CLIENT_SECRET_HASHER": "farmlet_random",
             "SCOPES": {},
             "DEFAULT_SCOPES": [],
-            "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
-            "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
-            "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+            "REFRESH_TOKEN_REUSE_PROTECTION": True,
+            # REDIRECT_URI_SCHEME stays out: native programs will register http://localhost (RFC 8252 §7.3)
+            **{f"COMPLIANT_BCP_RFC9700_{practice}": True for practice in PRACTICES},
         },
     }

@@ -37,7 +37,7 @@ def claim_access(
     `wlcg.groups` is there only when asked for: a relying party must not decide by groups when it was given scopes.
     """
     now = int(time.time())
-    claims = {
+    claims: dict[str, Any] = {
         "iss": issuer,
         "sub": subject,
         "aud": list(audience) if len(audience) > 1 else audience[0],

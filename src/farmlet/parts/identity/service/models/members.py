@@ -62,7 +62,7 @@ class Member(AbstractBaseUser):
     @property
     def is_active(self) -> bool:
         """Whether the member may do anything at all; Django and the token endpoint ask this."""
-        return self.state == self.State.ACTIVE
+        return bool(self.state == self.State.ACTIVE)
 
     @property
     def number(self) -> int:

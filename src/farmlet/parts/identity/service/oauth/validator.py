@@ -28,7 +28,7 @@ from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, re
 from farmlet.parts.identity.service.project import provider
 
 GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
-HURRY = timedelta(seconds=1)  # how much too early a poll may come: networks are uneven
+EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
 
 
 class Validator(OAuth2Validator):
@@ -175,7 +175,7 @@ def _credentials(request: Any) -> tuple[str | None, str]:
 def _pace(device: DeviceGrant) -> None:
     """Note the poll; raise `slow_down` if it came too early, after which 5 s more must pass (RFC 8628 §3.5)."""
     now = timezone.now()
-    early = device.polled is not None and now - device.polled + HURRY < timedelta(seconds=device.interval)
+    early = device.polled is not None and now - device.polled < timedelta(seconds=EARLY * device.interval)
     interval = device.interval + 5 if early else device.interval
     DeviceGrant.objects.filter(pk=device.pk).update(polled=now, interval=interval)
     if early:
@@ -200,4 +200,3 @@ def _rotate(token: RefreshToken, request: Any) -> None:
             raise InvalidGrantError(request=request)
     elif token.parent_id is not None:
         RefreshToken.objects.filter(parent=token.parent_id, revoked=None).exclude(pk=token.pk).update(revoked=now)
-

@@ -69,9 +69,7 @@ def show_done(request: HttpRequest) -> HttpResponse:
 def find(text: str) -> DeviceGrant | None:
     """The grant that waits under a code as a person types it: any case, with or without dash and blanks."""
     code = "".join(letter for letter in text.upper() if letter.isalnum())
-    waiting = DeviceGrant.objects.filter(
-        user_code=code, status=DeviceGrant.AUTHORIZATION_PENDING, expires__gt=timezone.now()
-    )
+    waiting = DeviceGrant.objects.filter(user_code=code, status=DeviceGrant.AUTHORIZATION_PENDING, expires__gt=timezone.now())
     found: DeviceGrant | None = waiting.first()
     return found
 

@@ -27,7 +27,7 @@ def show_metadata(request: HttpRequest) -> HttpResponse:
     service = provider()
 
     def locate(name: str) -> str:
-        return service.issuer + reverse(name)
+        return f"{service.issuer}{reverse(name)}"
 
     document: dict[str, Any] = {
         "issuer": service.issuer,

@@ -50,7 +50,8 @@ def guard(view: View) -> View:
         except ValueError as error:
             return complain(400, str(error), "invalidValue")
 
-    return guarded
+    checked: View = guarded
+    return checked
 
 
 @guard

@@ -1,0 +1,25 @@
+"""`make demo` from nothing: no node image, no Python environment, no state; only the package manager's own caches."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+from record import ROOT, farmlet, record, timed
+
+farmlet("down", "--purge")
+shutil.rmtree(ROOT / ".venv.kept", ignore_errors=True)
+
+
+def demo() -> None:
+    subprocess.run(["make", "demo"], cwd=ROOT, check=True)
+
+
+(ROOT / ".venv").rename(ROOT / ".venv.kept")
+try:
+    seconds = timed(demo)
+finally:
+    if not (ROOT / ".venv").exists():
+        (ROOT / ".venv.kept").rename(ROOT / ".venv")
+shutil.rmtree(ROOT / ".venv.kept", ignore_errors=True)
+record("make demo from nothing", "≤ 480 s", "s", [seconds], "images, environment and facility made; data file of the demo may be cached")

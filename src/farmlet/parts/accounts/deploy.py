@@ -1,0 +1,181 @@
+"""Part `accounts`: directory and daemon on the control node, sssd on every node."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from farmlet.parts import units
+from farmlet.parts.accounts.config import Section
+from farmlet.parts.accounts.state import suffix
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.render import render
+from farmlet.parts.resources import (
+    Account,
+    Certificate,
+    Command,
+    Directory,
+    Farmlet,
+    File,
+    Packages,
+    Resource,
+    Unit,
+)
+
+PACKAGE = "farmlet.parts.accounts"
+USER = "farmlet-accounts"
+CONFIG = "/etc/farmlet/accounts.json"
+OUTBOX = "/var/lib/farmlet/hub/outbox/all"
+SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
+CA = "/etc/farmlet/ca.pem"
+LDIF = "/etc/ldap/farmlet.ldif"
+DATABASE = "/var/lib/ldap"
+
+# The whole configuration is replaced; the entries are in another database and stay.
+LOAD = f"""
+systemctl stop slapd.service
+new=$(mktemp -d /etc/ldap/slapd.d.XXXXXX)
+sed -e "s/@UID@/$(id -u {USER})/" -e "s/@GID@/$(id -g {USER})/" {LDIF} > "$new.ldif"
+slapadd -n 0 -F "$new" -l "$new.ldif"
+rm -rf "$new.ldif" /etc/ldap/slapd.d
+mv "$new" /etc/ldap/slapd.d
+chown -R openldap:openldap /etc/ldap/slapd.d
+"""
+
+
+def install_directory() -> Sequence[Resource]:
+    quiet = "echo 'slapd slapd/no_configuration boolean true' | debconf-set-selections"
+    return (
+        # the package would else make a database with a password nobody chose
+        Command("slapd without a default database", quiet, unless="dpkg -s slapd >/dev/null 2>&1"),
+        Packages(("slapd", "ldap-utils")),
+    )
+
+
+def configure_directory(context: Context) -> Sequence[Resource]:
+    certificate, key = "/etc/ldap/farmlet.crt", "/etc/ldap/farmlet.key"
+    text = render(
+        PACKAGE,
+        "slapd.ldif",
+        certificate=certificate,
+        key=key,
+        folder=DATABASE,
+        base=suffix(context.facility.domain),
+    )
+    defaults = (
+        'SLAPD_CONF="/etc/ldap/slapd.d"\nSLAPD_USER="openldap"\nSLAPD_GROUP="openldap"\n'
+        # no plain ldap://, not even on loopback
+        'SLAPD_SERVICES="ldaps:/// ldapi:///"\nSLAPD_OPTIONS=""\n'
+    )
+    return (
+        Account(USER, groups=("farmlet-hub",)),
+        Directory(DATABASE, 0o700, "openldap", "openldap"),
+        Certificate(certificate, key, (context.node.fqdn,), owner="openldap", group="openldap"),
+        File("/etc/default/slapd", defaults),
+        File(LDIF, text, 0o600),
+        Command("directory configuration", LOAD),
+        Unit("slapd.service"),
+    )
+
+
+def check_directory(context: Context) -> Sequence[Check]:
+    return (
+        Check("accounts.directory.unit", "farmlet.runtime.checks:check_unit", {"unit": "slapd.service"}),
+        Check("accounts.directory.tls", f"{PACKAGE}.checks:check_tls", {"host": context.node.fqdn, "ca": CA}),
+        Check(
+            "accounts.directory.certificate",
+            "farmlet.runtime.checks:check_certificate",
+            {"path": "/etc/ldap/farmlet.crt"},
+        ),
+    )
+
+
+DAEMON = units.Service(
+    name="farmlet-accounts",
+    description="Farmlet accounts",
+    user=USER,
+    command=f"{units.SERVICE}/bin/python -m farmlet.parts.accounts.daemon",
+    writable=(OUTBOX,),
+    credentials={"accounts-secret": SECRET},
+    after=("slapd.service", "farmlet-identity.service", "caddy.service"),
+)
+
+
+def configure_daemon(context: Context) -> Sequence[Resource]:
+    section = context.section("accounts")
+    config = {
+        "issuer": f"https://{context.facility.control.fqdn}",
+        "base": suffix(context.facility.domain),
+        "homes": section.homes,
+        "shell": section.shell,
+        "rights": context.facility.rights.to_json(),
+        "outbox": OUTBOX,
+    }
+    return (
+        Account(USER, groups=("farmlet-hub",)),
+        Farmlet(units.SERVICE, context.wheel),
+        File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        DAEMON.file,
+        DAEMON.unit,
+    )
+
+
+def check_daemon(context: Context) -> Sequence[Check]:
+    return (
+        Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
+        Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", {"path": f"{OUTBOX}/accounts", "seconds": 15}),
+    )
+
+
+def install_client() -> Sequence[Resource]:
+    return (
+        Packages(("sssd-ldap", "libnss-sss", "libpam-sss", "sssd-tools")),
+        # sssd starts its responders itself; the sockets would only fail beside it
+        *(Unit(f"sssd-{name}.socket", running=False) for name in ("nss", "pam", "ssh", "sudo", "autofs")),
+    )
+
+
+def configure_client(context: Context) -> Sequence[Resource]:
+    facility, identity = context.facility, context.section("identity")
+    minimum = min(identity.first_uid, identity.first_gid)
+    text = render(
+        PACKAGE,
+        "sssd.conf",
+        domain=facility.domain,
+        server=facility.host("accounts.directory").fqdn,
+        base=suffix(facility.domain),
+        ca=CA,
+        minimum=minimum,
+    )
+    resources: list[Resource] = []
+    if "access.login" in context.node.roles:
+        args = {"homes": context.section("accounts").homes, "first_uid": minimum}
+        duties = {"apply": {"accounts": {"call": f"{PACKAGE}.homes:apply", "args": args}}}
+        resources = [
+            Directory("/etc/farmlet/agent.d"),
+            File("/etc/farmlet/agent.d/accounts.client.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
+        ]
+    return (*resources, File("/etc/sssd/sssd.conf", text, 0o600), Unit("sssd.service"))
+
+
+def check_client(context: Context) -> Sequence[Check]:
+    server = context.facility.host("accounts.directory").fqdn
+    return (
+        Check("accounts.client.unit", "farmlet.runtime.checks:check_unit", {"unit": "sssd.service"}),
+        Check("accounts.client.names", f"{PACKAGE}.checks:check_names"),
+        # over TLS, by name, with this node's own trust: what sssd itself does
+        Check("accounts.client.directory", f"{PACKAGE}.checks:check_tls", {"host": server, "ca": CA}),
+    )
+
+
+PART = Part(
+    name="accounts",
+    summary="UNIX accounts out of the membership: directory, sssd, homes",
+    section=Section,
+    needs=("base", "identity"),
+    roles=(
+        Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
+        Role("daemon", "control", configure_daemon, checks=check_daemon),
+        Role("client", "every", configure_client, install_client, check_client),
+    ),
+)

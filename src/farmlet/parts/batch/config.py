@@ -1,0 +1,16 @@
+"""`batch:` of the facility file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Batch(BaseModel):
+    """`interval`: seconds between two rounds of matching jobs to slots. `token_days`: life of a node's pool token."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    interval: Annotated[int, Field(ge=1, le=300)] = 2
+    token_days: Annotated[int, Field(ge=3, le=90)] = 30

@@ -1,0 +1,153 @@
+"""Where HTCondor's daemons run: central manager on the control node, access point and slots where members are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from farmlet.parts.batch.config import Batch
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.render import render
+from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
+
+PACKAGE = "farmlet.parts.batch"
+PYTHON = "/opt/farmlet/base/bin/python"
+CONFIG = "/etc/condor/config.d"
+POOL = f"{CONFIG}/10-farmlet-pool.config"
+KEY = "/etc/condor/passwords.d/POOL"
+TOKEN = "/etc/condor/tokens.d/pool"
+OUTBOX = "/var/lib/farmlet/hub/outbox"
+ITEM = "pool-token"
+MINT = "/etc/farmlet/pool-tokens.json"
+PORT = 9618
+UNIT = "condor.service"
+SPOOL = "/var/spool/condor"
+MIB = 1 << 20
+RESERVE = 1024  # MiB that jobs on a node leave to its services
+
+
+def install_condor(settled: str = POOL) -> Sequence[Resource]:
+    """HTCondor that starts only once the file `settled` says whose pool it is in, not at the first boot of an image."""
+    dropin = f"[Unit]\nConditionPathExists={settled}\n\n[Service]\nRestart=always\nRestartSec=5\n"
+    return (
+        Directory("/etc/condor"),
+        Directory(CONFIG),
+        # before the first start: the daemons would change settings of the kernel, which containers share
+        File(f"{CONFIG}/05-farmlet-kernel.config", "ENABLE_KERNEL_TUNING = False\n"),
+        Directory(f"/etc/systemd/system/{UNIT}.d"),
+        File(f"/etc/systemd/system/{UNIT}.d/farmlet.conf", dropin),
+        Packages(("condor",)),
+    )
+
+
+def configure_pool(context: Context) -> Sequence[Resource]:
+    """What every node of the pool has."""
+    facility = context.facility
+    central = facility.host("batch.central").fqdn
+    text = render(PACKAGE, "pool.config", central=central, fqdn=context.node.fqdn, domain=facility.domain)
+    return (Directory("/etc/condor/tokens.d", 0o700), File(POOL, text))
+
+
+def configure_central(context: Context) -> Sequence[Resource]:
+    facility, section = context.facility, context.section("batch")
+    text = render(
+        PACKAGE,
+        "central.config",
+        domain=facility.domain,
+        interval=section.interval,
+        overlay=facility.has("overlay.controller"),
+    )
+    service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, outbox=OUTBOX)
+    return (
+        *configure_pool(context),
+        File(f"{CONFIG}/20-farmlet-central.config", text),
+        Unit(UNIT),
+        File(MINT, json.dumps(describe_tokens(context), indent=1) + "\n"),
+        File("/etc/systemd/system/farmlet-pool-tokens.service", service),
+        File("/etc/systemd/system/farmlet-pool-tokens.timer", render(PACKAGE, "farmlet-pool-tokens.timer")),
+        Unit("farmlet-pool-tokens.service"),
+        Unit("farmlet-pool-tokens.timer"),
+    )
+
+
+def describe_tokens(context: Context) -> dict[str, object]:
+    """What `mint` is told: the nodes that need a token, each with what it may do. The central manager has the key."""
+    facility = context.facility
+    rights = {"batch.access": "ADVERTISE_SCHEDD", "batch.execute": "ADVERTISE_STARTD"}
+    nodes = {
+        node.name: [right for role, right in rights.items() if role in node.roles] + ["ADVERTISE_MASTER", "READ"]
+        for node in facility.nodes.values()
+        if set(rights) & set(node.roles) and "batch.central" not in node.roles
+    }
+    return {
+        "identity": f"condor@{facility.domain}",
+        "key": KEY,
+        "lifetime": context.section("batch").token_days * 86400,
+        "outbox": OUTBOX,
+        "item": ITEM,
+        "nodes": nodes,
+    }
+
+
+def deliver_token(role: str) -> File:
+    """The duty of a node's agent to put the pool token in place."""
+    delivery = {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [["condor_reconfig"]]}
+    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps({"deliver": {ITEM: delivery}}, indent=1) + "\n")
+
+
+def configure_access(context: Context) -> Sequence[Resource]:
+    text = render(PACKAGE, "access.config", interval=context.section("batch").interval)
+    return (
+        *configure_pool(context),
+        File(f"{CONFIG}/30-farmlet-access.config", text),
+        deliver_token("access"),
+        Unit(UNIT),
+    )
+
+
+def configure_execute(context: Context) -> Sequence[Resource]:
+    node = context.node
+    memory = max(node.memory // MIB - RESERVE, node.memory // MIB // 2) if node.memory else None
+    text = render(PACKAGE, "execute.config", cores=node.cores, memory=memory)
+    return (
+        *configure_pool(context),
+        File(f"{CONFIG}/40-farmlet-execute.config", text),
+        deliver_token("execute"),
+        Unit(UNIT),
+    )
+
+
+def check_central(context: Context) -> Sequence[Check]:
+    nodes = describe_tokens(context)["nodes"]
+    args = {"outbox": OUTBOX, "item": ITEM, "nodes": list(nodes) if isinstance(nodes, dict) else []}
+    return (
+        Check("batch.collector", f"{PACKAGE}.checks:check_collector", {"host": context.node.fqdn}),
+        Check("batch.tokens", f"{PACKAGE}.checks:check_outbox", args),
+    )
+
+
+def check_access(context: Context) -> Sequence[Check]:
+    return (Check("batch.access", f"{PACKAGE}.checks:check_access", {"host": context.node.fqdn}), *_check_token(context))
+
+
+def check_execute(context: Context) -> Sequence[Check]:
+    return (Check("batch.execute", f"{PACKAGE}.checks:check_execute", {"host": context.node.fqdn}), *_check_token(context))
+
+
+def _check_token(context: Context) -> Sequence[Check]:
+    if "batch.central" in context.node.roles:
+        return ()
+    return (Check("batch.token", f"{PACKAGE}.checks:check_token", {"path": TOKEN}),)
+
+
+PART = Part(
+    name="batch",
+    summary="the HTCondor pool: where jobs are submitted, matched and, if they ask for it, run on a node itself",
+    section=Batch,
+    needs=("base", "accounts"),
+    roles=(
+        Role("central", "control", configure_central, install_condor, check_central, ports=(PORT,)),
+        Role("access", "members", configure_access, install_condor, check_access, ports=(PORT,), data=(SPOOL,)),
+        Role("execute", "members", configure_execute, install_condor, check_execute, ports=(PORT,)),
+    ),
+)

@@ -1,0 +1,24 @@
+"""What must hold of the identity service. Standard library only."""
+
+from __future__ import annotations
+
+from farmlet.errors import FarmletError
+from farmlet.runtime import oauth
+from farmlet.runtime.checks import Failed
+
+NEEDED = ("token_endpoint", "device_authorization_endpoint", "jwks_uri")
+
+
+def check_issuer(issuer: str) -> str:
+    """Discovery names this issuer and its endpoints (OpenID Connect Discovery §4), and there is a key to verify with."""
+    try:
+        metadata = oauth.load_metadata(issuer)
+        missing = [name for name in NEEDED if name not in metadata]
+        if missing:
+            raise Failed(f"{issuer} does not say its {', '.join(missing)}")
+        keys = oauth.load_json(metadata["jwks_uri"])["keys"]
+    except (FarmletError, KeyError) as error:
+        raise Failed(str(error)) from error
+    if not keys or any("d" in key for key in keys):
+        raise Failed(f"{issuer} publishes no keys" if not keys else f"{issuer} publishes a private key")
+    return f"{issuer} answers, with {len(keys)} keys"

@@ -1,0 +1,104 @@
+"""Part `identity`: the issuer of the facility's tokens and the ledger of its members, on the control node."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+
+from farmlet.parts import units
+from farmlet.parts.identity.config import Section
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.resources import (
+    Account,
+    Command,
+    Directory,
+    Farmlet,
+    File,
+    Packages,
+    Random,
+    Resource,
+)
+
+PACKAGE = "farmlet.parts.identity"
+USER = "farmlet-identity"
+CONFIG = "/etc/farmlet/identity.json"
+FOLDER = "/var/lib/farmlet/identity"
+SECRET_KEY = "/etc/farmlet/identity.key"
+PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
+
+STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/")
+PERSON = ("openid", "profile", "email", "offline_access", "wlcg.groups", *STORAGE)
+DEVICE = ("urn:ietf:params:oauth:grant-type:device_code", "refresh_token")
+
+WEB = units.Web(
+    name="farmlet-identity",
+    socket="identity",
+    description="Farmlet identity",
+    user=USER,
+    app=f"{PACKAGE}.service.wsgi:application",
+    # those who wait at the feed of changes hold a thread each
+    threads=16,
+    writable=(FOLDER,),
+    environment={"FARMLET_IDENTITY_CONFIG": CONFIG},
+)
+
+
+def install_provider() -> Sequence[Resource]:
+    return (Packages(("python3-venv",)),)
+
+
+def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str = "") -> Command:
+    """The step that registers one of our own clients; without `secret` (a path) it is public."""
+    words = ["client", "ensure", name, *(["--secret-file", secret] if secret else ["--public"])]
+    words += [word for grant in grants for word in ("--grant", grant)]
+    words += [word for scope in scopes for word in ("--scope", scope)]
+    return Command(f"client {name}", f"{PROGRAM} {shlex.join(words)}", user=USER)
+
+
+def configure_provider(context: Context) -> Sequence[Resource]:
+    facility, section = context.facility, context.section("identity")
+    config = {
+        "issuer": f"https://{context.node.fqdn}",
+        "title": facility.title or facility.name,
+        "database": f"{FOLDER}/db.sqlite3",
+        "keys": f"{FOLDER}/keys",
+        "secret_key_file": SECRET_KEY,
+        "rights": facility.rights.to_json(),
+        "uid_base": section.first_uid,
+        "gid_base": section.first_gid,
+    }
+    return (
+        Account(USER),
+        Directory(FOLDER, 0o700, USER, USER),
+        Directory(f"{FOLDER}/keys", 0o700, USER, USER),
+        Directory(f"{FOLDER}/clients", 0o700, USER, USER),
+        Random(SECRET_KEY, mode=0o600, owner=USER, group=USER),
+        Farmlet(units.SERVICE, context.wheel),
+        # the order of the groups counts, so keys are not sorted
+        File(CONFIG, json.dumps(config, indent=1) + "\n"),
+        Command("identity database", f"{PROGRAM} migrate", user=USER),
+        Command("identity signing key", f"{PROGRAM} keys ensure", user=USER),
+        Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
+        client("farmlet", PERSON, DEVICE),
+        client("batch", PERSON, DEVICE),
+        client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
+        *WEB.files,
+        *WEB.units,
+    )
+
+
+def check_provider(context: Context) -> Sequence[Check]:
+    return (
+        Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-identity.service"}),
+        Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
+    )
+
+
+PART = Part(
+    name="identity",
+    summary="members, groups and the facility's tokens",
+    section=Section,
+    needs=("base",),
+    roles=(Role("provider", "control", configure_provider, install_provider, check_provider, data=(FOLDER,)),),
+)

@@ -1,0 +1,77 @@
+"""A storage element as resources: pure functions, used by the part and by stand-in sites, which have one of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from farmlet.parts.render import render
+from farmlet.parts.resources import Certificate, Command, Directory, File, Packages, Resource, Unit
+
+PACKAGE = "farmlet.parts.storage"
+ROOT_PORT, WEB_PORT = 1094, 8443
+ANY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of a token for anybody: WLCG Common JWT Profile 1.x
+DATA = "/srv/farmlet/storage"
+CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.cfg"
+CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
+AUTHORITIES = "/etc/grid-security/certificates"
+UNIT = "farmlet-storage.service"
+USER = "xrootd"
+FOLDERS = ("users", "data")
+
+
+def install() -> Sequence[Resource]:
+    """The server's packages. Its unit is ours, so nothing starts before it is configured."""
+    server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins")
+    return (Packages((*server, "openssl", "ca-certificates")),)
+
+
+def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
+    """`authorities` (name → PEM) as XRootD's server and clients want them: files found by the hash of their subject."""
+    names = {f"farmlet-{name}.pem": text for name, text in authorities.items() if text}
+    keep = " ".join(f"! -name {name}" for name in names)
+    return (
+        Directory("/etc/grid-security"),
+        Directory(AUTHORITIES),
+        *(File(f"{AUTHORITIES}/{name}", text) for name, text in names.items()),
+        Command(
+            "hash the authorities",
+            f"find {AUTHORITIES} -name 'farmlet-*.pem' {keep} -delete && openssl rehash {AUTHORITIES}",
+        ),
+    )
+
+
+def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str]) -> Sequence[Resource]:
+    """An element at `fqdn` that takes the tokens of `issuer` (exact URL, called `name` in logs); see `trust`.
+
+    Scopes name paths below DATA. Its certificate is of the authority of the machine it stands on.
+    """
+    server = render(
+        PACKAGE,
+        "storage.cfg",
+        site=fqdn,
+        root_port=ROOT_PORT,
+        web_port=WEB_PORT,
+        data=DATA,
+        certificate=CERTIFICATE,
+        key=KEY,
+        authorities=AUTHORITIES,
+        tokens=TOKENS,
+    )
+    tokens = render(PACKAGE, "tokens.cfg", audience=[ANY, url(fqdn)], issuer=issuer, name=name)
+    return (
+        *trust(authorities),
+        Directory("/srv/farmlet"),
+        *(Directory(path, 0o750, USER, USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
+        Directory("/etc/farmlet"),
+        Directory("/etc/farmlet/tls"),
+        Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
+        File(CONFIG, server),
+        File(TOKENS, tokens),
+        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA)),
+        Unit(UNIT),
+    )
+
+
+def url(fqdn: str) -> str:
+    """The WebDAV endpoint of the element at `fqdn`, which is also the audience it answers to."""
+    return f"https://{fqdn}:{WEB_PORT}"

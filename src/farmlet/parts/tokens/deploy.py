@@ -1,0 +1,51 @@
+"""The credential monitor, on every access point."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.render import render
+from farmlet.parts.resources import Directory, File, Resource, Unit
+from farmlet.parts.tokens.config import Tokens
+
+PACKAGE = "farmlet.parts.tokens"
+PYTHON = "/opt/farmlet/base/bin/python"
+PROGRAM = "/usr/lib/farmlet/credmon"
+FOLDER = "/var/lib/condor/oauth_credentials"
+
+
+def configure_credmon(context: Context) -> Sequence[Resource]:
+    issuer = f"https://{context.facility.control.fqdn}"
+    return (
+        Directory(FOLDER, 0o2770, "root", "condor"),
+        Directory("/usr/lib/farmlet"),
+        File(PROGRAM, render(PACKAGE, "credmon.sh", python=PYTHON), 0o755),
+        File(
+            "/etc/condor/config.d/50-farmlet-credmon.config",
+            render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=issuer),
+        ),
+        Unit("condor.service"),
+    )
+
+
+def check_credmon(context: Context) -> Sequence[Check]:
+    return (Check("tokens.credmon", f"{PACKAGE}.checks:check_credmon", {"folder": FOLDER}),)
+
+
+PART = Part(
+    name="tokens",
+    summary="access tokens of jobs, kept fresh",
+    section=Tokens,
+    needs=("base", "batch", "identity"),
+    roles=(
+        Role(
+            "credmon",
+            "members",
+            configure_credmon,
+            checks=check_credmon,
+            data=(FOLDER,),
+            with_role="batch.access",
+        ),
+    ),
+)

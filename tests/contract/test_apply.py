@@ -1,0 +1,153 @@
+"""The engine on a real node: what `apply` says it did is there, a second look finds nothing, and a failure is told."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from farmlet.engine.apply import Done, Sources, apply
+from farmlet.engine.authority import Authority
+from farmlet.engine.nodes.container import ContainerDriver
+from farmlet.engine.nodes.driver import Machine
+from farmlet.engine.plan import Change, Target, observe
+from farmlet.engine.store import Store
+from farmlet.engine.wheel import pack
+from farmlet.errors import Errors, FarmletError
+from farmlet.parts.resources import Account, Certificate, Command, Directory, File, KeyPair, Random, Resource, Unit, Wanted
+
+pytestmark = [pytest.mark.facility, pytest.mark.timeout(420)]
+
+SECRET = "correct horse battery staple"
+UNIT = """[Service]
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def wanted(*resources: Resource) -> tuple[Wanted, ...]:
+    return (Wanted("part.role", resources),)
+
+
+RESOURCES: tuple[Resource, ...] = (
+    Account("tester"),
+    Directory("/srv/farm", 0o750, "tester", "tester"),
+    File("/srv/farm/secret", SECRET, 0o600, secret=True),
+    Random("/srv/farm/random", owner="tester", group="tester"),
+    KeyPair("/srv/farm/key", owner="tester"),
+    Certificate("/srv/farm/own.crt", "/srv/farm/own.key", ("node.contract.invalid",)),
+    Command("count", "echo done >> /srv/farm/count"),
+    Command("flag", "touch /srv/farm/flag", unless="test -e /srv/farm/flag", user="tester"),
+    File("/etc/systemd/system/farm.service", UNIT),
+    Unit("farm.service"),
+)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "ca", "contract.invalid", "Contract authority")
+
+
+@pytest.fixture
+def target(containers: ContainerDriver, blank: Machine, authority: Authority) -> Target:
+    return Target(blank, containers, (), wanted(*RESOURCES), authority.ensure())
+
+
+def run(target: Target, authority: Authority) -> list[Done]:
+    """One look and what it asks for; the steps that were done."""
+    done: list[Done] = []
+    changes = {target.name: observe(target).changes}
+    apply([target], changes, {target.name: authority}, pack(), Sources({}), done.append)
+    return done
+
+
+def labels(changes: tuple[Change, ...]) -> list[str]:
+    return [change.resource.label for change in changes]
+
+
+def test_apply_converges(target: Target, authority: Authority, store: Store) -> None:
+    shell = target.driver.shell(target.machine)
+    assert labels(observe(target).changes) == [resource.label for resource in RESOURCES]
+    first = run(target, authority)
+    assert all(done.ok for done in first)
+    seen = observe(target)
+    assert seen.changes == ()
+    assert seen.keys["/srv/farm/key"].startswith("ssh-ed25519 ")
+    assert run(target, authority) == [], "nothing differs, nothing is done"
+    assert shell.run(["cat", "/srv/farm/secret"]) == SECRET
+    assert shell.run(["stat", "-c", "%a %U", "/srv/farm/secret", "/srv/farm/random", "/srv/farm"]) == "600 root\n600 tester\n750 tester\n"
+    assert shell.run(["systemctl", "is-active", "farm.service"]) == "active\n"
+    assert shell.run(["cat", "/srv/farm/count"]) == "done\n"
+    # drift by hand is seen and mended; the unit that reads what changed is started again
+    started = shell.run(["systemctl", "show", "-pMainPID", "farm.service"])
+    shell.run(["sh", "-c", "echo tampered > /srv/farm/secret; chmod 0777 /srv/farm"])
+    assert labels(observe(target).changes) == ["directory /srv/farm", "file /srv/farm/secret", "step count", "unit farm.service"]
+    run(target, authority)
+    assert observe(target).changes == ()
+    assert shell.run(["cat", "/srv/farm/secret"]) == SECRET
+    assert shell.run(["systemctl", "show", "-pMainPID", "farm.service"]) != started
+    # what the node was sent is gone again
+    assert shell.run(["sh", "-c", "ls -A /run/farmlet/payload /run/farmlet/payload.tar 2>/dev/null || true"]) == ""
+
+
+def test_the_certificate_is_for_the_nodes_own_key(target: Target, authority: Authority, tmp_path: Path) -> None:
+    run(target, authority)
+    shell = target.driver.shell(target.machine)
+    certificate = tmp_path / "own.crt"
+    certificate.write_text(shell.run(["cat", "/srv/farm/own.crt"]))
+    subprocess.run(["openssl", "verify", "-x509_strict", "-CAfile", authority.path, certificate], check=True)
+    inside = shell.run(["openssl", "pkey", "-in", "/srv/farm/own.key", "-pubout"])
+    outside = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-pubkey"], capture_output=True, text=True)
+    assert inside == outside.stdout
+
+
+def test_a_failure_is_told_with_its_output(target: Target, authority: Authority) -> None:
+    broken = replace(target, configure=wanted(Command("break", "echo the cause >&2; exit 3"), File("/srv/after", "x")))
+    with pytest.raises(Errors) as caught:
+        run(broken, authority)
+    (error,) = caught.value.errors
+    assert "node" in error.where and "step break" in error.where
+    assert "the cause" in error.what and error.hint
+    assert "file /srv/after" in labels(observe(broken).changes), "nothing after the failure was done"
+
+
+def test_one_nodes_failure_is_not_anothers(target: Target, authority: Authority) -> None:
+    """A node that cannot be reached is an error, however many others can: else an image would be kept without its install."""
+    reached = replace(target, configure=wanted(File("/srv/reached", "x")))
+    lost = replace(target, machine=replace(target.machine, name="lost"), driver=_Lost(target))
+    change = {name: [Change(name, "part.role", File("/srv/reached", "x"), "new", "")] for name in ("node", "lost")}
+    with pytest.raises(FarmletError):
+        apply([reached, lost], change, {}, pack(), Sources({}), lambda done: None)
+
+
+class _Lost:
+    """A driver whose node answers to nobody: TEST-NET-1 (RFC 5737), port closed at our own loopback."""
+
+    def __init__(self, target: Target) -> None:
+        self._shell = target.driver.shell(target.machine)
+
+    def shell(self, machine: Machine) -> object:
+        return replace(self._shell, host="127.0.0.1", port=1)  # type: ignore[type-var]
+
+    def __getattr__(self, name: str) -> object:
+        raise AttributeError(name)
+
+
+def test_the_way_of_secrets_is_closed_to_members(target: Target, authority: Authority) -> None:
+    """While a payload is written it may be readable for a moment; the folder it lies in may not."""
+    look = Command("look", "stat -c %a /run/farmlet > /srv/mode; stat -c %a /run/farmlet/payload >> /srv/mode")
+    run(replace(target, configure=wanted(look)), authority)
+    assert target.driver.shell(target.machine).run(["cat", "/srv/mode"]) == "700\n700\n"
+
+
+def test_the_nodes_environment_is_in_no_command_line(target: Target, authority: Authority) -> None:
+    """A package index may carry a password in its address; members read the process list."""
+    look = Command("look", "ps axww -o args > /srv/processes; env > /srv/environment")
+    change = {target.name: [Change(target.name, "part.role", look, "new", "")]}
+    apply([target], change, {}, pack(), Sources({"PIP_INDEX_URL": "https://u:hunter2@example.org/"}), lambda done: None)
+    shell = target.driver.shell(target.machine)
+    assert "hunter2" in shell.run(["cat", "/srv/environment"])
+    assert "hunter2" not in shell.run(["cat", "/srv/processes"])

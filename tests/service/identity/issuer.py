@@ -1,0 +1,194 @@
+"""The real identity service: migrated database, gunicorn with TLS on a free loopback port, its own command."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from browser import Browser, Page
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from farmlet.facility.rights import GroupRights, Table
+
+PASSWORD = "correct horse battery"
+RIGHTS = Table(
+    {
+        "lab": GroupRights(login=True, read=("/",), write=("/users/{user}",)),
+        "lab/production": GroupRights(batch_share=10, write=("/data",)),
+        "guests": GroupRights(read=("/public",)),
+        "visitors": GroupRights(),
+    }
+)
+
+
+@dataclass
+class Answer:
+    status: int
+    body: dict[str, Any]
+
+
+@dataclass
+class Service:
+    issuer: str
+    folder: Path
+    cafile: str
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "identity.json"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "farmlet.parts.identity.service", "--config", str(self.config), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    def do(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def request(
+        self, path: str, form: dict[str, str] | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10
+    ) -> Answer:
+        """A program's request. `basic` is `name:secret`."""
+        data = None if form is None else urllib.parse.urlencode(form).encode()
+        request = urllib.request.Request(self.issuer + path, data=data)
+        if basic:
+            request.add_header("Authorization", "Basic " + base64.b64encode(basic.encode()).decode())
+        if bearer:
+            request.add_header("Authorization", f"Bearer {bearer}")
+        try:
+            answer = urllib.request.urlopen(request, timeout=timeout, context=ssl.create_default_context(cafile=self.cafile))
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            text = answer.read()
+            return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
+
+    def token(self, form: dict[str, str], basic: str = "") -> Answer:
+        return self.request("/token/", form, basic=basic)
+
+    def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:
+        """Register a member and let them set their password. Returns their browser and the page they land on."""
+        options = [*(f"--group={group}" for group in groups or ("lab",)), *(["--pending"] if pending else [])]
+        url = json.loads(self.do("member", "add", name, *options, "--name", name.title(), "--json"))["join"]
+        browser = Browser(self.cafile)
+        page = browser.open(url)
+        assert page.status == 200, page.text
+        return browser, browser.submit(page, new_password1=PASSWORD, new_password2=PASSWORD)
+
+    def begin(self, client: str = "farmlet", scope: str = "openid offline_access storage.read:/", **form: str) -> dict[str, Any]:
+        answer = self.request("/device-authorization/", {"client_id": client, "scope": scope, **form})
+        assert answer.status == 200, answer
+        return answer.body
+
+    def allow(self, browser: Browser, started: dict[str, Any], button: str = "allow") -> Page:
+        page = browser.open(started["verification_uri_complete"])
+        assert started["user_code"] in page.text, page.text
+        return browser.submit(page, button)
+
+    def redeem(self, started: dict[str, Any], client: str = "farmlet", **form: str) -> Answer:
+        grant = "urn:ietf:params:oauth:grant-type:device_code"
+        return self.token({"grant_type": grant, "device_code": started["device_code"], "client_id": client, **form})
+
+    def refresh(self, token: str, client: str = "farmlet", **form: str) -> Answer:
+        return self.token({"grant_type": "refresh_token", "refresh_token": token, "client_id": client, **form})
+
+    def connect(self, browser: Browser, client: str = "farmlet", **begin: str) -> dict[str, Any]:
+        """The whole device flow; the answer with the tokens."""
+        started = self.begin(client, **begin)
+        self.allow(browser, started)
+        answer = self.redeem(started, client)
+        assert answer.status == 200, answer
+        return answer.body
+
+
+def claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT, unverified."""
+    return decode(token.split(".")[1])
+
+
+def decode(part: str) -> dict[str, Any]:
+    decoded: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return decoded
+
+
+class serve:
+    """gunicorn, as the unit runs it, for the length of a `with`."""
+
+    def __init__(self, service: Service, bind: str, *options: str) -> None:
+        self.service, self.bind, self.options = service, bind, options
+
+    def __enter__(self) -> None:
+        application = "farmlet.parts.identity.service.wsgi:application"
+        command = [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "16", "--no-control-socket", "-b"]
+        environment = {**os.environ, "FARMLET_IDENTITY_CONFIG": str(self.service.config)}
+        self.log = (self.service.folder / "gunicorn.log").open("ab")
+        self.process = subprocess.Popen(
+            [*command, self.bind, *self.options, application], env=environment, stdout=self.log, stderr=self.log
+        )
+        deadline = time.monotonic() + 30
+        while not self.answers():
+            assert self.process.poll() is None, (self.service.folder / "gunicorn.log").read_text()
+            assert time.monotonic() < deadline, "the service does not answer"
+            time.sleep(0.1)
+
+    def answers(self) -> bool:
+        unix = self.bind.removeprefix("unix:")
+        host, _, port = self.bind.rpartition(":")
+        with socket.socket(socket.AF_UNIX if unix != self.bind else socket.AF_INET) as probe:
+            return probe.connect_ex(unix if unix != self.bind else (host, int(port))) == 0
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_config(service: Service, **changes: Any) -> None:
+    folder = service.folder
+    values = {
+        "issuer": service.issuer,
+        "title": "Example facility",
+        "database": str(folder / "db" / "db.sqlite3"),
+        "keys": str(folder / "keys"),
+        "secret_key_file": str(folder / "secret"),
+        "rights": RIGHTS.to_json(),
+        "lifetimes": {"access": 600, "refresh": 86400},
+        "device_interval": 1,
+    }
+    service.config.write_text(json.dumps(values | changes))
+
+
+def write_certificate(folder: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1))
+    builder = builder.add_extension(names, False).add_extension(x509.BasicConstraints(True, None), True)
+    certificate = builder.sign(key, hashes.SHA256())
+    (folder / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "tls.key").write_bytes(key.private_bytes(*pem))

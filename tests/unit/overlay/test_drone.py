@@ -1,0 +1,102 @@
+"""The drone's program up to the point where it would start HTCondor, with stand-ins for the site's commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+DRONE = Path(str(files("farmlet.parts.overlay").joinpath("templates/drone.sh")))
+ARGUMENTS = {
+    "cores": "2",
+    "memory": "3072.0",
+    "disk": "1048576",
+    "uuid": "tier1-0a1b2c",
+    "collector": "service.example.org:9618",
+    "trust": "example.org",
+    "site": "tier1",
+    "image": "/cvmfs/unpacked/analysis",
+    "certificates": "/cvmfs/example.org/certificates",
+    "credential": "lab",
+    "walltime": "60",
+    "idle": "30",
+}
+STAND_INS = {
+    "apptainer": "",
+    "unshare": "",
+    "condor_config_val": "echo /site/$1",
+    # the only argument of the real one is -f; it tells what it was given
+    "condor_master": 'env > "$HOME/environment"; cat "$CONDOR_CONFIG" > /dev/null; exit 7',
+}
+
+
+def run(folder: Path, arguments: dict[str, str], token: str = "a.b.c") -> subprocess.CompletedProcess[str]:
+    """drone.sh in `folder` with its PATH turned to the stand-ins first."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, body in STAND_INS.items():
+        (programs / name).write_text(f"#!/bin/sh\n{body}\n")
+        (programs / name).chmod(0o755)
+    text, count = re.subn(r"^export PATH=", f"export PATH={programs}:", DRONE.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    (folder / "drone.sh").write_text(text)
+    if token:
+        (folder / f"{ARGUMENTS['uuid']}.token").write_text(token)
+    words = [f"--{name}={value}" for name, value in arguments.items()]
+    environment = {"_CONDOR_SCRATCH_DIR": str(folder), "SITE_SECRET": "1", "PATH": os.environ["PATH"]}
+    command = ["bash", str(folder / "drone.sh"), *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_syntax() -> None:
+    assert subprocess.run(["bash", "-n", str(DRONE)], check=False).returncode == 0
+
+
+def test_writes_its_configuration_and_starts_with_a_clean_environment(tmp_path: Path) -> None:
+    done = run(tmp_path, ARGUMENTS)
+    assert (done.returncode, done.stderr) == (7, "")
+    config = (tmp_path / "overlay/condor_config").read_text()
+    lines = dict(line.split(" = ", 1) for line in config.splitlines() if " = " in line and not line.startswith("#"))
+    assert lines["CONDOR_HOST"] == "service.example.org"
+    assert lines["COLLECTOR_HOST"] == "service.example.org:9618"
+    assert lines["MEMORY"] == "3072"
+    assert lines["FarmletSite"] == '"tier1"'
+    assert lines["LIBEXEC"] == "/site/LIBEXEC"
+    assert lines["CCB_ADDRESS"] == "$(COLLECTOR_HOST)"
+    assert "/srv/.condor_creds/lab.use" in lines["STARTER_JOB_ENVIRONMENT"]
+    for refused in ("PreCmd", "PostCmd", "ToolDaemonCmd", "TransferPlugins"):
+        assert f"TARGET.{refused} =?= undefined" in config
+    environment = (tmp_path / "overlay/environment").read_text()
+    assert "SITE_SECRET" not in environment
+    assert "_CONDOR_SCRATCH_DIR" not in environment
+
+
+def test_keeps_the_only_copy_of_its_token_to_itself(tmp_path: Path) -> None:
+    run(tmp_path, ARGUMENTS)
+    token = tmp_path / "overlay/tokens.d/overlay"
+    assert token.read_text() == "a.b.c"
+    assert (tmp_path / "overlay/tokens.d").stat().st_mode & 0o077 == 0
+    assert not list(tmp_path.glob("*.token"))
+    assert "a.b.c" not in (tmp_path / "overlay/condor_config").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_refuses_to_start_without_an_argument(tmp_path: Path, name: str) -> None:
+    done = run(tmp_path, {key: value for key, value in ARGUMENTS.items() if key != name})
+    assert done.returncode == 1
+    assert f"--{name} is missing" in done.stderr
+
+
+@pytest.mark.parametrize("value", ["/x y", "/x\nSTART = True", "/x$(ls)", '"'])
+def test_refuses_characters_that_would_change_its_configuration(tmp_path: Path, value: str) -> None:
+    done = run(tmp_path, ARGUMENTS | {"image": value})
+    assert done.returncode == 1
+    assert not (tmp_path / "overlay").exists()
+
+
+def test_refuses_to_start_without_a_token(tmp_path: Path) -> None:
+    assert "no token at" in run(tmp_path, ARGUMENTS, token="").stderr

@@ -1,0 +1,88 @@
+"""The configuration of COBalD and TARDIS, read as those programs read it."""
+
+from __future__ import annotations
+
+from string import Template
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from farmlet.errors import FarmletError
+from farmlet.parts.overlay import render
+
+POOL = render.Pool(
+    collector="service.example.org:9618",
+    trust="example.org",
+    schedds=["head.example.org", "other.example.org"],
+    program="/usr/lib/farmlet/drone.sh",
+    settings="/etc/farmlet/overlay/tardis.yml",
+    registry="/var/lib/farmlet/overlay/drones.db",
+    credential="lab",
+    hold=30,
+)
+
+
+def make_site(name: str = "tier1", **changes: Any) -> render.Site:
+    site = render.Site(
+        name=name,
+        host=f"{name}.example.net",
+        user="drone",
+        key="/key",
+        known="/known",
+        jdl=f"/etc/farmlet/overlay/{name}.jdl",
+        cores=2,
+        memory=3072,
+        disk=512,
+        quota=8,
+        image="/cvmfs/unpacked/analysis",
+        certificates="/cvmfs/example.org/certificates",
+        walltime=3600,
+        idle=120,
+        pending=1800,
+    )
+    site.update(changes)  # type: ignore[typeddict-item]
+    return site
+
+
+def load(text: str) -> Any:
+    return YAML(typ="safe").load(text)
+
+
+def test_cobald_has_one_controller_over_all_sites() -> None:
+    settings = load(render.cobald(POOL, [make_site(), make_site("hpc", cores=8, memory=1024, quota=16)]))
+    controller, factory = settings["pipeline"]
+    assert controller["schedds"] == ["head.example.org", "other.example.org"]
+    assert controller["pool"] == "service.example.org:9618"
+    assert (controller["cores"], controller["memory"], controller["maximum"]) == (8, 3072, 24)
+    assert controller["hold"] == 30
+    assert factory["configuration"] == "/etc/farmlet/overlay/tardis.yml"
+
+
+def test_tardis_covers_the_whole_life_of_an_order_with_its_token() -> None:
+    settings = load(render.tardis(POOL, [make_site(), make_site("hpc", quota=3)]))
+    assert [(site["name"], site["quota"]) for site in settings["Sites"]] == [("tier1", 8), ("hpc", 3)]
+    executor = settings["tier1"]["executor"]
+    assert executor["host"] == "tier1.example.net"
+    assert executor["lifetime"] == 1800 + 3600 + render.MARGIN
+    assert settings["Sites"][0]["drone_minimum_lifetime"] < 3600
+    assert settings["tier1"]["MachineMetaData"]["drone"] == {"Cores": 2, "Memory": 3.0, "Disk": 0.5}
+    assert settings["hpc"]["MachineTypeConfiguration"]["drone"]["jdl"] == "/etc/farmlet/overlay/hpc.jdl"
+
+
+def test_jdl_keeps_tardis_placeholders_and_becomes_a_submit_description() -> None:
+    text = render.jdl(POOL, make_site())
+    assert "$$(FarmletOrder).token" in text
+    filled = Template(text).substitute(Cores=2, Memory=3072.0, Disk=524288, Arguments="--uuid=tier1-0a")
+    commands = dict(line.split(" = ", 1) for line in filled.splitlines() if " = " in line and not line.startswith(("#", "+")))
+    assert commands["transfer_input_files"] == "$(FarmletOrder).token"
+    words = commands["arguments"].split()
+    assert {"--uuid=tier1-0a", "--collector=service.example.org:9618", "--credential=lab"} <= set(words)
+    assert "queue" not in commands  # TARDIS adds one per drone
+    assert "@" not in filled
+
+
+@pytest.mark.parametrize("value", ["a b", "/x;reboot", "/x$(Cluster)", '"', "", "/x\n"])
+def test_jdl_refuses_what_needs_quotes(value: str) -> None:
+    with pytest.raises(FarmletError, match="image"):
+        render.jdl(POOL, make_site(image=value))

@@ -1,0 +1,54 @@
+"""What part access wants on nodes: above all, who may log in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from farmlet.parts.access.deploy import PART, login_groups
+from farmlet.parts.part import Context
+from farmlet.parts.resources import File, KeyPair
+
+MakeContext = Callable[..., Context]
+
+
+def files(context: Context, role: str) -> dict[str, str]:
+    return {item.path: str(item.content) for item in PART.role(role).configure(context) if isinstance(item, File)}
+
+
+def test_groups_with_login_and_what_lies_below_them_log_in(make_context: MakeContext) -> None:
+    assert login_groups(make_context("head").facility) == ["lab", "lab-production"]
+
+
+def test_without_any_such_group_nobody_but_administrators_logs_in(make_context: MakeContext) -> None:
+    context = make_context("head")
+    groups = {path: group.model_copy(update={"login": False}) for path, group in context.facility.groups.items()}
+    assert login_groups(context.facility.model_copy(update={"groups": groups})) == ["root"]
+
+
+def test_members_need_certificates_and_administrators_keep_their_keys(make_context: MakeContext) -> None:
+    text = files(make_context("head", "access: {local_admins: [operator1]}\n"), "login")["/etc/ssh/sshd_config.d/00-farmlet.conf"]
+    members, admins = text.split("Match User ")
+    assert "AllowGroups lab lab-production\n" in members
+    assert "AuthorizedKeysFile none\n" in members
+    assert "PasswordAuthentication no\n" in members
+    assert admins.startswith("operator1,root\n")
+    assert "AuthorizedKeysFile .ssh/authorized_keys\n" in admins
+    assert "TrustedUserCAKeys none\n" in admins
+
+
+def test_what_the_node_publishes_is_what_the_authority_watches(make_context: MakeContext) -> None:
+    duties = json.loads(files(make_context("head"), "login")["/etc/farmlet/agent.d/access.login.json"])
+    assert duties["publish"] == {"ssh-host-key": "/etc/ssh/ssh_host_ed25519_key.pub"}
+    assert set(duties["deliver"]) == {"ssh-host-cert", "ssh-user-ca.pub"}
+    found = files(make_context("service"), "authority")
+    assert "PathChanged=/var/lib/farmlet/hub/inbox/head\n" in found["/etc/systemd/system/farmlet-hostcerts.path"]
+    assert json.loads(found["/etc/farmlet/ssh.json"])["hours"] == 12
+
+
+def test_the_private_keys_belong_to_the_authority(make_context: MakeContext) -> None:
+    pairs = [item for item in PART.role("authority").configure(make_context("service")) if isinstance(item, KeyPair)]
+    assert {(pair.path.rsplit("/", 1)[1], pair.owner) for pair in pairs} == {
+        ("user_ca", "farmlet-ssh"),
+        ("host_ca", "farmlet-ssh"),
+    }

@@ -1,0 +1,110 @@
+"""The authority behind its WSGI face, with real tokens (ES256, joserfc) and the real ssh-keygen."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from farmlet.parts.access import certificates
+from farmlet.parts.access.authority import Authority, known_hosts
+from farmlet.runtime import tokens
+from farmlet.runtime.oauth import Unreachable
+
+ISSUER = "https://service.farmlet.test"
+KEY = ECKey.generate_key("P-256", {"kid": "k1", "use": "sig"})
+
+
+class Local(tokens.Verifier):
+    """The real verifier, with keys that need no server."""
+
+    def __init__(self, there: bool = True) -> None:
+        super().__init__(ISSUER, "ssh")
+        self._there = there
+
+    def _load(self) -> KeySet:
+        if not self._there:
+            raise Unreachable(ISSUER, "no answer")
+        return KeySet([KEY])
+
+
+def token(**more: Any) -> str:
+    now = int(time.time())
+    claims = {"iss": ISSUER, "sub": "uuid-1", "aud": "ssh", "exp": now + 60, "iat": now, "nbf": now, "jti": "j1"}
+    claims |= {"preferred_username": "alice", "client_id": "farmlet", "scope": "openid"} | more
+    return jwt.encode({"alg": "ES256", "kid": "k1", "typ": "at+jwt"}, claims, KEY)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("user", "host", "mine"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+    return tmp_path
+
+
+def post(folder: Path, bearer: str | None, body: Any = None, there: bool = True) -> tuple[str, dict[str, Any], dict[str, str]]:
+    data = json.dumps({"public_key": (folder / "mine.pub").read_text()} if body is None else body).encode()
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/ssh/sign", "CONTENT_LENGTH": str(len(data))}
+    environ |= {"wsgi.input": io.BytesIO(data)} | ({"HTTP_AUTHORIZATION": bearer} if bearer else {})
+    said: list[tuple[str, dict[str, str]]] = []
+    authority = Authority(Local(there), folder / "user", folder / "host", "farmlet.test", 12)
+    answer = b"".join(authority(environ, lambda status, headers: said.append((status, dict(headers)))))
+    return said[0][0], json.loads(answer), said[0][1]
+
+
+def test_a_members_key_is_signed_for_that_member_alone(folder: Path) -> None:
+    status, answer, _ = post(folder, f"Bearer {token()}")
+    assert status == "200 OK"
+    found = certificates.describe(answer["certificate"])
+    assert found.principals == ("alice",) == (answer["principal"],)
+    assert found.key == certificates.fingerprint((folder / "mine.pub").read_text())
+    assert abs(found.end.timestamp() - answer["expires"]) < 60
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"aud": "other"}, {"exp": 1}, {"iss": "https://other"}, {"preferred_username": "root"}, {"preferred_username": ""},
+     {"preferred_username": "alice,root"}, {"preferred_username": "-h"}],
+)  # fmt: skip
+def test_other_tokens_are_refused(folder: Path, more: dict[str, Any]) -> None:
+    status, answer, headers = post(folder, f"Bearer {token(**more)}")
+    assert status.startswith("401")
+    assert "certificate" not in answer
+    assert headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_a_token_of_another_key_is_refused(folder: Path) -> None:
+    stranger = ECKey.generate_key("P-256", {"kid": "k1"})
+    claims = {"iss": ISSUER, "sub": "x", "aud": "ssh", "exp": int(time.time()) + 60, "preferred_username": "alice"}
+    assert post(folder, f"Bearer {jwt.encode({'alg': 'ES256', 'kid': 'k1', 'typ': 'at+jwt'}, claims, stranger)}")[0].startswith(
+        "401"
+    )
+
+
+@pytest.mark.parametrize("bearer", [None, "", "Basic YTpi", "Bearer", "Bearer x.y.z"])
+def test_without_a_token_nothing_is_signed(folder: Path, bearer: str | None) -> None:
+    assert post(folder, bearer)[0].startswith("401")
+
+
+@pytest.mark.parametrize("body", [[], {}, {"public_key": 1}, {"public_key": ""}, {"public_key": "ssh-rsa AAAA"}, "x" * 9000])
+def test_bad_requests_are_told(folder: Path, body: Any) -> None:
+    status, answer, _ = post(folder, f"Bearer {token()}", body)
+    assert status.startswith("400")
+    assert answer["error"]
+
+
+def test_a_silent_issuer_is_no_refusal(folder: Path) -> None:
+    assert post(folder, f"Bearer {token()}", there=False)[0].startswith("503")
+
+
+def test_the_known_hosts_line_trusts_the_domain_only() -> None:
+    assert known_hosts("farmlet.test", "ssh-ed25519 AAAA lab hosts") == (
+        "@cert-authority *.farmlet.test,farmlet.test ssh-ed25519 AAAA\n"
+    )

@@ -1,0 +1,73 @@
+"""Homes: whole or not there, never somebody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.errors import FarmletError
+from farmlet.parts.accounts import homes
+
+
+def account(name: str, **more: Any) -> dict[str, Any]:
+    # our own numbers: the test needs no root
+    values = {"name": name, "uid": os.getuid(), "gid": os.getgid(), "state": "active", "login": True, "groups": []}
+    return values | {"home": f"/home/{name}"} | more
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "skel").mkdir()
+    (tmp_path / "skel" / ".profile").write_text("umask 027\n")
+    (tmp_path / "skel" / "link").symlink_to("/etc/shadow")
+    return tmp_path
+
+
+def apply(place: Path, *accounts: dict[str, Any], first_uid: int = 0) -> None:
+    data = json.dumps(accounts).encode()
+    homes.apply(data, str(place / "home"), str(place / "skel"), first_uid, flush=False)
+
+
+def test_active_members_who_may_log_in_get_a_home(place: Path) -> None:
+    apply(place, account("alice"), account("bob", state="suspended"), account("carol", login=False))
+    assert sorted(path.name for path in (place / "home").iterdir()) == ["alice"]
+    home = place / "home" / "alice"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / ".profile").read_text() == "umask 027\n"
+    assert (home / "link").is_symlink()
+
+
+def test_a_home_that_is_there_is_left_alone(place: Path) -> None:
+    apply(place, account("alice"))
+    (place / "home" / "alice" / ".profile").write_text("mine\n")
+    (place / "home" / "alice").chmod(0o755)
+    apply(place, account("alice"))
+    apply(place, account("alice", state="removed"))
+    assert (place / "home" / "alice" / ".profile").read_text() == "mine\n"
+    assert (place / "home" / "alice").stat().st_mode & 0o777 == 0o755
+
+
+def test_someone_elses_home_is_told_and_the_others_are_made(place: Path) -> None:
+    (place / "home").mkdir()
+    (place / "home" / "alice").symlink_to("/etc")
+    (place / "home" / "bob").mkdir()
+    stranger = account("bob", uid=os.getuid() + 1)
+    with pytest.raises(FarmletError, match=r"bob.* belongs to uid"):
+        apply(place, stranger, account("carol"))
+    assert (place / "home" / "carol").is_dir()
+
+
+@pytest.mark.parametrize("name", ["../etc", "a/b", "", ".", "Root"])
+def test_a_name_that_is_a_path_is_refused(place: Path, name: str) -> None:
+    with pytest.raises(FarmletError, match="no member's account"):
+        apply(place, account(name))
+
+
+def test_system_numbers_are_refused(place: Path) -> None:
+    with pytest.raises(FarmletError, match="no member's account"):
+        apply(place, account("alice", uid=0, gid=0), first_uid=20000)
+    assert not (place / "home" / "alice").exists()

@@ -1,0 +1,135 @@
+"""The wanted state of the directory and the steps towards it, by properties."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from farmlet.errors import FarmletError
+from farmlet.facility.names import MEMBER
+from farmlet.facility.rights import GroupRights, Table
+from farmlet.parts.accounts import state
+
+TABLE = Table({"lab": GroupRights(login=True), "lab/production": GroupRights(), "guests": GroupRights()})
+GIDS = {"lab": 30000, "lab/production": 30001, "guests": 30002}
+LAYOUT = state.Layout("dc=farmlet,dc=test", "/home", "/bin/bash")
+STATES = ("pending", "active", "suspended", "removed")
+
+
+def user(name: str, uid: int, groups: list[str], member_state: str = "active", title: str = "") -> dict[str, Any]:
+    closed = sorted({parent for path in groups for parent in (path, path.split("/")[0])})
+    extension = {
+        "uidNumber": uid,
+        "gidNumber": uid,
+        "groups": [{"path": path, "gidNumber": GIDS[path]} for path in closed],
+        "state": member_state,
+        "scopes": [],
+    }
+    return {"id": f"sub-{uid}", "userName": name, "displayName": title or name, state.EXTENSION: extension}
+
+
+@st.composite
+def memberships(draw: st.DrawFn) -> list[dict[str, Any]]:
+    names = draw(st.lists(st.from_regex(MEMBER, fullmatch=True), unique=True, max_size=6))
+    return [
+        user(
+            name,
+            20000 + index,
+            draw(st.lists(st.sampled_from(list(GIDS)), unique=True)),
+            draw(st.sampled_from(STATES)),
+            draw(st.text(max_size=20)),
+        )
+        for index, name in enumerate(names)
+    ]
+
+
+def replay(found: dict[str, state.Attributes], changes: list[state.Change]) -> dict[str, state.Attributes]:
+    """The directory after the changes, by the rules of a directory: parents first, nothing twice."""
+    after = {dn: dict(attributes) for dn, attributes in found.items()}
+    for change in changes:
+        if change.kind == "add":
+            parent = change.dn.partition(",")[2]
+            assert change.dn not in after
+            assert parent in after or change.dn == LAYOUT.base
+            after[change.dn] = dict(change.attributes)
+        elif change.kind == "delete":
+            del after[change.dn]
+        else:
+            merged = {**after[change.dn], **change.attributes}
+            after[change.dn] = {name: values for name, values in merged.items() if values}
+    return dict(after)
+
+
+@given(memberships(), memberships())
+def test_the_changes_lead_from_any_state_to_the_wanted_one(before: list[Any], after: list[Any]) -> None:
+    found = state.entries(state.read(before, TABLE), LAYOUT)
+    wanted = state.entries(state.read(after, TABLE), LAYOUT)
+    assert replay(found, state.diff(found, wanted)) == wanted
+    assert state.diff(wanted, wanted) == []
+
+
+@given(memberships())
+def test_only_active_members_are_in_groups_and_the_others_are_expired(users: list[Any]) -> None:
+    entries = state.entries(state.read(users, TABLE), LAYOUT)
+    active = {item["userName"] for item in users if item[state.EXTENSION]["state"] == "active"}
+    present = {item["userName"] for item in users if item[state.EXTENSION]["state"] in ("active", "suspended")}
+    people = {dn: entry for dn, entry in entries.items() if dn.startswith("uid=")}
+    assert {entry["uid"][0] for entry in people.values()} == present
+    for entry in people.values():
+        assert ("shadowExpire" in entry) == (entry["uid"][0] not in active)
+        assert entry["gecos"][0].isascii()
+        assert not set(entry["gecos"][0]) & set(":,\n")
+    for entry in entries.values():
+        assert set(entry.get("memberUid", ())) <= active
+
+
+@given(memberships())
+def test_entries_of_others_are_never_touched(users: list[Any]) -> None:
+    others = {"uid=postgres,ou=people,dc=farmlet,dc=test": {"uid": ("postgres",), "description": ("farmletish thing",)}}
+    entries = state.entries(state.read(users, TABLE), LAYOUT)
+    found = others | entries if "uid=postgres,ou=people,dc=farmlet,dc=test" not in entries else entries
+    assert not {change.dn for change in state.diff(found, state.entries((), LAYOUT))} & set(others.keys() - entries.keys())
+
+
+def test_an_entry_of_others_in_the_way_is_told() -> None:
+    entries = state.entries(state.read([user("alice", 20000, ["lab"])], TABLE), LAYOUT)
+    dn = "uid=alice,ou=people,dc=farmlet,dc=test"
+    with pytest.raises(FarmletError, match="is not Farmlet's"):
+        state.diff({dn: {"uid": ("alice",)}}, entries)
+
+
+def test_a_member_of_a_subgroup_is_in_both_unix_groups() -> None:
+    entries = state.entries(state.read([user("alice", 20000, ["lab/production"], title="Älice, B: C")], TABLE), LAYOUT)
+    assert entries["cn=lab-production,ou=groups,dc=farmlet,dc=test"]["memberUid"] == ("alice",)
+    assert entries["cn=lab,ou=groups,dc=farmlet,dc=test"]["memberUid"] == ("alice",)
+    assert entries["cn=alice,ou=groups,dc=farmlet,dc=test"]["gidNumber"] == ("20000",)
+    assert entries["uid=alice,ou=people,dc=farmlet,dc=test"]["gecos"] == ("Alice B C",)
+
+
+def test_the_listing_says_who_may_log_in() -> None:
+    users = [user("alice", 20000, ["lab"]), user("bob", 20001, ["guests"]), user("carol", 20002, ["lab"], "suspended")]
+    rows = json.loads(state.listing(state.read([*users, user("dan", 20003, ["lab"], "pending")], TABLE), LAYOUT))
+    assert [(row["name"], row["state"], row["login"]) for row in rows] == [
+        ("alice", "active", True),
+        ("bob", "active", False),
+        ("carol", "suspended", True),
+    ]
+    assert rows[0] | {"groups": []} == {"name": "alice", "uid": 20000, "gid": 20000, "home": "/home/alice", "groups": [],
+                                        "state": "active", "login": True}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["", "root/..", "uid=x,ou=y", "A", "a b"])
+def test_a_name_that_could_be_a_path_is_refused(name: str) -> None:
+    with pytest.raises(FarmletError):
+        state.read([user(name, 20000, ["lab"])], TABLE)
+
+
+def test_a_group_without_number_is_told() -> None:
+    alice = user("alice", 20000, ["lab/production"])
+    alice[state.EXTENSION]["groups"] = [{"path": "lab/production", "gidNumber": 30001}]
+    with pytest.raises(FarmletError, match="lab"):
+        state.read([alice], TABLE)

@@ -1,0 +1,69 @@
+"""What part base wants on nodes, and that the pinned requirements are those of the lock file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from farmlet.parts import units
+from farmlet.parts.base.deploy import PART
+from farmlet.parts.part import Context
+from farmlet.parts.resources import Certificate, Directory, Environment, File
+
+ROOT = Path(__file__).parents[4]
+MakeContext = Callable[..., Context]
+
+
+def files(context: Context, role: str) -> dict[str, str]:
+    return {item.path: str(item.content) for item in PART.role(role).configure(context) if isinstance(item, File)}
+
+
+def test_the_front_door_knows_the_nodes_and_what_runs(make_context: MakeContext) -> None:
+    text = files(make_context("service"), "front")["/etc/caddy/Caddyfile"]
+    assert 'vars {tls_client_subject} "CN=head.farmlet.test" "CN=service.farmlet.test"\n' in text
+    assert text.index("request_header -X-Farmlet-Node") < text.index("handle /node/*")
+    assert "handle /ssh/*" in text
+    assert f"{units.SOCKETS}/identity.sock" in text
+    assert "admin unix//" in text
+
+
+def test_each_node_has_boxes_of_its_own_at_the_hub(make_context: MakeContext) -> None:
+    context = make_context("service")
+    resources = PART.role("hub").configure(context)
+    modes = {item.path: item.mode for item in resources if isinstance(item, Directory)}
+    for box in ("inbox", "outbox"):
+        for node in ("head", "service"):
+            assert modes[f"/var/lib/farmlet/hub/{box}/{node}"] == 0o2770
+    config = json.loads(files(context, "hub")["/etc/farmlet/hub.json"])
+    assert config["nodes"] == {"head.farmlet.test": "head", "service.farmlet.test": "service"}
+
+
+def test_a_nodes_certificate_names_that_node_only(make_context: MakeContext) -> None:
+    for node in ("head", "service"):
+        found = [item for item in PART.role("agent").configure(make_context(node)) if isinstance(item, Certificate)]
+        assert [(item.names, item.client, item.mode) for item in found] == [((f"{node}.farmlet.test",), True, 0o600)]
+
+
+def test_install_has_no_names_and_no_secrets() -> None:
+    for role in PART.roles:
+        for item in role.install():
+            assert not isinstance(item, File | Certificate)
+            assert "farmlet.test" not in repr(item)
+
+
+def test_the_service_requirements_are_in_step_with_the_lock_file() -> None:
+    shipped = next(item.requirements for item in PART.role("hub").install() if isinstance(item, Environment))
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+    assert uv, "uv is a development dependency"
+    command = [uv, "export", "--frozen", "--no-dev", "--extra", "identity", "--extra", "service"]
+    command += ["--no-emit-project", "--no-hashes", "--no-header", "--quiet"]
+    locked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert _pins(shipped) == _pins(locked)
+
+
+def _pins(text: str) -> set[str]:
+    return {line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")}

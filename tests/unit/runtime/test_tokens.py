@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet, RSAKey
+
+from farmlet.runtime import tokens
+from farmlet.runtime.oauth import DeviceFlow, OAuthError, Unreachable, load_metadata, refresh
+from farmlet.runtime.tokens import Refused, Verifier, check
+
+KEY = ECKey.generate_key("P-256", {"kid": "one"})
+OTHER = ECKey.generate_key("P-256", {"kid": "two"})
+ISSUER = "https://issuer.example.org"
+KEYS = KeySet([KEY])
+
+
+def sign(key: Any = KEY, alg: str = "ES256", typ: str = "at+jwt", **changes: Any) -> str:
+    now = time.time()
+    claims = {"iss": ISSUER, "sub": "u", "aud": "se", "exp": now + 60, "iat": now, "nbf": now, "scope": "openid x:/y"}
+    claims = {name: value for name, value in {**claims, **changes}.items() if value is not None}
+    return jwt.encode({"alg": alg, "typ": typ, "kid": key.kid}, claims, key, algorithms=[alg])
+
+
+def test_good_token() -> None:
+    extra = {"preferred_username": "alice", "wlcg.groups": ["/lab"], "act": {"sub": "carol"}, "client_id": "farmlet"}
+    claims = check(sign(**extra), KEYS, ISSUER, ("se", "other"))
+    assert (claims.sub, claims.username, claims.groups, claims.actor) == ("u", "alice", ("/lab",), "carol")
+    assert claims.scopes == {"openid", "x:/y"} and claims.audience == ("se",)
+    assert check(sign(aud=["a", "se"]), KEYS, ISSUER, ("se",)).audience == ("a", "se")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"iss": ISSUER + "/"}, "issuer"),
+        ({"aud": "other"}, "meant for"),
+        ({"aud": None}, "meant for"),
+        ({"aud": ["other"]}, "meant for"),
+        ({"exp": time.time() - 3600}, "expired"),
+        ({"exp": None}, "no number"),
+        ({"exp": "tomorrow"}, "no number"),
+        ({"exp": True}, "no number"),
+        ({"nbf": time.time() + 3600}, "not valid yet"),
+        ({"iat": time.time() + 3600}, "not valid yet"),
+        ({"sub": None}, "missing"),
+        ({"scope": ["openid"]}, "no text"),
+        ({"wlcg.groups": "/lab"}, "no list"),
+        ({"typ": "JWT"}, "not an access token"),
+        ({"key": OTHER}, "signature"),
+    ],
+)
+def test_bad_tokens(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        check(sign(**changes), KEYS, ISSUER, ("se",))
+
+
+def test_algorithms_are_not_the_tokens_choice() -> None:
+    head, body, _ = sign().split(".")
+
+    def encode(data: bytes) -> str:
+        return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+    # the public key taken as the secret of an HMAC, and no signature at all
+    weak = encode(b'{"alg":"HS256","typ":"at+jwt","kid":"one"}')
+    seal = hmac.digest(KEY.as_pem(private=False), f"{weak}.{body}".encode(), "sha256")
+    none = encode(b'{"alg":"none","typ":"at+jwt","kid":"one"}')
+    for token in (f"{weak}.{body}.{encode(seal)}", f"{none}.{body}.", f"{head}.{body}.", "", "a.b.c", "äöü"):
+        with pytest.raises(Refused):
+            check(token, KEYS, ISSUER, ("se",))
+    rsa = RSAKey.generate_key(2048, {"kid": "rsa"})
+    assert check(sign(rsa, "RS256"), KeySet([KEY, rsa]), ISSUER, ("se",)).sub == "u"
+
+
+class Issuer:
+    """An issuer of answers: path → (status, body)."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.asked: list[str] = []
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                self.rfile.read(length)
+                issuer.asked.append(self.path)
+                status, body = issuer.answers.get(self.path, (404, {}))
+                if isinstance(body, list):
+                    status, body = body.pop(0)
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", f"{issuer.url}/elsewhere")
+                self.end_headers()
+                self.wfile.write(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+            do_POST = do_GET
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        names = {"jwks_uri": "jwks", "token_endpoint": "token", "device_authorization_endpoint": "device"}
+        metadata = {"issuer": self.url, **{name: f"{self.url}/{path}" for name, path in names.items()}}
+        self.answers["/.well-known/openid-configuration"] = (200, metadata)
+        self.publish(KEY)
+
+    def publish(self, *keys: ECKey) -> None:
+        self.answers["/jwks"] = (200, {"keys": [key.as_dict(private=False) for key in keys]})
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    made = Issuer()
+    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()
+
+
+def test_verifier_asks_for_keys_once(issuer: Issuer) -> None:
+    verifier = Verifier(issuer.url, "se")
+    for _ in range(3):
+        assert verifier.verify(sign(iss=issuer.url)).sub == "u"
+    assert issuer.asked.count("/jwks") == 1
+    with pytest.raises(Refused, match="meant for"):
+        verifier.verify(sign(iss=issuer.url, aud="other"))
+
+
+def test_verifier_finds_new_keys_and_drops_old_ones(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: clock)
+    verifier = Verifier(issuer.url, "se")
+    verifier.verify(sign(iss=issuer.url))
+    issuer.publish(OTHER)
+    clock += 6
+    assert verifier.verify(sign(OTHER, iss=issuer.url)).sub == "u"  # an unknown key: asked at once
+    with pytest.raises(Refused):
+        verifier.verify(sign(iss=issuer.url))  # withdrawn
+    before = len(issuer.asked)
+    for _ in range(5):
+        with pytest.raises(Refused):
+            verifier.verify(sign(iss=issuer.url))
+    assert len(issuer.asked) == before  # nobody can make us ask all the time
+
+
+def test_withdrawn_key_is_refused_within_a_minute(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: clock)
+    verifier = Verifier(issuer.url, "se")
+    verifier.verify(sign(iss=issuer.url))
+    issuer.publish(OTHER)
+    clock += 61
+    with pytest.raises(Refused):
+        verifier.verify(sign(iss=issuer.url))
+
+
+def test_verifier_outlives_a_silent_issuer_for_an_hour(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 1000.0
+    monkeypatch.setattr(tokens.time, "monotonic", lambda: clock)
+    verifier = Verifier(issuer.url, "se")
+    verifier.verify(sign(iss=issuer.url))
+    issuer.answers["/jwks"] = (503, {})
+    clock += 3000
+    assert verifier.verify(sign(iss=issuer.url)).sub == "u"
+    clock += 700
+    with pytest.raises(Unreachable):
+        verifier.verify(sign(iss=issuer.url))
+
+
+def test_metadata_of_another_issuer_is_refused(issuer: Issuer) -> None:
+    issuer.answers["/.well-known/openid-configuration"] = (200, {"issuer": "https://issuer.example.org"})
+    with pytest.raises(Unreachable, match="another issuer"):
+        load_metadata(issuer.url)
+    with pytest.raises(Unreachable, match="https"):
+        load_metadata("http://issuer.example.org")
+
+
+def test_waiting_for_a_person(issuer: Issuer) -> None:
+    started = {"device_code": "d", "user_code": "u", "verification_uri": "v", "expires_in": 60, "interval": 1}
+    issuer.answers["/device"] = (200, started)
+    good = {"access_token": "a", "refresh_token": "r", "expires_in": 60, "scope": "openid"}
+    pending = (400, {"error": "authorization_pending"})
+    issuer.answers["/token"] = (0, [pending, (503, b"busy"), (400, {"error": "slow_down"}), (200, good)])
+    slept: list[float] = []
+    flow = DeviceFlow(issuer.url, "farmlet")
+    tokens = flow.wait(flow.start("openid"), slept.append)
+    assert tokens.refresh_token == "r" and slept == [1, 1, 6, 11]
+    assert "'a'" not in repr(tokens)
+
+
+def test_refusals_keep_their_code(issuer: Issuer) -> None:
+    issuer.answers["/token"] = (400, {"error": "invalid_grant", "error_description": "gone"})
+    with pytest.raises(OAuthError, match="gone") as refused:
+        refresh(issuer.url, "farmlet", "r")
+    assert refused.value.code == "invalid_grant" and refused.value.status == 400
+    for answer in ((200, b"<html>"), (200, {}), (500, {"error": "server_error"}), (302, {})):
+        issuer.answers["/token"] = answer
+        with pytest.raises(Unreachable):
+            refresh(issuer.url, "farmlet", "r")
+    assert "/elsewhere" not in issuer.asked
