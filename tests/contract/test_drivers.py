@@ -136,7 +136,7 @@ def test_a_container_of_somebody_else_is_left_alone(
         for act in (containers.ensure, containers.stop, containers.remove, containers.state):
             with pytest.raises(InputError, match="not ours"):
                 act(other)
-        client.containers.get(foreign.id)
+        client.containers.get(containers.name(other))
     finally:
         foreign.remove(force=True)
 

@@ -136,7 +136,7 @@ def check_direction(modules: Mapping[str, Path]) -> list[str]:
 
 
 def _part(module: str) -> str:
-    return (module.split(".") + ["", "", ""])[2]
+    return [*module.split("."), "", "", ""][2]
 
 
 def reach(name: str, modules: Mapping[str, Path]) -> dict[str, str]:

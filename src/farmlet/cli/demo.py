@@ -69,7 +69,7 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
         names=f"*.{facility.domain}",
         workdir=workdir,
         cache=Path.home() / ".cache" / "farmlet",
-        register=lambda name, to: str(members.add(name, [to])["join_url"]),
+        register=lambda name, to: str(members.add(name, [to])["join"]),
         pool=pool,
         group=group,
         links={"identity": found["issuer"], "storage": storage},

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(found)
     elif args.action == "add":
         print(f"member {args.name}: {found['state']}, groups {', '.join(found['groups'])}")
-        print(f"next: give this link to them; it sets their password, once:\n  {found['join_url']}")
+        print(f"next: give this link to them; it sets their password, once:\n  {found['join']}")
     else:
         print(json.dumps(found, indent=2) if args.action in ("show", "history") else f"member {args.name}: {found['state']}")
     return 0

@@ -135,7 +135,7 @@ def hand_over(play: Play) -> None:
         raise FarmletError(play.stage.issuer, f"no refresh token for the client {BATCH_CLIENT}")
     credential = {"issuer": play.stage.issuer, "client_id": BATCH_CLIENT, "refresh_token": tokens.refresh_token}
     # sshd gives a socket as standard input, which cannot be opened by name; after `cat` it is a pipe
-    play.machine.ssh("cat | condor_store_cred add-oauth -s farmlet -i /dev/stdin", json.dumps(credential).encode())
+    play.machine.ssh("cat | condor_store_cred add-oauth -s farmlet -i -", json.dumps(credential).encode())
 
 
 def fit_peak(play: Play) -> str:

@@ -125,6 +125,7 @@ class Deployment:
 
     def sites(self) -> dict[str, SiteAccess]:
         """How each site is reached and what is trusted of it; a stand-in's key is known once it has booted."""
+        self.open()
         found = {}
         standins = {standin.site.name: standin for standin in self.layout.standins}
         machines = self.layout.machines()
@@ -141,11 +142,16 @@ class Deployment:
         named = self.facility.sources
         return sources.python(named.pip, named.ca)
 
+    def open(self) -> None:
+        """Drivers for the nodes as the last `up` left them; nothing is made."""
+        if not self.layout.drivers:
+            self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+
     def plan(self) -> Plan:
         """What `up` would do; touches nothing."""
         if not self.store.exists():
             return Plan(dict.fromkeys(self.layout.names(), "absent"), ())
-        self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+        self.open()
         machines = self.layout.machines()
         states = {name: self.layout.drivers[name].state(machine) for name, machine in machines.items()}
         missing = {name: state for name, state in states.items() if state != "running"}
@@ -155,8 +161,7 @@ class Deployment:
 
     def target(self, name: str) -> Target:
         """One node, to run something on it."""
-        if not self.layout.drivers:
-            self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+        self.open()
         machines = self.layout.machines()
         if name not in machines:
             raise FarmletError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(machines)}")
@@ -170,7 +175,7 @@ class Deployment:
     def down(self, purge: bool = False) -> None:
         """Stop the nodes; with `purge` remove all that `up` made, and nothing else."""
         with self.store.locked():
-            self.layout.drivers = self.sandbox.drivers(self.layout, make=False)
+            self.open()
             machines = self.layout.machines()
             with self.report.phase("stop nodes"), ThreadPoolExecutor(max_workers=8) as pool:
                 list(pool.map(lambda name: self.layout.drivers[name].stop(machines[name]), machines))

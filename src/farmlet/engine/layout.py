@@ -117,11 +117,13 @@ class Layout:
 
     def _target(self, machine: Machine, node: Node, trust: Trust) -> Target:
         context = Context(self.facility, node, trust, pack().digest)
-        wanted, checks = [], []
+        wanted: list[Wanted] = []
+        checks: dict[str, dict[str, object]] = {}  # by name: roles of one part may share a check
         for title, role in self.roles(node):
             wanted.append(Wanted(title, tuple(role.configure(context))))
-            checks += [{"name": check.name, "call": check.call, "args": check.args} for check in role.checks(context)]
-        listing = File(CHECKS, json.dumps({"checks": checks}, indent=1), 0o600)
+            for check in role.checks(context):
+                checks[check.name] = {"name": check.name, "call": check.call, "args": check.args}
+        listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
         return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)
 

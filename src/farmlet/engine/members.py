@@ -34,7 +34,7 @@ class Members:
         return found
 
     def add(self, name: str, groups: Sequence[str], title: str = "", email: str = "") -> dict[str, Any]:
-        """Register and approve a member; `join_url` is where they set their password, once."""
+        """Register and approve a member; `join` is where they set their password, once."""
         words = [word for group in groups for word in ("--group", group)]
         words += ["--name", title] if title else []
         words += ["--email", email] if email else []

@@ -34,7 +34,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
     """{"facility", "ok", "ca", "endpoints", "nodes", "parts"} (design §8); ages in seconds."""
     facility = deployment.facility
     machines = deployment.layout.machines()
-    deployment.layout.drivers = deployment.sandbox.drivers(deployment.layout, make=False)
+    deployment.open()
     nodes = [{"node": name, "state": deployment.layout.drivers[name].state(machines[name])} for name in facility.nodes]
     results, fault = _results(deployment)
     parts = []

@@ -49,7 +49,9 @@ def test_record_is_right(wheel: Wheel) -> None:
 
 def test_it_holds_the_package_and_no_caches(wheel: Wheel) -> None:
     files = contents(wheel)
-    assert {"farmlet/__init__.py", "farmlet/errors.py", "farmlet/facility/sandbox.yaml", "farmlet/engine/nodes/init.sh"} <= set(files)
+    assert {"farmlet/__init__.py", "farmlet/errors.py", "farmlet/facility/sandbox.yaml", "farmlet/engine/nodes/init.sh"} <= set(
+        files
+    )
     assert not [name for name in files if "__pycache__" in name or name.endswith(".pyc")]
     assert hashlib.sha256(wheel.data).hexdigest() == wheel.digest
 
@@ -58,8 +60,18 @@ def test_it_holds_the_package_and_no_caches(wheel: Wheel) -> None:
 def test_pip_installs_it_without_network(wheel: Wheel, tmp_path: Path) -> None:
     (tmp_path / wheel.name).write_bytes(wheel.data)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    python = tmp_path / "venv" / "bin" / "python"
-    command = [python, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--disable-pip-version-check", tmp_path / wheel.name]
+    python = str(tmp_path / "venv" / "bin" / "python")
+    command = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-index",
+        "--no-deps",
+        "--disable-pip-version-check",
+        str(tmp_path / wheel.name),
+    ]
     subprocess.run(command, check=True, cwd=tmp_path)
     show = "import farmlet, farmlet.parts.base.agent; print(farmlet.__version__, farmlet.__file__)"
     found = subprocess.run([python, "-I", "-c", show], capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split()

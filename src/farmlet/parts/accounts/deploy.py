@@ -155,7 +155,7 @@ def configure_client(context: Context) -> Sequence[Resource]:
             Directory("/etc/farmlet/agent.d"),
             File("/etc/farmlet/agent.d/accounts.client.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
         ]
-    return (*resources, File("/etc/sssd/sssd.conf", text, 0o600), Unit("sssd.service"))
+    return (*resources, File("/etc/sssd/sssd.conf", text, 0o640), Unit("sssd.service"))
 
 
 def check_client(context: Context) -> Sequence[Check]:

@@ -21,6 +21,8 @@ ITEM = "pool-token"
 MINT = "/etc/farmlet/pool-tokens.json"
 PORT = 9618
 UNIT = "condor.service"
+# by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
+RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 SPOOL = "/var/spool/condor"
 MIB = 1 << 20
 RESERVE = 1024  # MiB that jobs on a node leave to its services
@@ -91,7 +93,7 @@ def describe_tokens(context: Context) -> dict[str, object]:
 
 def deliver_token(role: str) -> File:
     """The duty of a node's agent to put the pool token in place."""
-    delivery = {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [["condor_reconfig"]]}
+    delivery = {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}
     return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps({"deliver": {ITEM: delivery}}, indent=1) + "\n")
 
 

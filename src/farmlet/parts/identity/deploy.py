@@ -31,6 +31,8 @@ STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/")
 PERSON = ("openid", "profile", "email", "offline_access", "wlcg.groups", *STORAGE)
 DEVICE = ("urn:ietf:params:oauth:grant-type:device_code", "refresh_token")
 
+ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody
+
 WEB = units.Web(
     name="farmlet-identity",
     socket="identity",
@@ -48,12 +50,19 @@ def install_provider() -> Sequence[Resource]:
     return (Packages(("python3-venv",)),)
 
 
-def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str = "") -> Command:
-    """The step that registers one of our own clients; without `secret` (a path) it is public."""
+def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str = "", audiences: Sequence[str] = ()) -> Command:
+    """The step that registers one of our own clients; without `secret` (a path) it is public, without `audiences` for anybody."""
     words = ["client", "ensure", name, *(["--secret-file", secret] if secret else ["--public"])]
     words += [word for grant in grants for word in ("--grant", grant)]
     words += [word for scope in scopes for word in ("--scope", scope)]
+    words += [word for audience in audiences for word in ("--audience", audience)]
     return Command(f"client {name}", f"{PROGRAM} {shlex.join(words)}", user=USER)
+
+
+def elements(context: Context) -> list[str]:
+    """The audiences of all storage elements the facility knows."""
+    own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
+    return own + [site.storage for site in context.trust.sites.values() if site.storage]
 
 
 def configure_provider(context: Context) -> Sequence[Resource]:
@@ -65,6 +74,8 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         "keys": f"{FOLDER}/keys",
         "secret_key_file": SECRET_KEY,
         "rights": facility.rights.to_json(),
+        "lifetimes": {"access": 3600, "refresh": 30 * 86400},
+        "device_interval": 2,  # seconds between a device's questions (RFC 8628 §3.5)
         "uid_base": section.first_uid,
         "gid_base": section.first_gid,
     }
@@ -81,7 +92,8 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Command("identity signing key", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
         client("farmlet", PERSON, DEVICE),
-        client("batch", PERSON, DEVICE),
+        # what jobs carry opens storage, never a log-in
+        client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *elements(context))),
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
         *WEB.files,
         *WEB.units,

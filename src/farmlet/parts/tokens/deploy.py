@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
-from farmlet.parts.resources import Directory, File, Resource, Unit
+from farmlet.parts.resources import Command, Directory, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
 
 PACKAGE = "farmlet.parts.tokens"
 PYTHON = "/opt/farmlet/base/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
+STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
 
 
@@ -26,6 +27,8 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
             render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=issuer),
         ),
         Unit("condor.service"),
+        # Debian keeps it where only root looks; members hand over their credential with it
+        Command("condor_store_cred for members", f"ln -sf {STORE} /usr/local/bin/", "test -x /usr/local/bin/condor_store_cred"),
     )
 
 

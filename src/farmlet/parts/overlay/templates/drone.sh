@@ -92,7 +92,8 @@ FarmletPlain = TARGET.PreCmd =?= undefined && TARGET.PreArguments =?= undefined 
   TARGET.PostCmd =?= undefined && TARGET.ToolDaemonCmd =?= undefined && TARGET.TransferPlugins =?= undefined && \\
   !regexp("(apptainer|singularity)", strcat(TARGET.Environment ?: "", " ", TARGET.Env ?: ""), "i") && \\
   !regexp("(^|,)[ ]*/|[.][.]", TARGET.TransferOutput ?: "")
-START = \$(FarmletPlain)
+# jobs that asked for the facility's own slots wait for those
+START = \$(FarmletPlain) && TARGET.WantLocal =!= True
 ENABLE_SSH_TO_JOB = False
 SUSPEND = False
 PREEMPT = False

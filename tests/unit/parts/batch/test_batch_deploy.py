@@ -1,0 +1,113 @@
+"""What part batch wants on nodes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from farmlet.facility.model import Facility, Node
+from farmlet.parts.batch import deploy
+from farmlet.parts.batch.config import Batch
+from farmlet.parts.part import Context, Trust
+from farmlet.parts.resources import File, Packages, Unit
+
+GIB = 1 << 30
+CENTRAL = ("batch.central", "overlay.controller")
+MEMBER = ("batch.access", "batch.execute")
+
+
+def make_context(name: str, head: tuple[str, ...] = MEMBER, service: tuple[str, ...] = CENTRAL) -> Context:
+    nodes = {
+        "head": Node(name="head", fqdn="head.af.test", connect="fake", cores=2, memory=6 * GIB, roles=head),
+        "service": Node(name="service", fqdn="service.af.test", connect="fake", roles=service),
+    }
+    facility = Facility(
+        version=1, name="af", title="", domain="af.test", nodes=nodes, controller="service", parts={"batch": Batch()}
+    )
+    return Context(facility, nodes[name], Trust(""), "wheel")
+
+
+def read(resources: object, path: str) -> str:
+    assert isinstance(resources, tuple)
+    found = [resource for resource in resources if isinstance(resource, File) and resource.path == path]
+    assert len(found) == 1
+    return found[0].data.decode()
+
+
+def settings(text: str) -> dict[str, str]:
+    lines = [line for line in text.splitlines() if "=" in line and not line.startswith("#")]
+    return {name.strip(): value.strip() for name, value in (line.split("=", 1) for line in lines)}
+
+
+def test_nothing_starts_before_its_configuration() -> None:
+    """A node image starts its units at boot; an unconfigured HTCondor would be a pool of its own, with its own key."""
+    found = deploy.install_condor()
+    dropin = read(found, "/etc/systemd/system/condor.service.d/farmlet.conf")
+    assert f"ConditionPathExists={deploy.POOL}" in dropin
+    assert any(
+        resource.path == deploy.POOL for resource in deploy.configure_pool(make_context("head")) if isinstance(resource, File)
+    )
+    kinds = [type(resource) for resource in found]
+    kernel = next(index for index, resource in enumerate(found) if isinstance(resource, File) and "kernel" in resource.path)
+    assert kernel < kinds.index(Packages)
+    assert Unit not in kinds
+
+
+def test_pool_is_found_by_the_names_of_the_facility() -> None:
+    pool = settings(read(deploy.configure_access(make_context("head")), deploy.POOL))
+    assert pool["COLLECTOR_HOST"] == "service.af.test:9618"
+    assert pool["NETWORK_HOSTNAME"] == "head.af.test"
+    assert pool["TRUST_DOMAIN"] == pool["UID_DOMAIN"] == "af.test"
+    assert "SSL" not in pool["SEC_DEFAULT_AUTHENTICATION_METHODS"]
+
+
+@pytest.mark.parametrize("service, allowed", [(CENTRAL, True), (("batch.central",), False)])
+def test_overlay_may_advertise_only_where_there_is_one(service: tuple[str, ...], allowed: bool) -> None:
+    context = make_context("service", service=service)
+    text = read(deploy.configure_central(context), f"{deploy.CONFIG}/20-farmlet-central.config")
+    values = settings(text)
+    for name in ("ALLOW_ADVERTISE_STARTD", "ALLOW_ADVERTISE_MASTER"):
+        assert ("overlay@af.test" in values[name]) is allowed
+    assert ("overlay@af.test" in text) is allowed
+    assert "overlay" not in values["ALLOW_ADVERTISE_SCHEDD"]  # a drone's token must never pass for an access point
+
+
+def test_local_slots_take_only_jobs_that_want_them_and_leave_room() -> None:
+    text = read(deploy.configure_execute(make_context("head")), f"{deploy.CONFIG}/40-farmlet-execute.config")
+    values = settings(text)
+    assert values["START"] == "TARGET.WantLocal =?= True"
+    assert (values["NUM_CPUS"], values["MEMORY"]) == ("2", str(5 * 1024))
+    bare = deploy.configure_execute(make_context("service", service=("batch.execute", *CENTRAL)))
+    assert "NUM_CPUS" not in settings(read(bare, f"{deploy.CONFIG}/40-farmlet-execute.config"))
+
+
+def test_tokens_allow_what_a_node_runs_and_no_more() -> None:
+    told = json.loads(read(deploy.configure_central(make_context("service")), deploy.MINT))
+    assert told["nodes"] == {"head": ["ADVERTISE_SCHEDD", "ADVERTISE_STARTD", "ADVERTISE_MASTER", "READ"]}
+    told = deploy.describe_tokens(make_context("service", head=("batch.execute",), service=(*CENTRAL, "batch.access")))
+    # the central manager has the key itself
+    assert told["nodes"] == {"head": ["ADVERTISE_STARTD", "ADVERTISE_MASTER", "READ"]}
+    assert told["lifetime"] == 30 * 86400
+
+
+def test_token_is_delivered_for_root_alone() -> None:
+    for role, configure in (("access", deploy.configure_access), ("execute", deploy.configure_execute)):
+        duty = json.loads(read(configure(make_context("head")), f"/etc/farmlet/agent.d/batch.{role}.json"))
+        delivery = duty["deliver"]["pool-token"]
+        assert (delivery["path"], delivery["mode"], delivery["owner"]) == ("/etc/condor/tokens.d/pool", "0600", "root")
+        assert delivery["then"] == [["condor_reconfig"]]
+
+
+def test_no_key_or_token_is_written_by_a_role() -> None:
+    for role in deploy.PART.roles:
+        context = make_context("service" if role.name == "central" else "head")
+        paths = [resource.path for resource in (*role.install(), *role.configure(context)) if isinstance(resource, File)]
+        assert not [path for path in paths if "passwords.d" in path or "tokens.d" in path]
+
+
+def test_check_of_the_token_is_not_asked_of_who_has_the_key() -> None:
+    names = {check.name for check in deploy.check_access(make_context("head"))}
+    assert names == {"batch.access", "batch.token"}
+    both = make_context("service", service=(*CENTRAL, "batch.access"))
+    assert {check.name for check in deploy.check_access(both)} == {"batch.access"}

@@ -1,0 +1,97 @@
+"""What part storage wants, and what it must never want."""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farmlet.parts.resources import Certificate, Command, Directory, File
+from farmlet.parts.storage import checks, element
+from farmlet.parts.storage.deploy import PART
+from farmlet.runtime.checks import Failed
+
+
+def files() -> dict[str, str]:
+    found = element.configure("se.af.test", "https://id.af.test", "af", {"facility": "CA\n", "site-x": "OTHER\n", "none": ""})
+    return {resource.path: resource.data.decode() for resource in found if isinstance(resource, File)}
+
+
+def test_tokens_decide_alone() -> None:
+    server = re.sub(r"#.*", "", files()[element.CONFIG])
+    # a second module, a table of users or macaroons could grant what the token does not
+    assert re.findall(r"^ofs\.authlib.*$", server, re.M) == [f"ofs.authlib libXrdAccSciTokens.so config={element.TOKENS}"]
+    assert "ofs.authorize\n" in server
+    assert "acc.authdb" not in server
+    assert "acaroon" not in server
+
+
+def test_audience_issuer_and_strategy() -> None:
+    tokens = dict(line.split(" = ", 1) for line in files()[element.TOKENS].splitlines() if " = " in line)
+    assert tokens["audience"].split(", ") == ["https://wlcg.cern.ch/jwt/v1/any", "https://se.af.test:8443"]
+    assert tokens["issuer"] == "https://id.af.test"  # compared as text: no slash at the end
+    assert tokens["authorization_strategy"] == "capability"
+    assert tokens["onmissing"] == "deny"
+
+
+def test_authorities_are_hashed_and_others_go() -> None:
+    found = files()
+    assert found[f"{element.AUTHORITIES}/farmlet-facility.pem"] == "CA\n"
+    assert found[f"{element.AUTHORITIES}/farmlet-site-x.pem"] == "OTHER\n"
+    assert f"{element.AUTHORITIES}/farmlet-none.pem" not in found
+    step = next(resource for resource in element.trust({"facility": "CA"}) if isinstance(resource, Command))
+    assert "! -name farmlet-facility.pem -delete" in step.run
+    assert "openssl rehash" in step.run
+
+
+def test_key_and_data_are_the_servers_own() -> None:
+    found = element.configure("se.af.test", "https://id.af.test", "af", {})
+    certificate = next(resource for resource in found if isinstance(resource, Certificate))
+    assert (certificate.names, certificate.owner, certificate.mode) == (("se.af.test",), "xrootd", 0o400)
+    folders = {resource.path: resource for resource in found if isinstance(resource, Directory)}
+    for path in (element.DATA, f"{element.DATA}/users", f"{element.DATA}/data"):
+        # members have accounts on this node: their way to the files is the server
+        assert (folders[path].owner, folders[path].mode) == ("xrootd", 0o750)
+    assert {role.name: role.ports for role in PART.roles} == {"element": (1094, 8443), "client": ()}
+
+
+class Open(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    do_PUT = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def door() -> Iterator[http.server.HTTPServer]:
+    server = http.server.HTTPServer(("127.0.0.1", 0), Open)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("status, fine", [(403, True), (401, True), (200, False), (201, False), (500, False)])
+def test_check_finds_an_open_door(door: http.server.HTTPServer, tmp_path: Path, status: int, fine: bool) -> None:
+    door.status = status  # type: ignore[attr-defined]
+    url = f"http://127.0.0.1:{door.server_port}"
+    if fine:
+        assert "refuses" in checks.check_door(url, str(tmp_path))
+    else:
+        with pytest.raises(Failed, match=str(status)):
+            checks.check_door(url, str(tmp_path))
+
+
+def test_check_finds_an_authority_that_is_not_hashed(tmp_path: Path) -> None:
+    (tmp_path / "farmlet-a.pem").touch()
+    with pytest.raises(Failed, match=r"farmlet-a\.pem"):
+        checks.check_client(str(tmp_path), ["farmlet-a.pem"])

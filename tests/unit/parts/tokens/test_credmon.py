@@ -1,0 +1,268 @@
+"""The credential monitor against a small real issuer that rotates refresh tokens and refuses reuse."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from farmlet.parts.tokens import checks, credmon
+from farmlet.parts.tokens.credmon import Monitor
+from farmlet.runtime import files
+from farmlet.runtime.checks import Failed
+
+
+class Issuer(http.server.ThreadingHTTPServer):
+    """Knows one live refresh token a member (`name.number`); `fault` makes the token endpoint answer so."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Endpoint)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.live = {"alice": 0, "bob": 0}
+        self.asked: list[str] = []
+        self.life = 3600
+        self.fault: tuple[int, str] | None = None
+        self.during: Callable[[], object] = lambda: None
+
+
+class Endpoint(http.server.BaseHTTPRequestHandler):
+    server: Issuer
+
+    def do_GET(self) -> None:
+        self.answer(200, {"issuer": self.server.url, "token_endpoint": self.server.url + "/token"})
+
+    def do_POST(self) -> None:
+        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        held = form["refresh_token"][0]
+        self.server.asked.append(held)
+        name, _, number = held.partition(".")
+        self.server.during()
+        if self.server.fault:
+            status, code = self.server.fault
+            return self.answer(status, {"error": code})
+        if str(self.server.live.get(name)) != number:
+            return self.answer(400, {"error": "invalid_grant", "error_description": "used or unknown"})
+        self.server.live[name] += 1
+        now = int(time.time())
+        claims = base64.urlsafe_b64encode(json.dumps({"exp": now + self.server.life, "n": number}).encode()).decode().rstrip("=")
+        token = {"access_token": f"h.{claims}.s", "expires_in": self.server.life, "token_type": "Bearer"}
+        return self.answer(200, token | {"refresh_token": f"{name}.{self.server.live[name]}"})
+
+    def answer(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    server = Issuer()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def store(root: Path, issuer: str, token: str, member: str = "") -> Path:
+    """What condor_credd does with a member's credential."""
+    top = root / (member or token.partition(".")[0]) / "farmlet.top"
+    top.parent.mkdir(exist_ok=True)
+    top.write_text(json.dumps({"issuer": issuer, "client_id": "batch", "refresh_token": token}))
+    top.chmod(0o600)
+    return top
+
+
+def age(top: Path, seconds: float) -> None:
+    past = time.time() - seconds
+    os.utime(top, (past - 1, past - 1))
+    os.utime(top.with_suffix(".use"), (past, past))
+
+
+def held(top: Path) -> str:
+    return str(json.loads(top.read_text())["refresh_token"])
+
+
+def test_first_token_is_bare_and_the_rotated_one_is_kept(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    pause = Monitor(tmp_path, [issuer.url]).sweep()
+    use = top.with_suffix(".use")
+    assert use.read_bytes().count(b".") == 2 and not use.read_bytes().endswith(b"\n")
+    assert held(top) == "alice.1"
+    assert [path.stat().st_mode & 0o777 for path in (top, use)] == [0o600, 0o600]
+    assert (tmp_path / "CREDMON_COMPLETE").exists()
+    assert 0 < pause <= credmon.LONGEST
+
+
+@pytest.mark.parametrize("spent, due", [(0.3, False), (0.55, True)])
+def test_renewed_at_half_of_its_life_not_before(tmp_path: Path, issuer: Issuer, spent: float, due: bool) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    issuer.life = int(3600 * (1 - spent))  # what is left now of one hour
+    Monitor(tmp_path, [issuer.url]).sweep()
+    age(top, spent * 3600)
+    monitor = Monitor(tmp_path, [issuer.url])  # a new process knows no more than the files say
+    issuer.life = 3600
+    monitor.sweep()
+    monitor.sweep()
+    assert issuer.asked == (["alice.0", "alice.1"] if due else ["alice.0"])
+    assert held(top) == ("alice.2" if due else "alice.1")
+
+
+def test_stored_anew_is_used_at_once(tmp_path: Path, issuer: Issuer) -> None:
+    monitor = Monitor(tmp_path, [issuer.url])
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor.sweep()
+    issuer.live["alice"] = 7
+    time.sleep(0.02)
+    store(tmp_path, issuer.url, "alice.7")
+    monitor.sweep()
+    assert held(top) == "alice.8"
+
+
+def test_refused_for_good_is_remembered_with_its_reason(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.5")
+    Monitor(tmp_path, [issuer.url]).sweep()
+    assert "invalid_grant" in json.loads(top.with_suffix(".refused").read_text())["reason"]
+    Monitor(tmp_path, [issuer.url]).sweep()
+    assert issuer.asked == ["alice.5"]  # not asked again, not even by a new process
+    store(tmp_path, issuer.url, "alice.0")
+    Monitor(tmp_path, [issuer.url]).sweep()
+    assert top.with_suffix(".use").exists() and not top.with_suffix(".refused").exists()
+
+
+@pytest.mark.parametrize("fault", [(503, "busy"), (429, "slow_down")])
+def test_silence_is_no_verdict(tmp_path: Path, issuer: Issuer, fault: tuple[int, str]) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = Monitor(tmp_path, [issuer.url])
+    issuer.fault = fault
+    assert monitor.sweep() < 5
+    monitor.sweep()
+    assert issuer.asked == ["alice.0"]  # backed off
+    assert held(top) == "alice.0" and not top.with_suffix(".refused").exists()
+    issuer.fault = None
+    Monitor(tmp_path, [issuer.url]).sweep()
+    assert held(top) == "alice.1"
+
+
+def test_rotated_token_survives_a_disk_that_does_not_take_it(
+    tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = Monitor(tmp_path, [issuer.url])
+    monkeypatch.setattr(credmon, "BACKOFF", (0.01, 0.02))
+    real = files.write
+    full = {"disk": True}
+
+    def write(path: Path, *args: object) -> None:
+        if full["disk"] and path.suffix == ".top":
+            raise OSError(28, "No space left on device")
+        real(path, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(credmon, "write", write)
+    monitor.sweep()
+    assert held(top) == "alice.0" and not top.with_suffix(".use").exists()
+    full["disk"] = False
+    time.sleep(0.1)
+    monitor.sweep()
+    # the one of the first answer was not lost: the issuer took it
+    assert issuer.asked == ["alice.0", "alice.1"] and held(top) == "alice.2"
+    assert top.with_suffix(".use").exists()
+
+
+def test_stored_while_the_issuer_answers_wins(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    issuer.during = lambda: top.write_text(top.read_text().replace("alice.0", "bob.0"))
+    monitor = Monitor(tmp_path, [issuer.url])
+    monitor.sweep()
+    assert held(top) == "bob.0" and not top.with_suffix(".use").exists()
+    issuer.during = lambda: None
+    monitor.sweep()
+    assert held(top) == "bob.1" and top.with_suffix(".use").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"not json",
+        b"[1]",
+        b'{"issuer": 1, "client_id": "b", "refresh_token": "r"}',
+        b'{"issuer": "https://elsewhere.example", "client_id": "b", "refresh_token": "r"}',
+        b"[" * 60000,
+        b'{"issuer": "%s", "client_id": "b", "refresh_token": "\\ud800"}',
+    ],
+)
+def test_what_one_member_stores_does_not_stop_the_others(tmp_path: Path, issuer: Issuer, text: bytes) -> None:
+    bad = store(tmp_path, issuer.url, "alice.0")
+    bad.write_bytes(text.replace(b"%s", issuer.url.encode()))
+    good = store(tmp_path, issuer.url, "bob.0")
+    Monitor(tmp_path, [issuer.url]).sweep()
+    assert good.with_suffix(".use").exists()
+    assert not bad.with_suffix(".use").exists()
+    assert issuer.asked == ["bob.0"]
+
+
+def test_taken_back_goes_with_its_token(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = Monitor(tmp_path, [issuer.url])
+    monitor.sweep()
+    top.unlink()
+    monitor.sweep()
+    assert not top.with_suffix(".use").exists()
+
+
+def test_process_keeps_the_contract_with_credd(tmp_path: Path, issuer: Issuer) -> None:
+    """Writes its process id, works at SIGHUP although started with signals blocked, ends at SIGTERM."""
+    command = [sys.executable, "-m", "farmlet.parts.tokens.credmon", str(tmp_path), "--issuer", issuer.url]
+    blocked = {signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # as condor_master starts its children
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+    try:
+        wait(lambda: (tmp_path / "CREDMON_COMPLETE").exists())
+        assert int((tmp_path / "pid").read_text()) == process.pid
+        evidence = checks.check_credmon(str(tmp_path))
+        assert "0 credentials" in evidence
+        top = store(tmp_path, issuer.url, "alice.0")
+        process.send_signal(signal.SIGHUP)
+        wait(lambda: top.with_suffix(".use").exists())
+        process.terminate()
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.wait()
+    with pytest.raises(Failed):
+        checks.check_credmon(str(tmp_path))
+
+
+def wait(condition: object, seconds: float = 15) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_end_of_a_token() -> None:
+    claims = base64.urlsafe_b64encode(b'{"exp": 12}').rstrip(b"=")
+    assert credmon.read_end(b"h." + claims + b".s") == 12
+    for token in (b"opaque", b"", b"a.b.c"):
+        assert credmon.read_end(token) == 0
