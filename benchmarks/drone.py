@@ -45,4 +45,10 @@ for _ in range(RUNS):
     seconds.append(float(shell("head", WAIT, user)) - submitted)
 farmlet("user", "remove", user)
 assert json.loads(farmlet("status", "--json"))["facility"]
-record("submit → running on a new drone", "≤ 15 s", "s", seconds, "no drone existed; time of condor_submit to the first line of the job")
+record(
+    "submit → running on a new drone",
+    "≤ 15 s",
+    "s",
+    seconds,
+    "no drone existed; time of condor_submit to the first line of the job",
+)

@@ -18,7 +18,10 @@ script = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/ {sum += $2} E
 
 
 def total() -> float:
-    each = [subprocess.run(["docker", "exec", one, "sh", "-c", script], capture_output=True, text=True, check=True) for one in containers]
+    each = [
+        subprocess.run(["docker", "exec", one, "sh", "-c", script], capture_output=True, text=True, check=True)
+        for one in containers
+    ]
     return sum(int(done.stdout) for done in each) / 1048576
 
 

@@ -22,4 +22,10 @@ finally:
     if not (ROOT / ".venv").exists():
         (ROOT / ".venv.kept").rename(ROOT / ".venv")
 shutil.rmtree(ROOT / ".venv.kept", ignore_errors=True)
-record("make demo from nothing", "≤ 480 s", "s", [seconds], "images, environment and facility made; data file of the demo may be cached")
+record(
+    "make demo from nothing",
+    "≤ 480 s",
+    "s",
+    [seconds],
+    "images, environment and facility made; data file of the demo may be cached",
+)

@@ -17,7 +17,10 @@ def remove_but_images() -> None:
     label = f"label=farmlet.facility={name}"
     # a container that keeps an image in use keeps `down --purge` from removing it
     tags = subprocess.run(["docker", "images", "-q", "farmlet/node"], capture_output=True, text=True, check=True).stdout.split()
-    holders = [subprocess.run(["docker", "create", tag, "true"], capture_output=True, text=True, check=True).stdout.strip() for tag in tags]
+    holders = [
+        subprocess.run(["docker", "create", tag, "true"], capture_output=True, text=True, check=True).stdout.strip()
+        for tag in tags
+    ]
     farmlet("down", "--purge")
     subprocess.run(["docker", "rm", *holders], capture_output=True, check=True)
     left = subprocess.run(["docker", "ps", "-aq", "--filter", label], capture_output=True, text=True, check=True).stdout

@@ -1,0 +1,111 @@
+"""One sandbox for all facility tests, brought up by the same `farmlet up` that people run, removed at the end.
+
+The tests run in the order of their files: a sandbox made, used, broken, mended and at last purged. FARMLET_RETAIN=1 keeps
+the wreck of a failure.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.facility.load import default_text
+
+FARMLET = [sys.executable, "-m", "farmlet.cli.main"]
+UP_SECONDS = 900
+pytestmark = pytest.mark.facility
+
+
+@dataclass
+class Sandbox:
+    """A facility in a folder of its own; `before` is what the host looked like when there was none."""
+
+    folder: Path
+    name: str
+    domain: str
+    before: dict[str, Any]
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        return subprocess.Popen([*FARMLET, *words], cwd=self.folder, **(pipes | options))
+
+    def run(self, *words: str, code: int | None = 0, seconds: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
+        """`farmlet WORDS`; fails the test with everything it said when it exits otherwise than `code`."""
+        done = subprocess.run([*FARMLET, *words], cwd=self.folder, capture_output=True, text=True, timeout=seconds)
+        if code is not None and done.returncode != code:
+            pytest.fail(f"farmlet {' '.join(words)} exited {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self.run(*words, "--json", code=code).stdout)
+
+    def exec(self, node: str, script: str) -> str:
+        return self.run("node", "exec", node, "--", "sh", "-c", script).stdout.strip()
+
+    def container(self, node: str) -> str:
+        return f"farmlet-{self.name}-{node}"
+
+
+def docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def snapshot() -> dict[str, Any]:
+    """What `down --purge` must leave as it was: Docker's objects, mounts, firewall rules, the hosts file."""
+    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout.splitlines()
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    return {
+        "containers": sorted(docker("ps", "-aq", "--no-trunc").split()),
+        "networks": sorted(docker("network", "ls", "-q", "--no-trunc").split()),
+        "volumes": sorted(docker("volume", "ls", "-q").split()),
+        "images": sorted(set(docker("images", "-aq", "--no-trunc").split())),
+        # counters and the time of the dump differ each time
+        "firewall": [line.split("[")[0].strip() for line in rules if not line.startswith("#")],
+        "mounts": sorted(mounts),
+        "hosts": Path("/etc/hosts").read_bytes(),
+    }
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    from farmlet.engine.docker import connect
+
+    connect(start=True)
+    folder = tmp_path_factory.mktemp("facility")
+    text = default_text().replace("name: lab ", "name: test ").replace("domain: farmlet.test", "domain: facility.test")
+    (folder / "facility.yaml").write_text(text)
+    made = Sandbox(folder, "test", "facility.test", snapshot())
+    yield made
+    if not os.environ.get("FARMLET_RETAIN"):
+        made.run("down", "--purge", code=None)
+
+
+@pytest.fixture(scope="session")
+def running(sandbox: Sandbox) -> Sandbox:
+    """The sandbox, up: so that each file of tests can be run by itself."""
+    sandbox.run("up")
+    return sandbox
+
+
+@pytest.fixture(autouse=True)
+def _logs(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[None]:
+    """A failure ends with `farmlet logs`."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        print(sandbox.run("logs", code=None, seconds=120).stdout[-8000:])
+
+
+def kill_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """A signal to a command and all it started."""
+    os.killpg(process.pid, number)
+    process.communicate(timeout=60)
