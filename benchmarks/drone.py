@@ -8,18 +8,29 @@ import time
 from record import farmlet, record
 
 RUNS = 5
-SUBMIT = r"""
-cd /tmp && printf '%s\n' 'executable = /bin/sh' 'arguments = -c "date +%%s.%%N"' 'universe = vanilla' \
- 'requirements = (FarmletSite =!= undefined)' 'output = /tmp/bench.out' 'should_transfer_files = YES' 'transfer_executable = False' \
- 'request_cpus = 1' 'request_memory = 200M' 'log = /tmp/bench.log' 'queue' > bench.sub
-rm -f bench.out bench.log; date +%s.%N; condor_submit -terse bench.sub >/dev/null
+SUBMIT = """
+cd && rm -f bench.out bench.log
+cat > bench.sub <<'END'
+executable = /bin/sh
+arguments = "-c 'date +%s.%N'"
+transfer_executable = False
+should_transfer_files = YES
+requirements = (FarmletSite =!= undefined)
+request_cpus = 1
+request_memory = 200M
+output = bench.out
+log = bench.log
+queue
+END
+date +%s.%N
+condor_submit -terse bench.sub >/dev/null
 """
-WAIT = "timeout 120 condor_wait /tmp/bench.log >/dev/null; cat /tmp/bench.out"
+WAIT = "cd && timeout 120 condor_wait bench.log >/dev/null; cat bench.out"
 DRONES = "condor_status -constraint 'TardisDroneUuid =!= undefined' -af Name | wc -l"
 
 
 def shell(node: str, script: str, user: str = "") -> str:
-    command = ["runuser", "-u", user, "--", "sh", "-c", script] if user else ["sh", "-c", script]
+    command = ["runuser", "-l", user, "-c", script] if user else ["sh", "-c", script]
     return farmlet("node", "exec", node, "--", *command).strip()
 
 

@@ -103,7 +103,7 @@ class Page:
     text: str
 
     def fail(self, what: str) -> FarmletError:
-        return FarmletError(self.url, f"{what}; the page says: {self.text[:200]}", "farmlet logs identity")
+        return FarmletError(self.url, f"{what}; the page says: {self.text[:200]}", "farmlet logs service")
 
 
 def parse(url: str, html: str) -> Page:

@@ -88,7 +88,7 @@ class Batch:
                 return done
             if time.monotonic() - began > patience:
                 what = f"{len(done)} of {self.jobs} jobs ended in {patience:.0f} s; {len(slots)} drone slots now"
-                raise FarmletError(f"cluster {self.cluster}", what, "farmlet logs overlay; farmlet status")
+                raise FarmletError(f"cluster {self.cluster}", what, "farmlet logs service; farmlet status")
             time.sleep(pause)
 
     def load_state(self) -> tuple[list[dict[str, Any]], list[Done]]:

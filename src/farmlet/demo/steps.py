@@ -185,7 +185,7 @@ def wait_for(look: Callable[[], str], patience: float, pause: float = 2.0) -> st
 
 def expect(url: str, what: str, status: str, *wanted: str) -> None:
     if status not in wanted:
-        raise FarmletError(url, f"{what} gave HTTP {status}, not {' or '.join(wanted)}", "farmlet logs storage")
+        raise FarmletError(url, f"{what} gave HTTP {status}, not {' or '.join(wanted)}", "farmlet logs")
 
 
 def load_claims(token: str) -> dict[str, Any]:
