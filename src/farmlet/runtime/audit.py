@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,16 @@ def append(path: Path, event: str, /, **details: Any) -> str:
         os.write(stream.fileno(), line)
         os.fsync(stream.fileno())
         return str(record["hash"])
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the log as objects, oldest first; an unverified reading (see `verify`). Raises OSError, Broken."""
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise Broken(f"{path}:{number}", "not a line of an audit log") from error
 
 
 def verify(path: Path) -> int:

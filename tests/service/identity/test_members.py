@@ -212,3 +212,12 @@ def test_behind_the_front_door(service: Service, lars: Browser) -> None:
         connection.close()
     lines = [json.loads(line) for line in (service.folder / "db" / "audit.log").read_text().splitlines()]
     assert any(line["event"] == "login.failed" and line["address"] == "192.0.2.7" for line in lines)
+
+
+def test_history_tells_what_the_audit_log_says_of_one_member(service: Service) -> None:
+    service.do("member", "add", "hilde", "--group=lab", "--json", "--by=ada")
+    service.do("member", "suspend", "hilde", "--json", "--by=ada")
+    lines = json.loads(service.do("member", "history", "hilde", "--json"))
+    assert [line["event"] for line in lines][0] == "member.added"
+    assert len(lines) == 2
+    assert all(line["by"] == "ada" and "hash" not in line for line in lines)

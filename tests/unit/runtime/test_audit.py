@@ -66,3 +66,11 @@ def test_writers_at_the_same_time(log: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: audit.append(log, "number", number=number), range(40)))
     assert audit.verify(log) == 43
+
+
+def test_read_gives_every_line_in_order(log: Path) -> None:
+    assert [line["member"] for line in audit.read(log)] == ["alice", "bob", "carol"]
+    with log.open("ab") as stream:
+        stream.write(b"not json\n")
+    with pytest.raises(audit.Broken, match=r"audit\.log:4"):
+        list(audit.read(log))

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from farmlet.errors import FarmletError
-from farmlet.runtime import oauth
+from farmlet.runtime import audit, oauth
 from farmlet.runtime.checks import Failed
 
 NEEDED = ("token_endpoint", "device_authorization_endpoint", "jwks_uri")
+
+
+def check_audit(path: str) -> str:
+    """The audit log is one unbroken chain."""
+    log = Path(path)
+    if not log.exists():
+        return f"{path}: nothing was decided yet"
+    try:
+        return f"{path}: {audit.verify(log)} lines, unbroken"
+    except FarmletError as error:
+        raise Failed(f"{error.where}: {error.what}") from error
 
 
 def check_issuer(issuer: str) -> str:

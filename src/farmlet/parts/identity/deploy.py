@@ -103,6 +103,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
 def check_provider(context: Context) -> Sequence[Check]:
     return (
         Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-identity.service"}),
+        Check("identity.provider.audit", f"{PACKAGE}.checks:check_audit", {"path": f"{FOLDER}/audit.log"}),
         Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
     )
 

@@ -19,6 +19,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts.identity.service.configuration import Configuration, load_configuration
 from farmlet.parts.identity.service.keys import ensure_key, ensure_secret
 from farmlet.parts.identity.service.project import Provider, start
+from farmlet.runtime import audit
 
 Verb = Callable[[Provider, argparse.Namespace], None]
 
@@ -125,6 +126,9 @@ def _add_members(verbs: Any) -> None:
         parser.set_defaults(verb=verb)
         parser.add_argument("name")
         parser.add_argument("--json", action="store_true")
+    parser = _add(verbs, "history", tell_history, "what the audit log says of one member")
+    parser.add_argument("name")
+    parser.add_argument("--json", action="store_true")
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
@@ -202,6 +206,17 @@ def show_member(provider: Provider, options: argparse.Namespace) -> None:
 
     shown = members.describe(members.find(options.name), provider.table)
     _show(shown, options.json, "\n".join(f"{key:<8} {value}" for key, value in shown.items()))
+
+
+def tell_history(provider: Provider, options: argparse.Namespace) -> None:
+    """What the audit log says of one member."""
+    from farmlet.parts.identity.service import members
+
+    name = members.find(options.name).name
+    chain = ("previous", "hash", "member")
+    lines = [line for line in audit.read(provider.configuration.audit) if line.get("member") == name]
+    shown = [{key: value for key, value in line.items() if key not in chain} for line in lines]
+    _show(shown, options.json, "\n".join(json.dumps(line, ensure_ascii=False) for line in shown))
 
 
 def move_member(provider: Provider, options: argparse.Namespace) -> None:
