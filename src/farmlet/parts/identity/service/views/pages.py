@@ -66,7 +66,7 @@ def join(request: HttpRequest, secret: str) -> HttpResponse:
             return render(request, "identity/pending.html")
         login(request, invitation.member)
         return redirect("home")
-    return render(request, "identity/join.html", {"form": form, "member": invitation.member})
+    return render(request, "identity/join.html", {"form": form, "newcomer": invitation.member})
 
 
 @require_safe
