@@ -118,7 +118,6 @@ def test_a_failure_is_told_with_its_output(target: Target, authority: Authority)
     assert "file /srv/after" in labels(observe(broken).changes), "nothing after the failure was done"
 
 
-@pytest.mark.xfail(strict=True, reason="a node that cannot be reached is dropped in silence")
 def test_one_nodes_failure_is_not_anothers(target: Target, store: Store) -> None:
     """A node that cannot be reached is an error, however many others can: else an image would be kept without its install."""
     reached = replace(target, configure=wanted(File("/srv/reached", "x")))
@@ -132,7 +131,6 @@ def test_one_nodes_failure_is_not_anothers(target: Target, store: Store) -> None
         apply([reached, lost], change, {}, pack(), Sources({}), lambda done: None)
 
 
-@pytest.mark.xfail(strict=True, reason="/run/farmlet is open to everyone")
 def test_the_way_of_secrets_is_closed_to_members(target: Target, authority: Authority) -> None:
     """While a payload is written it may be readable for a moment; the folder it lies in may not."""
     look = Command("look", "stat -c %a /run/farmlet > /srv/mode; stat -c %a /run/farmlet/payload >> /srv/mode")
@@ -140,7 +138,6 @@ def test_the_way_of_secrets_is_closed_to_members(target: Target, authority: Auth
     assert target.driver.shell(target.machine).run(["cat", "/srv/mode"]) == "700\n700\n"
 
 
-@pytest.mark.xfail(strict=True, reason="pyinfra puts the environment in the command line")
 def test_the_nodes_environment_is_in_no_command_line(target: Target, authority: Authority) -> None:
     """A package index may carry a password in its address; members read the process list."""
     look = Command("look", "ps axww -o args > /srv/processes; env > /srv/environment")

@@ -17,6 +17,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(results)
     else:
-        rows = [("ok" if row["ok"] else "FAIL", row["node"], row["check"], f"{row['evidence']} ({row['seconds']} s)") for row in results]
+        rows = [
+            ("ok" if row["ok"] else "FAIL", row["node"], row["check"], f"{row['evidence']} ({row['seconds']} s)")
+            for row in results
+        ]
         print_table(rows, ("result", "node", "check", "evidence"))
     return 0 if all(row["ok"] for row in results) else 1

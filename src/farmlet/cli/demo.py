@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 from farmlet.cli.opening import open_deployment, print_json
-from farmlet.demo.run import StepFailed, run as play
+from farmlet.demo.run import StepFailed
+from farmlet.demo.run import run as play
 from farmlet.demo.stage import Stage
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.members import Members
@@ -79,8 +80,12 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
 def _host_authority(issuer: str, cafile: Path) -> str:
     """The public key (`type base64`) that vouches for the facility's SSH hosts."""
     try:
-        with urllib.request.urlopen(f"{issuer}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)) as answer:
+        with urllib.request.urlopen(
+            f"{issuer}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)
+        ) as answer:
             line = answer.read().decode()
     except (urllib.error.URLError, OSError) as error:
-        raise FarmletError(f"{issuer}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service") from error
+        raise FarmletError(
+            f"{issuer}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service"
+        ) from error
     return " ".join(line.split()[2:4])

@@ -14,9 +14,13 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args)
     name = deployment.facility.name
-    if not deployment.store.exists():
+    if not (deployment.exists() if args.purge else deployment.store.exists()):
         print(f"facility {name}: nothing to do, it is not up from here")
         return 0
-    deployment.down(purge=args.purge)
+    left = deployment.down(purge=args.purge)
     print(f"facility {name}: {'removed' if args.purge else 'stopped; `farmlet up` starts it again'}")
+    if left:
+        print(f"left as they are: {', '.join(left)}. These hosts were there before Farmlet: their services run on")
+        if args.purge:
+            print("the deploy key and the facility's authority are gone: take the key out of root's authorized_keys there")
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 
 from farmlet.cli.opening import open_deployment
 from farmlet.errors import FarmletError
@@ -19,19 +21,24 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
-    for name in args.nodes or deployment.layout.names():
+    names = args.nodes or deployment.layout.names()
+    for name in names:
+        deployment.target(name)  # a mistyped name is told before any log
+    failed = False
+    for name in names:
         print(f"==> {name}")
         try:
             print(deployment.run(name, ["sh", "-c", _script(args)], timeout=60).rstrip())
         except FarmletError as error:
-            print(f"{error.where}: {error.what}")
-    return 0
+            print(f"{error.where}: {error.what}", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0
 
 
 def _script(args: argparse.Namespace) -> str:
     count = int(args.lines)
     if args.unit:
-        return f"journalctl --no-pager -o short-iso -n {count} -u '{args.unit}'"
+        return f"journalctl --no-pager -o short-iso -n {count} -u {shlex.quote(args.unit)}"
     failed = "systemctl --failed --no-legend --plain | head -20"
     warnings = f"journalctl --no-pager -o short-iso -p warning -n {count}"
     return f"echo '-- failed units'; {failed}; echo '-- warnings'; {warnings}; tail -qvn {count} {FILES} 2>/dev/null || true"

@@ -1,4 +1,4 @@
-"""`farmlet VERB`: finds the verb, runs it, and tells a person what went wrong. Exit 0 well, 1 failed, 2 your input, 3 would change."""
+"""`farmlet VERB`: finds the verb, runs it, tells what went wrong. Exit 0 well, 1 failed, 2 your input, 3 would change."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ EPILOG = "Docs: docs/ in the repository. Start with `farmlet up`, then `farmlet 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; a verb's module is imported only when it is asked for."""
-    top = argparse.ArgumentParser(prog="farmlet", description="One file and one or two machines: an analysis facility.", epilog=EPILOG)
+    top = argparse.ArgumentParser(
+        prog="farmlet", description="One file and one or two machines: an analysis facility.", epilog=EPILOG
+    )
     top.add_argument("--version", action="version", version=f"farmlet {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, text in VERBS.items():
@@ -45,7 +47,9 @@ def parser() -> argparse.ArgumentParser:
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     text = VERBS[verb]
     found = argparse.ArgumentParser(prog=f"farmlet {verb}", description=text[0].upper() + text[1:] + ".")
-    found.add_argument("--facility", metavar="FILE", help="facility file (default: $FARMLET_FACILITY, ./facility.yaml, the sandbox)")
+    found.add_argument(
+        "--facility", metavar="FILE", help="facility file (default: $FARMLET_FACILITY, ./facility.yaml, the sandbox)"
+    )
     found.add_argument("--json", action="store_true", help="data as JSON on standard output")
     found.add_argument("-v", "--verbose", action="store_true", help="each step; tracebacks")
     import_module(f"farmlet.cli.{verb}").add(found)
@@ -55,15 +59,17 @@ def verb_parser(verb: str) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; the process's exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    verb = next((word for word in words if not word.startswith("-")), "")
-    if verb not in VERBS:
+    at = _find_verb(words)
+    if at is None:
         parser().parse_args(words)  # prints help, the version or the mistake, and exits
         return 2
-    words.remove(verb)
+    verb = words.pop(at)
     signal.signal(signal.SIGTERM, _terminated)
     args = verb_parser(verb).parse_args(words)
     try:
-        return int(import_module(f"farmlet.cli.{verb}").run(args))
+        code = int(import_module(f"farmlet.cli.{verb}").run(args))
+        sys.stdout.flush()  # here, where a reader who has left is no fault
+        return code
     except KeyboardInterrupt:
         print(f"\nfarmlet {verb}: interrupted\nhint: repeat it; what is done stays done", file=sys.stderr)
         return 130
@@ -72,6 +78,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except FarmletError as error:
         return _tell(error, args.verbose)
+    except Exception as error:  # of a library, or a mistake of ours: words first
+        told = FarmletError(f"farmlet {verb}", f"{type(error).__name__}: {error}", f"farmlet {verb} -v shows where it happened")
+        return _tell(told.with_traceback(error.__traceback__), args.verbose)
+
+
+def _find_verb(words: Sequence[str]) -> int | None:
+    """Where the verb stands: the first word that is neither an option nor an option's value; None when it is no verb."""
+    index = 0
+    while index < len(words) and words[index].startswith("-"):
+        index += 2 if words[index] == "--facility" else 1
+    return index if index < len(words) and words[index] in VERBS else None
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

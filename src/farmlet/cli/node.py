@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from farmlet.cli.opening import open_deployment, print_json, print_table
 from farmlet.errors import InputError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "exec"))
-    parser.add_argument("name", nargs="?", help="node (exec)")
-    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root (exec)")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="all nodes, their state and address")
+    # said after the action, it counts as well; not said there, it does not undo what stood before
+    listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="data as JSON on standard output")
+    exec_ = actions.add_parser("exec", help="a root command on one node: farmlet node exec NODE -- COMMAND")
+    exec_.add_argument("name", help="the node")
+    exec_.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root")
 
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
     if args.action == "exec":
         command = args.command[1:] if args.command[:1] == ["--"] else args.command
-        if not args.name or not command:
-            raise InputError("farmlet node exec", "needs a node and a command", "farmlet node exec head -- systemctl --failed")
+        if not command:
+            raise InputError("farmlet node exec", "needs a command", "farmlet node exec head -- systemctl --failed")
         print(deployment.run(args.name, command, timeout=600), end="")
         return 0
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, machine in deployment.layout.machines().items():
         target = deployment.target(name)
         node = deployment.facility.nodes.get(name)

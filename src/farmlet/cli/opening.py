@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def print_json(value: Any) -> None:
     print()
 
 
-def print_table(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:
     """Columns as wide as their widest word; the last one runs free."""
     widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]
     for row in [head, *rows]:

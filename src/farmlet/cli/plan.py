@@ -6,6 +6,8 @@ import argparse
 
 from farmlet.cli.opening import open_deployment, print_json
 
+WOULD = {"absent": "would be made", "unreachable": "`up` would stop there"}
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """No arguments of its own."""
@@ -14,14 +16,22 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     plan = open_deployment(args).plan()
     if args.json:
-        print_json({"missing": dict(plan.missing), "changes": [change.to_json() for change in plan.changes]})
+        print_json(
+            {
+                "missing": dict(plan.missing),
+                "resized": dict(plan.resized),
+                "changes": [change.to_json() for change in plan.changes],
+            }
+        )
         return 0 if plan.empty else 3
     for name, state in plan.missing.items():
-        print(f"{name}: node is {state}: {'would be made' if state == 'absent' else 'would be started'}")
+        print(f"{name}: node is {state}: {WOULD.get(state, 'would be started')}")
+    for name, fault in plan.resized.items():
+        print(f"{name}: node would be resized: {fault}")
     for change in plan.changes:
         print(f"{change.node}: {change.resource.label}: {change.reason}")
     if plan.empty:
         print("nothing would change")
         return 0
-    print(f"{len(plan.missing)} nodes, {len(plan.changes)} resources would change\nnext: `farmlet up`")
+    print(f"{len(plan.missing) + len(plan.resized)} nodes, {len(plan.changes)} resources would change\nnext: `farmlet up`")
     return 3

@@ -14,7 +14,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     facility, _ = open_facility(args)
     if args.json:
-        print_json(facility.describe())
+        print_json(facility.model_dump(mode="json"))
         return 0
     for node in facility.nodes.values():
         print(f"{node.fqdn}: {' '.join(node.roles)}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from farmlet.engine import sources
-from farmlet.engine.apply import apply
+from farmlet.engine.apply import Sources, apply
 from farmlet.engine.layout import Layout, StandIn
 from farmlet.engine.plan import Change, Seen, Target, observe
 from farmlet.engine.preflight import check_host
@@ -15,9 +15,10 @@ from farmlet.engine.report import Report
 from farmlet.engine.sandbox import Sandbox
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
-from farmlet.errors import FarmletError
+from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility
 from farmlet.parts.part import Part, SiteAccess
+from farmlet.runtime.files import write
 
 ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
 
@@ -26,12 +27,13 @@ ROUNDS = 4  # a round may reveal a key that another node's configuration waits f
 class Plan:
     """What `up` would do: nodes to be made or started, and changes on those that run."""
 
-    missing: Mapping[str, str]  # node → `absent` or `stopped`
+    missing: Mapping[str, str]  # node → `absent`, `stopped` or `unreachable`
     changes: tuple[Change, ...]
+    resized: Mapping[str, str] = field(default_factory=dict)  # node → what of its size is not as wanted
 
     @property
     def empty(self) -> bool:
-        return not self.missing and not self.changes
+        return not self.missing and not self.changes and not self.resized
 
 
 class Deployment:
@@ -46,9 +48,11 @@ class Deployment:
 
     def up(self) -> int:
         """Make the facility as its file says; the number of operations it took (0: nothing differed)."""
+        self.sandbox.starts = True
         check_host(self.layout, self.sandbox)
         with self.store.locked():
             self.store.ensure_key()
+            self.layout.ensure_authorities()
             self._prepare()
             with self.report.phase("nodes"):
                 self._ensure_nodes()
@@ -66,8 +70,14 @@ class Deployment:
         hosts = [node.name for node in self.facility.nodes.values() if node.connect == "ssh"]
         if hosts:
             self._write_known(hosts)  # a host that exists must be known before the first log-in
+
+        def ensure(name: str) -> bool:
+            as_wanted = drivers[name].state(machines[name]) == "running" and not drivers[name].differs(machines[name])
+            drivers[name].ensure(machines[name])
+            return as_wanted
+
         with ThreadPoolExecutor(max_workers=8) as pool:
-            list(pool.map(lambda name: drivers[name].ensure(machines[name]), machines))
+            self.report.operations += list(pool.map(ensure, machines)).count(False)
         self._write_known(list(machines))
         self.sandbox.ensure_names(self.layout)
 
@@ -82,38 +92,36 @@ class Deployment:
             port = shell.inventory.get("ssh_port", 22)
             host = driver.address(machines[name])
             known[host if port == 22 else f"[{host}]:{port}"] = driver.host_key(machines[name])
-        self.store.known.write_text("".join(f"{host} {key}\n" for host, key in known.items()))
-        self.store.known.chmod(0o600)
+        write(self.store.known, "".join(f"{host} {key}\n" for host, key in known.items()).encode(), 0o600)
 
     def _converge(self) -> None:
         """Look, change, look again, until nothing differs: what one node reveals may be what another waits for."""
-        for turn in range(ROUNDS):
-            seen = self._observe()
+        seen = self._observe(keep=True)
+        for _ in range(ROUNDS):
             changes = {name: look.changes for name, look in seen.items() if look.changes}
             if not changes:
                 return
             count = sum(map(len, changes.values()))
             with self.report.phase(f"configure {', '.join(changes)} ({count} changes)"):
                 apply(self._targets, changes, self.layout.authorities(), pack(), self.sources(), self.report.done)
-        left = [
-            f"{change.node}: {change.resource.label}: {change.reason}"
-            for look in seen.values()
-            for change in look.changes
-        ]
-        raise FarmletError(
-            "up", f"still differs after {turn + 1} rounds:\n  " + "\n  ".join(left[:10]), "farmlet plan; farmlet logs"
-        )
+            seen = self._observe(keep=True)
+        left = [f"{change.node}: {change.resource.label}: {change.reason}" for look in seen.values() for change in look.changes]
+        if left:
+            what = f"still differs after {ROUNDS} rounds:\n  " + "\n  ".join(left[:10])
+            raise FarmletError("up", what, "farmlet plan; farmlet logs")
 
-    def _observe(self, only: Sequence[str] = ()) -> dict[str, Seen]:
-        """Look at all nodes at once; public keys seen on one are known to the others' configuration in the same look."""
-        keys: dict[str, Mapping[str, str]] = {
-            name: dict(found) for name, found in self.store.load().get("keys", {}).items()
-        }
+    def _observe(self, only: Sequence[str] = (), keep: bool = False) -> dict[str, Seen]:
+        """Look at all nodes at once; public keys seen on one are known to the others' configuration in the same look.
+
+        With `keep` they are remembered, for a time when that node does not run.
+        """
+        keys: dict[str, Mapping[str, str]] = {name: dict(found) for name, found in self.store.load().get("keys", {}).items()}
         self._targets = self.layout.targets(keys, self.sites())
         seen = self._look(only)
         found = {name: dict(look.keys) for name, look in seen.items() if look.keys}
         if any(keys.get(name) != values for name, values in found.items()):
-            self.store.save(keys=keys | found)
+            if keep:
+                self.store.save(keys=keys | found)
             self._targets = self.layout.targets(keys | found, self.sites())
             seen = self._look(only)
         return seen
@@ -133,12 +141,17 @@ class Deployment:
             if name in standins:
                 driver, machine = self.layout.drivers[name], machines[name]
                 key = driver.host_key(machine) if driver.state(machine) == "running" else ""
-                found[name] = standins[name].access(key, self.layout.site_authority(standins[name]).ensure())
+                found[name] = standins[name].access(key, self.layout.site_authority(standins[name]).read())
             else:
                 found[name] = SiteAccess(name, site.address or "", site.user, site.host_key or "", "")
         return found
 
-    def sources(self) -> sources.Sources:
+    def storages(self) -> dict[str, str]:
+        """The URL of each site's storage element, by site; no site is asked."""
+        found = {standin.site.name: standin.access("", "").storage for standin in self.layout.standins}
+        return {name: url for name, url in found.items() if url}
+
+    def sources(self) -> Sources:
         named = self.facility.sources
         return sources.python(named.pip, named.ca)
 
@@ -157,14 +170,15 @@ class Deployment:
         missing = {name: state for name, state in states.items() if state != "running"}
         running = [name for name in states if name not in missing]
         seen = self._observe(running) if running else {}
-        return Plan(missing, tuple(change for look in seen.values() for change in look.changes))
+        resized = {name: fault for name in running if (fault := self.layout.drivers[name].differs(machines[name]))}
+        return Plan(missing, tuple(change for look in seen.values() for change in look.changes), resized)
 
     def target(self, name: str) -> Target:
         """One node, to run something on it."""
         self.open()
         machines = self.layout.machines()
         if name not in machines:
-            raise FarmletError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(machines)}")
+            raise InputError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(machines)}")
         return Target(machines[name], self.layout.drivers[name], (), ())
 
     def run(self, name: str, command: Sequence[str], stdin: str = "", timeout: float = 120) -> str:
@@ -172,8 +186,14 @@ class Deployment:
         target = self.target(name)
         return target.driver.shell(target.machine).run(command, stdin, timeout)
 
-    def down(self, purge: bool = False) -> None:
-        """Stop the nodes; with `purge` remove all that `up` made, and nothing else."""
+    def exists(self) -> bool:
+        """Whether there is anything of this facility to remove, even where its state folder is lost."""
+        return self.store.exists() or any(self.sandbox.owned().values())
+
+    def down(self, purge: bool = False) -> list[str]:
+        """Stop the nodes; with `purge` remove all that `up` made, and nothing else. Names of the hosts that keep running."""
+        self.sandbox.starts = purge
+        self.sandbox.owned()  # refuses another folder's
         with self.store.locked():
             self.open()
             machines = self.layout.machines()
@@ -185,5 +205,5 @@ class Deployment:
                     for name, machine in machines.items():
                         self.layout.drivers[name].remove(machine)
                     self.sandbox.purge()
-        if purge:
-            self.store.remove()
+                self.store.remove()
+        return [node.name for node in self.facility.nodes.values() if node.connect in ("ssh", "local")]

@@ -8,28 +8,26 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
-
-import docker
-import docker.errors
-from docker.types import IPAMConfig, IPAMPool
+from typing import TYPE_CHECKING, Any
 
 from farmlet.errors import FarmletError, InputError
 
+if TYPE_CHECKING:  # its import takes most of a second, and many commands need no Docker
+    from docker import DockerClient
+
 LABEL = "farmlet.facility"
+FOLDER_LABEL = "farmlet.state"  # of a container: the state folder of the facility it belongs to
 BASE_LABEL = "farmlet.image"
 START_SECONDS = 60
-SUBNETS = ipaddress.ip_network("10.213.0.0/16").subnets(new_prefix=24)
+SUBNETS = tuple(ipaddress.IPv4Network("10.213.0.0/16").subnets(new_prefix=24))
 
 
-def connect(start: bool = False) -> docker.DockerClient:
+def connect(start: bool = False) -> DockerClient:
     """A client of the engine; with `start`, an installed engine that does not run is started (no systemd needed)."""
     client = _client()
     if client is None and start:
         if not shutil.which("dockerd"):
-            raise InputError(
-                "docker", "the Docker engine is not installed", "apt-get install docker.io, or run `make setup`"
-            )
+            raise InputError("docker", "the Docker engine is not installed", "apt-get install docker.io, or run `make setup`")
         _start()
         client = _client()
     if client is None:
@@ -41,7 +39,10 @@ def connect(start: bool = False) -> docker.DockerClient:
     return client
 
 
-def _client() -> docker.DockerClient | None:
+def _client() -> DockerClient | None:
+    import docker
+    import docker.errors
+
     try:
         client = docker.from_env(timeout=300)
         client.ping()
@@ -92,19 +93,19 @@ def cgroups() -> str:
     )
 
 
-def ensure_network(client: docker.DockerClient, name: str, facility: str, subnet: str | None) -> ipaddress.IPv4Network:
+def ensure_network(client: DockerClient, name: str, facility: str, subnet: str | None) -> ipaddress.IPv4Network:
     """The bridge network of one facility, on `subnet` or the first free one; its subnet is the answer."""
     found = client.networks.list(names=[f"^{name}$"])
     if found:
-        if found[0].attrs["Labels"].get(LABEL) != facility:
+        if (found[0].attrs["Labels"] or {}).get(LABEL) != facility:
             raise InputError(f"network {name}", "exists already and is not ours", "rename the facility (facility.name)")
-        return ipaddress.IPv4Network(found[0].attrs["IPAM"]["Config"][0]["Subnet"])
+        subnets = _subnets(found[0])
+        if not subnets:
+            raise InputError(f"network {name}", "has no IPv4 subnet", f"remove it: docker network rm {name}")
+        return subnets[0]
     taken = _taken(client)
-    wanted = [ipaddress.IPv4Network(subnet)] if subnet else list(SUBNETS_ALL)
-    for candidate in wanted:
-        if not any(candidate.overlaps(other) for other in taken):
-            pool = IPAMConfig(pool_configs=[IPAMPool(subnet=str(candidate))])
-            client.networks.create(name, driver="bridge", ipam=pool, labels={LABEL: facility})
+    for candidate in [ipaddress.IPv4Network(subnet)] if subnet else SUBNETS:
+        if not any(candidate.overlaps(other) for other in taken) and _make_network(client, name, facility, candidate):
             return candidate
     raise InputError(
         "facility.subnet",
@@ -113,25 +114,37 @@ def ensure_network(client: docker.DockerClient, name: str, facility: str, subnet
     )
 
 
-SUBNETS_ALL = tuple(SUBNETS)
+def _make_network(client: DockerClient, name: str, facility: str, subnet: ipaddress.IPv4Network) -> bool:
+    """Whether it could be made: another facility may have taken the subnet this very moment."""
+    from docker.errors import APIError
+    from docker.types import IPAMConfig, IPAMPool
+
+    pool = IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet))])
+    try:
+        client.networks.create(name, driver="bridge", ipam=pool, labels={LABEL: facility})
+    except APIError as error:
+        if "overlaps" not in str(error.explanation):
+            raise FarmletError(f"network {name}", f"cannot be made: {error.explanation}", "see Docker's log") from error
+        return False
+    return True
 
 
-def _taken(client: docker.DockerClient) -> list[ipaddress.IPv4Network]:
+def _subnets(network: Any) -> list[ipaddress.IPv4Network]:
+    configs = network.attrs["IPAM"]["Config"] or []
+    return [ipaddress.IPv4Network(config["Subnet"]) for config in configs if ":" not in config.get("Subnet", ":")]
+
+
+def _taken(client: DockerClient) -> list[ipaddress.IPv4Network]:
     """Networks Docker has and routes the host has."""
-    nets = [
-        ipaddress.IPv4Network(config["Subnet"])
-        for network in client.networks.list()
-        for config in (network.attrs["IPAM"]["Config"] or [])
-        if ":" not in config.get("Subnet", ":")
-    ]
+    nets = [subnet for network in client.networks.list() for subnet in _subnets(network)]
     routes = subprocess.run(["ip", "-4", "route"], capture_output=True, text=True, check=False).stdout.splitlines()
     words = [line.split()[0] for line in routes if line and line[0].isdigit()]
     return nets + [ipaddress.IPv4Network(word, strict=False) for word in words]
 
 
-def owned(client: docker.DockerClient, facility: str) -> dict[str, list[Any]]:
+def owned(client: DockerClient, facility: str) -> dict[str, list[Any]]:
     """All Docker objects of one facility, by its label."""
-    label = {"label": f"{LABEL}={facility}"}
+    label: dict[str, Any] = {"label": f"{LABEL}={facility}"}
     return {
         "containers": client.containers.list(all=True, filters=label, ignore_removed=True),
         "networks": client.networks.list(filters=label),
@@ -139,7 +152,7 @@ def owned(client: docker.DockerClient, facility: str) -> dict[str, list[Any]]:
     }
 
 
-def free_bytes(client: docker.DockerClient) -> int:
+def free_bytes(client: DockerClient) -> int:
     """Free space where the engine keeps its images."""
     root = Path(client.info()["DockerRootDir"])
     while not root.exists():

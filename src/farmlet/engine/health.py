@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from farmlet.engine.deployment import Deployment
-from farmlet.errors import Errors, FarmletError
+from farmlet.errors import Errors, FarmletError, InputError
 
 # it ends with 1 when a check fails; the results are what counts
 AGENT = ("sh", "-c", "/opt/farmlet/base/bin/python -m farmlet.parts.base.agent --check || [ $? = 1 ]")
@@ -25,7 +25,7 @@ def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[st
     found = [row for row in results if not names or any(f"{row['check']}.".startswith(f"{name}.") for name in names)]
     if names and not found:
         known = sorted({row["check"] for row in results})
-        raise FarmletError(f"check {' '.join(names)}", "there is no such check", f"checks: {', '.join(known)}")
+        raise InputError(f"check {' '.join(names)}", "there is no such check", f"checks: {', '.join(known)}")
     return found
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import docker
-import docker.errors
+from typing import TYPE_CHECKING
 
 from farmlet.engine import sources
 from farmlet.engine.docker import BASE_LABEL, LABEL
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.resources import Wanted
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 SUITE = "trixie"
 PACKAGES = (
@@ -36,10 +37,12 @@ def tag(key: str) -> str:
     return f"{REPOSITORY}:{key}"
 
 
-def exists(client: docker.DockerClient, key: str) -> bool:
+def exists(client: DockerClient, key: str) -> bool:
+    from docker.errors import ImageNotFound
+
     try:
         client.images.get(tag(key))
-    except docker.errors.ImageNotFound:
+    except ImageNotFound:
         return False
     return True
 
@@ -55,14 +58,14 @@ class Base:
         init = files("farmlet.engine.nodes").joinpath("init.sh").read_text()
         return hashlib.sha256(f"{SUITE}{PACKAGES}{init}{SCRUB}".encode()).hexdigest()[:16]
 
-    def ensure(self, client: docker.DockerClient, tell: Callable[[str], None]) -> str:
+    def ensure(self, client: DockerClient, tell: Callable[[str], None]) -> str:
         """The tag of the blank node's image, made by mmdebstrap when it is not there."""
         if not exists(client, self.key):
             tell("base image (Debian 13)")
             self._make(client)
         return tag(self.key)
 
-    def _make(self, client: docker.DockerClient) -> None:
+    def _make(self, client: DockerClient) -> None:
         with tempfile.TemporaryDirectory(prefix="farmlet-", dir="/var/tmp") as folder:
             init = Path(folder) / "farmlet-init"
             init.write_text(files("farmlet.engine.nodes").joinpath("init.sh").read_text())
@@ -113,10 +116,10 @@ find /var/log -type f -delete
 rm -rf /var/log/journal /tmp/* /var/tmp/*
 found=$(grep -rlIE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' /etc /root /home /var/lib /srv 2>/dev/null | grep -v /site-packages/ || true)
 [ -z "$found" ] || { echo "private keys in the image: $found" >&2; exit 1; }
-"""
+"""  # noqa: E501
 
 
-def commit(client: docker.DockerClient, container: str, key: str) -> None:
+def commit(client: DockerClient, container: str, key: str) -> None:
     """Make an image of a stopped build container. The scrub has run; the engine checks its verdict before this."""
     client.containers.get(container).commit(
         repository=REPOSITORY,
@@ -126,8 +129,15 @@ def commit(client: docker.DockerClient, container: str, key: str) -> None:
     )
 
 
-def unused(client: docker.DockerClient) -> list[str]:
-    """Tags of our images that no container uses any more."""
+def remove(client: DockerClient, names: Iterable[str]) -> None:
+    """Remove those of these images (tags or ids) that no container of any facility uses."""
+    from docker.errors import APIError
+
     used = {container.attrs["Image"] for container in client.containers.list(all=True, ignore_removed=True)}
-    found = client.images.list(filters={"label": BASE_LABEL})
-    return [image.tags[0] if image.tags else image.id for image in found if image.id not in used]
+    for name in names:
+        try:
+            if client.images.get(name).id not in used:
+                client.images.remove(name)
+        except APIError as error:
+            if error.status_code not in (404, 409):  # gone, or another image's base: its own purge takes it
+                raise FarmletError(f"image {name}", f"cannot be removed: {error.explanation}", "docker images") from error

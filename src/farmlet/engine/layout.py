@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from farmlet.engine import hosts
 from farmlet.engine.authority import Authority
 from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.engine.plan import Target
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
+from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.parts.part import Context, Part, Role, SiteAccess, Trust
-from farmlet.parts.resources import File, Resource, Wanted
+from farmlet.parts.resources import Command, File, Resource, Wanted
 
 CHECKS = "/etc/farmlet/agent.d/checks.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
@@ -65,10 +68,7 @@ class Layout:
     def machines(self) -> dict[str, Machine]:
         """Every machine by name, stand-in sites last."""
         published = {
-            role.publishes: node.name
-            for node in self.facility.nodes.values()
-            for _, role in self.roles(node)
-            if role.publishes
+            role.publishes: node.name for node in self.facility.nodes.values() for _, role in self.roles(node) if role.publishes
         }
         found = {node.name: self._machine(node, published) for node in self.facility.nodes.values()}
         for standin in self.standins:
@@ -81,9 +81,7 @@ class Layout:
     def _machine(self, node: Node, published: Mapping[str, str]) -> Machine:
         data = dict.fromkeys(path for _, role in self.roles(node) for path in role.data)
         shared = tuple((_volume(path), path, "rw" if owner == node.name else "ro") for path, owner in published.items())
-        return Machine(
-            node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), shared
-        )
+        return Machine(node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), shared)
 
     def roles(self, node: Node) -> list[tuple[str, Role]]:
         """The node's roles as (`part.role`, role), in the order of the parts' needs."""
@@ -104,20 +102,19 @@ class Layout:
 
     def targets(self, keys: Mapping[str, Mapping[str, str]], sites: Mapping[str, SiteAccess]) -> list[Target]:
         """Every machine with all it should have, given the public keys and sites seen so far."""
-        authority = self.authority()
-        trust = Trust(authority.ensure(), sites)
+        trust = Trust(self.authority().read(), sites)
         machines = self.machines()
         found = [self._target(machines[node.name], node, trust) for node in self.facility.nodes.values()]
         for standin in self.standins:
             name = standin.site.name
-            own = self.site_authority(standin).ensure()
+            own = self.site_authority(standin).read()
             wanted = Wanted("site", tuple(standin.configure(View(self.facility, trust.ca, own, keys))))
             found.append(Target(machines[name], self.drivers[name], self.install(name), (wanted,), own))
         return found
 
     def _target(self, machine: Machine, node: Node, trust: Trust) -> Target:
         context = Context(self.facility, node, trust, pack().digest)
-        wanted: list[Wanted] = []
+        wanted: list[Wanted] = self._names(node)
         checks: dict[str, dict[str, object]] = {}  # by name: roles of one part may share a check
         for title, role in self.roles(node):
             wanted.append(Wanted(title, tuple(role.configure(context))))
@@ -126,6 +123,31 @@ class Layout:
         listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
         return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)
+
+    def addressed(self) -> dict[str, str]:
+        """Name → IP address of every machine that has a known one: containers, and hosts the file names by address."""
+        connects = {name: one.connect for name, one in (*self.facility.nodes.items(), *self.facility.sites.items())}
+        found = {}
+        for name, machine in self.machines().items():
+            if connects[name] in ("container", "ssh"):
+                with suppress(FarmletError, ValueError):  # new in the file; a DNS name
+                    found[machine.fqdn] = str(ipaddress.ip_address(self.drivers[name].address(machine)))
+        return found
+
+    def _names(self, node: Node) -> list[Wanted]:
+        """Docker's DNS knows containers only, and a network's DNS no host that is named by its address: with such hosts,
+        the names of all machines stand in each node's hosts file."""
+        known = self.addressed()
+        if node.connect not in ("container", "ssh") or not any(
+            one.connect == "ssh" and one.fqdn in known for one in self.facility.nodes.values()
+        ):
+            return []
+        run, unless = hosts.script(self.facility.name, known)
+        return [Wanted("engine.names", (Command("names of all machines", run, unless),))]
+
+    def ensure_authorities(self) -> None:
+        for authority in (self.authority(), *(self.site_authority(standin) for standin in self.standins)):
+            authority.ensure()
 
     def authority(self) -> Authority:
         domain = self.facility.domain
@@ -149,19 +171,20 @@ def _volume(path: str) -> str:
     return "shared-" + path.strip("/").replace("/", "-")
 
 
-def addresses(
-    layout_names: Sequence[str], nodes: int, subnet: ipaddress.IPv4Network, kept: Mapping[str, str]
-) -> dict[str, str]:
+def addresses(layout_names: Sequence[str], nodes: int, subnet: ipaddress.IPv4Network, kept: Mapping[str, str]) -> dict[str, str]:
     """A fixed address of `subnet` for each machine: those of `kept` (earlier runs) stay, new ones get the next free."""
     found = {name: address for name, address in kept.items() if ipaddress.IPv4Address(address) in subnet}
     for index, name in enumerate(layout_names):
-        octet = FIRST_NODE if index < nodes else FIRST_SITE
-        while name not in found:
-            candidate = str(subnet.network_address + octet)
-            if candidate not in found.values():
-                found[name] = candidate
-            octet += 1
+        if name not in found:
+            found[name] = free_address(subnet, FIRST_NODE if index < nodes else FIRST_SITE, found.values())
     return found
 
 
-Tell = Callable[[str], None]
+def free_address(subnet: ipaddress.IPv4Network, first: int, taken: Container[str]) -> str:
+    """The next free address from the `first` on, then from the start; the network's first host is the gateway."""
+    last = subnet.num_addresses - 1  # broadcast
+    for offset in (*range(first, last), *range(2, min(first, last))):
+        candidate = str(subnet.network_address + offset)
+        if candidate not in taken:
+            return candidate
+    raise InputError("facility.subnet", f"{subnet} is too small for all machines", "name a larger one: `subnet: 10.214.7.0/24`")

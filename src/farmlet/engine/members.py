@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from farmlet.engine.deployment import Deployment
+from farmlet.engine.nodes.driver import CommandError
 from farmlet.errors import FarmletError, InputError
 
 COMMAND = (
@@ -24,10 +25,13 @@ class Members:
     def _call(self, *words: str) -> str:
         try:
             return self._deployment.run(self._deployment.facility.controller, [*COMMAND, *words])
-        except FarmletError as error:
+        except CommandError as error:
             # the service's own words (`where: what`) are what the admin needs; the SSH command around them is not
-            lines = error.what.splitlines()
-            raise InputError(f"farmlet {words[0]}", " ".join(line.strip() for line in lines[1:]) or error.what) from error
+            if error.code not in (1, 2):
+                raise
+            kind = InputError if error.code == 2 else FarmletError
+            what, _, hint = " ".join(line.strip() for line in error.words).partition(" hint: ")
+            raise kind(f"farmlet {words[0]}", what or error.what, hint) from error
 
     def list(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self._call("member", "list", "--json"))

@@ -12,7 +12,7 @@ from typing import Any
 from farmlet.engine.authority import LEAF_DAYS
 from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.errors import FarmletError
-from farmlet.parts.resources import Certificate, Command, File, Resource, Unit, Wanted
+from farmlet.parts.resources import Certificate, Command, Environment, Farmlet, File, Resource, Unit, Wanted
 
 RENEW_DAYS = LEAF_DAYS // 3
 
@@ -99,17 +99,21 @@ def observe(target: Target) -> Seen:
 
 
 def _changes(node: str, pairs: Sequence[tuple[Wanted, Resource]], findings: Mapping[int, str]) -> list[Change]:
-    """The findings as changes; a unit or an unconditional step follows a change before it in its role."""
+    """The findings as changes; a unit or an unconditional step follows a change before it in its role, and Farmlet follows
+    its environment, whose making anew takes it out."""
     changes: list[Change] = []
     touched: set[str] = set()
+    environments: set[str] = set()
     for index, (role, resource) in enumerate(pairs):
         reason = findings.get(index)
-        follows = (isinstance(resource, Unit) and resource.running) or (
-            isinstance(resource, Command) and not resource.unless
-        )
+        follows = (isinstance(resource, Unit) and resource.running) or (isinstance(resource, Command) and not resource.unless)
         if reason is None and follows and role.role in touched:
             reason = "follows what changes before it"
+        if reason is None and isinstance(resource, Farmlet) and resource.path in environments:
+            reason = "goes with what its environment does not require"
         if reason is not None:
+            if isinstance(resource, Environment):
+                environments.add(resource.path)
             changes.append(Change(node, role.role, resource, reason, fingerprint(role, resource)))
             touched.add(role.role)
     return changes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from farmlet.engine import docker as engine
 from farmlet.engine import images
@@ -15,6 +15,7 @@ from farmlet.errors import Errors, FarmletError, InputError
 GIB = 1 << 30
 NEED_BUILD, NEED_RUN = 6 * GIB, 1 * GIB  # measured: images of the default sandbox take 2.6 GB, a build as much again
 TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client"}
+SANDBOX_TOOLS = {"ip": "iproute2", "mmdebstrap": "mmdebstrap"}
 
 
 def check_host(layout: Layout, sandbox: Sandbox) -> None:
@@ -29,13 +30,15 @@ def check_host(layout: Layout, sandbox: Sandbox) -> None:
             return False
         return True
 
-    attempt(_check_root)
-    attempt(_check_tools)
+    connects = {node.connect for node in sandbox.facility.nodes.values()}
+    if sandbox.contained() or "local" in connects:
+        attempt(_check_root)
+    attempt(lambda: _check_tools(TOOLS | SANDBOX_TOOLS if sandbox.contained() else TOOLS))
     if sandbox.contained():
-        attempt(lambda: engine.cgroups() and None)
+        attempt(_check_cgroups)
         attempt(lambda: sandbox.hosts.refuse_taken({machine.fqdn: "" for machine in layout.machines().values()}))
         # asking Docker starts it, which needs root
-        if is_root() and attempt(lambda: sandbox.client and None):
+        if is_root() and attempt(lambda: _check_engine(sandbox)):
             attempt(lambda: _check_space(layout, sandbox))
             attempt(lambda: _check_names(sandbox))
     if errors:
@@ -47,8 +50,16 @@ def _check_root() -> None:
         raise InputError("this host", "`farmlet up` makes containers and names, which needs root", "sudo farmlet up")
 
 
-def _check_tools() -> None:
-    missing = sorted({package for tool, package in TOOLS.items() if not shutil.which(tool)})
+def _check_cgroups() -> None:
+    engine.cgroups()
+
+
+def _check_engine(sandbox: Sandbox) -> None:
+    assert sandbox.client is not None  # the first look connects, or raises
+
+
+def _check_tools(tools: Mapping[str, str]) -> None:
+    missing = sorted({package for tool, package in tools.items() if not shutil.which(tool)})
     if missing:
         raise InputError("this host", f"not installed: {' '.join(missing)}", f"apt-get install {' '.join(missing)}")
 
@@ -69,11 +80,10 @@ def _check_names(sandbox: Sandbox) -> None:
     owned = engine.owned(sandbox.client, name)
     if (owned["containers"] or owned["networks"]) and not sandbox.store.exists():
         what = "a facility of this name runs already, from another folder"
-        raise InputError(
-            f"facility {name}", what, "give this one another name and domain (facility.name, facility.domain)"
-        )
+        hint = "give this one another name and domain; if that folder is lost, `farmlet down --purge` removes the rest"
+        raise InputError(f"facility {name}", what, hint)
     for network in sandbox.client.networks.list(names=[f"^{sandbox.network}$"]):
-        if network.attrs["Labels"].get(engine.LABEL) != name:
+        if (network.attrs["Labels"] or {}).get(engine.LABEL) != name:
             raise InputError(
                 f"network {sandbox.network}", "exists already and is not ours", "rename the facility (facility.name)"
             )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from functools import cached_property
-
-import docker
-import docker.errors
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from farmlet.engine import docker as engine
 from farmlet.engine import images
 from farmlet.engine.apply import apply
 from farmlet.engine.hosts import Hosts
-from farmlet.engine.layout import Layout, addresses
+from farmlet.engine.layout import Layout, addresses, free_address
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.engine.nodes.fake import FakeDriver
@@ -24,19 +23,27 @@ from farmlet.engine.report import Report
 from farmlet.engine.sources import python
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
-from farmlet.errors import FarmletError
+from farmlet.errors import InputError
 from farmlet.facility.model import Facility, Node, Site
+from farmlet.runtime.files import write
+
+if TYPE_CHECKING:
+    from docker import DockerClient
 
 FIRST_BUILD = 200  # last octet of the first build container's address
 
 
 class Sandbox:
-    """The Docker side of one facility. Nothing is asked of Docker unless a node or site is a container."""
+    """The Docker side of one facility. Nothing is asked of Docker unless a node or site is a container.
+
+    `starts`: an engine that does not run is started; `retain`: the build nodes of a failed image build are kept.
+    """
 
     def __init__(self, facility: Facility, store: Store) -> None:
         self.facility, self.store = facility, store
         self.network = f"farmlet-{facility.name}"
         self.hosts = Hosts(facility.name)
+        self.starts = self.retain = False
 
     def contained(self) -> list[str]:
         """Names of the nodes and sites that are containers."""
@@ -44,8 +51,8 @@ class Sandbox:
         return [one.name for one in both if one.connect == "container"]
 
     @cached_property
-    def client(self) -> docker.DockerClient:
-        return engine.connect(start=True)
+    def client(self) -> DockerClient:
+        return engine.connect(start=self.starts)
 
     def drivers(self, layout: Layout, make: bool = True) -> Mapping[str, NodeDriver]:
         """A driver for each node and stand-in site; with `make`, the network is made and addresses are given out."""
@@ -74,7 +81,7 @@ class Sandbox:
             subnet = engine.ensure_network(self.client, self.network, self.facility.name, self.facility.subnet)
             given = addresses(layout.names(), len(self.facility.nodes), subnet, given)
             self.store.save(addresses=given, subnet=str(subnet))
-        return ContainerDriver(self.client, self.facility.name, self.network, given, self.store.key)
+        return ContainerDriver(self.client if make else None, self.facility.name, self.network, given, self.store.key)
 
     def ensure_images(self, layout: Layout, report: Report) -> dict[str, str]:
         """The image of each container, by name; those that are missing are built, all at once."""
@@ -89,13 +96,17 @@ class Sandbox:
         missing = [name for name in names if states[name] == "absent" and not images.exists(self.client, keys[name])]
         if missing:
             self._build(layout, {name: keys[name] for name in missing}, base, report)
-        return {name: images.tag(key) for name, key in keys.items()}
+        tags = {name: images.tag(key) for name, key in keys.items()}
+        used = {images.tag(base.key), *tags.values(), *self.store.load().get("images", ())}
+        self.store.save(images=sorted(used))
+        return tags
 
     def _build(self, layout: Layout, keys: Mapping[str, str], base: images.Base, report: Report) -> None:
         with report.phase("base image: a blank Debian 13 node"):
             blank = base.ensure(self.client, lambda text: None)
-        targets, driver = self._blanks(layout, keys, blank)
+        driver, machines = self._blanks(keys, blank)
         try:
+            targets = self._boot(layout, driver, machines)
             with report.phase(f"node images: install {', '.join(keys)}"):
                 self._install(targets, report)
             with report.phase("node images: scrub and keep"):
@@ -103,27 +114,39 @@ class Sandbox:
                     target.driver.shell(target.machine).run(["sh", "-ec", images.SCRUB])
                     driver.stop(target.machine)
                     images.commit(self.client, driver.name(target.machine), keys[name])
+        except BaseException:
+            if self.retain:
+                report.say("kept: " + ", ".join(driver.name(machine) for machine in machines.values()))
+                machines = {}
+            raise
         finally:
-            for target in targets:
-                driver.remove(target.machine)
+            for machine in machines.values():
+                driver.remove(machine)
+            self._known_builds.unlink(missing_ok=True)
 
-    def _blanks(self, layout: Layout, keys: Mapping[str, str], blank: str) -> tuple[list[Target], ContainerDriver]:
-        """Blank nodes to install on, one for each image that is missing."""
-        subnet = ipaddress.IPv4Network(self.store.load()["subnet"])
-        machines = [Machine(f"build-{name}", f"build-{name}.invalid", blank) for name in keys]
-        given = {
-            machine.name: str(subnet.network_address + FIRST_BUILD + index) for index, machine in enumerate(machines)
-        }
-        driver = ContainerDriver(self.client, self.facility.name, self.network, given, self.store.key)
-        targets = []
-        for name, machine in zip(keys, machines, strict=True):
+    @property
+    def _known_builds(self) -> Path:
+        """known_hosts of build nodes: a file of their own, for the facility's must never be forgotten."""
+        return self.store.path / "known_builds"
+
+    def _blanks(self, keys: Mapping[str, str], blank: str) -> tuple[ContainerDriver, dict[str, Machine]]:
+        """Blank nodes to install on, by the name of the node whose image each becomes, and the driver that makes them."""
+        state = self.store.load()
+        subnet = ipaddress.IPv4Network(state["subnet"])
+        given: dict[str, str] = {}
+        for name in keys:
+            taken = {*given.values(), *state.get("addresses", {}).values()}
+            given[f"build-{name}"] = free_address(subnet, FIRST_BUILD, taken)
+        driver = ContainerDriver(self.client, self.facility.name, self.network, given, self.store.key, self._known_builds)
+        return driver, {name: Machine(f"build-{name}", f"build-{name}.invalid", blank) for name in keys}
+
+    def _boot(self, layout: Layout, driver: ContainerDriver, machines: Mapping[str, Machine]) -> list[Target]:
+        for machine in machines.values():
             driver.remove(machine)  # of an `up` that was killed
             driver.ensure(machine)
-            targets.append(Target(machine, driver, layout.install(name), ()))
-        known = "".join(f"{given[machine.name]} {driver.host_key(machine)}\n" for machine in machines)
-        self.store.known.write_text(known)
-        self.store.known.chmod(0o600)
-        return targets, driver
+        lines = [f"{driver.address(machine)} {driver.host_key(machine)}\n" for machine in machines.values()]
+        write(self._known_builds, "".join(lines).encode(), 0o600)
+        return [Target(machine, driver, layout.install(name), ()) for name, machine in machines.items()]
 
     def _install(self, targets: list[Target], report: Report) -> None:
         changes = {
@@ -138,32 +161,42 @@ class Sandbox:
         apply(targets, changes, {}, pack(), python(named.pip, named.ca), report.done)
 
     def ensure_names(self, layout: Layout) -> None:
-        """The names of all containers in this host's hosts file."""
-        machines = layout.machines()
-        names = {machines[name].fqdn: layout.drivers[name].address(machines[name]) for name in self.contained()}
+        """The names of all machines that DNS need not know, in this host's hosts file."""
+        names = layout.addressed()
         if names:
             self.hosts.ensure(names)
 
     def remove_names(self) -> None:
         self.hosts.remove()
 
+    def owned(self) -> dict[str, list[Any]]:
+        """All Docker objects with this facility's label: also those whose state folder is lost.
+
+        InputError when they belong to a facility of the same name in another folder, which is still there.
+        """
+        found = engine.owned(self.client, self.facility.name) if self.contained() else {}
+        for container in found.get("containers", ()):
+            folder = container.labels.get(engine.FOLDER_LABEL, "")
+            if folder and folder != str(self.store.path) and Path(folder).exists():
+                what = f"runs from another folder: {folder}"
+                raise InputError(f"facility {self.facility.name}", what, "run the command there, with that facility's file")
+        return found
+
     def purge(self) -> None:
-        """Remove containers, volumes, network and unused images. Only what carries this facility's label is touched."""
-        if not self.contained():
+        """Remove containers, volumes, network, and the images this facility used and no other's container does.
+
+        Only what carries this facility's label is touched.
+        """
+        found = self.owned()
+        if not found:
             return
-        found = engine.owned(self.client, self.facility.name)
+        used = {container.attrs["Image"] for container in found["containers"]}
         for container in found["containers"]:
             container.remove(force=True, v=True)
         for volume in found["volumes"]:
             volume.remove(force=True)
         for network in found["networks"]:
             network.remove()
-        for tag in images.unused(self.client):
-            self._remove_image(tag)
-
-    def _remove_image(self, tag: str) -> None:
-        try:
-            self.client.images.remove(tag)
-        except docker.errors.APIError as error:
-            if error.status_code not in (404, 409):  # gone, or another image's base: its own purge takes it
-                raise FarmletError(f"image {tag}", f"cannot be removed: {error.explanation}") from error
+        # node images first: a base cannot go before what was made of it
+        kept = set(self.store.load().get("images", ())) - {images.tag(images.Base().key)}
+        images.remove(self.client, [*sorted(kept), *sorted(used), images.tag(images.Base().key)])

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from farmlet.engine.apply import Sources
 from farmlet.errors import InputError
@@ -33,7 +34,7 @@ def python(index: str | None = None, bundle: str | None = None) -> Sources:
         if variable in PIP_VARIABLES and "file:" not in value:
             environment.setdefault(variable, value)
     if index:
-        environment["PIP_INDEX_URL"] = index
+        environment["PIP_INDEX_URL"] = _open(index, "sources.pip")
     path = _bundle(bundle)
     return Sources(environment, path.read_bytes() if path else b"")
 
@@ -57,18 +58,24 @@ def _bundle(named: str | None) -> Path | None:
 def _pip_config() -> dict[str, str]:
     command = [sys.executable, "-m", "pip", "config", "list"]
     text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    pairs = [
-        line.split("=", 1) for line in text.splitlines() if line.startswith(("global.", "install.")) and "=" in line
-    ]
+    pairs = [line.split("=", 1) for line in text.splitlines() if line.startswith(("global.", "install.")) and "=" in line]
     return {name.split(".", 1)[1]: value.strip("'\"") for name, value in pairs}
 
 
 def debian(suite: str, mirror: str | None = None) -> list[str]:
-    """sources.list lines of Debian `suite`, from `mirror` or from the mirrors this host's apt uses; empty: mmdebstrap's default."""
+    """sources.list lines of Debian `suite`: from `mirror`, or the mirrors of this host's apt; empty: mmdebstrap's default."""
     if mirror:
-        return [f"deb {mirror} {suite} main"]
+        return [f"deb {_open(mirror, 'sources.apt')} {suite} main"]
     found = _apt_mirrors()
-    return [f"deb {address} {suite}{ending} main" for ending, address in found.items()] if "" in found else []
+    return [f"deb {_open(address, 'apt')} {suite}{ending} main" for ending, address in found.items()] if "" in found else []
+
+
+def _open(url: str, where: str) -> str:
+    """The same address; InputError when it holds a password, which would end up in images and process lists."""
+    if urlsplit(url).password:
+        host = urlsplit(url).hostname
+        raise InputError(where, f"the address of {host} holds a password", "use a mirror that asks for none, or a proxy")
+    return url
 
 
 def _apt_mirrors() -> dict[str, str]:

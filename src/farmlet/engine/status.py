@@ -11,10 +11,10 @@ from farmlet.errors import FarmletError
 
 RESULTS = "/var/lib/farmlet/hub/results"
 STALE_SECONDS = 60  # agents report every 15 s
-HEADS = """
+HEADS = f"""
 import json, pathlib
-print(json.dumps({path.stem: json.loads(path.read_text()) for path in pathlib.Path("%s").glob("*.json")}))
-""" % RESULTS  # noqa: UP031
+print(json.dumps({{path.stem: json.loads(path.read_text()) for path in pathlib.Path("{RESULTS}").glob("*.json")}}))
+"""
 
 
 def endpoints(deployment: Deployment) -> dict[str, str]:
@@ -24,19 +24,14 @@ def endpoints(deployment: Deployment) -> dict[str, str]:
     for key, role, form in (("ssh", "access.login", "{}"), ("storage", "storage.element", "https://{}:8443")):
         if facility.hosts(role):
             found[key] = form.format(facility.hosts(role)[0].fqdn)
-    for name, site in deployment.sites().items():
-        if site.storage:
-            found[f"storage@{name}"] = site.storage
-    return found
+    return found | {f"storage@{name}": url for name, url in deployment.storages().items()}
 
 
 def status(deployment: Deployment) -> dict[str, Any]:
     """{"facility", "ok", "ca", "endpoints", "nodes", "parts"} (design §8); ages in seconds."""
     facility = deployment.facility
-    machines = deployment.layout.machines()
-    deployment.open()
-    nodes = [{"node": name, "state": deployment.layout.drivers[name].state(machines[name])} for name in facility.nodes]
     results, fault = _results(deployment)
+    nodes = [{"node": name, "state": _state(deployment, name, results)} for name in facility.nodes]
     parts = []
     for name in facility.nodes:
         found = results.get(name)
@@ -50,6 +45,14 @@ def status(deployment: Deployment) -> dict[str, Any]:
     well = all(node["state"] == "running" for node in nodes) and all(part["state"] == "ok" for part in parts)
     ca = str(deployment.layout.authority().path)
     return {"facility": facility.name, "ok": well, "ca": ca, "endpoints": endpoints(deployment), "nodes": nodes, "parts": parts}
+
+
+def _state(deployment: Deployment, name: str, results: dict[str, Any]) -> str:
+    """A node that reported just now runs; its driver is asked only about others."""
+    if name in results and time.time() - results[name]["at"] <= STALE_SECONDS:
+        return "running"
+    target = deployment.target(name)
+    return target.driver.state(target.machine)
 
 
 def _results(deployment: Deployment) -> tuple[dict[str, Any], str]:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,17 +41,25 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the facility for one command. The lock ends with the process, so a killed `up` leaves none behind."""
+        """Hold the facility for one command. The lock ends with the process, so a killed `up` leaves none behind.
+
+        The handle may be inherited: the program that changes nodes holds the lock too, for as long as it lives.
+        """
         self.ensure()
-        with (self.path / "lock").open("w") as handle:
+        path = self.path / "lock"
+        with path.open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                held = path.exists() and os.path.samestat(path.stat(), os.fstat(handle.fileno()))
             except BlockingIOError:
+                held = False
+            if not held:  # or the lock of a folder that was purged in between
                 raise InputError(
                     f"facility {self.name}",
                     "another farmlet command is changing it right now",
                     "wait for it to end, then repeat yours",
-                ) from None
+                )
+            os.set_inheritable(handle.fileno(), True)
             yield
 
     def load(self) -> dict[str, Any]:
@@ -61,9 +70,7 @@ class Store:
         try:
             loaded: dict[str, Any] = json.loads(path.read_text())
         except ValueError as error:
-            raise FarmletError(
-                str(path), f"is not readable: {error}", "remove the file; `farmlet up` makes it anew"
-            ) from error
+            raise FarmletError(str(path), f"is not readable: {error}", "remove the file; `farmlet up` makes it anew") from error
         return loaded
 
     def save(self, **values: Any) -> None:
@@ -77,21 +84,19 @@ class Store:
 
     def ensure_key(self) -> str:
         """The public half of the deploy key, made at first use."""
+        public = self.key.with_suffix(".pub")
         if not self.key.exists():
-            command = [
-                "ssh-keygen",
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-C",
-                f"farmlet deploy {self.name}",
-                "-f",
-                str(self.key),
-            ]
-            subprocess.run(command, check=True, capture_output=True)
-        return self.key.with_suffix(".pub").read_text().strip()
+            # made elsewhere and moved here, so that a kill never leaves half a key
+            with tempfile.TemporaryDirectory(dir=self.path) as folder:
+                made = Path(folder) / "deploy"
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"farmlet deploy {self.name}", "-f", str(made)]
+                subprocess.run(command, check=True, capture_output=True)
+                made.with_suffix(".pub").replace(public)
+                made.replace(self.key)
+        elif not public.exists():
+            command = ["ssh-keygen", "-y", "-P", "", "-f", str(self.key)]
+            write(public, subprocess.run(command, check=True, capture_output=True).stdout)
+        return public.read_text().strip()
 
     @property
     def known(self) -> Path:

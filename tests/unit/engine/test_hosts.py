@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farmlet.engine import hosts as module
 from farmlet.engine.hosts import Hosts
 from farmlet.errors import FarmletError, InputError
 
@@ -60,7 +62,6 @@ def test_any_surroundings_survive(tmp_path_factory: pytest.TempPathFactory, befo
     assert path.read_bytes() == (before + after).encode()
 
 
-@pytest.mark.xfail(strict=True, reason="the file is read and written as text")
 @pytest.mark.parametrize("foreign", [b"127.0.0.1 localhost\r\n10.0.0.1 old\r\n", b"10.0.0.1 caf\xe9\n"])
 def test_bytes_that_are_not_text_of_ours_survive(path: Path, foreign: bytes) -> None:
     path.write_bytes(foreign)
@@ -69,6 +70,26 @@ def test_bytes_that_are_not_text_of_ours_survive(path: Path, foreign: bytes) -> 
     assert foreign in path.read_bytes()
     hosts.remove()
     assert path.read_bytes() == foreign
+
+
+def test_the_script_for_nodes_writes_the_same_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node's hosts file is written by a shell there; the two must agree, for this host may be the node."""
+    monkeypatch.setattr(module, "PATH", path)
+    run, unless = module.script("lab", NAMES)
+
+    def shell(text: str) -> int:
+        return subprocess.run(["sh", "-ec", text]).returncode
+
+    assert shell(unless) != 0
+    for _ in range(2):
+        assert shell(run) == 0 and shell(unless) == 0
+        assert entries(path) == {"localhost": "127.0.0.1", "router": "192.168.1.1"} | NAMES
+    once = path.read_bytes()
+    Hosts("lab", path).ensure(NAMES)
+    assert path.read_bytes() == once
+    assert shell(module.script("lab", {"a.b": "10.0.0.1"})[1]) != 0, "another address is seen"
+    Hosts("lab", path).remove()
+    assert path.read_bytes() == ORIGINAL
 
 
 def test_two_facilities_do_not_meet(path: Path) -> None:

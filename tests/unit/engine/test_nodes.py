@@ -77,7 +77,6 @@ def test_a_symbolic_link_in_place_of_a_file_is_replaced_not_followed(node: Node,
     assert victim.read_text() == "precious" and not path.is_symlink() and node.look(resource) == {}
 
 
-@pytest.mark.xfail(strict=True, reason="place.py follows links")
 @root
 def test_a_planted_link_beside_the_target_is_not_followed(node: Node, tmp_path: Path) -> None:
     """A folder may belong to a service's user: what it plants there must not make root write elsewhere."""
@@ -88,7 +87,6 @@ def test_a_planted_link_beside_the_target_is_not_followed(node: Node, tmp_path: 
     assert victim.read_text() == "precious" and mode(victim) != 0o666
 
 
-@pytest.mark.xfail(strict=True, reason="place.py follows links")
 @root
 def test_a_link_in_place_of_a_directory_gives_nothing_away(node: Node, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
@@ -139,7 +137,6 @@ def test_a_key_pair_is_made_once_and_shows_its_public_half(node: Node, tmp_path:
     assert node.keys == first and mode(tmp_path / "key") == 0o600
 
 
-@pytest.mark.xfail(strict=True, reason="place.py cannot mend half a key pair")
 @root
 def test_a_key_pair_without_its_public_half_is_mended(node: Node, tmp_path: Path) -> None:
     """ssh-keygen writes the private half first: a node that lost power between the two must not stay broken."""

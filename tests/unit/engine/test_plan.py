@@ -11,7 +11,7 @@ from farmlet.engine.nodes.driver import Machine
 from farmlet.engine.nodes.fake import FakeDriver
 from farmlet.engine.plan import Change, Target, _changes, fingerprint, observe, spec
 from farmlet.errors import FarmletError
-from farmlet.parts.resources import Certificate, Command, Environment, File, Resource, Unit, Wanted
+from farmlet.parts.resources import Certificate, Command, Environment, Farmlet, File, Resource, Unit, Wanted
 
 MACHINE = Machine("head", "head.tiny.test")
 FIRST, SECOND = File("/etc/first", "1"), File("/etc/second", "2")
@@ -38,6 +38,17 @@ def test_a_unit_follows_what_changed_before_it() -> None:
 def test_steps_follow_unless_they_have_a_test_of_their_own() -> None:
     role = Wanted("a.b", (FIRST, STEP, TESTED, STOPPED))
     assert [label for label, _ in changes({0: "differs"}, role)] == ["file /etc/first", "step once"]
+
+
+def test_farmlet_goes_with_its_environment() -> None:
+    """Making an environment anew takes out what it does not require: Farmlet must come back before any unit restarts."""
+    made = Wanted("a.install", (Environment("/opt/a", "x==1"), Environment("/opt/b", "x==1")))
+    role = Wanted("a.b", (Farmlet("/opt/a", "w"), Farmlet("/opt/b", "w"), SERVICE))
+    assert [label for label, _ in changes({0: "other requirements"}, made, role)] == [
+        "environment /opt/a",
+        "farmlet in /opt/a",
+        "unit s.service",
+    ]
 
 
 def test_a_chain_is_followed_to_its_end() -> None:

@@ -60,7 +60,6 @@ def test_a_certificate_that_ends_soon_is_seen(node: Node, certificate: Certifica
     assert re.fullmatch(r"ends in [78] days", node.look(certificate)[certificate.label])
 
 
-@pytest.mark.xfail(strict=True, reason="the probe does not compare key and certificate")
 @root
 def test_a_certificate_for_another_key_is_seen(node: Node, certificate: Certificate) -> None:
     """A kill between a new key and its certificate leaves two that do not belong together; no server starts with them."""
@@ -72,7 +71,6 @@ def test_a_certificate_for_another_key_is_seen(node: Node, certificate: Certific
     assert certificate.label in node.look(certificate)
 
 
-@pytest.mark.xfail(strict=True, reason="the probe does not look at the usage")
 @root
 def test_a_certificate_that_becomes_a_clients_is_seen(node: Node, certificate: Certificate) -> None:
     node.put(certificate)
@@ -89,7 +87,6 @@ def test_a_request_has_the_key_of_the_node(node: Node, certificate: Certificate,
     assert mine == theirs and mode(Path(certificate.key)) == 0o600
 
 
-@pytest.mark.xfail(strict=True, reason="openssl verify asks the trust store as well")
 @root
 def test_the_systems_trust_does_not_count(
     node: Node, certificate: Certificate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -117,3 +117,14 @@ def test_a_bundle_that_is_not_there(bare: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         sources.python(bundle=str(tmp_path / "nowhere.pem"))
     assert caught.value.where == "sources.ca" and caught.value.hint
+
+
+def test_a_mirror_with_a_password_is_refused(bare: Path) -> None:
+    """It would be in the image's package sources and in process lists."""
+    for ask in (
+        lambda: sources.debian("trixie", "http://u:hunter2@example.org/"),
+        lambda: sources.python("https://u:hunter2@e.org"),
+    ):
+        with pytest.raises(InputError) as caught:
+            ask()
+        assert "hunter2" not in str(caught.value) and caught.value.hint

@@ -127,7 +127,6 @@ def test_the_deploy_key(store: Store) -> None:
     assert derived.split()[:2] == public.split()[:2]
 
 
-@pytest.mark.xfail(strict=True, reason="only the private half is looked for")
 def test_a_key_pair_half_written_is_mended(store: Store) -> None:
     """ssh-keygen writes the private half first; a kill between the two must not end in a traceback for ever."""
     store.ensure()

@@ -5,36 +5,55 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import docker
-import docker.errors
-
-from farmlet.engine.docker import LABEL
+from farmlet.engine.docker import FOLDER_LABEL, LABEL, connect
 from farmlet.engine.nodes.driver import READY_SECONDS, Machine, SecureShell
 from farmlet.errors import FarmletError, InputError
 
+if TYPE_CHECKING:
+    from docker import DockerClient
+
 SECURITY = ["seccomp=unconfined", "apparmor=unconfined"]
 TMPFS = {"/run": "", "/run/lock": "", "/tmp": "exec"}
+PERIOD = 100_000  # µs, of the kernel's CPU quota
+GIB = 1 << 30
 
 
 class ContainerDriver:
-    """`connect: container`. All containers of a facility are on one network, at fixed addresses, labelled as its own."""
+    """`connect: container`. All containers of a facility are on one network, at fixed addresses, labelled as its own.
+
+    `client` None: this host's engine, asked when it is needed. `known`: known_hosts, beside the deploy key by default.
+    """
 
     def __init__(
-        self, client: docker.DockerClient, facility: str, network: str, addresses: dict[str, str], key: Path
+        self,
+        client: DockerClient | None,
+        facility: str,
+        network: str,
+        addresses: Mapping[str, str],
+        key: Path,
+        known: Path | None = None,
     ) -> None:
-        self._client, self._facility, self._network = client, facility, network
-        self._addresses, self._key = addresses, key
+        self._given, self._facility, self._network = client, facility, network
+        self._addresses, self._key, self._known = addresses, key, known or key.parent / "known_hosts"
+
+    @cached_property
+    def _client(self) -> DockerClient:
+        return self._given or connect()
 
     def name(self, machine: Machine) -> str:
         return f"farmlet-{self._facility}-{machine.name}"
 
     def _find(self, machine: Machine) -> Any | None:
+        from docker.errors import NotFound
+
         try:
             found = self._client.containers.get(self.name(machine))
-        except docker.errors.NotFound:
+        except NotFound:
             return None
         if found.labels.get(LABEL) != self._facility:
             raise InputError(
@@ -50,10 +69,37 @@ class ContainerDriver:
             return "absent"
         return "running" if found.status == "running" else "stopped"
 
+    def differs(self, machine: Machine) -> str:
+        found = self._find(machine)
+        return self._compare(machine, found.attrs["HostConfig"]) if found else ""
+
+    def _compare(self, machine: Machine, config: Mapping[str, Any]) -> str:
+        faults = []
+        if machine.memory and config["Memory"] != machine.memory:
+            faults.append(f"memory is {config['Memory'] / GIB:g} GiB instead of {machine.memory / GIB:g}")
+        if max(config["CpuQuota"], 0) != self._quota(machine):
+            faults.append(f"cores are {max(config['CpuQuota'], 0) / PERIOD or 'all'} instead of {machine.cores}")
+        return ", ".join(faults)
+
+    @staticmethod
+    def _quota(machine: Machine) -> int:
+        """µs of CPU in each period; 0: no limit, where the host has no more cores than that."""
+        return machine.cores * PERIOD if machine.cores and machine.cores < (os.cpu_count() or 1) else 0
+
     def ensure(self, machine: Machine) -> None:
+        from docker.errors import APIError
+
         container = self._find(machine) or self._make(machine)
-        if container.status != "running":
-            container.start()
+        try:
+            if self._compare(machine, container.attrs["HostConfig"]):
+                # swap is limited with memory: the old sum of both may not be less than the new memory
+                size = {"mem_limit": machine.memory, "memswap_limit": 2 * machine.memory} if machine.memory else {}
+                container.update(cpu_period=PERIOD, cpu_quota=self._quota(machine) or -1, **size)
+            if container.status != "running":
+                container.start()
+        except APIError as error:
+            hint = f"docker logs {self.name(machine)}"
+            raise FarmletError(f"node {machine.name}", f"its container does not start: {error.explanation}", hint) from error
         self._wait(machine, container)
 
     def _make(self, machine: Machine) -> Any:
@@ -66,7 +112,8 @@ class ContainerDriver:
             tmpfs=TMPFS,
             binds=self._binds(machine),
             mem_limit=machine.memory,
-            nano_cpus=int(machine.cores * 1e9) if machine.cores and machine.cores < (os.cpu_count() or 1) else None,
+            cpu_period=PERIOD,
+            cpu_quota=self._quota(machine) or None,
         )
         # an unmasked /proc: process namespaces inside the node (Apptainer's) are refused otherwise
         host |= {"CgroupnsMode": "private", "MaskedPaths": [], "ReadonlyPaths": []}
@@ -76,9 +123,9 @@ class ContainerDriver:
             name=self.name(machine),
             hostname=machine.fqdn,
             environment={"container": "docker"},
-            labels={LABEL: self._facility, "farmlet.node": machine.name},
+            labels={LABEL: self._facility, FOLDER_LABEL: str(self._key.parent), "farmlet.node": machine.name},
             host_config=host,
-            networking_config=api.create_networking_config({self._network: endpoint}),
+            networking_config=api.create_networking_config({self._network: endpoint}),  # type: ignore[arg-type]  # the stubs are wrong
             stop_signal="SIGRTMIN+3",
         )
         return self._client.containers.get(made["Id"])
@@ -101,13 +148,11 @@ class ContainerDriver:
         """Until systemd and sshd are up; then the deploy key is put in place (it is not part of any image)."""
         end = time.monotonic() + READY_SECONDS
         ready = "[ -S /run/systemd/private ] && systemctl is-active -q ssh.service && [ -s /etc/ssh/ssh_host_ed25519_key.pub ]"
-        while container.exec_run(["sh", "-c", ready])[0] != 0:
+        while not self._runs(container, ready):
             container.reload()
             if container.status not in ("running", "created"):
                 tail = container.logs(tail=5).decode(errors="replace")
-                raise FarmletError(
-                    f"node {machine.name}", f"its container ended: {tail}", f"docker logs {self.name(machine)}"
-                )
+                raise FarmletError(f"node {machine.name}", f"its container ended: {tail}", f"docker logs {self.name(machine)}")
             if time.monotonic() > end:
                 raise FarmletError(
                     f"node {machine.name}",
@@ -117,19 +162,35 @@ class ContainerDriver:
             time.sleep(0.2)
         public = self._key.with_suffix(".pub").read_text().strip()
         script = f"install -d -m 0700 /root/.ssh && echo '{public}' > /root/.ssh/authorized_keys"
-        container.exec_run(["sh", "-c", script])
+        if not self._runs(container, script):
+            raise FarmletError(f"node {machine.name}", "does not take the deploy key", f"docker logs {self.name(machine)}")
+
+    @staticmethod
+    def _runs(container: Any, script: str) -> bool:
+        """Whether a shell script succeeds inside; not in a container that has ended."""
+        from docker.errors import APIError
+
+        try:
+            return bool(container.exec_run(["sh", "-c", script])[0] == 0)
+        except APIError:
+            return False
 
     def shell(self, machine: Machine) -> SecureShell:
-        return SecureShell(self.address(machine), 22, "root", self._key, self._key.parent / "known_hosts")
+        return SecureShell(self.address(machine), 22, "root", self._key, self._known)
 
     def address(self, machine: Machine) -> str:
+        if machine.name not in self._addresses:
+            raise FarmletError(f"node {machine.name}", "is new in the facility file and not made yet", "farmlet up")
         return self._addresses[machine.name]
 
     def host_key(self, machine: Machine) -> str:
         found = self._find(machine)
         if found is None:
             raise FarmletError(f"node {machine.name}", "is not there", "farmlet up")
-        text = found.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])[1].decode()
+        code, output = found.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
+        text = output.decode(errors="replace")
+        if code or not text.startswith("ssh-ed25519 "):
+            raise FarmletError(f"node {machine.name}", f"shows no host key: {text.strip()}", f"docker logs {self.name(machine)}")
         return " ".join(text.split()[:2])
 
     def stop(self, machine: Machine) -> None:

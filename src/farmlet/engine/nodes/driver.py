@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from farmlet.errors import FarmletError
 
 READY_SECONDS = 60
+SSH_FAILED = 255  # the exit status of ssh itself
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class Machine:
     memory: int | None = None  # bytes
     data: tuple[str, ...] = ()  # each on a volume of its own
     shared: tuple[tuple[str, str, str], ...] = ()  # (volume, path, "rw" or "ro")
+
+
+class CommandError(FarmletError):
+    """A command ended with `code` and said `words` on standard error."""
+
+    def __init__(self, where: str, command: str, code: int, words: Sequence[str]) -> None:
+        hint = "is the node up? `farmlet status`" if code == SSH_FAILED else "farmlet logs; farmlet check"
+        super().__init__(where, f"`{command}` failed with {code}: " + "\n  ".join(words), hint)
+        self.code, self.words = code, tuple(words)
 
 
 class Shell(Protocol):
@@ -44,11 +54,15 @@ class NodeDriver(Protocol):
     """One way to have nodes. Each method is safe to repeat."""
 
     def state(self, machine: Machine) -> str:
-        """`absent`, `stopped` or `running`."""
+        """`absent`, `stopped`, `running`, or `unreachable` for a host that must be there and does not answer."""
+        ...
+
+    def differs(self, machine: Machine) -> str:
+        """What of the size of a node that exists is not as wanted, in words; "" when it is, or is not ours to give."""
         ...
 
     def ensure(self, machine: Machine) -> None:
-        """Make and start the node, if need be, and wait until it answers."""
+        """Make, resize and start the node, if need be, and wait until it answers."""
         ...
 
     def shell(self, machine: Machine) -> Shell: ...
@@ -121,5 +135,5 @@ def call(command: Sequence[str], where: str, stdin: str | bytes = "", timeout: f
         raise FarmletError(where, f"`{command[0]}` is not installed here", f"apt-get install {command[0]}") from None
     if done.returncode:
         tail = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-8:]
-        raise FarmletError(where, f"`{command[-1][:160]}` failed with {done.returncode}: " + "\n  ".join(tail))
+        raise CommandError(where, command[-1][:160], done.returncode, tail)
     return done.stdout.decode(errors="replace")

@@ -26,7 +26,7 @@ class FakeShell:
 
     @property
     def inventory(self) -> dict[str, Any]:
-        return {"fake": self}
+        return {"fake": True}
 
 
 class FakeDriver:
@@ -40,6 +40,9 @@ class FakeDriver:
         if machine.name not in self.nodes:
             return "absent"
         return "running" if machine.name in self.running else "stopped"
+
+    def differs(self, machine: Machine) -> str:
+        return ""
 
     def ensure(self, machine: Machine) -> None:
         self.nodes.setdefault(machine.name, FakeShell(set()))

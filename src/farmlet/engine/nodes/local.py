@@ -27,12 +27,13 @@ class LocalDriver:
     def state(self, machine: Machine) -> str:
         return "running"
 
+    def differs(self, machine: Machine) -> str:
+        return ""
+
     def ensure(self, machine: Machine) -> None:
         release = Path("/etc/os-release").read_text()
         if "VERSION_CODENAME=trixie" not in release:
-            raise InputError(
-                f"node {machine.name}", "this host is not Debian 13", "use `connect: container` or `connect: ssh`"
-            )
+            raise InputError(f"node {machine.name}", "this host is not Debian 13", "use `connect: container` or `connect: ssh`")
         if Path("/proc/1/comm").read_text().strip() != "systemd":
             raise InputError(
                 f"node {machine.name}", "this host does not run systemd", "use `connect: container` or `connect: ssh`"

@@ -20,24 +20,23 @@ class SshDriver:
         try:
             self._shell.run(["true"], timeout=20)
         except FarmletError:
-            return "absent"
+            return "unreachable"
         return "running"
+
+    def differs(self, machine: Machine) -> str:
+        return ""
 
     def ensure(self, machine: Machine) -> None:
         """Say what is missing before anything is changed: no answer, wrong key, not root, not Debian 13."""
         try:
-            facts = self._shell.run(
-                ["sh", "-c", "id -u; . /etc/os-release; echo $ID $VERSION_ID; ps -o comm= -p 1"], timeout=30
-            )
+            facts = self._shell.run(["sh", "-c", "id -u; . /etc/os-release; echo $ID $VERSION_ID; cat /proc/1/comm"], timeout=30)
         except FarmletError as error:
             public = self._shell.key.with_suffix(".pub")
             hint = f"put {public} into /root/.ssh/authorized_keys of {self._shell.host}, then repeat"
             raise InputError(f"node {machine.name}", f"cannot log in by SSH: {error.what}", hint) from error
-        user, system, first = (facts.split("\n") + ["", "", ""])[:3]
+        user, system, first = [*facts.split("\n"), "", "", ""][:3]
         if user != "0":
-            raise InputError(
-                f"node {machine.name}", f"user {self._shell.user} is not root", "set `user: root` for this node"
-            )
+            raise InputError(f"node {machine.name}", f"user {self._shell.user} is not root", "set `user: root` for this node")
         if system != "debian 13":
             raise InputError(
                 f"node {machine.name}",
@@ -72,9 +71,7 @@ class SshDriver:
         except (FarmletError, subprocess.SubprocessError) as error:
             raise InputError(f"node {machine.name}", f"{self._shell.host} does not answer by SSH: {error}") from error
         if not lines:
-            raise InputError(
-                f"node {machine.name}", f"no SSH server answers at {self._shell.host} port {self._shell.port}"
-            )
+            raise InputError(f"node {machine.name}", f"no SSH server answers at {self._shell.host} port {self._shell.port}")
         return lines[0].split(" ", 1)[1]
 
     def stop(self, machine: Machine) -> None:
