@@ -14,10 +14,25 @@ from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
 from farmlet.engine.nodes.ssh import SshDriver
 from farmlet.engine.plan import Change, Target, observe
+from farmlet.engine.sources import python
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
 from farmlet.errors import Errors, FarmletError
-from farmlet.parts.resources import Account, Certificate, Command, Directory, File, KeyPair, Random, Resource, Unit, Wanted
+from farmlet.parts.resources import (
+    Account,
+    Certificate,
+    Command,
+    Directory,
+    Environment,
+    Farmlet,
+    File,
+    KeyPair,
+    Packages,
+    Random,
+    Resource,
+    Unit,
+    Wanted,
+)
 
 pytestmark = [pytest.mark.facility, pytest.mark.timeout(420)]
 
@@ -146,3 +161,49 @@ def test_the_nodes_environment_is_in_no_command_line(target: Target, authority: 
     shell = target.driver.shell(target.machine)
     assert "hunter2" in shell.run(["cat", "/srv/environment"])
     assert "hunter2" not in shell.run(["cat", "/srv/processes"])
+
+
+def test_what_is_installed_from_outside(target: Target, authority: Authority) -> None:
+    """Packages, an environment, Farmlet in it; an environment made anew takes Farmlet out and brings it back at once."""
+    shell = target.driver.shell(target.machine)
+
+    def install(requirements: str, system: bool = False) -> list[str]:
+        made = (
+            Packages(("cron",)),
+            Environment("/opt/env", requirements, system),
+            Farmlet("/opt/env", pack().digest),
+            Command("import", "/opt/env/bin/python -c 'import farmlet'"),
+        )
+        one = replace(target, configure=wanted(*made))
+        asked = labels(observe(one).changes)
+        apply([one], {target.name: observe(one).changes}, {}, pack(), python(), lambda done: None)
+        assert observe(one).changes == ()
+        return asked
+
+    install("packaging==24.2\n")
+    assert shell.run(["sh", "-c", "systemctl is-active cron.service || true"]) == "inactive\n", "it waits for its Unit"
+    assert shell.run(["sh", "-c", "ls /usr/sbin/policy-rc.d /var/lib/farmlet/uv 2>/dev/null || true"]) == ""
+    assert install("packaging==24.1\n", system=True) == ["environment /opt/env", "farmlet in /opt/env", "step import"]
+    assert "= true" in shell.run(["grep", "include-system", "/opt/env/pyvenv.cfg"])
+
+
+def test_an_admins_own_ways(target: Target, authority: Authority) -> None:
+    """A policy for services that somebody wrote stays; a unit that somebody masked runs again, for the file says so."""
+    shell = target.driver.shell(target.machine)
+    shell.run(["sh", "-c", "echo '#!/bin/sh' > /usr/sbin/policy-rc.d"])
+    one = replace(target, configure=wanted(Packages(("cron",)), Unit("cron.service")))
+    run(one, authority)
+    shell.run(["systemctl", "-q", "mask", "--now", "cron.service"])
+    assert labels(observe(one).changes) == ["unit cron.service"]
+    run(one, authority)
+    assert observe(one).changes == ()
+    assert shell.run(["systemctl", "is-active", "cron.service"]) == "active\n"
+    assert shell.run(["cat", "/usr/sbin/policy-rc.d"]) == "#!/bin/sh\n"
+
+
+def test_a_failure_leaves_nothing_of_ours(target: Target, authority: Authority) -> None:
+    broken = replace(target, configure=wanted(File("/srv/secret", SECRET, 0o600, secret=True), Command("break", "exit 3")))
+    with pytest.raises(Errors):
+        run(broken, authority)
+    shell = target.driver.shell(target.machine)
+    assert shell.run(["sh", "-c", "ls -A /run/farmlet"]) == ""

@@ -115,6 +115,32 @@ def test_a_container_is_a_debian_node(containers: ContainerDriver, blank: Machin
     shell.run(["systemd-run", "--quiet", "--wait", "-p", "MemoryMax=100M", "sh", "-c", script.replace("$", "$$")])
 
 
+def test_a_container_is_resized_in_place(
+    containers: ContainerDriver, blank: Machine, client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    first = containers.host_key(blank)
+    for memory, cores in ((1 << 30, 1), (3 << 30, 2), (1 << 30, 4)):
+        wanted = replace(blank, memory=memory, cores=cores)
+        assert "memory is" in containers.differs(wanted) and "cores are" in containers.differs(wanted)
+        containers.ensure(wanted)
+        assert containers.differs(wanted) == "" and containers.host_key(wanted) == first
+        config = client.containers.get(containers.name(blank)).attrs["HostConfig"]
+        assert (config["Memory"], max(config["CpuQuota"], 0)) == (memory, cores * 100_000 if cores < 4 else 0)
+
+
+def test_a_container_that_ends_is_told_in_words(
+    containers: ContainerDriver, blank: Machine, client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node whose first process dies while it boots, as on a host whose cgroups it cannot use."""
+    container = client.containers.get(containers.name(blank))
+    container.exec_run(["sh", "-c", "printf '#!/bin/sh\\necho no cgroups; exit 78\\n' > /usr/local/sbin/farmlet-init"])
+    containers.stop(blank)
+    with pytest.raises(FarmletError) as caught:
+        containers.ensure(blank)
+    assert "ended" in caught.value.what and "no cgroups" in caught.value.what and "docker logs" in caught.value.hint
+
+
 def test_data_outlives_a_container(containers: ContainerDriver, blank: Machine, known: Path) -> None:
     containers.shell(blank).run(["sh", "-c", "echo precious > /srv/kept/file; echo gone > /srv/file"])
     first = containers.host_key(blank)

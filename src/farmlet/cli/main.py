@@ -47,11 +47,9 @@ def parser() -> argparse.ArgumentParser:
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     text = VERBS[verb]
     found = argparse.ArgumentParser(prog=f"farmlet {verb}", description=text[0].upper() + text[1:] + ".")
-    found.add_argument(
-        "--facility", metavar="FILE", help="facility file (default: $FARMLET_FACILITY, ./facility.yaml, the sandbox)"
-    )
-    found.add_argument("--json", action="store_true", help="data as JSON on standard output")
-    found.add_argument("-v", "--verbose", action="store_true", help="each step; tracebacks")
+    from farmlet.cli.opening import add_common
+
+    add_common(found)
     import_module(f"farmlet.cli.{verb}").add(found)
     return found
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from farmlet.cli.opening import open_deployment, print_json, print_table
+from farmlet.cli.opening import add_common, open_deployment, print_json, print_table
 from farmlet.errors import InputError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all nodes, their state and address")
-    # said after the action, it counts as well; not said there, it does not undo what stood before
-    listing.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="data as JSON on standard output")
+    add_common(listing, again=True)
     exec_ = actions.add_parser("exec", help="a root command on one node: farmlet node exec NODE -- COMMAND")
     exec_.add_argument("name", help="the node")
     exec_.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root")

@@ -20,6 +20,20 @@ from farmlet.parts.part import Part, find
 from farmlet.sandbox import standins
 
 
+def add_common(parser: argparse.ArgumentParser, again: bool = False) -> None:
+    """The options of every verb. `again`: for an action below a verb, where leaving one out does not undo it."""
+    default = argparse.SUPPRESS if again else None
+    parser.add_argument(
+        "--facility",
+        metavar="FILE",
+        default=default,
+        help="facility file (default: $FARMLET_FACILITY, ./facility.yaml, the sandbox)",
+    )
+    flag = argparse.SUPPRESS if again else False
+    parser.add_argument("--json", action="store_true", default=flag, help="data as JSON on standard output")
+    parser.add_argument("-v", "--verbose", action="store_true", default=flag, help="each step; tracebacks")
+
+
 def open_facility(args: argparse.Namespace) -> tuple[Facility, dict[str, Part]]:
     """The facility file named, in the environment, in this folder, or the built-in sandbox."""
     parts = find()

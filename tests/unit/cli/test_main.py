@@ -246,6 +246,8 @@ def test_init(farmlet: Any, folder: Path) -> None:
     [
         (["list", "--json"], {"action": "list", "json": True}),
         (["--json", "list"], {"action": "list", "json": True}),
+        (["list", "-v", "--facility", "x"], {"verbose": True, "facility": "x", "json": False}),
+        (["-v", "--facility", "x", "list"], {"verbose": True, "facility": "x"}),
         (["exec", "head", "--", "ls", "-v", "--json"], {"action": "exec", "name": "head", "json": False, "verbose": False}),
     ],
 )
@@ -254,6 +256,13 @@ def test_node_keeps_its_options_and_its_command_apart(words: list[str], expected
     assert {name: found[name] for name in expected} == expected
     if "exec" in words:
         assert [word for word in found["command"] if word != "--"] == ["ls", "-v", "--json"]
+
+
+@pytest.mark.parametrize("words", [["logs", "nowhere"], ["node", "exec", "nowhere", "--", "true"]])
+def test_a_mistyped_node_is_the_persons_fault(farmlet: Any, folder: Path, words: list[str]) -> None:
+    (folder / ".farmlet" / "tiny").mkdir(parents=True)
+    result = farmlet(*words)
+    assert result.code == 2 and "node nowhere" in result.err and "head, service" in result.err and result.out == ""
 
 
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
