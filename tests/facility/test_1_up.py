@@ -63,7 +63,7 @@ def test_no_private_key_in_any_image(sandbox: Sandbox) -> None:
     images = {docker("inspect", "-f", "{{.Config.Image}}", sandbox.container(name)) for name in ("head", "service", "tier1")}
     assert len(images) == 3
     look = r"""
-grep -rlIE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' / --exclude-dir=proc --exclude-dir=sys 2>/dev/null | grep -vE '/(site|dist)-packages/'
+grep -rlIE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' /etc /home /opt /root /srv /usr /var 2>/dev/null | grep -vE '/(site|dist)-packages/'
 ls /etc/ssh/ssh_host_* /etc/condor/passwords.d/* /etc/condor/tokens.d/* /etc/munge/munge.key /root/.ssh/* 2>/dev/null
 [ ! -s /etc/machine-id ] || echo machine-id
 true
@@ -73,11 +73,17 @@ true
 
 
 def test_nothing_unauthenticated_on_loopback(sandbox: Sandbox) -> None:
-    """Members run code on head: there is no TCP listener there but the declared ports and HTCondor's own, which authenticate."""
+    """Members run code on head: no TCP listener there but the declared ports and HTCondor's own, which authenticate."""
     rows = sandbox.exec("head", "ss -Hltnp").splitlines()
     ports = {(int(row.split()[3].rsplit(":", 1)[1]), row.split('"')[1]) for row in rows if '"' in row}
     others = {(port, program) for port, program in ports if port not in (22, 1094, 8443, 9618)}
-    assert {program for _, program in others} <= {"condor_shared_p", "condor_schedd", "condor_startd", "condor_master", "condor_credd"}
+    assert {program for _, program in others} <= {
+        "condor_shared_p",
+        "condor_schedd",
+        "condor_startd",
+        "condor_master",
+        "condor_credd",
+    }
 
 
 def test_same_name_from_another_folder_is_refused_in_words(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -117,7 +123,8 @@ def test_taken_container_name_is_refused_before_anything_is_made(tmp_path: Path)
 def test_no_docker_is_said(tmp_path: Path, sandbox: Sandbox) -> None:
     import os
 
-    environment = os.environ | {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"}
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    environment = os.environ | {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "PATH": path}
     done = subprocess.run([*FARMLET, "up"], cwd=tmp_path, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 2
     assert "Docker" in done.stderr

@@ -23,10 +23,14 @@ def test_there_are_commands_to_run() -> None:
     assert len(CASES) > 5
 
 
-@pytest.mark.parametrize(("page", "number", "text"), CASES, ids=[f"{page.relative_to(ROOT)}-{number}" for page, number, _ in CASES])
+IDS = [f"{page.relative_to(ROOT)}-{number}" for page, number, _ in CASES]
+
+
+@pytest.mark.parametrize(("page", "number", "text"), CASES, ids=IDS)
 def test_commands_of_the_docs(sandbox: Sandbox, page: Path, number: int, text: str) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     # the guides speak of the built-in sandbox's domain
     script = text.replace("farmlet.test", sandbox.domain)
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=sandbox.folder, capture_output=True, text=True, env=os.environ | {"PATH": path})
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=sandbox.folder, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"

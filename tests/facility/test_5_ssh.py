@@ -63,7 +63,8 @@ def test_bare_host_gets_the_facility(host: tuple[Path, str]) -> None:
     again = run(folder, "up", "--json")
     assert json.loads(again.stdout)["operations"] == 0, again.stdout
     checks = json.loads(run(folder, "check", "--json").stdout)
-    assert {row["check"].split(".")[0] for row in checks} >= {"base", "identity", "accounts", "access", "batch", "tokens", "storage", "software"}
+    parts = {"base", "identity", "accounts", "access", "batch", "tokens", "storage", "software"}
+    assert {row["check"].split(".")[0] for row in checks} >= parts
     assert all(row["ok"] for row in checks)
     added = run(folder, "user", "add", "ada", "--group", "lab", "--json")
     assert added.returncode == 0, added.stderr

@@ -218,6 +218,6 @@ def test_history_tells_what_the_audit_log_says_of_one_member(service: Service) -
     service.do("member", "add", "hilde", "--group=lab", "--json", "--by=ada")
     service.do("member", "suspend", "hilde", "--json", "--by=ada")
     lines = json.loads(service.do("member", "history", "hilde", "--json"))
-    assert [line["event"] for line in lines][0] == "member.added"
+    assert lines[0]["event"] == "member.added"
     assert len(lines) == 2
     assert all(line["by"] == "ada" and "hash" not in line for line in lines)
