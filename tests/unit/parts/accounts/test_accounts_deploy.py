@@ -23,7 +23,7 @@ def test_sssd_asks_the_directory_by_tls_and_takes_no_system_numbers(make_context
     for line in ("ldap_uri = ldaps://service.farmlet.test", "ldap_tls_reqcert = hard", "min_id = 25000",
                  "ldap_search_base = dc=farmlet,dc=test", "access_provider = ldap"):  # fmt: skip
         assert line in lines
-    assert found.mode == 0o600
+    assert found.mode == 0o640  # as sssd itself leaves it
 
 
 def test_homes_are_made_where_members_log_in_only(make_context: MakeContext) -> None:

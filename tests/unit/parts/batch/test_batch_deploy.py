@@ -96,7 +96,7 @@ def test_token_is_delivered_for_root_alone() -> None:
         duty = json.loads(read(configure(make_context("head")), f"/etc/farmlet/agent.d/batch.{role}.json"))
         delivery = duty["deliver"]["pool-token"]
         assert (delivery["path"], delivery["mode"], delivery["owner"]) == ("/etc/condor/tokens.d/pool", "0600", "root")
-        assert delivery["then"] == [["condor_reconfig"]]
+        assert delivery["then"] == [["systemctl", "try-reload-or-restart", "condor.service"]]
 
 
 def test_no_key_or_token_is_written_by_a_role() -> None:
