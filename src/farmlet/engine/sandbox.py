@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,11 +95,18 @@ class Sandbox:
         # a container that exists is brought up to date in place; its image is needed only to make it
         missing = [name for name in names if states[name] == "absent" and not images.exists(self.client, keys[name])]
         if missing:
+            self._note_made(base.key, [keys[name] for name in missing])
             self._build(layout, {name: keys[name] for name in missing}, base, report)
-        tags = {name: images.tag(key) for name, key in keys.items()}
-        used = {images.tag(base.key), *tags.values(), *self.store.load().get("images", ())}
-        self.store.save(images=sorted(used))
-        return tags
+        return {name: images.tag(key) for name, key in keys.items()}
+
+    def _note_made(self, base: str, keys: Sequence[str]) -> None:
+        """Remember, before they are made, the images that were not there: they, and no others, are this facility's to remove.
+
+        The base comes last, since it cannot go before what was made of it.
+        """
+        made: list[str] = self.store.load().get("images", [])
+        fresh = [images.tag(key) for key in [*keys, base] if not images.exists(self.client, key)]
+        self.store.save(images=list(dict.fromkeys([tag for tag in made if tag not in fresh] + fresh)))
 
     def _build(self, layout: Layout, keys: Mapping[str, str], base: images.Base, report: Report) -> None:
         with report.phase("base image: a blank Debian 13 node"):
@@ -183,20 +190,17 @@ class Sandbox:
         return found
 
     def purge(self) -> None:
-        """Remove containers, volumes, network, and the images this facility used and no other's container does.
+        """Remove containers, volumes, network, and the images this facility made and no container uses.
 
-        Only what carries this facility's label is touched.
+        Only what carries this facility's label is touched; images that were there before it stay.
         """
         found = self.owned()
         if not found:
             return
-        used = {container.attrs["Image"] for container in found["containers"]}
         for container in found["containers"]:
             container.remove(force=True, v=True)
         for volume in found["volumes"]:
             volume.remove(force=True)
         for network in found["networks"]:
             network.remove()
-        # node images first: a base cannot go before what was made of it
-        kept = set(self.store.load().get("images", ())) - {images.tag(images.Base().key)}
-        images.remove(self.client, [*sorted(kept), *sorted(used), images.tag(images.Base().key)])
+        images.remove(self.client, self.store.load().get("images", ()))
