@@ -21,7 +21,7 @@ FILE = """\
 farmlet: 1
 facility: {name: bare, title: A facility on one host, domain: bare.test}
 nodes:
-  all:
+  solo:
     connect: ssh
     address: ADDRESS
     runs: [identity, accounts, access, batch, overlay, tokens, software, storage]
@@ -40,8 +40,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     store.ensure()
     store.ensure_key()
     address = str(network.network_address + 10)
-    driver = ContainerDriver(client, "barehost", "farmlet-barehost", {"all": address}, store.key)
-    machine = Machine("all", "all.bare.test", Base().ensure(client, print))
+    driver = ContainerDriver(client, "barehost", "farmlet-barehost", {"solo": address}, store.key)
+    machine = Machine("solo", "solo.bare.test", Base().ensure(client, print))
     driver.ensure(machine)
     (folder / "facility.yaml").write_text(FILE.replace("ADDRESS", address))
     yield folder, driver.name(machine)

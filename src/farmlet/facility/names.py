@@ -80,6 +80,8 @@ def ancestors(path: str) -> tuple[str, ...]:
 
 def check_host(name: str) -> str | None:
     """The name of a node or site: one DNS label (RFC 1123), beginning with a letter."""
+    if name == "all":
+        return "`all` stands for every node and cannot be the name of one"
     if HOST.fullmatch(name):
         return None
     return "a host's name is one DNS label: a-z, 0-9 and -, the first a letter, at most 63 characters"

@@ -43,6 +43,8 @@ def configure_trust(context: Context) -> Sequence[Resource]:
     authorities |= {f"farmlet-site-{name}": site.ca for name, site in context.trust.sites.items() if site.ca}
     keep = " ".join(f"! -name {name}.crt" for name in authorities)
     return (
+        # systemd shares mounts at boot; where something took that back, LoadCredential= silently gives nothing
+        Command("shared mounts", "mount --make-rshared /", "findmnt -no PROPAGATION / | grep -q shared"),
         Directory("/etc/farmlet"),
         Directory("/etc/farmlet/tls"),
         Directory("/var/lib/farmlet"),

@@ -91,6 +91,8 @@ def describe_site(context: Context, access: SiteAccess) -> render.Site:
 
 
 def check_controller(context: Context) -> Sequence[Check]:
+    if not context.trust.sites:
+        return ()
     checks = "farmlet.parts.overlay.checks"
     return (
         Check("overlay.controller", f"{checks}:check_unit", {"unit": UNIT}),
