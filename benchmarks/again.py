@@ -1,4 +1,4 @@
-"""`up` again when nothing changed, with drift looked for; and `status`. $FARMLET_FACILITY names another facility than the sandbox."""
+"""`up` again when nothing changed, with drift looked for; and `status`. $FARMLET_FACILITY names another than the sandbox."""
 
 from __future__ import annotations
 
