@@ -9,14 +9,6 @@ from farmlet.runtime.checks import Failed
 STATE = "/var/lib/farmlet/overlay"
 
 
-def check_unit(unit: str) -> str:
-    """The controller runs."""
-    done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, timeout=10, check=False)
-    if done.returncode:
-        raise Failed(f"{unit} is {done.stdout.strip()}")
-    return f"{unit} is active"
-
-
 def check_site(host: str, user: str) -> str:
     """The site's submit host lets the overlay in and its batch system answers."""
     options = ["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-o", "UserKnownHostsFile=/etc/farmlet/overlay/known_hosts"]

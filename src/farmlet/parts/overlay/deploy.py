@@ -95,7 +95,7 @@ def check_controller(context: Context) -> Sequence[Check]:
         return ()
     checks = "farmlet.parts.overlay.checks"
     return (
-        Check("overlay.controller", f"{checks}:check_unit", {"unit": UNIT}),
+        Check("overlay.controller", "farmlet.runtime.checks:check_unit", {"unit": UNIT}),
         *(
             Check(f"overlay.site.{access.name}", f"{checks}:check_site", {"host": access.host, "user": access.user})
             for access in context.trust.sites.values()
