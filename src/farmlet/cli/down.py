@@ -14,6 +14,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args)
     name = deployment.facility.name
+    if not deployment.store.exists() and not deployment.sandbox.reachable():
+        print(f"facility {name}: nothing to do, it is not up from here (Docker does not run, so nothing was looked for there)")
+        return 0
     if not (deployment.exists() if args.purge else deployment.store.exists()):
         print(f"facility {name}: nothing to do, it is not up from here")
         return 0

@@ -39,6 +39,11 @@ def connect(start: bool = False) -> DockerClient:
     return client
 
 
+def answers() -> bool:
+    """Whether an engine runs here, without starting one."""
+    return _client() is not None
+
+
 def _client() -> DockerClient | None:
     import docker
     import docker.errors

@@ -176,6 +176,10 @@ class Sandbox:
     def remove_names(self) -> None:
         self.hosts.remove()
 
+    def reachable(self) -> bool:
+        """Whether Docker objects of this facility can be looked for: there are none to look for, or an engine runs."""
+        return not self.contained() or engine.answers()
+
     def owned(self) -> dict[str, list[Any]]:
         """All Docker objects with this facility's label: also those whose state folder is lost.
 

@@ -64,7 +64,7 @@ class _Loader:
     def __init__(self, review: Review, catalog: Catalog) -> None:
         self.review, self.catalog = review, catalog
         data = review.document.data
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or not data:  # `{}` too
             review.add((), "a facility file is a mapping (`key: value`)", "`farmlet init` writes one")
         self.data: dict[str, Any] = data if isinstance(data, dict) else {}
 

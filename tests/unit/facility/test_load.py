@@ -136,6 +136,7 @@ BAD = [
     ("empty", "# nothing\n", 1, "empty", "farmlet init"),
     ("two documents", GOOD + "---\n" + GOOD, 14, "not YAML", ""),
     ("control character", "farmlet: \x07\n", 1, "not YAML", ""),
+    ("empty mapping", "{}\n", 1, "is a mapping", "farmlet init"),
     ("no mapping", "- a\n", 1, "is a mapping", ""),
     ("duplicate node", edit("  service:\n", "  head:\n"), 7, "duplicate key nodes.head", "line 4"),
     ("duplicate key", service("connect: ssh"), 9, "duplicate key", "line 8"),
