@@ -36,8 +36,7 @@ class Sandbox:
 
     def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-        # a test run started in the background ignores interrupts, and so would all it starts
-        return subprocess.Popen([*FARMLET, *words], cwd=self.folder, preexec_fn=_heed_interrupts, **(pipes | options))
+        return subprocess.Popen([*FARMLET, *words], cwd=self.folder, **(pipes | options))
 
     def run(self, *words: str, code: int | None = 0, seconds: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
         """`farmlet WORDS`; fails the test with everything it said when it exits otherwise than `code`."""
@@ -54,10 +53,6 @@ class Sandbox:
 
     def container(self, node: str) -> str:
         return f"farmlet-{self.name}-{node}"
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def docker(*words: str) -> str:
