@@ -24,6 +24,9 @@ FARMLET = [sys.executable, "-m", "farmlet.cli.main"]
 UP_SECONDS = 900
 pytestmark = pytest.mark.facility
 
+# A test run started in the background ignores interrupts, and so would all it starts: some tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass
 class Sandbox:

@@ -188,6 +188,7 @@ sys.exit(main.main(["init"]))
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_command_in_words(number: signal.Signals, tmp_path: Path) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it, as its children would
     process = subprocess.Popen(
         [sys.executable, "-c", WAIT],
         stdout=subprocess.PIPE,
