@@ -17,7 +17,7 @@ from django.utils import timezone
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import check_member, unix_group
 from farmlet.facility.rights import Table
-from farmlet.parts.identity.service.models import Change, Entry, Group, Invitation, Member, RefreshToken
+from farmlet.parts.identity.service.models import Change, Connection, Entry, Group, Invitation, Member
 from farmlet.parts.identity.service.project import Provider
 
 State = Member.State
@@ -92,7 +92,7 @@ def join(provider: Provider, invitation: Invitation, password: str) -> bool:
 def move(provider: Provider, name: str, verb: str, by: str) -> Member:
     """Approve, suspend, resume or remove. Safe to repeat. Raises InputError where the state does not allow it.
 
-    Who is suspended or removed loses every refresh token at once, so no program of theirs comes back by itself.
+    Who is suspended or removed loses every connection at once, so no program of theirs comes back by itself.
     """
     starts, end = MOVES[verb]
     with transaction.atomic():
@@ -103,7 +103,7 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
             raise InputError(f"member {name}", f"is {member.state}; only {' or '.join(starts)} members can be {end}")
         member.state = end
         if not member.is_active:
-            RefreshToken.objects.filter(user=member, revoked=None).update(revoked=timezone.now())
+            Connection.objects.filter(member=member).delete()
         if end == State.REMOVED:
             member.set_unusable_password()
             Invitation.objects.filter(member=member).delete()

@@ -1,5 +1,4 @@
 """All tables, those of django-oauth-toolkit's models included."""
-# ruff: noqa: RUF012
 
 import uuid
 

@@ -1,13 +1,23 @@
-"""The database. `members`: people, groups, the ledger, the feed of changes; `oauth`: clients and grants."""
+"""The database. `members`: people, groups, the ledger, the feed of changes; `oauth`: clients, connections, grants."""
 
 from farmlet.parts.identity.service.models.members import Attempt, Change, Entry, Group, Invitation, Member
-from farmlet.parts.identity.service.models.oauth import AccessToken, Client, DeviceGrant, Grant, IDToken, RefreshToken
+from farmlet.parts.identity.service.models.oauth import (
+    AccessToken,
+    Client,
+    Connection,
+    DeviceGrant,
+    Grant,
+    IDToken,
+    RefreshToken,
+    RevokedToken,
+)
 
 __all__ = [
     "AccessToken",
     "Attempt",
     "Change",
     "Client",
+    "Connection",
     "DeviceGrant",
     "Entry",
     "Grant",
@@ -16,4 +26,5 @@ __all__ = [
     "Invitation",
     "Member",
     "RefreshToken",
+    "RevokedToken",
 ]

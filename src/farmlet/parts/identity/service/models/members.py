@@ -8,6 +8,7 @@ import uuid
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.db import models
+from django.utils import timezone
 
 
 class Entry(models.Model):
@@ -28,16 +29,35 @@ class Entry(models.Model):
 
 
 class Group(models.Model):
-    """A group of the rights table. `present` is false once the table no longer has it; `rights` is its line, as JSON."""
+    """A group of the rights table, or one that a program made by SCIM, which gives no rights until the table has it.
 
+    `present` is false once the table no longer has it; `rights` is its line, as JSON. `uid`, `display`, `external` and
+    `extra` are SCIM's: id, displayName ("" for the path), externalId, and attributes kept as they came.
+    """
+
+    uid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     path = models.CharField(max_length=128, unique=True)
+    display = models.CharField(max_length=200, blank=True)
+    external = models.CharField(max_length=200, blank=True)
+    extra = models.JSONField(default=dict)
+    created = models.DateTimeField(auto_now_add=True)
+    updated = models.DateTimeField(auto_now=True)
     entry = models.OneToOneField(Entry, on_delete=models.PROTECT)
     rights = models.JSONField(default=dict)
     present = models.BooleanField(default=True)
 
 
 class Member(AbstractBaseUser):
-    """A person with an account. `sub` is what tokens call them, for ever; `name` is the UNIX name, immutable."""
+    """A person with an account, or a service member: no person, owned by the group `owner`, never logs in.
+
+    `sub` is what tokens call them, for ever; `name` is the UNIX name, immutable. `expires`: the end of a membership that
+    has one. `username`, `external` and `extra` are SCIM's: userName where it is not the UNIX name, externalId, and
+    attributes kept as they came.
+    """
+
+    class Kind(models.TextChoices):
+        PERSON = "person"
+        SERVICE = "service"
 
     class State(models.TextChoices):
         PENDING = "pending"
@@ -48,6 +68,12 @@ class Member(AbstractBaseUser):
     sub = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=32, unique=True, editable=False)
     entry = models.OneToOneField(Entry, on_delete=models.PROTECT)
+    kind = models.CharField(max_length=8, choices=Kind, default=Kind.PERSON)
+    owner = models.ForeignKey(Group, null=True, on_delete=models.PROTECT, related_name="services")
+    expires = models.DateTimeField(null=True)
+    username = models.CharField(max_length=200, blank=True)
+    external = models.CharField(max_length=200, blank=True)
+    extra = models.JSONField(default=dict)
     display = models.CharField(max_length=200, blank=True)
     email = models.EmailField(blank=True)
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
@@ -62,7 +88,7 @@ class Member(AbstractBaseUser):
     @property
     def is_active(self) -> bool:
         """Whether the member may do anything at all; Django and the token endpoint ask this."""
-        return bool(self.state == self.State.ACTIVE)
+        return bool(self.state == self.State.ACTIVE and (self.expires is None or self.expires > timezone.now()))
 
     @property
     def number(self) -> int:

@@ -1,4 +1,4 @@
-"""Clients, device grants and refresh tokens. All models of django-oauth-toolkit are ours from the first migration on.
+"""Clients, connections, grants. All models of django-oauth-toolkit are ours from the first migration on.
 
 Swapping only some of them, or later, makes the two apps' migrations depend on each other in a circle.
 """
@@ -6,6 +6,8 @@ Swapping only some of them, or later, makes the two apps' migrations depend on e
 # mypy: allow-subclassing-any
 
 from __future__ import annotations
+
+import uuid
 
 from django.db import models
 from oauth2_provider.models import (
@@ -17,12 +19,16 @@ from oauth2_provider.models import (
     AbstractRefreshToken,
 )
 
+from farmlet.parts.identity.service.models.members import Member
+
 
 class Client(AbstractApplication):
     """A program that may ask for tokens, and what it may ask for.
 
     `scopes`: the widest it may ask (a storage scope covers the paths below it); `audiences`: whom its tokens may be
-    for, empty for anybody; lifetimes in seconds, None for the facility's.
+    for, empty for anybody; lifetimes in seconds, None for the facility's. `member`: the service member it acts as by its
+    own credentials, None for a program that acts as itself. `registration`: SHA-256 of the token by which a client that
+    registered itself (RFC 7591) changes its entry; `used`: when it last got a token, None for never.
     """
 
     grants = models.JSONField(default=list, blank=True)
@@ -30,6 +36,9 @@ class Client(AbstractApplication):
     audiences = models.JSONField(default=list, blank=True)
     access_lifetime = models.PositiveIntegerField(null=True, blank=True)
     refresh_lifetime = models.PositiveIntegerField(null=True, blank=True)
+    member = models.ForeignKey(Member, null=True, blank=True, on_delete=models.CASCADE, related_name="clients")
+    registration = models.CharField(max_length=64, blank=True, default="")
+    used = models.DateTimeField(null=True, blank=True)
 
     class Meta(AbstractApplication.Meta):
         swappable = "OAUTH2_PROVIDER_APPLICATION_MODEL"
@@ -40,41 +49,48 @@ class Client(AbstractApplication):
         return bool(self.client_type == self.CLIENT_PUBLIC)
 
 
-class AccessToken(AbstractAccessToken):
-    """Never written: access tokens are JWTs that nobody looks up."""
+class Connection(models.Model):
+    """A program that may come back in a member's name: one row, however often its refresh token is rotated.
 
-    class Meta(AbstractAccessToken.Meta):
-        swappable = "OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL"
+    A refresh token is `ID.SECRET`. `current`: SHA-256 of the tokens that work now, more than one only while it is open
+    which answer to a repeated refresh arrived; `previous`: of the token they replaced, at `rotated`. `scope` and
+    `audience` are those of the consent, not those of the last access token: a client that once asked for less can ask for
+    all again. `authenticated`: when the member gave proof of who they are.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    member = models.ForeignKey(Member, on_delete=models.CASCADE, related_name="connections")
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="connections")
+    scope = models.TextField()
+    audience = models.TextField(blank=True)
+    current = models.JSONField(default=list)
+    previous = models.CharField(max_length=64, blank=True)
+    authenticated = models.DateTimeField()
+    created = models.DateTimeField(auto_now_add=True)
+    rotated = models.DateTimeField(null=True)
+    expires = models.DateTimeField(db_index=True)
 
 
-class IDToken(AbstractIDToken):
-    """Never written: ID tokens are JWTs that nobody looks up."""
+class RevokedToken(models.Model):
+    """An access token that was taken back before its time; kept until it would have expired."""
 
-    class Meta(AbstractIDToken.Meta):
-        swappable = "OAUTH2_PROVIDER_ID_TOKEN_MODEL"
+    jti = models.CharField(max_length=64, primary_key=True)
+    expires = models.DateTimeField(db_index=True)
 
 
 class Grant(AbstractGrant):
-    """An authorization code. No client has that grant yet."""
+    """An authorization code. `code` is its SHA-256; `connection` is what it was redeemed for, `used` when.
+
+    A code that comes back ends that connection (RFC 6749 §4.1.2).
+    """
+
+    audience = models.TextField(blank=True)
+    authenticated = models.DateTimeField()
+    used = models.DateTimeField(null=True)
+    connection = models.ForeignKey(Connection, null=True, on_delete=models.SET_NULL)
 
     class Meta(AbstractGrant.Meta):
         swappable = "OAUTH2_PROVIDER_GRANT_MODEL"
-
-
-class RefreshToken(AbstractRefreshToken):
-    """A refresh token, known by its SHA-256 only.
-
-    `scope` and `audience` are the family's, not those of the last access token: a client that once asked for less can
-    ask for all again. `parent` is the token that was rotated into this one.
-    """
-
-    scope = models.TextField(blank=True)
-    audience = models.TextField(blank=True)
-    expires = models.DateTimeField()
-    parent = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="children")
-
-    class Meta(AbstractRefreshToken.Meta):
-        swappable = "OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL"
 
 
 class DeviceGrant(AbstractDeviceGrant):
@@ -89,6 +105,28 @@ class DeviceGrant(AbstractDeviceGrant):
     status = models.CharField(max_length=64, default=AbstractDeviceGrant.AUTHORIZATION_PENDING)
     audience = models.TextField(blank=True)
     polled = models.DateTimeField(null=True)
+    authenticated = models.DateTimeField(null=True)
 
     class Meta(AbstractDeviceGrant.Meta):
         swappable = "OAUTH2_PROVIDER_DEVICE_GRANT_MODEL"
+
+
+class AccessToken(AbstractAccessToken):
+    """Never written: access tokens are JWTs that nobody looks up."""
+
+    class Meta(AbstractAccessToken.Meta):
+        swappable = "OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL"
+
+
+class RefreshToken(AbstractRefreshToken):
+    """Never written: `Connection` takes its place."""
+
+    class Meta(AbstractRefreshToken.Meta):
+        swappable = "OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL"
+
+
+class IDToken(AbstractIDToken):
+    """Never written: ID tokens are JWTs that nobody looks up."""
+
+    class Meta(AbstractIDToken.Meta):
+        swappable = "OAUTH2_PROVIDER_ID_TOKEN_MODEL"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
-
 from farmlet.parts.identity.service import tokens
 from farmlet.parts.identity.service.models import Member
 from farmlet.parts.identity.service.policy import resolve
@@ -39,8 +37,7 @@ def create_identity(request: Any, access_token: str) -> str:
     """The ID token that goes with `access_token`."""
     service = provider()
     member = request.user
-    seen = member.last_login or timezone.now()
-    details = {"auth_time": int(seen.timestamp()), **describe(member, request.scopes)}
+    details = {"auth_time": int(request.authenticated.timestamp()), **describe(member, request.scopes)}
     claims = tokens.claim_identity(
         service.issuer, str(member.sub), request.client.client_id, request.expires_in, access_token, details
     )

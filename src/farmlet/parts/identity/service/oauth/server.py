@@ -11,9 +11,9 @@ from oauthlib.oauth2.rfc6749 import errors
 from oauthlib.oauth2.rfc6749.endpoints import TokenEndpoint
 from oauthlib.oauth2.rfc6749.grant_types import ClientCredentialsGrant, RefreshTokenGrant
 from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
-from oauthlib.oauth2.rfc6749.tokens import BearerToken, random_token_generator
+from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
-from farmlet.parts.identity.service.oauth import mint
+from farmlet.parts.identity.service.oauth import connections, mint
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -47,7 +47,7 @@ class Server(TokenEndpoint):
     """oauthlib's token endpoint with the grants this service has; new ones are added to the dictionary below."""
 
     def __init__(self, validator: Any, **_: Any) -> None:
-        bearer = BearerToken(validator, mint.create_access, mint.find_lifetime, random_token_generator)
+        bearer = BearerToken(validator, mint.create_access, mint.find_lifetime, connections.create_token)
         grants = {
             DEVICE_CODE: DeviceGrantType(validator),
             "refresh_token": RefreshTokenGrant(validator),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import uuid
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote_plus
@@ -22,12 +21,12 @@ from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError,
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
 from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import DeviceGrant, RefreshToken
+from farmlet.parts.identity.service.models import DeviceGrant
+from farmlet.parts.identity.service.oauth import connections
 from farmlet.parts.identity.service.oauth.mint import create_identity
 from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, resolve, resolve_audience, restrict
 from farmlet.parts.identity.service.project import provider
 
-GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
 
 
@@ -67,7 +66,7 @@ class Validator(OAuth2Validator):
             raise AuthorizationPendingError()
         if device.status != DeviceGrant.AUTHORIZED or not device.user.is_active:
             raise AccessDenied()
-        request.user, request.device = device.user, device
+        request.user, request.device, request.authenticated = device.user, device, device.authenticated
         request.scopes = allow(device.scope.split(), resolve(provider().table, device.user), request.client)
         if not request.scopes:
             raise InvalidScopeError(request=request)
@@ -77,24 +76,17 @@ class Validator(OAuth2Validator):
 
     def validate_refresh_token(self, refresh_token: str, client: Any, request: Any, *args: Any, **kwargs: Any) -> bool:
         """Whether the token may be used by this client now. A replayed one kills its family."""
-        found = RefreshToken.objects.select_related("user").filter(token_checksum=digest(refresh_token), application=client)
-        token = found.first()
-        if token is None or token.expires <= timezone.now():
+        connection = connections.find(refresh_token, client)
+        if connection is None or not connection.member.is_active:
             return False
-        if token.revoked is not None and not _forgivable(token):
-            # token_family is a UUID; updating it all at once keeps a retrying client cheap
-            if RefreshToken.objects.filter(token_family=token.token_family, revoked=None).update(revoked=timezone.now()):
-                provider().record("refresh.reused", member=token.user.name, client=client.client_id)
-            return False
-        if not token.user.is_active:
-            return False
-        request.user, request.refresh_token_instance = token.user, token
-        self._settle_audience(request, token.audience)
+        request.user, request.connection = connection.member, connection
+        request.authenticated = connection.authenticated
+        self._settle_audience(request, connection.audience)
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
         """What the family was granted, as far as client and member still may have it. Raises InvalidScopeError for nothing."""
-        family = request.refresh_token_instance.scope.split()
+        family = request.connection.scope.split()
         scopes = allow(family, resolve(provider().table, request.user), request.client)
         if not scopes:
             raise InvalidScopeError(request=request)
@@ -121,33 +113,15 @@ class Validator(OAuth2Validator):
 
     def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
-        now = timezone.now()
-        parent = None
         if device := getattr(request, "device", None):
             mine = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZED)
             if mine.update(status=DeviceGrant.REDEEMED) != 1:
                 raise InvalidGrantError(request=request)
-        elif parent := getattr(request, "refresh_token_instance", None):
-            _rotate(parent, request)
         if "refresh_token" in token:
-            self._save_refresh(token["refresh_token"], request, parent, now)
+            store = connections.rotate if getattr(request, "connection", None) else connections.begin
+            store(request, token["refresh_token"])
         if "openid" in request.scopes:
             token["id_token"] = create_identity(request, token["access_token"])
-
-    def _save_refresh(self, raw: str, request: Any, parent: RefreshToken | None, now: Any) -> None:
-        usual = provider().configuration.lifetimes.refresh
-        lifetime = min(usual, request.client.refresh_lifetime or usual)
-        row = RefreshToken(
-            user=request.user,
-            application=request.client,
-            parent=parent,
-            token_family=parent.token_family if parent else uuid.uuid4(),
-            scope=parent.scope if parent else " ".join(request.scopes),
-            audience=parent.audience if parent else " ".join(request.granted_audience),
-            expires=now + timedelta(seconds=lifetime),
-        )
-        self._set_token_value(row, raw)
-        row.save()
 
     def _settle_audience(self, request: Any, usual: str) -> None:
         """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""
@@ -180,23 +154,3 @@ def _pace(device: DeviceGrant) -> None:
     DeviceGrant.objects.filter(pk=device.pk).update(polled=now, interval=interval)
     if early:
         raise SlowDownError()
-
-
-def _forgivable(token: RefreshToken) -> bool:
-    """Whether a rotated token may be used once more: just rotated, and none of its successors was used or revoked.
-
-    Without this a client that repeats a refresh whose answer got lost would log itself out.
-    """
-    recent: bool = token.revoked is not None and timezone.now() - token.revoked < GRACE
-    return recent and token.children.exists() and not token.children.exclude(revoked=None).exists()
-
-
-def _rotate(token: RefreshToken, request: Any) -> None:
-    """Use up a refresh token. Its siblings, left over from repeated refreshes, end with the first one that is used."""
-    now = timezone.now()
-    if not RefreshToken.objects.filter(pk=token.pk, revoked=None).update(revoked=now):
-        fresh = RefreshToken.objects.filter(pk=token.pk).first()  # somebody else was quicker, or it was forgiven
-        if fresh is None or not _forgivable(fresh):
-            raise InvalidGrantError(request=request)
-    elif token.parent_id is not None:
-        RefreshToken.objects.filter(parent=token.parent_id, revoked=None).exclude(pk=token.pk).update(revoked=now)

@@ -86,7 +86,8 @@ def _settle(request: HttpRequest, device: DeviceGrant, scopes: tuple[str, ...]) 
     allowed = request.POST.get("decision") == "allow" and bool(scopes)
     status = DeviceGrant.AUTHORIZED if allowed else DeviceGrant.DENIED
     waiting = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZATION_PENDING)
-    if not waiting.update(status=status, user=request.user, scope=" ".join(scopes)):
+    seen = request.user.last_login or timezone.now()
+    if not waiting.update(status=status, user=request.user, scope=" ".join(scopes), authenticated=seen):
         return _ask(request, "", UNKNOWN, 409)
     if allowed:
         provider().record("device.allowed", member=request.user.name, client=device.client_id, scopes=list(scopes))

@@ -1,0 +1,107 @@
+"""Refresh tokens: rotated at every use, and the whole connection ends when one that was used comes back.
+
+Sources: RFC 6749 §6, RFC 9700 §4.14. A token is `ID.SECRET`, so that a used one still tells which connection it was of,
+and there is one row for a connection and none for the tokens it had.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from oauthlib.oauth2.rfc6749.errors import InvalidGrantError
+
+from farmlet.parts.identity.service.members import digest
+from farmlet.parts.identity.service.models import Client, Connection
+from farmlet.parts.identity.service.project import provider
+
+GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
+SIBLINGS = 8  # tokens that answers to repeated refreshes may leave working at once
+
+
+def create_token(request: Any) -> str:
+    """A refresh token for the request's connection, which is made or rotated when the answer is saved."""
+    connection: Connection | None = getattr(request, "connection", None)
+    request.connection_id = connection.id if connection else uuid.uuid4()
+    return f"{request.connection_id}.{secrets.token_urlsafe(32)}"
+
+
+def locate(token: str, client: Client) -> Connection | None:
+    """The connection a refresh token of `client` belongs to, whether the token still works or not."""
+    name, dot, _ = token.partition(".")
+    try:
+        key = uuid.UUID(name) if dot else None
+    except ValueError:
+        key = None
+    found = Connection.objects.select_related("member").filter(pk=key, client=client) if key else Connection.objects.none()
+    connection: Connection | None = found.first()
+    return connection
+
+
+def find(token: str, client: Client) -> Connection | None:
+    """The connection that `client` may refresh with `token`. A token that was used before ends its connection."""
+    connection = locate(token, client)
+    if connection is None or connection.expires <= timezone.now():
+        return None
+    if digest(token) in connection.current or _forgivable(connection, token):
+        return connection
+    end(connection, "refresh.reused")
+    return None
+
+
+def begin(request: Any, token: str) -> Connection:
+    """Store the connection that `token` starts."""
+    connection: Connection = Connection.objects.create(
+        id=request.connection_id,
+        member=request.user,
+        client=request.client,
+        scope=" ".join(request.scopes),
+        audience=" ".join(request.granted_audience),
+        current=[digest(token)],
+        authenticated=request.authenticated,
+        expires=_expire(request.client),
+    )
+    return connection
+
+
+def rotate(request: Any, token: str) -> None:
+    """Replace the token the request came with by `token`. Within a transaction. Raises InvalidGrantError.
+
+    Of several that were given for repeated refreshes, the first one that is used ends the others.
+    """
+    connection = Connection.objects.select_for_update().filter(pk=request.connection.pk).first()
+    used, fresh = digest(request.refresh_token), digest(token)
+    if connection is not None and used in connection.current:
+        connection.previous, connection.rotated, connection.current = used, timezone.now(), [fresh]
+    elif connection is not None and _forgivable(connection, request.refresh_token):
+        connection.current = [*connection.current, fresh]
+    else:
+        raise InvalidGrantError(request=request)
+    connection.expires = _expire(request.client)
+    connection.save(update_fields=["previous", "rotated", "current", "expires"])
+
+
+def end(connection: Connection, event: str, **details: Any) -> None:
+    """Forget a connection, so that no token of it works any more."""
+    with transaction.atomic():
+        if Connection.objects.filter(pk=connection.pk).delete()[0]:
+            provider().record(event, member=connection.member.name, client=connection.client.client_id, **details)
+
+
+def _expire(client: Client) -> Any:
+    usual = provider().configuration.lifetimes.refresh
+    return timezone.now() + timedelta(seconds=min(usual, client.refresh_lifetime or usual))
+
+
+def _forgivable(connection: Connection, token: str) -> bool:
+    """Whether `token` was replaced just now and none of its successors was used: the answer to its refresh may be lost.
+
+    Without this a client that repeats a refresh would log itself out.
+    """
+    if connection.rotated is None or timezone.now() - connection.rotated >= GRACE:
+        return False
+    return digest(token) == connection.previous and len(connection.current) < SIBLINGS
