@@ -1,8 +1,9 @@
 """Connections take the place of rotated refresh tokens; service members; what SCIM needs to keep."""
 
+import uuid
+
 import django.db.models.deletion
 import django.utils.timezone
-import uuid
 from django.conf import settings
 from django.db import migrations, models
 
