@@ -8,6 +8,9 @@ import subprocess
 from record import ROOT, farmlet, record, timed
 
 farmlet("down", "--purge")
+tags = subprocess.run(["docker", "images", "-q", "farmlet/node"], capture_output=True, text=True, check=True).stdout.split()
+if tags:  # what tests and other facilities left; refused if one is in use
+    subprocess.run(["docker", "rmi", *tags], check=True)
 shutil.rmtree(ROOT / ".venv.kept", ignore_errors=True)
 
 
