@@ -38,12 +38,20 @@ class Page(HTMLParser):
             self.forms[-1].buttons.append((values["name"], values["value"]))
 
 
+class Within(urllib.request.HTTPRedirectHandler):
+    """Follows redirects within one service; one that leads elsewhere is the page that is returned."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
+        same = urllib.parse.urlsplit(newurl)[:2] == urllib.parse.urlsplit(req.full_url)[:2]
+        return super().redirect_request(req, fp, code, msg, headers, newurl) if same else None
+
+
 class Browser:
     def __init__(self, cafile: str) -> None:
         context = ssl.create_default_context(cafile=cafile)
         self.cookies = CookieJar()
         self._opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor(self.cookies)
+            urllib.request.HTTPSHandler(context=context), urllib.request.HTTPCookieProcessor(self.cookies), Within()
         )
 
     def open(self, url: str, data: dict[str, str] | None = None, referer: str = "") -> Page:

@@ -62,6 +62,18 @@ class Service:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def python(self, code: str) -> None:
+        """Run code beside the service, with its models at hand: for states that otherwise take time or another piece."""
+        setup = (
+            "import sys\nfrom pathlib import Path\n"
+            "from farmlet.parts.identity.service.configuration import load_configuration\n"
+            "from farmlet.parts.identity.service.project import start\n"
+            f"start(load_configuration(Path({str(self.config)!r})), '-')\n"
+            "from farmlet.parts.identity.service.models import *\n"
+        )
+        done = subprocess.run([sys.executable, "-c", setup + code], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
     def request(
         self, path: str, form: dict[str, str] | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10
     ) -> Answer:

@@ -170,7 +170,7 @@ def test_ensuring_again_changes_nothing(service: Service, reader: str) -> None:
     service.do("client", "ensure", "farmlet", "--public", "--name", "Farmlet command", "--grant=device", "--grant=refresh")
     assert service.request("/scim/v2/changes", bearer=reader).body["cursor"] == before
     assert audit.verify(service.folder / "db" / "audit.log") == events
-    assert len(list((service.folder / "keys").iterdir())) == 1
+    assert len(list((service.folder / "keys").iterdir())) == 2  # one for each algorithm
 
 
 def test_changed_rights_announce_their_members(service: Service, reader: str, lars: Browser) -> None:

@@ -10,17 +10,28 @@ from django.db import transaction
 
 from farmlet.errors import InputError
 from farmlet.parts.identity.service.models import Client
+from farmlet.parts.identity.service.oauth.ask import CODE
+from farmlet.parts.identity.service.oauth.redirects import find_fault
 from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
 
 GRANTS = {
+    "code": CODE,
+    CODE: CODE,
     "device": DEVICE_CODE,
     "device_code": DEVICE_CODE,
     DEVICE_CODE: DEVICE_CODE,
     "refresh": "refresh_token",
     "refresh_token": "refresh_token",
     "client_credentials": "client_credentials",
+}
+# what the library's column says, which is about one grant only; ours is `Client.grants`
+KINDS = {
+    CODE: Client.GRANT_AUTHORIZATION_CODE,
+    DEVICE_CODE: Client.GRANT_DEVICE_CODE,
+    "client_credentials": Client.GRANT_CLIENT_CREDENTIALS,
+    "refresh_token": Client.GRANT_DEVICE_CODE,
 }
 
 
@@ -34,9 +45,16 @@ def ensure_client(
     scopes: Sequence[str],
     audiences: Sequence[str],
     lifetimes: tuple[int | None, int | None],
+    redirects: Sequence[str] = (),
+    departures: Sequence[str] = (),
+    trusted: bool = False,
+    algorithm: str = "",
     by: str,
 ) -> bool:
     """Make the client what is asked; returns whether anything changed. `secret` None makes it public.
+
+    `redirects` and `departures` are the URIs it may have people sent to, with a code and after a log-out; a `trusted` one
+    is the facility's own, so nobody is asked; `algorithm` signs its ID tokens, "" for the usual.
 
     Without grants a client gets device and refresh; without scopes, one that people use may ask for all that members can
     have, narrowed by the rights of each. Raises InputError.
@@ -44,15 +62,20 @@ def ensure_client(
     wanted = _resolve_grants(grants, secret is None)
     if not scopes and wanted == ["client_credentials"]:
         raise InputError(f"client {client_id}", "its scopes are missing", "for example --scope scim:read")
+    _check_redirects(wanted, redirects, departures, trusted and secret is None)
     values: dict[str, Any] = {
         "name": name or client_id,
         "client_type": Client.CLIENT_PUBLIC if secret is None else Client.CLIENT_CONFIDENTIAL,
-        "authorization_grant_type": Client.GRANT_DEVICE_CODE if DEVICE_CODE in wanted else Client.GRANT_CLIENT_CREDENTIALS,
+        "authorization_grant_type": next(KINDS[grant] for grant in KINDS if grant in wanted),
         "grants": wanted,
         "scopes": sorted(set(scopes or SUPPORTED)),
         "audiences": sorted(set(audiences)),
         "access_lifetime": lifetimes[0],
         "refresh_lifetime": lifetimes[1],
+        "redirect_uris": " ".join(sorted(set(redirects))),
+        "post_logout_redirect_uris": " ".join(sorted(set(departures))),
+        "skip_authorization": trusted,
+        "algorithm": algorithm,
     }
     with transaction.atomic():
         client = Client.objects.filter(client_id=client_id).first() or Client(client_id=client_id, client_secret="")
@@ -75,3 +98,14 @@ def _resolve_grants(names: Sequence[str], public: bool) -> list[str]:
     if public and "client_credentials" in found:
         raise InputError("--grant", "a public client has no credentials to use", "give --secret-file instead of --public")
     return found
+
+
+def _check_redirects(grants: Sequence[str], redirects: Sequence[str], departures: Sequence[str], exposed: bool) -> None:
+    for option, uris in (("--redirect-uri", redirects), ("--post-logout-uri", departures)):
+        for uri in uris:
+            if fault := find_fault(uri):
+                raise InputError(f"{option} {uri}", fault)
+    if (CODE in grants) != bool(redirects):
+        raise InputError("--redirect-uri", "the grant code and redirect URIs go together", "give both or neither")
+    if exposed:
+        raise InputError("--trusted", "anything can take the name of a public client", "give --secret-file instead of --public")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
-from farmlet.parts.identity.service.configuration import Configuration, load_configuration
+from farmlet.parts.identity.service.configuration import ALGORITHMS, Configuration, load_configuration
 from farmlet.parts.identity.service.keys import ensure_key, ensure_secret
 from farmlet.parts.identity.service.project import Provider, start
 from farmlet.runtime import audit
@@ -98,7 +98,15 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--public", action="store_true", help="it cannot keep a secret")
     kind.add_argument("--secret-file", type=Path, metavar="PATH", help="its secret; made there (0600) if it is missing")
-    parser.add_argument("--grant", action="append", default=[], help="device, refresh or client_credentials; repeat for more")
+    parser.add_argument(
+        "--grant", action="append", default=[], help="code, device, refresh or client_credentials; repeat for more"
+    )
+    parser.add_argument(
+        "--redirect-uri", action="append", default=[], metavar="URI", help="where codes may be sent; repeat for more"
+    )
+    parser.add_argument("--post-logout-uri", action="append", default=[], metavar="URI", help="where to go after a log-out")
+    parser.add_argument("--trusted", action="store_true", help="the facility's own: people are not asked whether they allow it")
+    parser.add_argument("--algorithm", choices=ALGORITHMS, default="", help="of its ID tokens (default: RS256)")
     parser.add_argument("--scope", action="append", default=[], help="repeat, or separate by blanks")
     parser.add_argument("--audience", action="append", default=[], help="whom its tokens may be for (default: anybody)")
     parser.add_argument("--access-lifetime", type=int, metavar="SECONDS")
@@ -149,11 +157,12 @@ def migrate(provider: Provider, options: argparse.Namespace) -> None:
 
 
 def make_key(provider: Provider, options: argparse.Namespace) -> None:
-    configuration = provider.configuration
-    made = ensure_key(configuration.keys, configuration.algorithm)
-    if made:
-        provider.record("key.made", kid=provider.keys.signing().kid, by=options.by)
-    _say(f"signing key {provider.keys.signing().kid} {'made' if made else 'was there'}")
+    for algorithm in ALGORITHMS:
+        made = ensure_key(provider.configuration.keys, algorithm)
+        kid = provider.keys.signing(algorithm).kid
+        if made:
+            provider.record("key.made", kid=kid, algorithm=algorithm, by=options.by)
+        _say(f"{algorithm} signing key {kid} {'made' if made else 'was there'}")
 
 
 def update_groups(provider: Provider, options: argparse.Namespace) -> None:
@@ -175,6 +184,10 @@ def make_client(provider: Provider, options: argparse.Namespace) -> None:
         scopes=[scope for text in options.scope for scope in text.split()],
         audiences=[audience for text in options.audience for audience in text.split()],
         lifetimes=(options.access_lifetime, options.refresh_lifetime),
+        redirects=options.redirect_uri,
+        departures=options.post_logout_uri,
+        trusted=options.trusted,
+        algorithm=options.algorithm,
         by=options.by,
     )
     _say(f"client {options.id} {'set' if changed else 'was there'}")

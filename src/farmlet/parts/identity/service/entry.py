@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -20,6 +21,7 @@ from farmlet.parts.identity.service.project import provider
 FREE = 5  # failures before the first delay
 LONGEST = 60  # seconds
 FORGET = timedelta(hours=1)
+AUTHENTICATED = "authenticated"
 
 REASONS = {
     Member.State.PENDING: "Your membership waits for approval. You can log in once it is approved.",
@@ -32,12 +34,12 @@ class Backend(ModelBackend):
     """Checks the password of any member, so that the form can say why somebody may not come in; keeps only active ones in."""
 
     def user_can_authenticate(self, user: Any) -> bool:
-        return True
+        return bool(user.kind == Member.Kind.PERSON)  # a service member is nobody who could log in
 
     def get_user(self, user_id: Any) -> Member | None:
         """The member of a session: gone as soon as they are no longer active."""
         user = super().get_user(user_id)
-        return user if isinstance(user, Member) and user.is_active else None
+        return user if isinstance(user, Member) and user.is_active and self.user_can_authenticate(user) else None
 
 
 class LoginForm(AuthenticationForm):
@@ -57,8 +59,9 @@ class LoginForm(AuthenticationForm):
         except forms.ValidationError as error:
             if error.code == "invalid_login":
                 fail(name, address)
-                if Member.objects.filter(name=name).exists():  # anything else could be a password in the wrong field
-                    provider().record("login.failed", member=name, address=address)
+                # a name that is none could be a password in the wrong field; leaving the line out could be told by the time
+                known = Member.objects.filter(name=name).exists()
+                provider().record("login.failed", member=name if known else "", address=address)
             raise
         forgive(name, address)
         return cleaned
@@ -66,6 +69,24 @@ class LoginForm(AuthenticationForm):
     def confirm_login_allowed(self, user: Member) -> None:
         if not user.is_active:
             raise forms.ValidationError(REASONS[Member.State(user.state)], code="inactive")
+
+
+def stamp(request: HttpRequest, **_: Any) -> None:
+    """Note in the session when its member gave proof of who they are (a receiver of `user_logged_in`).
+
+    The session gets a new key each time; Django leaves the old one to a member who was logged in already.
+    """
+    request.session.cycle_key()
+    request.session[AUTHENTICATED] = time.time()
+
+
+def find_authenticated(request: HttpRequest) -> datetime | None:
+    """When the member of this session gave proof; None if nobody is logged in."""
+    if not request.user.is_authenticated:
+        return None
+    at = request.session.get(AUTHENTICATED)
+    found: datetime = datetime.fromtimestamp(at, UTC) if at else request.user.last_login
+    return found
 
 
 def find_address(request: HttpRequest) -> str:

@@ -47,12 +47,13 @@ class Ring:
         self._stamp = -1
         self._keys: list[tuple[str, Key]] = []
 
-    def signing(self) -> Key:
-        """The key that signs now. Raises FarmletError if there is none."""
-        for algorithm, key in reversed(self._load()):
-            if algorithm == self.algorithm:
+    def signing(self, algorithm: str | None = None) -> Key:
+        """The key that signs now, by default that of the configured algorithm. Raises FarmletError if there is none."""
+        wanted = algorithm or self.algorithm
+        for kind, key in reversed(self._load()):
+            if kind == wanted:
                 return key
-        raise FarmletError(str(self.folder), f"no {self.algorithm} key", "run `farmlet-identity keys ensure`")
+        raise FarmletError(str(self.folder), f"no {wanted} key", "run `farmlet-identity keys ensure`")
 
     def verifying(self) -> KeySet:
         """All keys."""

@@ -71,7 +71,11 @@ def invite(provider: Provider, member: Member) -> str:
 def find_invitation(secret: str) -> Invitation | None:
     """The invitation of a join URL if it can still be used."""
     found = Invitation.objects.select_related("member").filter(
-        digest=digest(secret), used=None, expires__gt=timezone.now(), member__state__in=(State.PENDING, State.ACTIVE)
+        digest=digest(secret),
+        used=None,
+        expires__gt=timezone.now(),
+        member__state__in=(State.PENDING, State.ACTIVE),
+        member__kind=Member.Kind.PERSON,
     )
     first: Invitation | None = found.first()
     return first

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.views import LogoutView
-from django.urls import path
+from collections.abc import Callable
+from typing import Any
 
-from farmlet.parts.identity.service.views import device, metadata, pages, scim, token
+from django.urls import URLPattern, path
+
+from farmlet.parts.identity.service.views import authorize, device, logout, metadata, pages, scim, token
+
+
+def endpoint(route: str, view: Callable[..., Any], name: str) -> tuple[URLPattern, URLPattern]:
+    """A route for programs: with and without the slash at its end, because programs have it written down either way."""
+    return path(route.rstrip("/"), view), path(f"{route.rstrip('/')}/", view, name=name)
+
 
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
     path(".well-known/oauth-authorization-server", metadata.show_metadata),
     path("jwks", metadata.show_keys, name="jwks"),
     path("userinfo", metadata.show_member, name="userinfo"),
-    path("token/", token.TokenView.as_view(), name="token"),
-    path("device-authorization/", token.DeviceAuthorizationView.as_view(), name="device-authorization"),
+    *endpoint("authorize/", authorize.authorize, "authorize"),
+    *endpoint("token/", token.TokenView.as_view(), "token"),
+    *endpoint("device-authorization/", token.DeviceAuthorizationView.as_view(), "device-authorization"),
+    *endpoint("logout/", logout.leave, "logout"),
     path("device/", device.decide, name="device"),
     path("device/done/", device.show_done, name="device-done"),
     path("", pages.show_home, name="home"),
     path("login/", pages.Login.as_view(), name="login"),
-    path("logout/", LogoutView.as_view(template_name="identity/logout.html"), name="logout"),
     path("join/<str:secret>/", pages.join, name="join"),
     path("style.css", pages.show_style, name="style"),
     path("scim/v2/Users", scim.list_users, name="scim-users"),

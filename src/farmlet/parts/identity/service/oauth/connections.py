@@ -25,7 +25,7 @@ SIBLINGS = 8  # tokens that answers to repeated refreshes may leave working at o
 
 def create_token(request: Any) -> str:
     """A refresh token for the request's connection, which is made or rotated when the answer is saved."""
-    connection: Connection | None = getattr(request, "connection", None)
+    connection: Connection | None = request.connection
     request.connection_id = connection.id if connection else uuid.uuid4()
     return f"{request.connection_id}.{secrets.token_urlsafe(32)}"
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from joserfc import jwt
+from joserfc.errors import JoseError
+
 from farmlet.parts.identity.service import tokens
 from farmlet.parts.identity.service.models import Member
+from farmlet.parts.identity.service.oauth import codes
 from farmlet.parts.identity.service.policy import resolve
 from farmlet.parts.identity.service.project import provider
 
@@ -30,6 +34,8 @@ def create_access(request: Any) -> str:
         username=member.name if member else "",
         groups=resolve(service.table, member).groups if member else (),
     )
+    if request.grant:
+        claims["jti"] = codes.name_token(request.grant)
     return tokens.sign(claims, service.keys.signing())
 
 
@@ -38,10 +44,27 @@ def create_identity(request: Any, access_token: str) -> str:
     service = provider()
     member = request.user
     details = {"auth_time": int(request.authenticated.timestamp()), **describe(member, request.scopes)}
+    if request.grant and request.grant.nonce:
+        details["nonce"] = request.grant.nonce
     claims = tokens.claim_identity(
         service.issuer, str(member.sub), request.client.client_id, request.expires_in, access_token, details
     )
-    return tokens.sign(claims, service.keys.signing(), "JWT")
+    # what every relying party must know is RS256 (OpenID Connect Core §15.1)
+    return tokens.sign(claims, service.keys.signing(request.client.algorithm or "RS256"), "JWT")
+
+
+def read_identity(token: str) -> tuple[str, str] | None:
+    """Subject and client of an ID token of ours, which may have expired (OpenID Connect RP-Initiated Logout §4), else None."""
+    service = provider()
+    try:
+        decoded = jwt.decode(token, service.keys.verifying(), algorithms=["ES256", "RS256"])
+    except (JoseError, ValueError):
+        return None
+    claims = decoded.claims
+    subject, client = claims.get("sub"), claims.get("aud")
+    if claims.get("iss") != service.issuer or decoded.header.get("typ") != "JWT":
+        return None
+    return (subject, client) if isinstance(subject, str) and isinstance(client, str) else None
 
 
 def describe(member: Member, scopes: Any) -> dict[str, Any]:

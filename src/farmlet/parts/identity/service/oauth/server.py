@@ -13,24 +13,32 @@ from oauthlib.oauth2.rfc6749.grant_types import ClientCredentialsGrant, RefreshT
 from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
-from farmlet.parts.identity.service.oauth import connections, mint
+from farmlet.parts.identity.service.oauth import codes, connections, mint
+from farmlet.parts.identity.service.oauth.ask import CODE
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
-class DeviceGrantType(GrantTypeBase):
-    """RFC 8628 §3.4: a device code for tokens. The library's own lets any client redeem a code, and as often as it likes."""
+class OnceGrantType(GrantTypeBase):
+    """Something that a person's consent gave, for tokens. The library's own lets device codes be redeemed by anybody."""
+
+    def __init__(self, validator: Any, hook: str) -> None:
+        """`hook`: the validator's method that says what a request has been allowed."""
+        super().__init__(validator)
+        self.hook = hook
 
     def create_token_response(self, request: Any, handler: Any) -> tuple[dict[str, str], str, int]:
-        """Headers, body and status for a poll."""
+        """Headers, body and status."""
         headers = self._get_default_headers()
         try:
             self.validate_client_authentication(request)
             self.validate_grant_type(request)
-            self.request_validator.validate_device_code(request)
+            getattr(self.request_validator, self.hook)(request)
             token = handler.create_token(request, refresh_token="offline_access" in request.scopes)
             self.request_validator.save_token(token, request)
         except errors.OAuth2Error as error:
+            if isinstance(error, codes.Replayed):  # only here, after the transaction that it ended
+                codes.punish(request)
             return {**headers, **error.headers}, error.json, error.status_code
         return headers, json.dumps(token), 200
 
@@ -49,7 +57,8 @@ class Server(TokenEndpoint):
     def __init__(self, validator: Any, **_: Any) -> None:
         bearer = BearerToken(validator, mint.create_access, mint.find_lifetime, connections.create_token)
         grants = {
-            DEVICE_CODE: DeviceGrantType(validator),
+            CODE: OnceGrantType(validator, "redeem_code"),  # RFC 6749 §4.1.3
+            DEVICE_CODE: OnceGrantType(validator, "validate_device_code"),  # RFC 8628 §3.4
             "refresh_token": RefreshTokenGrant(validator),
             "client_credentials": ClientCredentialsGrant(validator),
             "unsupported": Unsupported(),

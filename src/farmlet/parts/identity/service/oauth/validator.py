@@ -21,8 +21,8 @@ from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError,
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
 from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import DeviceGrant
-from farmlet.parts.identity.service.oauth import connections
+from farmlet.parts.identity.service.models import DeviceGrant, Grant
+from farmlet.parts.identity.service.oauth import codes, connections
 from farmlet.parts.identity.service.oauth.mint import create_identity
 from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, resolve, resolve_audience, restrict
 from farmlet.parts.identity.service.project import provider
@@ -40,6 +40,8 @@ class Validator(OAuth2Validator):
 
     def authenticate_client(self, request: Any, *args: Any, **kwargs: Any) -> bool:
         """A confidential client by its secret, a public one by its name, with no secret or an empty one."""
+        # oauthlib gives form fields as attributes: what we keep on the request must not come from there
+        request.client = request.user = request.grant = request.device = request.connection = None
         name, secret = _credentials(request)
         if name is None or self._load_application(name, request) is None:
             return False
@@ -50,6 +52,15 @@ class Validator(OAuth2Validator):
 
     def validate_grant_type(self, client_id: str, grant_type: str, client: Any, request: Any, *args: Any, **kw: Any) -> bool:
         return grant_type in client.grants
+
+    # -- authorization code (RFC 6749 §4.1.3) --
+
+    def redeem_code(self, request: Any) -> None:
+        """Set the request's user, scopes and audience from its code. Raises errors of oauthlib."""
+        grant = codes.find(request)
+        request.grant, request.user, request.authenticated = grant, grant.user, grant.authenticated
+        self._cut_scopes(request, grant.scope)
+        self._settle_audience(request, " ".join(filter(None, (grant.audience, *grant.resource))))
 
     # -- device code (RFC 8628 §3.5) --
 
@@ -67,9 +78,7 @@ class Validator(OAuth2Validator):
         if device.status != DeviceGrant.AUTHORIZED or not device.user.is_active:
             raise AccessDenied()
         request.user, request.device, request.authenticated = device.user, device, device.authenticated
-        request.scopes = allow(device.scope.split(), resolve(provider().table, device.user), request.client)
-        if not request.scopes:
-            raise InvalidScopeError(request=request)
+        self._cut_scopes(request, device.scope)
         self._settle_audience(request, device.audience)
 
     # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
@@ -113,15 +122,27 @@ class Validator(OAuth2Validator):
 
     def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
-        if device := getattr(request, "device", None):
+        if grant := request.grant:
+            codes.use_up(grant, request)
+        if device := request.device:
             mine = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZED)
             if mine.update(status=DeviceGrant.REDEEMED) != 1:
                 raise InvalidGrantError(request=request)
         if "refresh_token" in token:
-            store = connections.rotate if getattr(request, "connection", None) else connections.begin
-            store(request, token["refresh_token"])
+            if request.connection:
+                connections.rotate(request, token["refresh_token"])
+            else:
+                begun = connections.begin(request, token["refresh_token"])
+                if grant:
+                    Grant.objects.filter(pk=grant.pk).update(connection=begun)
         if "openid" in request.scopes:
             token["id_token"] = create_identity(request, token["access_token"])
+
+    def _cut_scopes(self, request: Any, consented: str) -> None:
+        """What client and member may still have of that. Raises InvalidScopeError for nothing."""
+        request.scopes = allow(consented.split(), resolve(provider().table, request.user), request.client)
+        if not request.scopes:
+            raise InvalidScopeError(request=request)
 
     def _settle_audience(self, request: Any, usual: str) -> None:
         """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from farmlet.parts.identity.service.entry import delay, fail, forgive
+from farmlet.parts.identity.service.entry import delay, fail, find_authenticated, forgive
 from farmlet.parts.identity.service.models import Client, DeviceGrant
 from farmlet.parts.identity.service.policy import allow, resolve
 from farmlet.parts.identity.service.project import provider
@@ -86,7 +86,7 @@ def _settle(request: HttpRequest, device: DeviceGrant, scopes: tuple[str, ...]) 
     allowed = request.POST.get("decision") == "allow" and bool(scopes)
     status = DeviceGrant.AUTHORIZED if allowed else DeviceGrant.DENIED
     waiting = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZATION_PENDING)
-    seen = request.user.last_login or timezone.now()
+    seen = find_authenticated(request)
     if not waiting.update(status=status, user=request.user, scope=" ".join(scopes), authenticated=seen):
         return _ask(request, "", UNKNOWN, 409)
     if allowed:

@@ -4,27 +4,37 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from hashlib import sha256
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import SetPasswordForm
 from django.contrib.auth.views import LoginView
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 
 from farmlet.parts.identity.service import members
 from farmlet.parts.identity.service.entry import LoginForm
+from farmlet.parts.identity.service.oauth.ask import Unknown, find_target
+from farmlet.parts.identity.service.oauth.redirects import find_source
 from farmlet.parts.identity.service.policy import resolve
 from farmlet.parts.identity.service.project import provider
 
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+SCRIPT = "document.forms[0].submit()"  # the one there is, which spares people a click
+View = Callable[[HttpRequest], HttpResponse]
 
 
 class Login(LoginView):
@@ -33,6 +43,18 @@ class Login(LoginView):
     template_name = "identity/login.html"
     authentication_form = LoginForm
     redirect_authenticated_user = False
+
+    def get_initial(self) -> dict[str, Any]:
+        return {"username": self.request.GET.get("login_hint", "")[:64]}
+
+    def render_to_response(self, context: dict[str, Any], **options: Any) -> HttpResponse:
+        """The form; it may lead on to the client that sent the member here."""
+        response: HttpResponse = super().render_to_response(context, **options)
+        path, _, query = self.get_redirect_url().partition("?")
+        if path == reverse("authorize"):
+            with suppress(Unknown):
+                let_go(response, find_target(QueryDict(query)).redirect)
+        return response
 
 
 class JoinForm(SetPasswordForm):
@@ -89,6 +111,33 @@ def refuse(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form that did not come from our own page, or whose page is too old."""
     message = "This form has expired. Please go back, load the page again and send it once more."
     return render(request, "identity/error.html", {"message": message}, status=403)
+
+
+def let_go(response: HttpResponse, uri: str, script: bool = False) -> HttpResponse:
+    """The page, whose form may lead on to `uri`: browsers hold redirects after a form to its form-action."""
+    policy = POLICY.replace("form-action 'self'", f"form-action 'self' {find_source(uri)}") if uri else POLICY
+    if script:
+        policy += f"; script-src 'sha256-{b64encode(sha256(SCRIPT.encode()).digest()).decode()}'"
+    response["Content-Security-Policy"] = policy
+    return response
+
+
+def welcome_posts(view: View) -> View:
+    """For pages that programs of others may send people to by POST (OpenID Connect Core §3.1.2.1): answered like GET.
+
+    Only our own forms have a `decision`, and those must prove that they are ours.
+    """
+    guarded = csrf_protect(view)
+
+    @csrf_exempt
+    @wraps(view)
+    def respond(request: HttpRequest) -> HttpResponse:
+        if request.method == "POST" and "decision" not in request.POST:
+            return HttpResponse(status=303, headers={"Location": f"{request.path}?{request.POST.urlencode()}"})
+        response: HttpResponse = guarded(request)
+        return response
+
+    return cast(View, respond)
 
 
 def describe(request: HttpRequest) -> dict[str, Any]:
