@@ -68,6 +68,7 @@ def test_log_in_leads_back_to_the_consent(service: Service, ada: Browser, app: P
     page = browser.open(app.url(login_hint="ada"))
     assert "/login/" in page.url and page.forms[0].fields["username"] == "ada"
     assert "form-action 'self' https://client.example.org;" in page.headers["Content-Security-Policy"]
+    assert "go on to <em>The &lt;App&gt;</em>" in page.text
     page = log_in(browser, page, "ada")
     assert "Allow <em>The &lt;App&gt;</em>" in page.text and "https://client.example.org" in page.text
     assert "form-action 'self' https://client.example.org;" in page.headers["Content-Security-Policy"]

@@ -49,12 +49,14 @@ class Login(LoginView):
 
     def render_to_response(self, context: dict[str, Any], **options: Any) -> HttpResponse:
         """The form; it may lead on to the client that sent the member here."""
-        response: HttpResponse = super().render_to_response(context, **options)
+        target = None
         path, _, query = self.get_redirect_url().partition("?")
-        if path == reverse("authorize"):
+        if path.rstrip("/") == reverse("authorize").rstrip("/"):
             with suppress(Unknown):
-                let_go(response, find_target(QueryDict(query)).redirect)
-        return response
+                target = find_target(QueryDict(query))
+        context = {**context, "destination": target.client if target else ""}
+        response: HttpResponse = super().render_to_response(context, **options)
+        return let_go(response, target.redirect if target else "")
 
 
 class JoinForm(SetPasswordForm):
