@@ -20,7 +20,10 @@ def find_fault(uri: str) -> str:
     """Why `uri` cannot be registered, "" if it can: https, http on loopback, or a scheme of the program's own."""
     if not ALPHABET.fullmatch(uri):
         return "has characters that a URI cannot have, or a fragment"
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # brackets that hold no address
+        return "is no URI"
     if parts.scheme not in ("https", "http"):
         return "" if PRIVATE.fullmatch(parts.scheme) else "is neither https nor a scheme with a dot in it"
     if not HOST.fullmatch(parts.netloc):
