@@ -55,6 +55,29 @@ def test_code_becomes_tokens(service: Service, ada: Browser, app: Party) -> None
     assert "refresh_token" not in without and "id_token" not in without
 
 
+def test_discovery_tells_what_there_is(service: Service) -> None:
+    body = service.request("/.well-known/openid-configuration").body
+    assert body == service.request("/.well-known/oauth-authorization-server").body
+    assert body["authorization_endpoint"] == f"{service.issuer}/authorize/"
+    assert body["end_session_endpoint"] == f"{service.issuer}/logout/"
+    assert "authorization_code" in body["grant_types_supported"] and "unsupported" not in body["grant_types_supported"]
+    assert body["code_challenge_methods_supported"] == ["S256"] and body["response_types_supported"] == ["code"]
+    assert body["id_token_signing_alg_values_supported"] == ["RS256", "ES256"]
+    assert body["authorization_response_iss_parameter_supported"] and not body["request_uri_parameter_supported"]
+    for name in (name for name in body if name.endswith("_endpoint") or name == "jwks_uri"):
+        path = body[name].removeprefix(service.issuer)
+        assert service.request(path).status != 404 or name == "scim_endpoint", name
+
+
+@pytest.mark.parametrize("name", ["client", "user", "grant", "device", "connection", "authenticated", "granted_audience", "scopes"])
+def test_form_fields_do_not_pose_as_what_the_service_knows(service: Service, ada: Browser, app: Party, name: str) -> None:
+    answer = app.redeem(app.ask(ada)["code"], **{name: "x"})
+    assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "ada"
+    assert service.refresh(answer.body["refresh_token"], "app", **{name: "x"}).status == 200
+    secret = (service.folder / "accounts.secret").read_text().strip()
+    assert service.token({"grant_type": "client_credentials", name: "x"}, f"accounts:{secret}").status == 200
+
+
 def test_id_tokens_are_signed_as_the_client_wants(service: Service, ada: Browser) -> None:
     party = register(service, "elliptic", "--algorithm=ES256")
     token = party.redeem(party.ask(ada)["code"]).body["id_token"]

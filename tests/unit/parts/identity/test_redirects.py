@@ -70,4 +70,9 @@ def test_loopback_port_is_free(port: int) -> None:
 def test_answers_are_added_to_the_query() -> None:
     assert redirects.extend("https://c/b", {"code": "a b", "state": ""}) == "https://c/b?code=a+b"
     assert redirects.extend("https://c/b?x=1", {"code": "1"}) == "https://c/b?x=1&code=1"
+
+
+def test_sources_of_a_policy() -> None:
     assert redirects.find_source("https://c:1/b") == "https://c:1" and redirects.find_source("org.x.app:/b") == "org.x.app:"
+    assert redirects.find_source("http://[::1]:80/b") == "http:"
+    assert redirects.find_source("https://c;sandbox/b") == redirects.find_source("https://c,x/b") == ""

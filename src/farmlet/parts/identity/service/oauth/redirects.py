@@ -45,9 +45,11 @@ def extend(uri: str, values: Mapping[str, str]) -> str:
 
 
 def find_source(uri: str) -> str:
-    """The source by which a Content-Security-Policy allows to go to `uri`."""
+    """The source by which a Content-Security-Policy allows to go to `uri`; "" for one that could change the policy."""
     parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("https", "http") else f"{parts.scheme}:"
+    if parts.scheme not in ("https", "http") or parts.netloc.startswith("["):  # policies have no words for IPv6 addresses
+        return f"{parts.scheme}:"
+    return f"{parts.scheme}://{parts.netloc}" if HOST.fullmatch(parts.netloc) else ""
 
 
 def _forget_port(uri: str) -> str:

@@ -111,7 +111,7 @@ def _find_consent(request: HttpRequest, target: Target, ask: Ask, scopes: Sequen
 def _show_consent(request: HttpRequest, target: Target, ask: Ask, scopes: Sequence[str]) -> HttpResponse:
     details = {
         "client": target.client,
-        "home": redirects.find_source(target.redirect),
+        "home": redirects.find_source(target.redirect) or target.redirect,
         "scopes": [(scope, explain(scope)) for scope in scopes],
         "withheld": sorted(set(ask.asked) - set(scopes)),
         "audience": ask.audiences,
@@ -123,9 +123,9 @@ def _show_consent(request: HttpRequest, target: Target, ask: Ask, scopes: Sequen
 def _grant(request: HttpRequest, target: Target, ask: Ask, scopes: Sequence[str], consent: str) -> HttpResponse:
     authenticated = find_authenticated(request)
     assert authenticated is not None
-    code = codes.issue(request.user, target.client, ask, scopes, target.redirect, authenticated)
     client = target.client.client_id
     provider().record("code.issued", member=request.user.name, client=client, scopes=list(scopes), consent=consent)
+    code = codes.issue(request.user, target.client, ask, scopes, target.redirect, authenticated)
     return _answer(request, target, {"code": code})
 
 
