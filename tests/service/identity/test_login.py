@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 import urllib.parse
 from http.cookiejar import Cookie
@@ -65,21 +64,24 @@ def plant(browser: Browser, value: str) -> str:
 def test_unknown_name_looks_like_a_wrong_password(service: Service, nora: Browser) -> None:
     texts: dict[str, set[str]] = {}
     seconds: dict[str, list[float]] = {}
+    browser = Browser(service.cafile)
     service.do("member", "add", "fresh", "--group=lab")  # has no password yet
     names = {"known": [f"known{i}" for i in range(3)], "fresh": ["fresh"], "unknown": [f"unknown{i}" for i in range(3)]}
     for name in names["known"]:
         service.join(name)
-    for kind, accounts in names.items():
-        for name in accounts:
-            for _ in range(3):
-                begun = time.perf_counter()
-                page = attempt(service, name, "wrong")
-                seconds.setdefault(kind, []).append(time.perf_counter() - begun)
-                shown = page.text.replace(name, "NAME").replace(page.forms[0].fields["csrfmiddlewaretoken"], "")
-                texts.setdefault(kind, set()).add(f"{page.status} {shown}")
+    for number in range(5):  # fewer than lead to a delay; in turn, so that the machine's load falls on all alike
+        for kind, accounts in names.items():
+            name = accounts[number % len(accounts)]
+            form = browser.open(f"{service.issuer}/login/")
+            begun = time.perf_counter()
+            page = browser.submit(form, username=name, password="wrong")
+            seconds.setdefault(kind, []).append(time.perf_counter() - begun)
+            shown = page.text.replace(name, "NAME").replace(page.forms[0].fields["csrfmiddlewaretoken"], "")
+            texts.setdefault(kind, set()).add(f"{page.status} {shown}")
     assert len(texts["known"]) == 1 and texts["known"] == texts["unknown"] == texts["fresh"]
-    medians = {kind: statistics.median(values) for kind, values in seconds.items()}
-    assert max(medians.values()) < 1.5 * min(medians.values()), medians
+    # without a password to check an answer takes a tenth of the time; the quickest of each kind suffers least from others
+    quickest = {kind: min(values) for kind, values in seconds.items()}
+    assert max(quickest.values()) < 2 * min(quickest.values()), quickest
 
 
 @pytest.mark.parametrize(

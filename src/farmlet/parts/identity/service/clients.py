@@ -31,7 +31,6 @@ KINDS = {
     CODE: Client.GRANT_AUTHORIZATION_CODE,
     DEVICE_CODE: Client.GRANT_DEVICE_CODE,
     "client_credentials": Client.GRANT_CLIENT_CREDENTIALS,
-    "refresh_token": Client.GRANT_DEVICE_CODE,
 }
 
 
@@ -66,7 +65,7 @@ def ensure_client(
     values: dict[str, Any] = {
         "name": name or client_id,
         "client_type": Client.CLIENT_PUBLIC if secret is None else Client.CLIENT_CONFIDENTIAL,
-        "authorization_grant_type": next(KINDS[grant] for grant in KINDS if grant in wanted),
+        "authorization_grant_type": next((KINDS[grant] for grant in KINDS if grant in wanted), Client.GRANT_DEVICE_CODE),
         "grants": wanted,
         "scopes": sorted(set(scopes or SUPPORTED)),
         "audiences": sorted(set(audiences)),
@@ -77,6 +76,13 @@ def ensure_client(
         "skip_authorization": trusted,
         "algorithm": algorithm,
     }
+    if changed := _store(client_id, values, secret):
+        provider.record("client.set", client=client_id, grants=wanted, scopes=values["scopes"], public=secret is None, by=by)
+    return changed
+
+
+def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
+    """Write the client if it is not there as it should be; returns whether it was written."""
     with transaction.atomic():
         client = Client.objects.filter(client_id=client_id).first() or Client(client_id=client_id, client_secret="")
         same = client.pk is not None and all(getattr(client, key) == value for key, value in values.items())
@@ -86,7 +92,6 @@ def ensure_client(
             setattr(client, key, value)
         client.client_secret = make_password(secret, hasher="farmlet_random")  # None makes one that nothing fits
         client.save()
-    provider.record("client.set", client=client_id, grants=wanted, scopes=values["scopes"], public=secret is None, by=by)
     return True
 
 
