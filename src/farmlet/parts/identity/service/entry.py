@@ -21,10 +21,11 @@ FREE = 5  # failures before the first delay
 LONGEST = 60  # seconds
 FORGET = timedelta(hours=1)
 
-REASONS = {
+REASONS: dict[str, str] = {
     Member.State.PENDING: "Your membership waits for approval. You can log in once it is approved.",
     Member.State.SUSPENDED: "Your membership is suspended. Please ask the administrators of the facility.",
     Member.State.REMOVED: "Your membership has ended.",
+    "expired": "Your membership has expired. Please ask the administrators of the facility to extend it.",
 }
 
 
@@ -58,14 +59,14 @@ class LoginForm(AuthenticationForm):
             if error.code == "invalid_login":
                 fail(name, address)
                 if Member.objects.filter(name=name).exists():  # anything else could be a password in the wrong field
-                    provider().record("login.failed", member=name, address=address)
+                    provider().record("login.failed", member=name, address=address, by=f"address {address}")
             raise
         forgive(name, address)
         return cleaned
 
     def confirm_login_allowed(self, user: Member) -> None:
         if not user.is_active:
-            raise forms.ValidationError(REASONS[Member.State(user.state)], code="inactive")
+            raise forms.ValidationError(REASONS[user.standing], code="inactive")
 
 
 def find_address(request: HttpRequest) -> str:
