@@ -115,6 +115,8 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
     starts, end = MOVES[verb]
     with transaction.atomic():
         member = find(name)
+        if end == State.ACTIVE and member.expires is not None and member.expires <= timezone.now():
+            raise InputError(f"member {name}", f"expired on {member.expires.date()}", f"farmlet user extend {name} DATE")
         if member.state == end:
             return member
         if member.state not in starts:
