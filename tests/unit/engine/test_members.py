@@ -50,5 +50,5 @@ def test_every_change_says_who_asked_and_a_value_is_never_an_option() -> None:
     asked.add_service("prod", ["lab"], "lab", title="--pending", scopes=["storage.read:/"])
     asked.change("extend", "prod", "2030-01-01")
     words = "member add prod --service --group=lab --owner=lab --name=--pending --scope=storage.read:/ --json --by ada"
-    assert calls == [words.split(), "member extend prod 2030-01-01 --json --by ada".split()]
+    assert calls == [words.split(), ["member", "extend", "prod", "2030-01-01", "--json", "--by", "ada"]]
     assert Members(deployment)._by  # type: ignore[arg-type]
