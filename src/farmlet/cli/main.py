@@ -22,7 +22,7 @@ VERBS = {
     "status": "what runs, as its nodes last reported",
     "check": "run the checks now",
     "demo": "a new member's first analysis, from registration to a fitted Z peak",
-    "user": "members: add, list, show, approve, suspend, resume, remove",
+    "user": "members: add, list, approve, suspend, remove, their groups and ends; service members",
     "token": "break-glass: a token as a member, audited",
     "node": "nodes: list, exec",
     "explain": "what a member may do, and which line of the file says so",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import getpass
+import sys
 
 from farmlet.cli.opening import open_deployment, print_json
 from farmlet.engine.members import Members
@@ -13,12 +13,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="member", required=True, metavar="USER", help="the member it stands for")
     parser.add_argument("--scope", required=True, help="e.g. storage.read:/data")
     parser.add_argument("--audience", required=True, help="who may accept it")
-    parser.add_argument("--reason", required=True, help="kept in the audit log")
+    parser.add_argument("--reason", required=True, help="kept in the audit log, shown to the member and the administrators")
 
 
 def run(args: argparse.Namespace) -> int:
     members = Members(open_deployment(args, running=True))
-    found = members.token(args.member, args.scope, args.audience, args.reason, by=getpass.getuser())
+    found = members.token(args.member, args.scope, args.audience, args.reason)
+    print(f"good for 15 min; {args.member} and the administrators are told who took it and why", file=sys.stderr)
     if args.json:
         print_json({"access_token": found})
     else:

@@ -48,10 +48,21 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of the log as objects, oldest first; an unverified reading (see `verify`). Raises OSError, Broken."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise Broken(f"{path}:{number}", "not a line of an audit log") from error
+            yield _parse(line, path, number)
+
+
+def find(path: Path, event: str, since: float = 0.0) -> Iterator[dict[str, Any]]:
+    """The lines of one event from `since` (seconds since the epoch) on, oldest first; none if there is no log yet.
+
+    Only lines that hold the event's name are parsed, so that a page can ask. Raises OSError, Broken.
+    """
+    if not path.exists():
+        return
+    wanted = f'"event": {json.dumps(event)}'.encode()
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if wanted in line and (record := _parse(line, path, number))["event"] == event and record["at"] >= since:
+                yield record
 
 
 def verify(path: Path) -> int:
@@ -70,6 +81,14 @@ def verify(path: Path) -> int:
                 raise Broken(f"{path}:{number}", "was changed after it was written")
             previous = claimed
     return number
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise Broken(f"{path}:{number}", "not a line of an audit log") from error
+    return record
 
 
 def _hash(record: dict[str, Any]) -> str:

@@ -33,6 +33,9 @@ RIGHTS = Table(
         "lab/production": GroupRights(batch_share=10, write=("/data",)),
         "guests": GroupRights(read=("/public",)),
         "visitors": GroupRights(),
+        "crew": GroupRights(login=True, write=("/crew",)),
+        "crew/night": GroupRights(write=("/night",)),
+        "board": GroupRights(administer=True),
     }
 )
 

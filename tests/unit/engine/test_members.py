@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from farmlet.engine.members import Members
+from farmlet.engine.members import COMMAND, Members
 from farmlet.engine.nodes.driver import CommandError
 from farmlet.errors import FarmletError, InputError
 
@@ -36,3 +36,19 @@ def test_a_node_that_does_not_answer_is_nobodys_input(error: FarmletError) -> No
     with pytest.raises(FarmletError) as caught:
         members(error).list()
     assert caught.value is error and caught.value.exit_code == 1
+
+
+def test_every_change_says_who_asked_and_a_value_is_never_an_option() -> None:
+    calls: list[list[str]] = []
+
+    def run(node: str, command: list[str]) -> str:
+        calls.append(command[len(COMMAND) :])
+        return "{}"
+
+    deployment = SimpleNamespace(facility=SimpleNamespace(controller="service"), run=run)
+    asked = Members(deployment, by="ada")  # type: ignore[arg-type]
+    asked.add_service("prod", ["lab"], "lab", title="--pending", scopes=["storage.read:/"])
+    asked.change("extend", "prod", "2030-01-01")
+    words = "member add prod --service --group=lab --owner=lab --name=--pending --scope=storage.read:/ --json --by ada"
+    assert calls == [words.split(), ["member", "extend", "prod", "2030-01-01", "--json", "--by", "ada"]]
+    assert Members(deployment)._by  # type: ignore[arg-type]

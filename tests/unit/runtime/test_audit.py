@@ -74,3 +74,12 @@ def test_read_gives_every_line_in_order(log: Path) -> None:
         stream.write(b"not json\n")
     with pytest.raises(audit.Broken, match=r"audit\.log:4"):
         list(audit.read(log))
+
+
+def test_finding_one_event(log: Path) -> None:
+    audit.append(log, "token.minted", member="bob", by="ada", reason='"event": "token.minted"')
+    audit.append(log, "member.added", member="eve", by="ada", reason='"event": "token.minted"')  # no more than looks like it
+    found = list(audit.find(log, "token.minted"))
+    assert [(line["event"], line["member"]) for line in found] == [("token.minted", "bob")]
+    assert list(audit.find(log, "token.minted", since=found[0]["at"] + 1)) == []
+    assert list(audit.find(log.parent / "none.log", "token.minted")) == []

@@ -19,6 +19,7 @@ from farmlet.facility.rights import Table
 
 EXTENSION = "urn:farmlet:scim:User"
 MARK = "farmlet"
+NO_SHELL = "/usr/sbin/nologin"
 EXPIRED = "1"  # shadowExpire, in days since 1970: long ago
 
 Attributes = Mapping[str, tuple[str, ...]]
@@ -27,7 +28,10 @@ Entries = Mapping[str, Attributes]  # by distinguished name
 
 @dataclass(frozen=True)
 class Account:
-    """One member as the nodes need them. `groups`: UNIX name → gid; `login`: may log in if active."""
+    """One member as the nodes need them. `groups`: UNIX name → gid; `login`: may log in if active.
+
+    `service`: no person; its account owns files and processes, and nobody logs in to it.
+    """
 
     sub: str
     name: str
@@ -37,6 +41,7 @@ class Account:
     state: str
     login: bool
     groups: Mapping[str, int]
+    service: bool = False
 
     @property
     def active(self) -> bool:
@@ -66,6 +71,7 @@ def _read(user: Mapping[str, Any], table: Table) -> Account:
         raise ValueError(f"a UNIX name: {name!r}")
     paths = {group["path"]: int(group["gidNumber"]) for group in extension["groups"]}
     rights = table.of(name, paths)
+    service = extension.get("kind") == "service"
     return Account(
         sub=str(user["id"]),
         name=name,
@@ -73,8 +79,9 @@ def _read(user: Mapping[str, Any], table: Table) -> Account:
         gid=int(extension["gidNumber"]),
         title=str(user.get("displayName") or name),
         state=str(extension["state"]),
-        login=rights.login,
+        login=rights.login and not service,
         groups={unix_group(path): paths[path] for path in sorted(rights.groups)},
+        service=service,
     )
 
 
@@ -145,7 +152,7 @@ def _person(account: Account, layout: Layout) -> Attributes:
         "uidNumber": (str(account.uid),),
         "gidNumber": (str(account.gid),),
         "homeDirectory": (f"{layout.homes}/{account.name}",),
-        "loginShell": (layout.shell,),
+        "loginShell": (NO_SHELL if account.service else layout.shell,),
         "description": (f"{MARK} {account.sub}",),
     }
     if not account.active:

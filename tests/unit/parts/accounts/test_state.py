@@ -133,3 +133,19 @@ def test_a_group_without_number_is_told() -> None:
     alice[state.EXTENSION]["groups"] = [{"path": "lab/production", "gidNumber": 30001}]
     with pytest.raises(FarmletError, match="lab"):
         state.read([alice], TABLE)
+
+
+def test_nobody_logs_in_to_a_service_member() -> None:
+    robot = user("robot", 20001, ["lab"])
+    robot[state.EXTENSION]["kind"] = "service"
+    people = state.read([robot, user("ada", 20002, ["lab"])], TABLE)
+    assert [(account.name, account.service, account.login) for account in people] == [
+        ("ada", False, True),
+        ("robot", True, False),
+    ]
+    found = state.entries(people, LAYOUT)
+    assert found[f"uid=robot,{LAYOUT.people}"]["loginShell"] == ("/usr/sbin/nologin",)
+    assert found[f"uid=ada,{LAYOUT.people}"]["loginShell"] == (LAYOUT.shell,)
+    assert found[f"cn=lab,{LAYOUT.groups}"]["memberUid"] == ("ada", "robot")  # it owns files as one of its groups
+    rows = json.loads(state.listing(people, LAYOUT))
+    assert [(row["name"], row["login"]) for row in rows] == [("ada", True), ("robot", False)]

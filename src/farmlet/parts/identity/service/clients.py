@@ -85,6 +85,9 @@ def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
     """Write the client if it is not there as it should be; returns whether it was written."""
     with transaction.atomic():
         client = Client.objects.filter(client_id=client_id).first() or Client(client_id=client_id, client_secret="")
+        if client.member_id:
+            hint = f"farmlet user secret {client.member.name}"
+            raise InputError(f"client {client_id}", f"belongs to the service member {client.member.name}", hint)
         same = client.pk is not None and all(getattr(client, key) == value for key, value in values.items())
         if same and (secret is None or check_password(secret, client.client_secret)):
             return False

@@ -7,7 +7,6 @@ the database's folder before it opens the database, so that no file there ever b
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pwd
 import sys
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
+from farmlet.parts.identity.service import people
 from farmlet.parts.identity.service.configuration import ALGORITHMS, Configuration, load_configuration
 from farmlet.parts.identity.service.keys import ensure_key, ensure_secret
+from farmlet.parts.identity.service.output import say
 from farmlet.parts.identity.service.project import Provider, start
-from farmlet.runtime import audit
 
 Verb = Callable[[Provider, argparse.Namespace], None]
 
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(groups, "ensure", update_groups, "make the groups what the rights table says")
     clients = verbs.add_parser("client", help="programs that may ask for tokens").add_subparsers(required=True, metavar="VERB")
     _add_client(_add(clients, "ensure", make_client, "register or update a client"))
-    _add_members(verbs.add_parser("member", help="people").add_subparsers(required=True, metavar="VERB"))
+    people.register(verbs.add_parser("member", help="people").add_subparsers(required=True, metavar="VERB"), _add)
     _add_token(_add(verbs, "token", make_token, "break-glass: a token in a member's name, audited"))
     return parser
 
@@ -113,32 +113,6 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--refresh-lifetime", type=int, metavar="SECONDS")
 
 
-def _add_members(verbs: Any) -> None:
-    parser = _add(verbs, "add", add_member, "register a member; prints the join link, once")
-    parser.add_argument("name", help="the UNIX name, for ever")
-    parser.add_argument("--group", action="append", default=[], required=True)
-    parser.add_argument("--name", dest="display", default="", metavar="FULL NAME")
-    parser.add_argument("--email", default="")
-    parser.add_argument("--pending", action="store_true", help="wait for `member approve`")
-    parser.add_argument("--json", action="store_true")
-    _add(verbs, "list", list_members, "all members").add_argument("--json", action="store_true")
-    texts = {
-        "show": "one member",
-        "approve": "let a pending member in",
-        "suspend": "keep a member out for now",
-        "resume": "end a suspension",
-        "remove": "end a membership for good",
-    }
-    for verb, text in texts.items():
-        parser = _add(verbs, verb, show_member if verb == "show" else move_member, text)
-        parser.set_defaults(verb=verb)
-        parser.add_argument("name")
-        parser.add_argument("--json", action="store_true")
-    parser = _add(verbs, "history", tell_history, "what the audit log says of one member")
-    parser.add_argument("name")
-    parser.add_argument("--json", action="store_true")
-
-
 def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--as", dest="member", required=True, metavar="USER")
     parser.add_argument("--scope", required=True)
@@ -153,7 +127,7 @@ def migrate(provider: Provider, options: argparse.Namespace) -> None:
     from django.core.management import call_command
 
     call_command("migrate", interactive=False, verbosity=0)
-    _say("the database is at this version")
+    say("the database is at this version")
 
 
 def make_key(provider: Provider, options: argparse.Namespace) -> None:
@@ -162,14 +136,14 @@ def make_key(provider: Provider, options: argparse.Namespace) -> None:
         kid = provider.keys.signing(algorithm).kid
         if made:
             provider.record("key.made", kid=kid, algorithm=algorithm, by=options.by)
-        _say(f"{algorithm} signing key {kid} {'made' if made else 'was there'}")
+        say(f"{algorithm} signing key {kid} {'made' if made else 'was there'}")
 
 
 def update_groups(provider: Provider, options: argparse.Namespace) -> None:
     from farmlet.parts.identity.service.members import ensure_groups
 
     changed = ensure_groups(provider, options.by)
-    _say(f"groups changed: {', '.join(changed)}" if changed else "groups as they were")
+    say(f"groups changed: {', '.join(changed)}" if changed else "groups as they were")
 
 
 def make_client(provider: Provider, options: argparse.Namespace) -> None:
@@ -190,54 +164,7 @@ def make_client(provider: Provider, options: argparse.Namespace) -> None:
         algorithm=options.algorithm,
         by=options.by,
     )
-    _say(f"client {options.id} {'set' if changed else 'was there'}")
-
-
-def add_member(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service import members
-
-    state = members.State.PENDING if options.pending else members.State.ACTIVE
-    member, url = members.add(
-        provider, options.name, options.group, display=options.display, email=options.email, state=state, by=options.by
-    )
-    shown = members.describe(members.find(member.name), provider.table)
-    _show(shown | {"join": url}, options.json, f"{member.name} is {state}, uid {member.number}; join link:\n{url}")
-
-
-def list_members(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service import members
-    from farmlet.parts.identity.service.models import Member
-
-    query = Member.objects.select_related("entry").prefetch_related("groups").order_by("name")
-    shown = [members.describe(member, provider.table) for member in query]
-    lines = [f"{item['name']:<20} {item['uid']:>6} {item['state']:<10} {', '.join(item['groups'])}" for item in shown]
-    _show(shown, options.json, "\n".join(lines))
-
-
-def show_member(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service import members
-
-    shown = members.describe(members.find(options.name), provider.table)
-    _show(shown, options.json, "\n".join(f"{key:<8} {value}" for key, value in shown.items()))
-
-
-def tell_history(provider: Provider, options: argparse.Namespace) -> None:
-    """What the audit log says of one member."""
-    from farmlet.parts.identity.service import members
-
-    name = members.find(options.name).name
-    chain = ("previous", "hash", "member")
-    lines = [line for line in audit.read(provider.configuration.audit) if line.get("member") == name]
-    shown = [{key: value for key, value in line.items() if key not in chain} for line in lines]
-    _show(shown, options.json, "\n".join(json.dumps(line, ensure_ascii=False) for line in shown))
-
-
-def move_member(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service import members
-
-    members.move(provider, options.name, options.verb, options.by)
-    shown = members.describe(members.find(options.name), provider.table)
-    _show(shown, options.json, f"{options.name} is {shown['state']}")
+    say(f"client {options.id} {'set' if changed else 'was there'}")
 
 
 def make_token(provider: Provider, options: argparse.Namespace) -> None:
@@ -245,11 +172,3 @@ def make_token(provider: Provider, options: argparse.Namespace) -> None:
 
     token = break_glass(provider, options.member, options.scope.split(), options.audience, reason=options.reason, by=options.by)
     print(token)
-
-
-def _show(data: object, as_json: bool, text: str) -> None:
-    print(json.dumps(data, indent=2) if as_json else text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

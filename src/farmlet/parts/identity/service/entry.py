@@ -23,10 +23,11 @@ LONGEST = 60  # seconds
 FORGET = timedelta(hours=1)
 AUTHENTICATED = "authenticated"
 
-REASONS = {
+REASONS: dict[str, str] = {
     Member.State.PENDING: "Your membership waits for approval. You can log in once it is approved.",
     Member.State.SUSPENDED: "Your membership is suspended. Please ask the administrators of the facility.",
     Member.State.REMOVED: "Your membership has ended.",
+    "expired": "Your membership has expired. Please ask the administrators of the facility to extend it.",
 }
 
 
@@ -61,14 +62,14 @@ class LoginForm(AuthenticationForm):
                 fail(name, address)
                 # a name that is none could be a password in the wrong field; leaving the line out could be told by the time
                 known = Member.objects.filter(name=name).exists()
-                provider().record("login.failed", member=name if known else "", address=address)
+                provider().record("login.failed", member=name if known else "", address=address, by=f"address {address}")
             raise
         forgive(name, address)
         return cleaned
 
     def confirm_login_allowed(self, user: Member) -> None:
         if not user.is_active:
-            raise forms.ValidationError(REASONS[Member.State(user.state)], code="inactive")
+            raise forms.ValidationError(REASONS[user.standing], code="inactive")
 
 
 def stamp(request: HttpRequest, **_: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -17,7 +17,8 @@ from django.utils import timezone
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import check_member, unix_group
 from farmlet.facility.rights import Table
-from farmlet.parts.identity.service.models import Change, Connection, Entry, Group, Invitation, Member
+from farmlet.parts.identity.service.models import Change, Client, Connection, Entry, Group, Invitation, Member
+from farmlet.parts.identity.service.ownership import settle, tell
 from farmlet.parts.identity.service.project import Provider
 
 State = Member.State
@@ -32,7 +33,7 @@ MOVES: dict[str, tuple[tuple[str, ...], str]] = {
 
 def find(name: str) -> Member:
     """The member of that UNIX name. Raises InputError."""
-    member = Member.objects.select_related("entry").prefetch_related("groups").filter(name=name).first()
+    member = Member.objects.select_related("entry", "owner").prefetch_related("groups").filter(name=name).first()
     if member is None:
         raise InputError(f"member {name}", "no such member", "`farmlet user list` shows them")
     assert isinstance(member, Member)
@@ -40,23 +41,40 @@ def find(name: str) -> Member:
 
 
 def add(
-    provider: Provider, name: str, groups: Sequence[str], *, display: str, email: str, state: str, by: str
+    provider: Provider,
+    name: str,
+    groups: Sequence[str],
+    *,
+    display: str,
+    email: str,
+    state: str,
+    by: str,
+    expires: datetime | None = None,
 ) -> tuple[Member, str]:
-    """Register a member and return them with the URL of the join page, which is told only here. Raises InputError."""
-    if fault := check_member(name, provider.table.groups):
-        raise InputError(f"member {name}", fault)
+    """Register a person and return them with the URL of the join page, which is told only here. Raises InputError."""
+    if expires is not None and expires <= timezone.now():
+        raise InputError(f"member {name}", f"{expires.date()} is past")
     with transaction.atomic():
-        if Entry.objects.filter(name=name).exists():
-            raise InputError(f"member {name}", "this UNIX name was given before and is never given again")
-        entry = allocate(name, Entry.Kind.MEMBER, provider.configuration.uid_base)
-        member = Member(name=name, entry=entry, display=display, email=email, state=state)
-        member.set_unusable_password()
-        member.save()
-        member.groups.set([_find_group(path) for path in groups])
+        member = enrol(provider, name, groups, display=display, email=email, state=state, expires=expires)
         url = invite(provider, member)
         announce([member])
-    provider.record("member.added", member=name, groups=list(groups), state=state, uid=entry.number, by=by)
+    ends = {"expires": expires.isoformat()} if expires else {}
+    provider.record("member.added", member=name, groups=list(groups), state=state, uid=member.number, **ends, by=by)
     return member, url
+
+
+def enrol(provider: Provider, name: str, groups: Sequence[str], **fields: Any) -> Member:
+    """A new entry of the ledger and its member, without a password. Within a transaction. Raises InputError."""
+    if fault := check_member(name, provider.table.groups):
+        raise InputError(f"member {name}", fault)
+    if Entry.objects.filter(name=name).exists():
+        raise InputError(f"member {name}", "this UNIX name was given before and is never given again")
+    entry = allocate(name, Entry.Kind.MEMBER, provider.configuration.uid_base)
+    member = Member(name=name, entry=entry, **fields)
+    member.set_unusable_password()
+    member.save()
+    member.groups.set([find_group(path) for path in groups])
+    return member
 
 
 def invite(provider: Provider, member: Member) -> str:
@@ -101,20 +119,33 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
     starts, end = MOVES[verb]
     with transaction.atomic():
         member = find(name)
+        if end == State.ACTIVE and member.expires is not None and member.expires <= timezone.now():
+            raise InputError(f"member {name}", f"expired on {member.expires.date()}", f"farmlet user extend {name} DATE")
         if member.state == end:
             return member
         if member.state not in starts:
-            raise InputError(f"member {name}", f"is {member.state}; only {' or '.join(starts)} members can be {end}")
+            raise InputError(f"member {name}", f"is {member.standing}; only {' or '.join(starts)} members can be {end}")
         member.state = end
-        if not member.is_active:
-            Connection.objects.filter(member=member).delete()
-        if end == State.REMOVED:
-            member.set_unusable_password()
-            Invitation.objects.filter(member=member).delete()
+        _withdraw(member)
         member.save()
-        announce([member])
+        passed = settle(provider.table)
+        if any(each.member == member for each in passed if each.after is None):
+            hint = f"add a person to {member.owner.path}, or: farmlet user give {name} --owner GROUP"
+            raise InputError(f"member {name}", f"nobody is active in its owner {member.owner.path}", hint)
+        announce([member, *(each.member for each in passed)])
     provider.record(f"member.{end}", member=name, by=by)
+    tell(provider, passed, by)
     return member
+
+
+def _withdraw(member: Member) -> None:
+    """Take away what a member who is no longer active must not come back with."""
+    if not member.is_active:
+        Connection.objects.filter(member=member).delete()
+    if member.state == State.REMOVED:
+        member.set_unusable_password()
+        Invitation.objects.filter(member=member).delete()
+        Client.objects.filter(member=member).delete()
 
 
 def ensure_groups(provider: Provider, by: str) -> list[str]:
@@ -136,9 +167,11 @@ def ensure_groups(provider: Provider, by: str) -> list[str]:
         gone = [path for path, group in known.items() if path not in lines and group.present]
         Group.objects.filter(path__in=gone).update(present=False)
         changed += gone
-        announce(_affected(changed))
+        passed = settle(provider.table)
+        announce([*_affected(changed), *(each.member for each in passed)])
     if changed:
         provider.record("groups.changed", groups=changed, gone=gone, by=by)
+    tell(provider, passed, by)
     return changed
 
 
@@ -163,7 +196,10 @@ def describe(member: Member, table: Table) -> dict[str, Any]:
     return {
         "name": member.name,
         "sub": str(member.sub),
-        "state": member.state,
+        "kind": member.kind,
+        "owner": member.owner.path if member.owner else None,
+        "state": member.standing,
+        "expires": member.expires.isoformat() if member.expires else None,
         "uid": member.number,
         "gid": member.number,
         "display": member.display,
@@ -178,7 +214,8 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _find_group(path: str) -> Group:
+def find_group(path: str) -> Group:
+    """The group of that path that the facility has. Raises InputError."""
     group: Group | None = Group.objects.filter(path=path, present=True).first()
     if group is None:
         raise InputError(f"group {path}", "no such group", "groups come from the facility file, with `farmlet up`")

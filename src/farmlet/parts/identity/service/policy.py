@@ -15,6 +15,8 @@ from farmlet.parts.identity.service.tokens import ANY, GROUPS
 # what any member may ask for besides storage
 PERSONAL = frozenset({"openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups"})
 STORAGE = ("storage.read:/", "storage.create:/", "storage.modify:/")
+# audiences at which a token becomes a log-in: not for service members, and not by break-glass, which it would outlive
+LOGINS = frozenset({"ssh"})
 SUPPORTED = (*sorted(PERSONAL), *STORAGE)
 
 
@@ -60,6 +62,8 @@ def resolve_audience(text: str, client: Client | None) -> tuple[str, ...] | None
     """The audience named by a space-separated `text`, by default anybody's; None where the client may not name it."""
     audience: Sequence[str] = text.split() or [ANY]
     if client is not None and client.audiences and not set(audience) <= set(client.audiences):
+        return None
+    if client is not None and client.member_id and LOGINS & set(audience):
         return None
     return tuple(dict.fromkeys(audience))
 

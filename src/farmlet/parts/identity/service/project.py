@@ -47,8 +47,12 @@ class Provider:
         return self.configuration.issuer
 
     def record(self, event: str, **details: Any) -> None:
-        """Write to the audit log. A log that cannot be written stops what was to be logged (OSError, Broken)."""
-        audit.append(self.configuration.audit, event, **details)
+        """Write to the audit log; `by` says who, by default the member it is about, else the client.
+
+        A log that cannot be written stops what was to be logged (OSError, Broken).
+        """
+        by = {"by": details.get("member") or details.get("client") or "identity"}
+        audit.append(self.configuration.audit, event, **by | details)
 
 
 def start(configuration: Configuration, secret: str) -> Provider:

@@ -91,6 +91,11 @@ class Member(AbstractBaseUser):
         return bool(self.state == self.State.ACTIVE and (self.expires is None or self.expires > timezone.now()))
 
     @property
+    def standing(self) -> str:
+        """The state, or `expired` for an active member whose end has come."""
+        return "expired" if self.state == self.State.ACTIVE and not self.is_active else str(self.state)
+
+    @property
     def number(self) -> int:
         """uid, and gid of the private group."""
         return int(self.entry.number)

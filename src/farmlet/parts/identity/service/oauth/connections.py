@@ -89,7 +89,8 @@ def end(connection: Connection, event: str, **details: Any) -> None:
     """Forget a connection, so that no token of it works any more."""
     with transaction.atomic():
         if Connection.objects.filter(pk=connection.pk).delete()[0]:
-            provider().record(event, member=connection.member.name, client=connection.client.client_id, **details)
+            client = connection.client.client_id
+            provider().record(event, **{"member": connection.member.name, "client": client, "by": client} | details)
 
 
 def _expire(client: Client) -> Any:

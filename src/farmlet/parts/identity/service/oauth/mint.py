@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.utils import timezone
 from joserfc import jwt
 from joserfc.errors import JoseError
 
@@ -15,9 +16,13 @@ from farmlet.parts.identity.service.project import provider
 
 
 def find_lifetime(request: Any) -> int:
-    """Seconds the request's access token is good for."""
+    """Seconds the request's access token is good for: never longer than the membership."""
     usual = provider().configuration.lifetimes.access
-    return min(usual, request.client.access_lifetime or usual)
+    seconds = min(usual, request.client.access_lifetime or usual)
+    if isinstance(request.user, Member) and request.user.expires:
+        left = int((request.user.expires - timezone.now()).total_seconds())
+        return max(1, min(seconds, left))
+    return seconds
 
 
 def create_access(request: Any) -> str:

@@ -51,6 +51,8 @@ class Validator(OAuth2Validator):
         return bool(secret) and bool(check_password(secret, request.client.client_secret))
 
     def validate_grant_type(self, client_id: str, grant_type: str, client: Any, request: Any, *args: Any, **kw: Any) -> bool:
+        if client.member_id and not client.member.is_active:  # its secret was right, so it may hear why
+            raise CustomOAuth2Error("unauthorized_client", f"its service member is {client.member.standing}", request=request)
         return grant_type in client.grants
 
     # -- authorization code (RFC 6749 §4.1.3) --
@@ -109,10 +111,19 @@ class Validator(OAuth2Validator):
     # -- client credentials (RFC 6749 §4.4) --
 
     def get_default_scopes(self, client_id: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
-        return list(request.client.scopes)
+        """Without a wish, all that is registered; for a service member without the groups: scopes or groups, never both."""
+        return [scope for scope in request.client.scopes if not (request.client.member_id and scope in PERSONAL)]
 
     def validate_scopes(self, client_id: str, scopes: list[str], client: Any, request: Any, *args: Any, **kw: Any) -> bool:
-        """For a client itself: what is registered for it, without what only a person can have."""
+        """For a client itself: what is registered for it, without what only a member can have.
+
+        A service member's client acts in the member's name, with what the member may have now.
+        """
+        if client.member_id:
+            request.user = client.member
+            request.scopes = list(allow(scopes, resolve(provider().table, client.member), client))
+            self._settle_audience(request, "")
+            return bool(request.scopes)
         granted = restrict(scopes, client)
         request.scopes = [scope for scope in granted if scope not in PERSONAL and not scope.startswith(("storage.", "wlcg."))]
         self._settle_audience(request, "")
@@ -135,7 +146,7 @@ class Validator(OAuth2Validator):
                 begun = connections.begin(request, token["refresh_token"])
                 if grant:
                     Grant.objects.filter(pk=grant.pk).update(connection=begun)
-        if "openid" in request.scopes:
+        if "openid" in request.scopes and request.grant_type != "client_credentials":  # there is no log-in to tell of
             token["id_token"] = create_identity(request, token["access_token"])
 
     def _cut_scopes(self, request: Any, consented: str) -> None:

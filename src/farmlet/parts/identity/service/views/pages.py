@@ -27,8 +27,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from farmlet.parts.identity.service import members
 from farmlet.parts.identity.service.entry import LoginForm
+from farmlet.parts.identity.service.glass import find_minted
 from farmlet.parts.identity.service.oauth.ask import Unknown, find_target
 from farmlet.parts.identity.service.oauth.redirects import find_source
+from farmlet.parts.identity.service.ownership import find_services
 from farmlet.parts.identity.service.policy import resolve
 from farmlet.parts.identity.service.project import provider
 
@@ -69,8 +71,14 @@ class JoinForm(SetPasswordForm):
 @login_required
 @require_safe
 def show_home(request: HttpRequest) -> HttpResponse:
-    """Who one is here."""
-    return render(request, "identity/home.html", {"rights": resolve(provider().table, request.user)})
+    """Who one is here, what one owns with others, and the tokens that administrators took."""
+    service, member = provider(), request.user
+    details = {
+        "rights": resolve(service.table, member),
+        "services": find_services(service.table, member),
+        "minted": find_minted(service, member),
+    }
+    return render(request, "identity/home.html", details)
 
 
 @sensitive_post_parameters()

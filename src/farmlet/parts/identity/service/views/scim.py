@@ -121,7 +121,10 @@ def describe(member: Member, gids: dict[str, int]) -> dict[str, Any]:
             "uidNumber": member.number,
             "gidNumber": member.number,
             "groups": [{"path": path, "name": unix_group(path), "gidNumber": gids[path]} for path in groups],
-            "state": member.state,
+            "kind": member.kind,
+            "owner": member.owner.path if member.owner else None,
+            "expires": member.expires.isoformat() if member.expires else None,
+            "state": member.standing,
             "scopes": list(scopes(rights)),
         },
     }
@@ -137,7 +140,7 @@ def complain(status: int, detail: str, kind: str = "") -> HttpResponse:
 
 
 def _query() -> QuerySet[Member]:
-    return Member.objects.select_related("entry").prefetch_related("groups").order_by("pk")
+    return Member.objects.select_related("entry", "owner").prefetch_related("groups").order_by("pk")
 
 
 def _gids() -> dict[str, int]:
