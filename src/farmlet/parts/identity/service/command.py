@@ -98,7 +98,7 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--public", action="store_true", help="it cannot keep a secret")
     kind.add_argument("--secret-file", type=Path, metavar="PATH", help="its secret; made there (0600) if it is missing")
-    parser.add_argument("--grant", action="append", default=[], help="device, refresh or client_credentials; repeat for more")
+    parser.add_argument("--grant", action="append", default=[], help="device, refresh, client_credentials, exchange; repeat")
     parser.add_argument("--scope", action="append", default=[], help="repeat, or separate by blanks")
     parser.add_argument("--audience", action="append", default=[], help="whom its tokens may be for (default: anybody)")
     parser.add_argument("--access-lifetime", type=int, metavar="SECONDS")

@@ -37,7 +37,8 @@ def break_glass(provider: Provider, name: str, scopes: Sequence[str], audience: 
         provider.configuration.lifetimes.access,
         username=member.name,
         groups=rights.groups,
-        actor=by,
+        optional=rights.optional,
+        act={"sub": by},
     )
     provider.record("token.minted", member=name, scopes=list(granted), audience=audience, reason=reason, by=by, jti=claims["jti"])
     return tokens.sign(claims, provider.keys.signing())

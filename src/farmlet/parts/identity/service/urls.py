@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from farmlet.parts.identity.service.views import device, metadata, pages, scim, token
+from farmlet.parts.identity.service.views import device, introspection, metadata, pages, revocation, scim, token
 
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
@@ -14,6 +14,8 @@ urlpatterns = [
     path("userinfo", metadata.show_member, name="userinfo"),
     path("token/", token.TokenView.as_view(), name="token"),
     path("device-authorization/", token.DeviceAuthorizationView.as_view(), name="device-authorization"),
+    path("revoke", revocation.RevocationView.as_view(), name="revoke"),
+    path("introspect", introspection.IntrospectionView.as_view(), name="introspect"),
     path("device/", device.decide, name="device"),
     path("device/done/", device.show_done, name="device-done"),
     path("", pages.show_home, name="home"),

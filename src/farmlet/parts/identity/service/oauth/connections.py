@@ -25,19 +25,21 @@ SIBLINGS = 8  # tokens that answers to repeated refreshes may leave working at o
 
 def create_token(request: Any) -> str:
     """A refresh token for the request's connection, which is made or rotated when the answer is saved."""
-    connection: Connection | None = getattr(request, "connection", None)
+    connection: Connection | None = vars(request).get("connection")
     request.connection_id = connection.id if connection else uuid.uuid4()
     return f"{request.connection_id}.{secrets.token_urlsafe(32)}"
 
 
-def locate(token: str, client: Client) -> Connection | None:
-    """The connection a refresh token of `client` belongs to, whether the token still works or not."""
+def locate(token: str, client: Client | None = None) -> Connection | None:
+    """The connection a refresh token (of `client`) belongs to, whether the token still works or not."""
     name, dot, _ = token.partition(".")
     try:
         key = uuid.UUID(name) if dot else None
     except ValueError:
         key = None
-    found = Connection.objects.select_related("member").filter(pk=key, client=client) if key else Connection.objects.none()
+    if key is None:
+        return None
+    found = Connection.objects.select_related("member", "client").filter(pk=key, **({"client": client} if client else {}))
     connection: Connection | None = found.first()
     return connection
 
@@ -63,6 +65,7 @@ def begin(request: Any, token: str) -> Connection:
         audience=" ".join(request.granted_audience),
         current=[digest(token)],
         authenticated=request.authenticated,
+        act=vars(request).get("act") or {},
         expires=_expire(request.client),
     )
     return connection

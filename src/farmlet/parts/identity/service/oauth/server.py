@@ -14,6 +14,7 @@ from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
 from farmlet.parts.identity.service.oauth import connections, mint
+from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE, TokenExchange
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -52,6 +53,7 @@ class Server(TokenEndpoint):
             DEVICE_CODE: DeviceGrantType(validator),
             "refresh_token": RefreshTokenGrant(validator),
             "client_credentials": ClientCredentialsGrant(validator),
+            TOKEN_EXCHANGE: TokenExchange(validator),
             "unsupported": Unsupported(),
         }
         super().__init__(default_grant_type="unsupported", default_token_type=bearer, grant_types=grants)

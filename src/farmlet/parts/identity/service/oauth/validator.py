@@ -22,16 +22,19 @@ from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingErr
 
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import DeviceGrant
-from farmlet.parts.identity.service.oauth import connections
+from farmlet.parts.identity.service.oauth import connections, target
 from farmlet.parts.identity.service.oauth.mint import create_identity
-from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, resolve, resolve_audience, restrict
+from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, resolve, restrict
 from farmlet.parts.identity.service.project import provider
 
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
 
 
 class Validator(OAuth2Validator):
-    """One instance serves all requests; everything about a request is kept on the request."""
+    """One instance serves all requests; everything about a request is kept on the request.
+
+    Form fields are attributes of the request too: what only we may have set is asked by `vars`.
+    """
 
     # -- clients (RFC 6749 §2.3) --
 
@@ -70,7 +73,7 @@ class Validator(OAuth2Validator):
         request.scopes = allow(device.scope.split(), resolve(provider().table, device.user), request.client)
         if not request.scopes:
             raise InvalidScopeError(request=request)
-        self._settle_audience(request, device.audience)
+        self.settle_audience(request, device.audience)
 
     # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
 
@@ -81,7 +84,8 @@ class Validator(OAuth2Validator):
             return False
         request.user, request.connection = connection.member, connection
         request.authenticated = connection.authenticated
-        self._settle_audience(request, connection.audience)
+        request.act = connection.act or None
+        self.settle_audience(request, connection.audience)
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
@@ -94,7 +98,8 @@ class Validator(OAuth2Validator):
 
     def is_within_original_scope(self, scopes: list[str], refresh_token: str, request: Any, *args: Any, **kw: Any) -> bool:
         """Narrow the request to what the family has, path by path; False where nothing is left."""
-        request.scopes = list(intersect(scopes, self.get_original_scopes(refresh_token, request)))
+        family = self.get_original_scopes(refresh_token, request)
+        request.scopes = list(narrow(scopes, family, resolve(provider().table, request.user)))
         return bool(request.scopes)
 
     # -- client credentials (RFC 6749 §4.4) --
@@ -106,26 +111,27 @@ class Validator(OAuth2Validator):
         """For a client itself: what is registered for it, without what only a person can have."""
         granted = restrict(scopes, client)
         request.scopes = [scope for scope in granted if scope not in PERSONAL and not scope.startswith(("storage.", "wlcg."))]
-        self._settle_audience(request, "")
+        self.settle_audience(request, "")
         return bool(request.scopes)
 
     # -- saving --
 
     def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
-        if device := getattr(request, "device", None):
+        if device := vars(request).get("device"):
             mine = DeviceGrant.objects.filter(pk=device.pk, status=DeviceGrant.AUTHORIZED)
             if mine.update(status=DeviceGrant.REDEEMED) != 1:
                 raise InvalidGrantError(request=request)
         if "refresh_token" in token:
-            store = connections.rotate if getattr(request, "connection", None) else connections.begin
+            store = connections.rotate if vars(request).get("connection") else connections.begin
             store(request, token["refresh_token"])
-        if "openid" in request.scopes:
+        # who came by exchange did not log in here, and an ID token would say so
+        if "openid" in request.scopes and not vars(request).get("act"):
             token["id_token"] = create_identity(request, token["access_token"])
 
-    def _settle_audience(self, request: Any, usual: str) -> None:
+    def settle_audience(self, request: Any, usual: str) -> None:
         """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""
-        audience = resolve_audience(getattr(request, "audience", None) or usual, request.client)
+        audience = target.settle(request.decoded_body or (), request.client, usual)
         if audience is None:
             raise CustomOAuth2Error("invalid_target", "this client may not ask for this audience", request=request)
         request.granted_audience = audience

@@ -12,6 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from farmlet.parts.identity.service.models import Member
+from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth.mint import describe
 from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import SUPPORTED
@@ -35,8 +36,10 @@ def show_metadata(request: HttpRequest) -> HttpResponse:
         "token_endpoint": locate("token"),
         "device_authorization_endpoint": locate("device-authorization"),
         "userinfo_endpoint": locate("userinfo"),
+        "revocation_endpoint": locate("revoke"),
+        "introspection_endpoint": locate("introspect"),
         "scim_endpoint": f"{service.issuer}/scim/v2",
-        "grant_types_supported": [DEVICE_CODE, "refresh_token", "client_credentials"],
+        "grant_types_supported": [DEVICE_CODE, "refresh_token", "client_credentials", TOKEN_EXCHANGE],
         "response_types_supported": [],
         "scopes_supported": list(SUPPORTED),
         "subject_types_supported": ["public"],
@@ -65,5 +68,5 @@ def show_member(request: HttpRequest) -> HttpResponse:
             raise Denied(401, "invalid_token", "its member is not active")
     except Denied as error:
         return HttpResponse(status=error.status, headers={"WWW-Authenticate": error.challenge})
-    answer = {"sub": claims.sub, **describe(member, claims.scopes)}
+    answer = {"sub": claims.sub, **describe(member, str(claims.raw.get("scope", "")).split())}  # in the order of the request
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})
