@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ RIGHTS = Table(
         "lab/production": GroupRights(batch_share=10, write=("/data",)),
         "guests": GroupRights(read=("/public",)),
         "visitors": GroupRights(),
+        "lab/alarm": GroupRights(optional=True, stage=("/tape",)),
+        "lab/shift": GroupRights(write=("/shift",)),
     }
 )
 
@@ -63,10 +66,16 @@ class Service:
         return done.stdout
 
     def request(
-        self, path: str, form: dict[str, str] | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10
+        self,
+        path: str,
+        form: Mapping[str, str | list[str]] | None = None,
+        *,
+        basic: str = "",
+        bearer: str = "",
+        timeout: float = 10,
     ) -> Answer:
         """A program's request. `basic` is `name:secret`."""
-        data = None if form is None else urllib.parse.urlencode(form).encode()
+        data = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
         request = urllib.request.Request(self.issuer + path, data=data)
         if basic:
             request.add_header("Authorization", "Basic " + base64.b64encode(basic.encode()).decode())
@@ -80,7 +89,7 @@ class Service:
             text = answer.read()
             return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
 
-    def token(self, form: dict[str, str], basic: str = "") -> Answer:
+    def token(self, form: Mapping[str, str | list[str]], basic: str = "") -> Answer:
         return self.request("/token/", form, basic=basic)
 
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:

@@ -27,11 +27,12 @@ def resolve(table: Table, member: Member) -> Rights:
 def allow(requested: Iterable[str], rights: Rights, client: Client | None = None) -> tuple[str, ...]:
     """The requested scopes that a member with `rights` may have through `client` (None: no client's limits apply).
 
-    In the order of the request, which decides the order of `wlcg.groups`.
+    In the order of the request, which decides the order of `wlcg.groups`. To come back for nothing is nothing too.
     """
     wanted = tuple(requested) if client is None else restrict(requested, client)
     groups = {scope for scope in wanted if name_group(scope) in rights.groups}
-    return grant(wanted, rights, PERSONAL | groups)
+    granted = grant(wanted, rights, PERSONAL | groups)
+    return () if granted == ("offline_access",) else granted
 
 
 def restrict(requested: Iterable[str], client: Client) -> tuple[str, ...]:
