@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from farmlet.facility.rights import GroupRights, Table
 
+Fields = Mapping[str, str | list[str]]  # a list is a parameter that is repeated
 PASSWORD = "correct horse battery"
 RIGHTS = Table(
     {
@@ -65,15 +66,7 @@ class Service:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def request(
-        self,
-        path: str,
-        form: Mapping[str, str | list[str]] | None = None,
-        *,
-        basic: str = "",
-        bearer: str = "",
-        timeout: float = 10,
-    ) -> Answer:
+    def request(self, path: str, form: Fields | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10) -> Answer:
         """A program's request. `basic` is `name:secret`."""
         data = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
         request = urllib.request.Request(self.issuer + path, data=data)
@@ -89,7 +82,7 @@ class Service:
             text = answer.read()
             return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
 
-    def token(self, form: Mapping[str, str | list[str]], basic: str = "") -> Answer:
+    def token(self, form: Fields, basic: str = "") -> Answer:
         return self.request("/token/", form, basic=basic)
 
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:

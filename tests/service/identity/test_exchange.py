@@ -89,8 +89,11 @@ def test_never_wider_than_the_client(service: Service, subject: str) -> None:
     assert exchange(service, subject, "archive", scope="openid").body["error"] == "invalid_scope"
 
 
-def test_never_wider_than_the_rights_of_now(service: Service, subject: str, tmp_path: Path) -> None:
-    """bea's group goes out of the table; her token says more than she has left."""
+def test_never_wider_than_the_rights_of_now(service: Service, bea: Browser, subject: str, tmp_path: Path) -> None:
+    """bea's group goes out of the table; her tokens say more than she has left, at exchange, refresh and device alike."""
+    offline = service.connect(bea, scope="offline_access storage.modify:/shift")["refresh_token"]
+    started = service.begin(scope="offline_access storage.modify:/shift")
+    service.allow(bea, started)
     config = json.loads(service.config.read_text())
     less = Table({path: rights for path, rights in RIGHTS.groups.items() if path != "lab/shift"})
     other = Service(service.issuer, tmp_path, service.cafile)
@@ -99,9 +102,12 @@ def test_never_wider_than_the_rights_of_now(service: Service, subject: str, tmp_
         other.do("groups", "ensure")
         assert exchange(service, subject, scope="storage.modify:/shift").body["error"] == "invalid_scope"
         assert exchange(service, subject, scope="storage.modify:/shift openid").body["scope"] == "openid"
+        assert service.refresh(offline).body["error"] == "invalid_scope"
+        assert service.redeem(started).body["error"] == "invalid_scope"
     finally:
         service.do("groups", "ensure")
     assert exchange(service, subject, scope="storage.modify:/shift").status == 200
+    assert service.refresh(offline).body["scope"] == "offline_access storage.modify:/shift"
 
 
 def test_audience_within_the_clients(service: Service, subject: str) -> None:
@@ -208,7 +214,9 @@ def test_only_confidential_clients_that_hold_the_grant(service: Service, subject
 
 @pytest.mark.parametrize("field", ["user", "device", "connection", "act", "left", "scopes", "granted_audience", "client", "jti"])
 def test_form_fields_are_not_taken_for_our_own_notes(service: Service, subject: str, field: str) -> None:
-    answer = exchange(service, subject, **{field: "1", "scope": "storage.read:/data"})
+    form = {"grant_type": GRANT, "subject_token": subject, "subject_token_type": ACCESS, "scope": "storage.read:/data"}
+    answer = service.token({**form, field: "1"}, basic=basic(service, "transfer"))
     assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "bea"
     assert answer.body["scope"] == "storage.read:/data" and answer.body["expires_in"] > 1
-    assert service.refresh("x.y", **{field: "1"}).body["error"] == "invalid_grant"
+    form = {"grant_type": "refresh_token", "refresh_token": "x.y", "client_id": "farmlet", field: "1"}
+    assert service.token(form).body["error"] == "invalid_grant"

@@ -111,13 +111,12 @@ def test_a_resource_within_the_clients_audiences(service: Service, pia: Browser)
 
 
 def test_lifetimes_by_client(service: Service, pia: Browser) -> None:
-    service.do(
-        "client", "ensure", "brief", "--public", "--grant=device,refresh", "--access-lifetime=120", "--refresh-lifetime=300"
-    )
+    public = ("--public", "--grant=device,refresh")
+    service.do("client", "ensure", "brief", *public, "--access-lifetime=120")
     answer = service.connect(pia, "brief", scope="openid offline_access")
     body = claims(answer["access_token"])
     assert answer["expires_in"] == body["exp"] - body["iat"] == 120
-    service.do("client", "ensure", "long", "--public", "--grant=device,refresh", "--access-lifetime=999999")
+    service.do("client", "ensure", "long", *public, "--access-lifetime=999999")
     assert service.connect(pia, "long", scope="openid")["expires_in"] == 600  # never above the facility's
 
 

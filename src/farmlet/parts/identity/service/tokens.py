@@ -18,7 +18,7 @@ from joserfc.jwk import Key
 from farmlet.parts.identity.service.scopes import GROUPS, order_groups
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"
-VERSION = "1.0"  # of the profile; relying parties (libscitokens) know no other, and 1.1 of the document changed no claim
+VERSION = "1.0"  # `wlcg.ver`: the only one that libscitokens takes
 DEPTH = 8  # programs that may act for a member in a row
 
 
