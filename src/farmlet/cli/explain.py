@@ -4,31 +4,72 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from typing import Any
 
 from farmlet.cli.opening import open_deployment, print_json
 from farmlet.engine.members import Members
-from farmlet.facility.rights import scopes
+from farmlet.facility.explain import Answer, Source, explain, parse
+from farmlet.facility.rights import Table, scopes
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="USER", help="the member's UNIX name")
+    parser.add_argument(
+        "--why-not",
+        metavar="RIGHT",
+        help="about one right: storage:write:/PATH, a scope, login, batch, notebooks, administer; exits 1 for no",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.why_not is not None:
+        parse(args.why_not)  # a word that is not known needs no facility
     deployment = open_deployment(args, running=True)
-    member = Members(deployment).change("show", args.name)
-    rights = deployment.facility.rights.of(args.name, member["groups"])
+    member, table = Members(deployment).change("show", args.name), deployment.facility.rights
+    if args.why_not is None:
+        tell_all(table, member, args.json)
+        return 0
+    answer = explain(table, args.name, member["groups"], args.why_not, member["state"])
+    if args.json:
+        print_json(asdict(answer))
+    else:
+        print("\n".join(describe(args.name, answer)))
+    return 0 if answer.allowed else 1
+
+
+def tell_all(table: Table, member: dict[str, Any], as_json: bool) -> None:
+    """Print everything the member may do."""
+    rights = table.of(member["name"], member["groups"])
     service = member["kind"] == "service"
     login = rights.login and not service
-    lines = {path: deployment.facility.groups[path].line for path in rights.groups}
-    if args.json:
-        print_json(asdict(rights) | {"login": login, "read": sorted(rights.read), "write": sorted(rights.write), "lines": lines})
-        return 0
-    print(f"{args.name}: {member['state']}, may {'' if login else 'not '}log in")
+    lines = {path: table.groups[path].line for path in rights.groups}
+    if as_json:
+        print_json(asdict(rights) | {"login": login, "lines": lines})
+        return
+    print(f"{rights.user}: {member['state']}, may {'' if login else 'not '}log in")
     if service:
         print(f"  a service member, owned by {member['owner']}, until {member['expires'][:10]}")
     for path, line in lines.items():
         print(f"  group {path} (line {line} of the facility file)")
     print(f"  batch group {rights.batch_group}, share {rights.batch_share}")
-    print("  storage " + " ".join(scopes(rights)))
-    return 0
+    print("  scopes " + " ".join(scopes(rights)))
+
+
+def describe(name: str, answer: Answer) -> list[str]:
+    """The answer in words: yes or no first, then the reason, then what would change it."""
+    lines = [f"{'yes' if answer.allowed else 'no'}: {name}, {answer.right}"]
+    if answer.state != "active":
+        lines.append(f"  the membership is {answer.state}: nothing is allowed")
+    lines += [f"  {place(source)} gives it" for source in answer.sources]
+    if answer.below:
+        lines.append(f"  allowed below it: {' '.join(answer.below)}")
+    if not answer.sources:
+        lines.append("  no group of theirs gives it")
+        lines += [f"  {place(source)} would give it, and so would its subgroups" for source in answer.remedies]
+    if not answer.sources and not answer.remedies:
+        lines.append(f"  no group of the facility file gives it to {name}")
+    return lines
+
+
+def place(source: Source) -> str:
+    return f"group {source.group} (line {source.line} of the facility file)"

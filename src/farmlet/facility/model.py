@@ -190,17 +190,19 @@ class Batch(Entry):
 
 
 class Storage(Entry):
-    """Path patterns, the same on every storage element."""
+    """Path patterns, the same on every storage element. `stage`: bring back from tape, which costs tape time."""
 
     read: tuple[Pattern, ...] = ()
     write: tuple[Pattern, ...] = ()
+    stage: tuple[Pattern, ...] = ()
 
 
 class GroupEntry(Entry):
-    """One of `groups:`; see `rights` for how they combine."""
+    """One of `groups:`. An `optional` group stands in a token only when asked for by name (`wlcg.groups:/lab/alarm`)."""
 
     login: bool = False
     administer: bool = False
+    optional: bool = False
     notebooks: Notebooks = Notebooks()
     batch: Batch = Batch()
     storage: Storage = Storage()
@@ -223,6 +225,8 @@ class Group(GroupEntry):
             batch_share=self.batch.share,
             read=self.storage.read,
             write=self.storage.write,
+            stage=self.storage.stage,
+            optional=self.optional,
             line=self.line,
         )
 

@@ -3,7 +3,8 @@
 Standard library only: the identity service and the node agents read the table as JSON.
 
 How rights combine (for one member, over all groups): a subgroup has its parents' rights; paths are united, sizes take
-the maximum, booleans are "any". To write a path is to read it too: nobody checks an upload they cannot see.
+the maximum, booleans are "any". To write a path or to stage from it is to read it too: nobody checks an upload they
+cannot see. `optional` is the group's own: it says nothing about the groups below.
 A group that is not in the table gives nothing, not even its parents' rights: what was taken out of the file is gone.
 """
 
@@ -17,6 +18,8 @@ from typing import Any, Self
 from farmlet.errors import InputError
 from farmlet.facility.names import MEMBER, ancestors
 
+# what a batch right gives (WLCG Common JWT Profile): these name no path and no owner
+COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
 # Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
 PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 
@@ -25,6 +28,7 @@ PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 class GroupRights:
     """One line of the table. Memory in bytes; paths are patterns that may hold `{user}`.
 
+    `stage`: paths that may be brought back from tape. An `optional` group stands in a token only when asked for by name.
     `line` says where in the facility file it stands (for `explain`); it is no part of the policy, so it is neither
     compared nor sent to nodes: a comment added to the file must not restart a service.
     """
@@ -36,6 +40,8 @@ class GroupRights:
     batch_share: float | None = None
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
+    stage: tuple[str, ...] = ()
+    optional: bool = False
     line: int = field(default=0, compare=False)
 
 
@@ -43,8 +49,8 @@ class GroupRights:
 class Rights:
     """What one member may do. Paths are absolute, normalised, sorted, and none lies within another of its set.
 
-    `groups`: all groups with their parents, in table order. `batch_group`: the accounting group a job runs in unless
-    it names another; None without a batch right.
+    `groups`: all groups with their parents, in table order; `optional`: those of them that are. `batch_group`: the
+    accounting group a job runs in unless it names another; None without a batch right.
     """
 
     user: str
@@ -57,6 +63,8 @@ class Rights:
     notebooks_memory: int | None
     batch_group: str | None
     batch_share: float | None
+    stage: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class Table:
         for entry in data["groups"]:
             values = dict(entry)
             path = values.pop("path")
-            groups[path] = GroupRights(**values | {name: tuple(values[name]) for name in ("read", "write")})
+            groups[path] = GroupRights(**values | {name: tuple(values.get(name, ())) for name in ("read", "write", "stage")})
         return cls(groups)
 
     def of(self, user: str, groups: Iterable[str]) -> Rights:
@@ -94,8 +102,9 @@ class Table:
             raise InputError(f"member {user!r}", "not a UNIX name", "names are like jdoe: a-z, 0-9, _ and -")
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         granted = {path: rights for path, rights in self.groups.items() if path in held}
-        write = _fill(user, (pattern for rights in granted.values() for pattern in rights.write))
-        read = _fill(user, (pattern for rights in granted.values() for pattern in rights.read))
+        write = fill(user, (pattern for rights in granted.values() for pattern in rights.write))
+        stage = fill(user, (pattern for rights in granted.values() for pattern in rights.stage))
+        read = fill(user, (pattern for rights in granted.values() for pattern in rights.read))
         shares = {path: rights.batch_share for path, rights in granted.items() if rights.batch_share is not None}
         batch = max(shares, key=lambda path: shares[path], default=None)  # max keeps the first of equals
         return Rights(
@@ -103,12 +112,14 @@ class Table:
             groups=tuple(granted),
             login=any(rights.login for rights in granted.values()),
             administer=any(rights.administer for rights in granted.values()),
-            read=reduce(read | write),
+            read=reduce(read | write | stage),
             write=reduce(write),
             notebooks_cores=_largest(rights.notebooks_cores for rights in granted.values()),
             notebooks_memory=_largest(rights.notebooks_memory for rights in granted.values()),
             batch_group=batch,
             batch_share=shares[batch] if batch is not None else None,
+            stage=reduce(stage),
+            optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
 
 
@@ -146,44 +157,55 @@ def reduce(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def scopes(rights: Rights) -> tuple[str, ...]:
-    """Every storage scope of a member, by the WLCG Common JWT Profile 1.x.
+    """Every scope that the table gives a member, sorted, by the WLCG Common JWT Profile 1.x.
 
     A readable path gives `storage.read`; a writable one `storage.modify` (which overwrites and deletes) and
-    `storage.create` (which only adds), so that a job can ask for the lesser one. `storage.stage` is given to nobody:
-    no storage element of a facility has tape.
+    `storage.create` (which only adds), so that a job can ask for the lesser one; one that may be staged `storage.stage`.
+    A batch right gives `compute.…`.
     """
-    return tuple(sorted(f"{verb}:{path}" for verb, paths in _allowed(rights).items() for path in paths))
+    paths = (f"{verb}:{path}" for verb, allowed in _allowed(rights).items() for path in allowed)
+    return tuple(sorted((*paths, *_compute(rights))))
 
 
 def grant(requested: Iterable[str], rights: Rights, other: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The requested scopes that a member may have, sorted; what is not allowed is left out.
+    """The requested scopes that a member may have, each once, in the order of the request; the others are left out.
 
     A storage scope is kept if its path lies within an allowed one. One that is wider than the right is answered with
     the allowed paths below it (RFC 6749 §3.3 lets a server grant less than was asked). Other scopes pass only if they
-    are in `other`; a storage scope never passes that way.
+    are in `other`; what the table decides never passes that way.
     """
     allowed = _allowed(rights)
-    granted: set[str] = set()
+    passed = {scope for scope in other if not scope.startswith(("storage.", "compute."))} | set(_compute(rights))
+    granted: list[str] = []
     for scope in requested:
         verb, _, text = scope.partition(":")
         path = normalise(text)
-        if scope in other and not scope.startswith("storage."):
-            granted.add(scope)
+        if scope in passed:
+            granted.append(scope)
         elif path is not None and verb in allowed:
             if any(within(path, right) for right in allowed[verb]):
-                granted.add(f"{verb}:{path}")
+                granted.append(f"{verb}:{path}")
             else:
-                granted.update(f"{verb}:{right}" for right in allowed[verb] if within(right, path))
-    return tuple(sorted(granted))
+                granted += [f"{verb}:{right}" for right in allowed[verb] if within(right, path)]
+    return tuple(dict.fromkeys(granted))
+
+
+def fill(user: str, patterns: Iterable[str]) -> set[str]:
+    """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
+    return {path for pattern in patterns if (path := normalise(pattern.replace("{user}", user))) is not None}
 
 
 def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:
-    return {"storage.read": rights.read, "storage.modify": rights.write, "storage.create": rights.write}
+    return {
+        "storage.read": rights.read,
+        "storage.modify": rights.write,
+        "storage.create": rights.write,
+        "storage.stage": rights.stage,
+    }
 
 
-def _fill(user: str, patterns: Iterable[str]) -> set[str]:
-    """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
-    return {path for pattern in patterns if (path := normalise(pattern.replace("{user}", user))) is not None}
+def _compute(rights: Rights) -> tuple[str, ...]:
+    return COMPUTE if rights.batch_group is not None else ()
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from farmlet.facility.rights import GroupRights, Table
 
+Fields = Mapping[str, str | list[str]]  # a list is a parameter that is repeated
 PASSWORD = "correct horse battery"
 RIGHTS = Table(
     {
@@ -36,6 +38,8 @@ RIGHTS = Table(
         "crew": GroupRights(login=True, write=("/crew",)),
         "crew/night": GroupRights(write=("/night",)),
         "board": GroupRights(administer=True),
+        "lab/alarm": GroupRights(optional=True, stage=("/tape",)),
+        "lab/shift": GroupRights(write=("/shift",)),
     }
 )
 
@@ -77,11 +81,9 @@ class Service:
         done = subprocess.run([sys.executable, "-c", setup + code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
 
-    def request(
-        self, path: str, form: dict[str, str] | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10
-    ) -> Answer:
+    def request(self, path: str, form: Fields | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10) -> Answer:
         """A program's request. `basic` is `name:secret`."""
-        data = None if form is None else urllib.parse.urlencode(form).encode()
+        data = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
         request = urllib.request.Request(self.issuer + path, data=data)
         if basic:
             request.add_header("Authorization", "Basic " + base64.b64encode(basic.encode()).decode())
@@ -95,7 +97,7 @@ class Service:
             text = answer.read()
             return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
 
-    def token(self, form: dict[str, str], basic: str = "") -> Answer:
+    def token(self, form: Fields, basic: str = "") -> Answer:
         return self.request("/token/", form, basic=basic)
 
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:

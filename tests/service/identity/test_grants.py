@@ -126,8 +126,8 @@ def test_parallel_redemptions_give_one_set_of_tokens(service: Service, alice: Br
 def test_scopes_are_cut_to_the_rights(service: Service, alice: Browser) -> None:
     asked = "storage.read:/data storage.modify:/ storage.modify:/users/bob storage.read:/data/../etc scim:read"
     answer = service.connect(alice, scope=asked)
-    assert answer["scope"].split() == ["storage.modify:/data", "storage.modify:/users/alice", "storage.read:/data"]
-    refused = service.request("/device-authorization/", {"client_id": "farmlet", "scope": "scim:read storage.stage:/"})
+    assert answer["scope"].split() == ["storage.read:/data", "storage.modify:/data", "storage.modify:/users/alice"]
+    refused = service.request("/device-authorization/", {"client_id": "farmlet", "scope": "scim:read storage.poll:/"})
     assert (refused.status, refused.body["error"]) == (400, "invalid_scope")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from farmlet.errors import InputError
 from farmlet.facility import rights
-from farmlet.facility.rights import GroupRights, Rights, Table, grant, normalise, reduce, scopes, within
+from farmlet.facility.names import MEMBER, ancestors
+from farmlet.facility.rights import COMPUTE, GroupRights, Rights, Table, fill, grant, normalise, reduce, scopes, within
 
 TABLE = Table(
     {
@@ -70,6 +72,33 @@ def test_write_implies_read() -> None:
     assert table.of("ada", ["a"]).read == ("/data", "/open")
 
 
+def test_to_stage_is_to_read_and_is_a_right_of_its_own() -> None:
+    table = Table(
+        {"lab": GroupRights(read=("/",)), "lab/tape": GroupRights(stage=("/tape/{user}",)), "reco": GroupRights(stage=("/t",))}
+    )
+    assert grant(["storage.stage:/"], table.of("ada", ["lab"])) == ()
+    assert grant(["storage.stage:/"], table.of("ada", ["lab/tape"])) == ("storage.stage:/tape/ada",)
+    assert scopes(table.of("ada", ["reco"])) == ("storage.read:/t", "storage.stage:/t")
+
+
+def test_compute_scopes_come_with_a_batch_right() -> None:
+    asked = ["compute.create", "compute.read", "compute.create:/x", "compute.all"]
+    assert grant(asked, TABLE.of("ada", ["guests"])) == ("compute.create", "compute.read")
+    without = Table({"lab": GroupRights(login=True)}).of("ada", ["lab"])
+    assert grant(asked, without, frozenset(COMPUTE)) == ()
+
+
+def test_optional_groups() -> None:
+    table = Table({"lab": GroupRights(), "lab/alarm": GroupRights(optional=True), "lab/alarm/desk": GroupRights()})
+    found = table.of("ada", ["lab/alarm/desk"])
+    assert (found.groups, found.optional) == (("lab", "lab/alarm", "lab/alarm/desk"), ("lab/alarm",))
+
+
+def test_a_table_of_an_earlier_version_is_read() -> None:
+    entry = {"path": "lab", "login": True, "read": ["/"], "write": []}
+    assert Table.from_json({"groups": [entry]}) == Table({"lab": GroupRights(login=True, read=("/",))})
+
+
 @pytest.mark.parametrize("groups", [[], ["gone"], ["lab/gone"], ["la"], ["/lab"]])
 def test_undeclared_groups_give_nothing(groups: list[str]) -> None:
     found = TABLE.of("ada", groups)
@@ -91,6 +120,7 @@ def test_a_bad_pattern_gives_nothing() -> None:
 
 def test_scopes() -> None:
     assert scopes(TABLE.of("ada", ["lab"])) == (
+        *COMPUTE,
         "storage.create:/users/ada",
         "storage.modify:/users/ada",
         "storage.read:/",
@@ -197,12 +227,14 @@ GROUP = st.builds(
     batch_share=st.none() | st.floats(0.5, 9),
     read=st.lists(PATTERNS, max_size=3).map(tuple),
     write=st.lists(PATTERNS, max_size=3).map(tuple),
+    stage=st.lists(PATTERNS, max_size=3).map(tuple),
+    optional=st.booleans(),
 )
 TABLES = st.fixed_dictionaries({path: GROUP for path in GROUPS}).map(Table)
 MEMBERSHIPS = st.sets(st.sampled_from([*GROUPS, "gone", "p/gone"]))
 VERBS = st.sampled_from(["storage.read", "storage.modify", "storage.create", "storage.stage", "compute.read"])
 JUNK = st.sampled_from(["", "/a/..", "/a//b", "a", "/%61", "openid"])
-REQUESTS = st.lists(st.builds("{}:{}".format, VERBS, PATHS | JUNK) | JUNK, max_size=6)
+REQUESTS = st.lists(st.builds("{}:{}".format, VERBS, PATHS | JUNK) | st.sampled_from(COMPUTE) | JUNK, max_size=6)
 
 
 def covers(granted: tuple[str, ...], scope: str) -> bool:
@@ -215,8 +247,8 @@ def covers(granted: tuple[str, ...], scope: str) -> bool:
 def test_grant_never_exceeds_the_rights_nor_the_request(table: Table, groups: set[str], requested: list[str], probe: str) -> None:
     found = table.of("ada", groups)
     granted = grant(requested, found)
-    sound = [scope for scope in requested if normalise(scope.partition(":")[2])]
-    for verb in ("storage.read", "storage.modify", "storage.create"):
+    sound = [scope for scope in requested if normalise(scope.partition(":")[2]) or scope in COMPUTE]
+    for verb in ("storage.read", "storage.modify", "storage.create", "storage.stage"):
         scope = f"{verb}:{probe}"
         # exactly the intersection, whichever path one looks at
         assert covers(granted, scope) == (covers(scopes(found), scope) and covers(tuple(sound), scope))
@@ -249,7 +281,51 @@ def test_order_does_not_matter(table: Table, groups: set[str], requested: list[s
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert table.of("ada", mixed) == table.of("ada", sorted(groups))
     found = table.of("ada", groups)
-    assert grant(shuffled, found) == grant(requested, found)
+    assert set(grant(shuffled, found)) == set(grant(requested, found))
+
+
+@given(TABLES, MEMBERSHIPS, REQUESTS, REQUESTS)
+def test_to_ask_for_more_never_gives_less(table: Table, groups: set[str], requested: list[str], more: list[str]) -> None:
+    found = table.of("ada", groups)
+    assert set(grant(requested, found)) <= set(grant([*requested, *more], found))
+
+
+@given(TABLES, MEMBERSHIPS, REQUESTS)
+def test_grant_keeps_the_order_of_the_request(table: Table, groups: set[str], requested: list[str]) -> None:
+    found = table.of("ada", groups)
+    one_by_one = [scope for wanted in requested for scope in grant([wanted], found)]
+    assert grant(requested, found) == tuple(dict.fromkeys(one_by_one))
+
+
+@given(TABLES, MEMBERSHIPS)
+def test_a_parents_rights_are_the_subgroups(table: Table, groups: set[str]) -> None:
+    for path in groups:
+        for above in ancestors(path) if path in table.groups else ():
+            assert set(table.of("ada", [above]).groups) < set(table.of("ada", [path]).groups)
+    assert table.of("ada", groups) == table.of("ada", table.of("ada", groups).groups)  # parents named add nothing
+
+
+NAMES = st.from_regex(MEMBER, fullmatch=True)
+
+
+@given(NAMES, NAMES, st.text(st.sampled_from("/abu.{}ser%"), max_size=12))
+def test_user_never_escapes(user: str, other: str, text: str) -> None:
+    """Whatever the pattern, a step with `{user}` gives a member's own name in that step and nothing above it."""
+    pattern = f"/users/{{user}}{text}"
+    for path in fill(user, [pattern]):
+        assert path.startswith(f"/users/{user}") and path.count("/") >= 2
+        assert not within("/users", path)
+        if other != user and text[:1] in ("", "/"):
+            assert not within(f"/users/{other}", path) and not within(path, f"/users/{other}")
+    assert fill(user, ["/users/{user}"]) == {f"/users/{user}"}
+
+
+@given(TABLES, MEMBERSHIPS, VERBS, st.text(max_size=12))
+def test_odd_characters_are_never_granted(table: Table, groups: set[str], verb: str, text: str) -> None:
+    granted = grant([f"{verb}:{text}", f"{verb}:/{text}", text], table.of("ada", groups), frozenset({"openid"}))
+    for scope in granted:
+        assert re.fullmatch(r"[!#-\[\]-~]+", scope)  # RFC 6749 §3.3
+        assert "%" not in scope and "//" not in scope and not {"..", "."} & set(scope.split("/"))
 
 
 @given(TABLES, MEMBERSHIPS)

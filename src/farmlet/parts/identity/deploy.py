@@ -27,8 +27,9 @@ FOLDER = "/var/lib/farmlet/identity"
 SECRET_KEY = "/etc/farmlet/identity.key"
 PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 
-STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/")
-PERSON = ("openid", "profile", "email", "offline_access", "wlcg.groups", *STORAGE)
+STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
+# compute.… is for clients that are registered for it: it names no owner, so at a site it would open others' jobs too
+PERSON = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups", *STORAGE)
 DEVICE = ("urn:ietf:params:oauth:grant-type:device_code", "refresh_token")
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody

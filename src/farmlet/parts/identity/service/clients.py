@@ -11,6 +11,7 @@ from django.db import transaction
 from farmlet.errors import InputError
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.oauth.ask import CODE
+from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth.redirects import find_fault
 from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import SUPPORTED
@@ -25,6 +26,9 @@ GRANTS = {
     "refresh": "refresh_token",
     "refresh_token": "refresh_token",
     "client_credentials": "client_credentials",
+    "exchange": TOKEN_EXCHANGE,
+    "token_exchange": TOKEN_EXCHANGE,
+    TOKEN_EXCHANGE: TOKEN_EXCHANGE,
 }
 # what the library's column says, which is about one grant only; ours is `Client.grants`
 KINDS = {
@@ -103,7 +107,7 @@ def _resolve_grants(names: Sequence[str], public: bool) -> list[str]:
     if unknown := sorted(set(texts) - set(GRANTS)):
         raise InputError("--grant", f"{', '.join(unknown)} is not known", f"known are {', '.join(sorted(GRANTS))}")
     found = sorted({GRANTS[text] for text in texts})
-    if public and "client_credentials" in found:
+    if public and {"client_credentials", TOKEN_EXCHANGE} & set(found):
         raise InputError("--grant", "a public client has no credentials to use", "give --secret-file instead of --public")
     return found
 

@@ -99,7 +99,7 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
     kind.add_argument("--public", action="store_true", help="it cannot keep a secret")
     kind.add_argument("--secret-file", type=Path, metavar="PATH", help="its secret; made there (0600) if it is missing")
     parser.add_argument(
-        "--grant", action="append", default=[], help="code, device, refresh or client_credentials; repeat for more"
+        "--grant", action="append", default=[], help="code, device, refresh, client_credentials or exchange; repeat for more"
     )
     parser.add_argument(
         "--redirect-uri", action="append", default=[], metavar="URI", help="where codes may be sent; repeat for more"

@@ -52,7 +52,8 @@ def break_glass(provider: Provider, name: str, scopes: Sequence[str], audience: 
         min(LIFETIME, provider.configuration.lifetimes.access),
         username=member.name,
         groups=rights.groups,
-        actor=by,
+        optional=rights.optional,
+        act={"sub": by},
     )
     told = {"scopes": list(granted), "audience": claims["aud"], "reason": reason, "jti": claims["jti"], "expires": claims["exp"]}
     provider.record(EVENT, member=name, **told, by=by)

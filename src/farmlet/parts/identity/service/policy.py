@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from farmlet.facility.rights import Rights, Table, grant, normalise, within
+from farmlet.facility.rights import COMPUTE, Rights, Table, grant
 from farmlet.parts.identity.service.models import Client, Member
-from farmlet.parts.identity.service.tokens import ANY, GROUPS
+from farmlet.parts.identity.service.scopes import intersect, name_group
+from farmlet.parts.identity.service.tokens import ANY
 
-# what any member may ask for besides storage
-PERSONAL = frozenset({"openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups"})
-STORAGE = ("storage.read:/", "storage.create:/", "storage.modify:/")
+# what any member may ask for besides what the rights table decides
+PERSONAL = frozenset({"openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups"})
+STORAGE = ("storage.read:/", "storage.create:/", "storage.modify:/", "storage.stage:/")
 # audiences at which a token becomes a log-in: not for service members, and not by break-glass, which it would outlive
 LOGINS = frozenset({"ssh"})
-SUPPORTED = (*sorted(PERSONAL), *STORAGE)
+SUPPORTED = (*sorted(PERSONAL), *STORAGE, *COMPUTE)
 
 
 def resolve(table: Table, member: Member) -> Rights:
@@ -26,10 +27,14 @@ def resolve(table: Table, member: Member) -> Rights:
 
 
 def allow(requested: Iterable[str], rights: Rights, client: Client | None = None) -> tuple[str, ...]:
-    """The requested scopes that a member with `rights` may have through `client` (None: no client's limits apply)."""
+    """The requested scopes that a member with `rights` may have through `client` (None: no client's limits apply).
+
+    In the order of the request, which decides the order of `wlcg.groups`. To come back for nothing is nothing too.
+    """
     wanted = tuple(requested) if client is None else restrict(requested, client)
-    groups = {scope for scope in wanted if (match := GROUPS.fullmatch(scope)) and (match[1] or "/")[1:] in rights.groups}
-    return grant(wanted, rights, PERSONAL | groups)
+    groups = {scope for scope in wanted if name_group(scope) in rights.groups}
+    granted = grant(wanted, rights, PERSONAL | groups)
+    return () if granted == ("offline_access",) else granted
 
 
 def restrict(requested: Iterable[str], client: Client) -> tuple[str, ...]:
@@ -40,22 +45,9 @@ def restrict(requested: Iterable[str], client: Client) -> tuple[str, ...]:
     return intersect(requested, held)
 
 
-def intersect(requested: Iterable[str], held: Iterable[str]) -> tuple[str, ...]:
-    """The requested scopes that lie within `held`, sorted; one that is wider is answered with what is held below it.
-
-    `storage.read:/a/b` lies within `storage.read:/a`, `wlcg.groups:/lab` within `wlcg.groups`.
-    """
-    owned = set(held)
-    found: set[str] = set()
-    for scope in requested:
-        verb, _, text = scope.partition(":")
-        path = normalise(text) if verb.startswith("storage.") else None
-        if path is not None:
-            limits = [limit.partition(":")[2] for limit in owned if limit.startswith(f"{verb}:")]
-            found.update(f"{verb}:{_narrower(path, limit)}" for limit in limits if _related(path, limit))
-        elif not verb.startswith("storage.") and (scope in owned or (GROUPS.fullmatch(scope) and "wlcg.groups" in owned)):
-            found.add(scope)
-    return tuple(sorted(found))
+def narrow(requested: Iterable[str], held: Iterable[str], rights: Rights) -> tuple[str, ...]:
+    """The requested scopes within those a connection or token has. An optional group it did not ask for is not among them."""
+    return intersect(requested, held, rights.optional)
 
 
 def resolve_audience(text: str, client: Client | None) -> tuple[str, ...] | None:
@@ -66,11 +58,3 @@ def resolve_audience(text: str, client: Client | None) -> tuple[str, ...] | None
     if client is not None and client.member_id and LOGINS & set(audience):
         return None
     return tuple(dict.fromkeys(audience))
-
-
-def _related(path: str, limit: str) -> bool:
-    return within(path, limit) or within(limit, path)
-
-
-def _narrower(path: str, limit: str) -> str:
-    return path if within(path, limit) else limit

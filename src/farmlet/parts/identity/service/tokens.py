@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from joserfc import jwt
 from joserfc.jwk import Key
 
+from farmlet.parts.identity.service.scopes import GROUPS, order_groups
+
 ANY = "https://wlcg.cern.ch/jwt/v1/any"
-GROUPS = re.compile(r"wlcg\.groups(?::(/[a-z0-9_-]+(?:/[a-z0-9_-]+)*))?")
+VERSION = "1.0"  # `wlcg.ver`: the only one that libscitokens takes
+DEPTH = 8  # programs that may act for a member in a row
 
 
 def claim_access(
@@ -30,9 +32,10 @@ def claim_access(
     *,
     username: str = "",
     groups: Iterable[str] = (),
-    actor: str = "",
+    optional: Collection[str] = (),
+    act: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The claims of an access token. `groups` are facility paths (`lab/production`), `lifetime` in seconds.
+    """The claims of an access token. `groups` and `optional` are facility paths, `lifetime` in seconds, `act` see `nest`.
 
     `wlcg.groups` is there only when asked for: a relying party must not decide by groups when it was given scopes.
     """
@@ -47,22 +50,28 @@ def claim_access(
         "jti": secrets.token_urlsafe(16),
         "scope": " ".join(scopes),
         "client_id": client,
-        "wlcg.ver": "1.0",
+        "wlcg.ver": VERSION,
     }
     if username:
         claims["preferred_username"] = username
     if any(GROUPS.fullmatch(scope) for scope in scopes):
-        claims["wlcg.groups"] = order_groups(scopes, groups)
-    if actor:
-        claims["act"] = {"sub": actor}
+        claims["wlcg.groups"] = order_groups(scopes, groups, optional)
+    if act:
+        claims["act"] = dict(act)
     return claims
 
 
-def order_groups(scopes: Sequence[str], groups: Iterable[str]) -> list[str]:
-    """`/lab/production` and so on: first those asked for by name (`wlcg.groups:/lab`), then the others by name."""
-    held = sorted(f"/{path}" for path in groups)
-    named = [match[1] for scope in scopes if (match := GROUPS.fullmatch(scope)) and match[1] in held]
-    return list(dict.fromkeys([*named, *held]))
+def nest(actor: str, before: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The `act` claim of a token by which `actor` acts (RFC 8693 §4.1), around the one `before`; None if it gets too deep.
+
+    Who acts already does not stand there twice.
+    """
+    if before and before.get("sub") == actor:
+        return dict(before)
+    depth, inner = 1, before
+    while inner:
+        depth, inner = depth + 1, inner.get("act")
+    return None if depth > DEPTH else {"sub": actor, **({"act": dict(before)} if before else {})}
 
 
 def claim_identity(

@@ -7,7 +7,17 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from farmlet.parts.identity.service.views import authorize, device, logout, metadata, pages, scim, token
+from farmlet.parts.identity.service.views import (
+    authorize,
+    device,
+    introspection,
+    logout,
+    metadata,
+    pages,
+    revocation,
+    scim,
+    token,
+)
 
 
 def endpoint(route: str, view: Callable[..., Any], name: str) -> tuple[URLPattern, URLPattern]:
@@ -23,6 +33,8 @@ urlpatterns = [
     *endpoint("authorize/", authorize.authorize, "authorize"),
     *endpoint("token/", token.TokenView.as_view(), "token"),
     *endpoint("device-authorization/", token.DeviceAuthorizationView.as_view(), "device-authorization"),
+    *endpoint("revoke/", revocation.RevocationView.as_view(), "revoke"),
+    *endpoint("introspect/", introspection.IntrospectionView.as_view(), "introspect"),
     *endpoint("logout/", logout.leave, "logout"),
     path("device/", device.decide, name="device"),
     path("device/done/", device.show_done, name="device-done"),

@@ -55,7 +55,7 @@ class Connection(models.Model):
     A refresh token is `ID.SECRET`. `current`: SHA-256 of the tokens that work now, more than one only while it is open
     which answer to a repeated refresh arrived; `previous`: of the token they replaced, at `rotated`. `scope` and
     `audience` are those of the consent, not those of the last access token: a client that once asked for less can ask for
-    all again. `authenticated`: when the member gave proof of who they are.
+    all again. `authenticated`: when the member gave proof of who they are. `act`: by token exchange, who acts (RFC 8693 §4.1).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -66,6 +66,7 @@ class Connection(models.Model):
     current = models.JSONField(default=list)
     previous = models.CharField(max_length=64, blank=True)
     authenticated = models.DateTimeField()
+    act = models.JSONField(default=dict)
     created = models.DateTimeField(auto_now_add=True)
     rotated = models.DateTimeField(null=True)
     expires = models.DateTimeField(db_index=True)

@@ -12,6 +12,7 @@ from django.http import QueryDict
 
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.oauth import redirects
+from farmlet.parts.identity.service.oauth.target import name as name_audience
 from farmlet.parts.identity.service.policy import resolve_audience, restrict
 
 CODE = "authorization_code"
@@ -45,22 +46,18 @@ class Target:
 
 @dataclass(frozen=True)
 class Ask:
-    """The rest of the request. `scopes` are within the client's own, `asked` as they came; `max_age` in seconds."""
+    """The rest of the request. `scopes` are within the client's own, `asked` as they came; `audience` blank-separated;
+    `max_age` in seconds.
+    """
 
     scopes: tuple[str, ...]
     asked: tuple[str, ...]
     audience: str
-    resource: tuple[str, ...]
     challenge: str
     nonce: str
     prompt: frozenset[str]
     max_age: int | None
     hint: str
-
-    @property
-    def audiences(self) -> str:
-        """All that audience and resource name, separated by blanks."""
-        return " ".join(filter(None, (self.audience, *self.resource)))
 
 
 def find_target(query: QueryDict) -> Target:
@@ -92,19 +89,19 @@ def read(query: QueryDict, client: Client) -> Ask:
     scopes = restrict(asked, client)
     if not scopes:
         raise Refusal("invalid_scope", "this client may ask for none of these scopes")
+    audience = name_audience((key, value) for key in query for value in query.getlist(key))
+    if audience is None or resolve_audience(audience, client) is None:
+        raise Refusal("invalid_target", "this client may not ask for this audience")
     ask = Ask(
         scopes=scopes,
         asked=asked,
-        audience=query.get("audience", ""),
-        resource=tuple(query.getlist("resource")),
+        audience=audience,
         challenge=_read_challenge(query, client),
         nonce=query.get("nonce", ""),
         prompt=frozenset(query.get("prompt", "").split()),
         max_age=_read_age(query.get("max_age", "")),
         hint=query.get("login_hint", "")[:64],
     )
-    if resolve_audience(ask.audiences, client) is None:
-        raise Refusal("invalid_target", "this client may not ask for this audience")
     if len(ask.nonce) > LONGEST:
         raise Refusal("invalid_request", f"a nonce has at most {LONGEST} characters")
     if not ask.prompt <= PROMPTS or ("none" in ask.prompt and len(ask.prompt) > 1):

@@ -46,7 +46,6 @@ def issue(member: Member, client: Client, ask: Ask, scopes: Sequence[str], redir
         code_challenge_method="S256" if ask.challenge else "",
         nonce=ask.nonce,
         audience=ask.audience,
-        resource=list(ask.resource),
         authenticated=authenticated,
     )
     return code

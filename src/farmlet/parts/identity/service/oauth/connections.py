@@ -30,14 +30,16 @@ def create_token(request: Any) -> str:
     return f"{request.connection_id}.{secrets.token_urlsafe(32)}"
 
 
-def locate(token: str, client: Client) -> Connection | None:
-    """The connection a refresh token of `client` belongs to, whether the token still works or not."""
+def locate(token: str, client: Client | None = None) -> Connection | None:
+    """The connection a refresh token (of `client`) belongs to, whether the token still works or not."""
     name, dot, _ = token.partition(".")
     try:
         key = uuid.UUID(name) if dot else None
     except ValueError:
         key = None
-    found = Connection.objects.select_related("member").filter(pk=key, client=client) if key else Connection.objects.none()
+    if key is None:
+        return None
+    found = Connection.objects.select_related("member", "client").filter(pk=key, **({"client": client} if client else {}))
     connection: Connection | None = found.first()
     return connection
 
@@ -63,6 +65,7 @@ def begin(request: Any, token: str) -> Connection:
         audience=" ".join(request.granted_audience),
         current=[digest(token)],
         authenticated=request.authenticated,
+        act=request.act or {},
         expires=_expire(request.client),
     )
     return connection

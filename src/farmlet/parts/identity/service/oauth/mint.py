@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone
@@ -13,22 +14,23 @@ from farmlet.parts.identity.service.models import Member
 from farmlet.parts.identity.service.oauth import codes
 from farmlet.parts.identity.service.policy import resolve
 from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.scopes import GROUPS, order_groups
 
 
 def find_lifetime(request: Any) -> int:
-    """Seconds the request's access token is good for: never longer than the membership."""
+    """Seconds the request's access token is good for: what facility, client, membership and exchanged token leave."""
     usual = provider().configuration.lifetimes.access
-    seconds = min(usual, request.client.access_lifetime or usual)
+    limits: list[int | None] = [usual, request.client.access_lifetime, request.left]
     if isinstance(request.user, Member) and request.user.expires:
-        left = int((request.user.expires - timezone.now()).total_seconds())
-        return max(1, min(seconds, left))
-    return seconds
+        limits.append(max(1, int((request.user.expires - timezone.now()).total_seconds())))
+    return min(limit for limit in limits if limit)
 
 
 def create_access(request: Any) -> str:
     """The access token of a request whose client, scopes, audience and, unless a client asks for itself, user are known."""
     service = provider()
     member = request.user if isinstance(request.user, Member) else None
+    rights = resolve(service.table, member) if member else None
     claims = tokens.claim_access(
         service.issuer,
         str(member.sub) if member else request.client.client_id,
@@ -37,10 +39,13 @@ def create_access(request: Any) -> str:
         request.scopes,
         request.expires_in,
         username=member.name if member else "",
-        groups=resolve(service.table, member).groups if member else (),
+        groups=rights.groups if rights else (),
+        optional=rights.optional if rights else (),
+        act=request.act,
     )
     if request.grant:
         claims["jti"] = codes.name_token(request.grant)
+    request.jti = claims["jti"]
     return tokens.sign(claims, service.keys.signing())
 
 
@@ -72,13 +77,14 @@ def read_identity(token: str) -> tuple[str, str] | None:
     return (subject, client) if isinstance(subject, str) and isinstance(client, str) else None
 
 
-def describe(member: Member, scopes: Any) -> dict[str, Any]:
+def describe(member: Member, scopes: Iterable[str]) -> dict[str, Any]:
     """What the scopes tell about the member (OpenID Connect Core §5.4), for ID tokens and userinfo alike."""
     details: dict[str, Any] = {"preferred_username": member.name}
     if "profile" in scopes:
         details["name"] = member.display or member.name
     if "email" in scopes and member.email:
         details["email"] = member.email
-    if any(tokens.GROUPS.fullmatch(scope) for scope in scopes):
-        details["wlcg.groups"] = tokens.order_groups(list(scopes), resolve(provider().table, member).groups)
+    if any(GROUPS.fullmatch(scope) for scope in scopes):
+        rights = resolve(provider().table, member)
+        details["wlcg.groups"] = order_groups(scopes, rights.groups, rights.optional)
     return details

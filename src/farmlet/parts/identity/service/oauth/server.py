@@ -15,6 +15,7 @@ from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
 from farmlet.parts.identity.service.oauth import codes, connections, mint
 from farmlet.parts.identity.service.oauth.ask import CODE
+from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE, TokenExchange
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -61,6 +62,7 @@ class Server(TokenEndpoint):
             DEVICE_CODE: OnceGrantType(validator, "validate_device_code"),  # RFC 8628 §3.4
             "refresh_token": RefreshTokenGrant(validator),
             "client_credentials": ClientCredentialsGrant(validator),
+            TOKEN_EXCHANGE: TokenExchange(validator),
             "unsupported": Unsupported(),
         }
         super().__init__(default_grant_type="unsupported", default_token_type=bearer, grant_types=grants)

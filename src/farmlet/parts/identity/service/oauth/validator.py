@@ -22,9 +22,9 @@ from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingErr
 
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import DeviceGrant, Grant
-from farmlet.parts.identity.service.oauth import codes, connections
+from farmlet.parts.identity.service.oauth import codes, connections, target
 from farmlet.parts.identity.service.oauth.mint import create_identity
-from farmlet.parts.identity.service.policy import PERSONAL, allow, intersect, resolve, resolve_audience, restrict
+from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, resolve, restrict
 from farmlet.parts.identity.service.project import provider
 
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
@@ -42,6 +42,7 @@ class Validator(OAuth2Validator):
         """A confidential client by its secret, a public one by its name, with no secret or an empty one."""
         # oauthlib gives form fields as attributes: what we keep on the request must not come from there
         request.client = request.user = request.grant = request.device = request.connection = None
+        request.authenticated = request.act = request.left = None
         name, secret = _credentials(request)
         if name is None or self._load_application(name, request) is None:
             return False
@@ -62,7 +63,7 @@ class Validator(OAuth2Validator):
         grant = codes.find(request)
         request.grant, request.user, request.authenticated = grant, grant.user, grant.authenticated
         self._cut_scopes(request, grant.scope)
-        self._settle_audience(request, " ".join(filter(None, (grant.audience, *grant.resource))))
+        self.settle_audience(request, grant.audience)
 
     # -- device code (RFC 8628 §3.5) --
 
@@ -81,7 +82,7 @@ class Validator(OAuth2Validator):
             raise AccessDenied()
         request.user, request.device, request.authenticated = device.user, device, device.authenticated
         self._cut_scopes(request, device.scope)
-        self._settle_audience(request, device.audience)
+        self.settle_audience(request, device.audience)
 
     # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
 
@@ -92,7 +93,8 @@ class Validator(OAuth2Validator):
             return False
         request.user, request.connection = connection.member, connection
         request.authenticated = connection.authenticated
-        self._settle_audience(request, connection.audience)
+        request.act = connection.act or None
+        self.settle_audience(request, connection.audience)
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
@@ -105,7 +107,8 @@ class Validator(OAuth2Validator):
 
     def is_within_original_scope(self, scopes: list[str], refresh_token: str, request: Any, *args: Any, **kw: Any) -> bool:
         """Narrow the request to what the family has, path by path; False where nothing is left."""
-        request.scopes = list(intersect(scopes, self.get_original_scopes(refresh_token, request)))
+        family = self.get_original_scopes(refresh_token, request)
+        request.scopes = list(narrow(scopes, family, resolve(provider().table, request.user)))
         return bool(request.scopes)
 
     # -- client credentials (RFC 6749 §4.4) --
@@ -122,11 +125,11 @@ class Validator(OAuth2Validator):
         if client.member_id:
             request.user = client.member
             request.scopes = list(allow(scopes, resolve(provider().table, client.member), client))
-            self._settle_audience(request, "")
+            self.settle_audience(request, "")
             return bool(request.scopes)
         granted = restrict(scopes, client)
         request.scopes = [scope for scope in granted if scope not in PERSONAL and not scope.startswith(("storage.", "wlcg."))]
-        self._settle_audience(request, "")
+        self.settle_audience(request, "")
         return bool(request.scopes)
 
     # -- saving --
@@ -146,7 +149,8 @@ class Validator(OAuth2Validator):
                 begun = connections.begin(request, token["refresh_token"])
                 if grant:
                     Grant.objects.filter(pk=grant.pk).update(connection=begun)
-        if "openid" in request.scopes and request.grant_type != "client_credentials":  # there is no log-in to tell of
+        # an ID token tells of a log-in, which neither a program's own token nor an exchange is
+        if "openid" in request.scopes and request.authenticated and not request.act:
             token["id_token"] = create_identity(request, token["access_token"])
 
     def _cut_scopes(self, request: Any, consented: str) -> None:
@@ -155,9 +159,9 @@ class Validator(OAuth2Validator):
         if not request.scopes:
             raise InvalidScopeError(request=request)
 
-    def _settle_audience(self, request: Any, usual: str) -> None:
+    def settle_audience(self, request: Any, usual: str) -> None:
         """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""
-        audience = resolve_audience(getattr(request, "audience", None) or usual, request.client)
+        audience = target.settle(request.decoded_body or (), request.client, usual)
         if audience is None:
             raise CustomOAuth2Error("invalid_target", "this client may not ask for this audience", request=request)
         request.granted_audience = audience

@@ -24,7 +24,7 @@ from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Connection
 from farmlet.parts.identity.service.oauth import codes, mint, redirects
 from farmlet.parts.identity.service.oauth.ask import Ask, Refusal, Target, Unknown, find_target, read
-from farmlet.parts.identity.service.policy import allow, intersect, resolve, resolve_audience
+from farmlet.parts.identity.service.policy import allow, narrow, resolve, resolve_audience
 from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.views import pages
 from farmlet.parts.identity.service.views.device import explain
@@ -100,10 +100,11 @@ def _find_consent(request: HttpRequest, target: Target, ask: Ask, scopes: Sequen
         return "trusted"
     if target.client.public:
         return ""
-    audience = set(resolve_audience(ask.audiences, target.client) or ())
+    audience = set(resolve_audience(ask.audience, target.client) or ())
+    rights = resolve(provider().table, request.user)
     held = Connection.objects.filter(member=request.user, client=target.client, expires__gt=timezone.now())
     for connection in held:
-        if set(scopes) <= set(intersect(scopes, connection.scope.split())) and audience <= set(connection.audience.split()):
+        if set(scopes) <= set(narrow(scopes, connection.scope.split(), rights)) and audience <= set(connection.audience.split()):
             return "earlier"
     return ""
 
@@ -114,7 +115,7 @@ def _show_consent(request: HttpRequest, target: Target, ask: Ask, scopes: Sequen
         "home": redirects.find_source(target.redirect) or target.redirect,
         "scopes": [(scope, explain(scope)) for scope in scopes],
         "withheld": sorted(set(ask.asked) - set(scopes)),
-        "audience": ask.audiences,
+        "audience": ask.audience,
         "seal": _seal(request, scopes),
     }
     return pages.let_go(render(request, "identity/consent.html", details), target.redirect)

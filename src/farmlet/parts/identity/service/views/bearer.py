@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 from django.http import HttpRequest
 
-from farmlet.parts.identity.service.project import provider
-from farmlet.runtime.tokens import Claims, Refused, check
+from farmlet.parts.identity.service import live
+from farmlet.runtime.tokens import Claims, Refused
 
 
 class Denied(Exception):
@@ -29,9 +29,8 @@ def authenticate(request: HttpRequest, scope: str, audience: Collection[str] | N
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise Denied(401, "", "no access token")
-    service = provider()
     try:
-        claims = check(token.strip(), service.keys.verifying(), service.issuer, audience)
+        claims, _ = live.verify(token.strip(), audience)
     except Refused as error:
         raise Denied(401, "invalid_token", error.what) from error
     if scope not in claims.scopes:

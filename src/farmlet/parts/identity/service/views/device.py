@@ -25,6 +25,11 @@ MEANINGS = {
     "storage.read": "read your data",
     "storage.create": "add new files",
     "storage.modify": "change and delete files",
+    "storage.stage": "bring files back from tape",
+    "compute.read": "see jobs",
+    "compute.create": "submit jobs",
+    "compute.modify": "change jobs",
+    "compute.cancel": "cancel jobs",
 }
 UNKNOWN = "This code is not known, or it is too old, or it was used. Please compare it with what your device shows."
 

@@ -94,5 +94,5 @@ def show_member(request: HttpRequest) -> HttpResponse:
             raise Denied(401, "invalid_token", "its member is not active")
     except Denied as error:
         return HttpResponse(status=error.status, headers={"WWW-Authenticate": error.challenge})
-    answer = {"sub": claims.sub, **describe(member, claims.scopes)}
+    answer = {"sub": claims.sub, **describe(member, str(claims.raw.get("scope", "")).split())}  # in the order of the request
     return JsonResponse(answer, headers={"Cache-Control": "no-store"})

@@ -15,11 +15,13 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
+from oauth2_provider.oauth2_backends import OAuthLibCore
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.common import Request
 
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Client, DeviceGrant
+from farmlet.parts.identity.service.oauth import target
 from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import resolve_audience, restrict
 from farmlet.parts.identity.service.project import provider
@@ -28,11 +30,20 @@ LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, no digits: easy to read out, no w
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
+class Core(OAuthLibCore):
+    """The library's reading of a request, which would keep only the last of several audiences (RFC 8693 §2.1)."""
+
+    def extract_body(self, request: HttpRequest) -> list[tuple[str, str]]:
+        repeated = ("audience", "resource")
+        return [(key, value) for key, all in request.POST.lists() for value in (all if key in repeated else all[-1:])]
+
+
 @method_decorator(csrf_exempt, name="dispatch")
 class TokenView(OAuthLibMixin, View):
     """Every grant type; the server of `oauth` does the work."""
 
     http_method_names = ("post",)
+    oauthlib_backend_class = Core
 
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -43,10 +54,11 @@ class TokenView(OAuthLibMixin, View):
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class DeviceAuthorizationView(OAuthLibMixin, View):
-    """A device asks for a code; its scopes are cut to the client's own, the member's rights come in when they allow it."""
+class ClientView(OAuthLibMixin, View):
+    """An endpoint for clients, which prove themselves as at the token endpoint. Subclasses have `answer`."""
 
     http_method_names = ("post",)
+    oauthlib_backend_class = Core
 
     def post(self, request: HttpRequest) -> HttpResponse:
         core = self.get_oauthlib_core()
@@ -56,15 +68,26 @@ class DeviceAuthorizationView(OAuthLibMixin, View):
             return refuse("invalid_request", "the request is not a form")
         if not core.server.request_validator.authenticate_client(asked):
             return refuse("invalid_client", "no such client, or a wrong secret", 401)
+        return self.answer(asked)
+
+    def answer(self, asked: Any) -> HttpResponse:
+        """Answer a request of `asked.client`, which is known by now."""
+        raise NotImplementedError
+
+
+class DeviceAuthorizationView(ClientView):
+    """A device asks for a code; its scopes are cut to the client's own, the member's rights come in when they allow it."""
+
+    def answer(self, asked: Any) -> HttpResponse:
         if DEVICE_CODE not in asked.client.grants:
             return refuse("unauthorized_client", "this client has no device grant")
         scopes = restrict((asked.scope or "openid").split(), asked.client)
         if not scopes:
             return refuse("invalid_scope", "this client may ask for none of these scopes")
-        text = request.POST.get("audience", "")
-        if resolve_audience(text, asked.client) is None:
+        audience = target.name(asked.decoded_body or ())
+        if audience is None or resolve_audience(audience, asked.client) is None:
             return refuse("invalid_target", "this client may not ask for this audience")
-        return JsonResponse(begin(asked.client, scopes, text), headers=NO_STORE)
+        return JsonResponse(begin(asked.client, scopes, audience), headers=NO_STORE)
 
 
 def begin(client: Client, scopes: tuple[str, ...], audience: str) -> dict[str, Any]:

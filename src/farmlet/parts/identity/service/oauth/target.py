@@ -1,0 +1,39 @@
+"""Whom a token is for: `audience` (WLCG profile, RFC 8693) and `resource` (RFC 8707), which mean the same here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from farmlet.parts.identity.service.models import Client
+from farmlet.parts.identity.service.policy import resolve_audience
+
+
+def name(pairs: Iterable[tuple[str, str]]) -> str | None:
+    """All audiences of a request's parameters, blank-separated, in their order, each once; "" where it names none.
+
+    Both parameters may be repeated and used together; `audience` may hold several. None if a `resource` is no absolute
+    URI or has a fragment (RFC 8707 §2).
+    """
+    found: list[str] = []
+    for key, value in pairs:
+        if key == "resource" and value and not _absolute(value):
+            return None
+        if key in ("audience", "resource"):
+            found += value.split()
+    return " ".join(dict.fromkeys(found))
+
+
+def settle(pairs: Iterable[tuple[str, str]], client: Client, usual: str = "") -> tuple[str, ...] | None:
+    """The audience the parameters name, else `usual`; None where it is no target or the client may not name it."""
+    text = name(pairs)
+    return None if text is None else resolve_audience(text or usual, client)
+
+
+def _absolute(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        return False
+    plain = text.isprintable() and not any(letter.isspace() or letter in '"\\<>#' for letter in text)
+    return plain and bool(url.scheme) and bool(url.netloc or url.path)

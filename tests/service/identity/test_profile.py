@@ -1,0 +1,151 @@
+"""The WLCG Common JWT Profile 1.x against the real server: groups, storage and compute scopes, audiences, lifetimes."""
+
+from __future__ import annotations
+
+import pytest
+from browser import Browser
+from issuer import Service, claims
+
+pytestmark = pytest.mark.service
+ANY = "https://wlcg.cern.ch/jwt/v1/any"
+ONE, TWO, THREE = "https://se1.example.org", "https://se2.example.org:8443", "condor://ce.example.org"
+
+
+@pytest.fixture(scope="module")
+def pia(service: Service) -> Browser:
+    return service.join("pia", "lab/production", "lab/alarm")[0]
+
+
+@pytest.fixture(scope="module")
+def paul(service: Service) -> Browser:
+    """No batch right, one path to read."""
+    return service.join("paul", "guests")[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "groups"),
+    [
+        ("wlcg.groups", ["/lab", "/lab/production"]),
+        ("wlcg.groups:/lab/production", ["/lab/production", "/lab"]),
+        ("wlcg.groups:/lab/alarm", ["/lab/alarm", "/lab", "/lab/production"]),
+        ("wlcg.groups:/lab/alarm wlcg.groups wlcg.groups:/lab", ["/lab/alarm", "/lab", "/lab/production"]),
+        ("wlcg.groups wlcg.groups:/lab/alarm", ["/lab", "/lab/production", "/lab/alarm"]),
+        ("wlcg.groups:/lab/production wlcg.groups:/guests", ["/lab/production", "/lab"]),
+    ],
+)
+def test_groups_in_the_order_of_the_request(service: Service, pia: Browser, asked: str, groups: list[str]) -> None:
+    answer = service.connect(pia, scope=f"openid offline_access {asked}")
+    body = claims(answer["access_token"])
+    assert body["wlcg.groups"] == groups and body["wlcg.ver"] == "1.0"
+    assert body["scope"] == answer["scope"] == f"openid offline_access {asked}".replace(" wlcg.groups:/guests", "")
+    assert claims(answer["id_token"])["wlcg.groups"] == groups
+    assert service.request("/userinfo", bearer=answer["access_token"]).body["wlcg.groups"] == groups
+    assert claims(service.refresh(answer["refresh_token"]).body["access_token"])["wlcg.groups"] == groups
+
+
+def test_a_group_one_is_not_in_is_left_out_and_the_answer_says_so(service: Service, paul: Browser) -> None:
+    answer = service.connect(paul, scope="openid wlcg.groups:/lab/alarm wlcg.groups:/guests")
+    assert answer["scope"] == "openid wlcg.groups:/guests"
+    assert claims(answer["access_token"])["wlcg.groups"] == ["/guests"]
+
+
+def test_an_optional_group_is_not_added_at_refresh(service: Service, pia: Browser) -> None:
+    token = service.connect(pia, scope="openid offline_access wlcg.groups")["refresh_token"]
+    answer = service.refresh(token, scope="wlcg.groups:/lab/production wlcg.groups:/lab/alarm").body
+    assert claims(answer["access_token"])["wlcg.groups"] == ["/lab/production", "/lab"]
+    refused = service.refresh(answer["refresh_token"], scope="wlcg.groups:/lab/alarm")
+    assert (refused.status, refused.body["error"]) == (400, "invalid_scope")
+
+
+def test_to_stage_is_a_right_of_its_own(service: Service, pia: Browser, paul: Browser) -> None:
+    answer = service.connect(pia, scope="storage.stage:/ storage.read:/tape/x")
+    assert answer["scope"] == "storage.stage:/tape storage.read:/tape/x"
+    assert service.connect(paul, scope="storage.stage:/public storage.read:/")["scope"] == "storage.read:/public"
+
+
+def test_compute_scopes_for_members_with_a_batch_right(service: Service, pia: Browser, paul: Browser) -> None:
+    asked = "compute.read compute.create compute.modify compute.cancel"
+    assert service.connect(pia, scope=asked)["scope"] == asked
+    assert service.connect(paul, scope=f"openid {asked}")["scope"] == "openid"
+
+
+def test_a_version_of_the_profile_may_be_asked_for(service: Service, pia: Browser) -> None:
+    assert service.connect(pia, scope="wlcg:1.0 wlcg storage.read:/")["scope"] == "wlcg:1.0 wlcg storage.read:/"
+
+
+def test_resource_beside_audience(service: Service, pia: Browser) -> None:
+    answer = service.connect(pia, scope="openid offline_access", resource=ONE)
+    assert claims(answer["access_token"])["aud"] == ONE  # a single string where one is asked
+    token = answer["refresh_token"]
+
+    def audience(**form: str | list[str]) -> object:
+        nonlocal token
+        given = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "farmlet", **form}
+        body = service.token(given).body
+        token = body["refresh_token"]
+        return claims(body["access_token"])["aud"]
+
+    assert audience() == ONE
+    assert audience(resource=TWO) == TWO
+    assert audience(resource=[TWO, ONE]) == [TWO, ONE]
+    assert audience(resource=[TWO, ONE, TWO], audience=f"{THREE} {ONE}") == [TWO, ONE, THREE]
+    assert audience(audience=[THREE, THREE]) == THREE
+    assert audience(audience=["ssh", ONE], resource=TWO) == ["ssh", ONE, TWO]
+
+
+@pytest.mark.parametrize("resource", ["se1.example.org", "https://se1.example.org/#x", "/path", "https://[", "https://a b", ""])
+def test_a_resource_is_an_absolute_uri(service: Service, pia: Browser, resource: str) -> None:
+    answer = service.request("/device-authorization/", {"client_id": "farmlet", "scope": "openid", "resource": resource})
+    if resource:
+        assert (answer.status, answer.body["error"]) == (400, "invalid_target")
+    else:
+        assert answer.status == 200  # a parameter without a value is as good as none (RFC 6749 §3.2)
+
+
+def test_a_resource_within_the_clients_audiences(service: Service, pia: Browser) -> None:
+    form = {"client_id": "batch", "scope": "openid", "resource": ONE}
+    assert service.request("/device-authorization/", form).body["error"] == "invalid_target"
+    token = service.connect(pia, "batch", scope="openid offline_access")["refresh_token"]
+    assert service.refresh(token, "batch", resource=ONE).body["error"] == "invalid_target"
+    assert claims(service.refresh(token, "batch", resource=ANY).body["access_token"])["aud"] == ANY
+
+
+def test_lifetimes_by_client(service: Service, pia: Browser) -> None:
+    public = ("--public", "--grant=device,refresh")
+    service.do("client", "ensure", "brief", *public, "--access-lifetime=120")
+    answer = service.connect(pia, "brief", scope="openid offline_access")
+    body = claims(answer["access_token"])
+    assert answer["expires_in"] == body["exp"] - body["iat"] == 120
+    service.do("client", "ensure", "long", *public, "--access-lifetime=999999")
+    assert service.connect(pia, "long", scope="openid")["expires_in"] == 600  # never above the facility's
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "storage.read:/data/../users/bob",
+        "storage.read:/data//x",
+        "storage.read:/%2e%2e/etc",
+        "storage.read:/.",
+        "storage.read:data",
+        "storage.read:",
+        "storage.read",
+        "storage.read:/\u00e4",
+        'storage.read:/a"b',
+        "storage.read:/a\\b",
+        "storage.read:/a\u0000b",
+        "wlcg.groups:lab",
+        "wlcg.groups:/lab/..",
+        "wlcg.groups://lab",
+        "wlcg.groups:/lab%2falarm",
+        "wlcg.groups:/LAB",
+        "wlcg.groups:/lab'--",
+        "wlcg.groups:/*)(uid=*",
+        "compute.create:/x",
+        "scim:write",
+    ],
+)
+def test_odd_scopes_are_never_granted(service: Service, pia: Browser, scope: str) -> None:
+    refused = service.request("/device-authorization/", {"client_id": "farmlet", "scope": scope})
+    assert (refused.status, refused.body["error"]) == (400, "invalid_scope")
+    assert service.connect(pia, scope=f"openid {scope}")["scope"] == "openid"

@@ -1,0 +1,54 @@
+"""`farmlet explain` over a running facility whose identity service is asked for one member."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.engine.members import Members
+from farmlet.engine.store import Store
+
+GROUPS = """\
+  tiny/data: {storage: {write: [/data]}}
+"""
+
+
+@pytest.fixture
+def ada(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    file = folder / "facility.yaml"
+    file.write_text(file.read_text() + GROUPS)
+    member = {"name": "ada", "state": "active", "groups": ["tiny"]}
+    monkeypatch.setattr(Store, "exists", lambda self: True)
+    monkeypatch.setattr(Members, "change", lambda self, verb, name: member)
+    return member
+
+
+def test_everything(farmlet: Any, ada: dict[str, Any]) -> None:
+    result = farmlet("explain", "ada")
+    assert result.code == 0 and "ada: active, may log in" in result.out and "group tiny (line 7 " in result.out
+    assert json.loads(farmlet("explain", "ada", "--json").out)["lines"] == {"tiny": 7}
+
+
+def test_one_right(farmlet: Any, ada: dict[str, Any]) -> None:
+    result = farmlet("explain", "ada", "--why-not", "login")
+    assert (result.code, result.err) == (0, "") and "yes: ada, login\n  group tiny (line 7 " in result.out
+    result = farmlet("explain", "ada", "--why-not", "storage.modify:/data/x")
+    assert (result.code, result.err) == (1, "") and "group tiny/data (line 8 of the facility file) would give it" in result.out
+    found = json.loads(farmlet("explain", "ada", "--why-not", "storage:write:/data", "--json").out)
+    assert found["allowed"] is False and found["remedies"] == [{"group": "tiny/data", "line": 8}]
+    assert "no group of the facility file" in farmlet("explain", "ada", "--why-not", "administer").out
+
+
+def test_a_suspended_member(farmlet: Any, ada: dict[str, Any]) -> None:
+    ada["state"] = "suspended"
+    result = farmlet("explain", "ada", "--why-not", "login")
+    assert result.code == 1 and "the membership is suspended" in result.out
+
+
+def test_an_unknown_right(farmlet: Any) -> None:
+    result = farmlet("explain", "ada", "--why-not", "fly")
+    assert result.code == 2 and result.out == ""
+    assert "'fly': is not known" in result.err and "storage:write:/PATH" in result.err
