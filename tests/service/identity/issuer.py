@@ -36,6 +36,7 @@ RIGHTS = Table(
         "crew": GroupRights(login=True, write=("/crew",)),
         "crew/night": GroupRights(write=("/night",)),
         "board": GroupRights(administer=True),
+        "attic": GroupRights(),  # nobody is ever in it
     }
 )
 
