@@ -40,6 +40,7 @@ RIGHTS = Table(
         "board": GroupRights(administer=True),
         "lab/alarm": GroupRights(optional=True, stage=("/tape",)),
         "lab/shift": GroupRights(write=("/shift",)),
+        "attic": GroupRights(),  # nobody is ever in it
     }
 )
 

@@ -196,7 +196,7 @@ def test_groups_of_a_member_change(service: Service, crew: Browser) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--owner=board",), "nobody is active in it"),
+        (("--owner=attic",), "nobody is active in it"),
         (("--owner=nowhere",), "no such group"),
         ((), "--owner GROUP"),
         (("--owner=crew", "--expires=2020-01-01"), "is past"),
