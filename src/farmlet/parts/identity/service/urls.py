@@ -7,13 +7,17 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
-from farmlet.parts.identity.service.views import authorize, device, logout, metadata, pages, scim, token
+from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.views import authorize, device, logout, metadata, pages, register, scim, token
 
 
 def endpoint(route: str, view: Callable[..., Any], name: str) -> tuple[URLPattern, URLPattern]:
     """A route for programs: with and without the slash at its end, because programs have it written down either way."""
     return path(route.rstrip("/"), view), path(f"{route.rstrip('/')}/", view, name=name)
 
+
+# closed, there is no such place, and discovery does not name it; who registered before may still end that
+REGISTRATION = endpoint("register/", register.register, "register") if provider().configuration.registration == "open" else ()
 
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
@@ -24,6 +28,8 @@ urlpatterns = [
     *endpoint("token/", token.TokenView.as_view(), "token"),
     *endpoint("device-authorization/", token.DeviceAuthorizationView.as_view(), "device-authorization"),
     *endpoint("logout/", logout.leave, "logout"),
+    *REGISTRATION,
+    path("register/<slug:client_id>", register.manage, name="registration"),
     path("device/", device.decide, name="device"),
     path("device/done/", device.show_done, name="device-done"),
     path("", pages.show_home, name="home"),
