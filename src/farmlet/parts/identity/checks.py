@@ -10,7 +10,7 @@ from farmlet.runtime import audit, oauth
 from farmlet.runtime.checks import Failed
 
 WEEK = 7 * 86400  # seconds
-OLDEST = 97  # days; a key gets a successor after 90, by a timer that runs each day
+OLDEST = 97  # days; a key gets a successor after 90, by a timer
 NEEDED = ("token_endpoint", "device_authorization_endpoint", "jwks_uri")
 
 

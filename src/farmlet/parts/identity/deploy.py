@@ -47,23 +47,23 @@ WEB = units.Web(
 )
 
 
-DAILY = units.Service(
-    name="farmlet-identity-daily",
-    description="Farmlet identity: turn the signing keys, delete what has ended",
+UPKEEP = units.Service(
+    name="farmlet-identity-upkeep",
+    description="Farmlet identity: turn keys, announce whose end has come, delete what has ended",
     user=USER,
     command=f"{PROGRAM} keys turn",
-    then=(f"{PROGRAM} prune",),
+    then=(f"{PROGRAM} member expire", f"{PROGRAM} prune"),
     kind="oneshot",
     writable=(FOLDER,),
     install=False,
 )
 TIMER = """\
 [Unit]
-Description=Farmlet identity: each day
+Description=Farmlet identity: each hour
 
 [Timer]
-OnCalendar=daily
-RandomizedDelaySec=1h
+OnCalendar=hourly
+RandomizedDelaySec=10m
 Persistent=true
 
 [Install]
@@ -123,9 +123,9 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
         *WEB.files,
         *WEB.units,
-        DAILY.file,
-        File(f"/etc/systemd/system/{DAILY.name}.timer", TIMER),
-        Unit(f"{DAILY.name}.timer"),
+        UPKEEP.file,
+        File(f"/etc/systemd/system/{UPKEEP.name}.timer", TIMER),
+        Unit(f"{UPKEEP.name}.timer"),
     )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.parts.identity.service import people, upkeep
-from farmlet.parts.identity.service.configuration import Configuration, load_configuration
+from farmlet.parts.identity.service.configuration import ALGORITHMS, Configuration, load_configuration
 from farmlet.parts.identity.service.keys import ensure_secret
 from farmlet.parts.identity.service.output import say
 from farmlet.parts.identity.service.project import Provider, start

@@ -22,6 +22,7 @@ from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.views.token import NO_STORE
 
 LIMIT = 1 << 14  # bytes of a request
+READ = 1 << 21  # bytes of one that is too long, read and thrown away
 WAIT = 300  # seconds until a registration that was too many may come again
 OURS = ("registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at")
 
@@ -85,6 +86,7 @@ def _read(request: HttpRequest) -> dict[str, Any]:
     if request.content_type != "application/json":
         raise Rejected("invalid_client_metadata", "the request is not of type application/json")
     if int(request.META.get("CONTENT_LENGTH") or 0) > LIMIT:
+        request.read(READ)  # a program that still sends would not see the answer
         raise Rejected("invalid_client_metadata", f"the request is longer than {LIMIT} bytes", 413)
     try:
         data = json.loads(request.body)
