@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from issuer import Answer, Service, claims, find_port, serve, write_config
+from issuer import Answer, Service, claims, decode, find_port, serve, write_config
+from party import BACK, Party
 
 pytestmark = pytest.mark.service
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -106,6 +107,18 @@ def test_what_oidc_agent_sends_and_then_does(service: Service, registrar: Regist
     secrets = (found["client_secret"], found["registration_access_token"])
     stored = b"".join(path.read_bytes() for path in (service.folder / "db").iterdir())
     assert not any(secret.encode() in stored for secret in secrets)
+
+
+def test_a_web_application_registers_and_logs_people_in(service: Service, registrar: Registrar, rita: Browser) -> None:
+    grants = {"grant_types": ["authorization_code", "refresh_token"], "redirect_uris": [BACK]}
+    found = registrar.register(**grants, id_token_signed_response_alg="ES256", post_logout_redirect_uris=["https://a.org/out"])
+    assert found["response_types"] == ["code"] and found["id_token_signed_response_alg"] == "ES256"
+    assert found["post_logout_redirect_uris"] == ["https://a.org/out"]
+    party = Party(service, found["client_id"], found["client_secret"])
+    answer = party.redeem(party.ask(rita)["code"])
+    assert answer.status == 200 and decode(answer.body["id_token"].split(".")[0])["alg"] == "ES256"
+    refused = registrar.send(AGENT | {"grant_types": ["authorization_code"], "redirect_uris": []})
+    assert refused.body["error"] == "invalid_redirect_uri"
 
 
 def test_public_ones_have_no_secret(service: Service, registrar: Registrar) -> None:

@@ -66,8 +66,6 @@ def prune(provider: Provider, options: argparse.Namespace) -> None:
 def _tell(keys: list[dict[str, Any]], as_json: bool) -> None:
     lines = []
     for item in keys:
-        words = [f"{word} {item[word][:16]}" for word in ("from", "until") if word in item]
-        lines.append(
-            f"{item['kid']}  {item['algorithm']}  {item['state']:<5}  made {item['made'][:16]}  {'  '.join(words)}".rstrip()
-        )
+        times = [f"{word} {item[word][:16]}" for word in ("made", "from", "until") if word in item]
+        lines.append("  ".join([item["kid"], item["algorithm"], f"{item['state']:<5}", *times]))
     show(keys, as_json, "\n".join(lines))
