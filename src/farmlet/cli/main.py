@@ -26,6 +26,7 @@ VERBS = {
     "token": "break-glass: a token as a member, audited",
     "node": "nodes: list, exec",
     "explain": "what a member may do, and which line of the file says so",
+    "rotate": "new keys: issuer [--now]",
     "logs": "the newest log lines of all nodes",
     "down": "stop the facility; --purge removes all that `up` made",
 }

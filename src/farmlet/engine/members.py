@@ -8,13 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from farmlet.engine.deployment import Deployment
-from farmlet.engine.nodes.driver import CommandError
-from farmlet.errors import FarmletError, InputError
-
-COMMAND = (
-    "runuser", "-u", "farmlet-identity", "--",
-    "/opt/farmlet/service/bin/python", "-m", "farmlet.parts.identity.service", "--config", "/etc/farmlet/identity.json",
-)  # fmt: skip
+from farmlet.engine.identity import ask
 
 
 class Members:
@@ -25,15 +19,7 @@ class Members:
         self._by = by or getpass.getuser()
 
     def _call(self, *words: str) -> str:
-        try:
-            return self._deployment.run(self._deployment.facility.controller, [*COMMAND, *words, "--by", self._by])
-        except CommandError as error:
-            # the service's own words (`where: what`) are what the admin needs; the SSH command around them is not
-            if error.code not in (1, 2):
-                raise
-            kind = InputError if error.code == 2 else FarmletError
-            what, _, hint = " ".join(line.strip() for line in error.words).partition(" hint: ")
-            raise kind(f"farmlet {words[0]}", what or error.what, hint) from error
+        return ask(self._deployment, *words, "--by", self._by)
 
     def list(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads(self._call("member", "list", "--json"))

@@ -81,6 +81,8 @@ class Role:
     (`members`), or on `every` node. `with_role`: it goes wherever that role is. `ports`: TCP ports that others reach.
     `data`: paths that hold what cannot be made again (backup, purge on hosts). `publishes`: a path whose content other
     nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
+    `forget`: a root shell command after which the role trusts no key of the issuer that it had kept, and holds no token
+    signed by one; `rotate issuer --now` runs it. Roles that forget within a minute by themselves need none.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Role:
     data: tuple[str, ...] = ()
     publishes: str = ""
     with_role: str | None = None
+    forget: str = ""
 
 
 @dataclass(frozen=True)

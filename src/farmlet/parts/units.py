@@ -45,7 +45,8 @@ SystemCallFilter=@system-service
 class Service:
     """A program of ours under systemd, as `user` (which has a group of that name).
 
-    `writable`: paths it may write to; `credentials`: LoadCredential by name; `kind`: Type= of systemd. `needs` are
+    `then`: commands that follow, each once the one before has ended well (oneshot only). `writable`: paths it may write
+    to; `credentials`: LoadCredential by name; `kind`: Type= of systemd. `needs` are
     units without which it does not start, `after` those that merely come first.
     """
 
@@ -54,6 +55,7 @@ class Service:
     user: str
     command: str
     kind: str = "exec"
+    then: Sequence[str] = ()
     writable: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     credentials: Mapping[str, str] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Service:
         lines += [f"After={unit}" for unit in self.after]
         # it is started again however often it fails: a facility mends itself once the cause is gone
         lines += ["StartLimitIntervalSec=0", "", "[Service]", f"Type={self.kind}", f"User={self.user}"]
-        lines += [f"Group={self.user}", "UMask=0027", f"ExecStart={self.command}"]
+        lines += [f"Group={self.user}", "UMask=0027", *(f"ExecStart={one}" for one in (self.command, *self.then))]
         if self.kind != "oneshot":
             lines += ["Restart=always", "RestartSec=2", "TimeoutStopSec=10"]
         lines += [f'Environment="{name}={value}"' for name, value in self.environment.items()]

@@ -85,6 +85,7 @@ def test_plan_of_an_absent_facility(farmlet: Any, folder: Path) -> None:
     "words",
     [
         ["status"], ["check"], ["logs"], ["demo"], ["node", "list"], ["user", "list"], ["explain", "ada"],
+        ["rotate", "issuer", "--now"],
         ["token", "--as", "ada", "--scope", "s", "--audience", "a", "--reason", "r"],
     ],
 )  # fmt: skip

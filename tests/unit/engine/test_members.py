@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from farmlet.engine.members import COMMAND, Members
+from farmlet.engine.identity import COMMAND
+from farmlet.engine.members import Members
 from farmlet.engine.nodes.driver import CommandError
 from farmlet.errors import FarmletError, InputError
 

@@ -10,6 +10,7 @@ from farmlet.runtime import audit, oauth
 from farmlet.runtime.checks import Failed
 
 WEEK = 7 * 86400  # seconds
+OLDEST = 97  # days; a key gets a successor after 90, by a timer
 NEEDED = ("token_endpoint", "device_authorization_endpoint", "jwks_uri")
 
 
@@ -26,6 +27,20 @@ def check_audit(path: str) -> str:
     if not taken:
         return whole
     return f"{whole}; break-glass in 7 days: {len(taken)}, the last by {taken[-1]['by']} as {taken[-1]['member']}"
+
+
+def check_keys(folder: str) -> str:
+    """The signing keys are turned in time: of each kind the newest, as the files' names tell, is not too old."""
+    newest: dict[str, float] = {}
+    for path in sorted(Path(folder).glob("*-*.pem")):
+        made, _, algorithm = path.stem.partition("-")
+        newest[algorithm] = (time.time() - int(made)) / 86400
+    if not newest:
+        raise Failed(f"{folder} holds no signing key")
+    evidence = ", ".join(f"{algorithm} made {age:.0f} days ago" for algorithm, age in sorted(newest.items()))
+    if max(newest.values()) > OLDEST:
+        raise Failed(f"the signing keys are not turned: {evidence}")
+    return evidence
 
 
 def check_issuer(issuer: str) -> str:

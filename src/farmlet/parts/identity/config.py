@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Section(BaseModel):
     """`issuer`: `builtin`, or the https URL of an external one. `approval`: who lets a new member in.
 
+    `registration`: whether programs that act for people (oidc-agent and the like) may register themselves.
     `first_uid` and `first_gid`: where the numbers of members and groups begin. They are given once: changing them
     later moves new members only.
     """
@@ -19,6 +20,7 @@ class Section(BaseModel):
 
     issuer: str = "builtin"
     approval: Literal["admins", "open"] = "admins"
+    registration: Literal["open", "closed"] = "open"
     first_uid: int = Field(default=20000, ge=1000, le=60000)
     first_gid: int = Field(default=30000, ge=1000, le=60000)
 

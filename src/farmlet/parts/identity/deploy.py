@@ -18,6 +18,7 @@ from farmlet.parts.resources import (
     Packages,
     Random,
     Resource,
+    Unit,
 )
 
 PACKAGE = "farmlet.parts.identity"
@@ -45,6 +46,30 @@ WEB = units.Web(
     writable=(FOLDER,),
     environment={"FARMLET_IDENTITY_CONFIG": CONFIG},
 )
+
+
+UPKEEP = units.Service(
+    name="farmlet-identity-upkeep",
+    description="Farmlet identity: turn keys, announce whose end has come, delete what has ended",
+    user=USER,
+    command=f"{PROGRAM} keys turn",
+    then=(f"{PROGRAM} member expire", f"{PROGRAM} prune"),
+    kind="oneshot",
+    writable=(FOLDER,),
+    install=False,
+)
+TIMER = """\
+[Unit]
+Description=Farmlet identity: each hour
+
+[Timer]
+OnCalendar=hourly
+RandomizedDelaySec=10m
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
 
 
 def install_provider() -> Sequence[Resource]:
@@ -77,6 +102,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         "rights": facility.rights.to_json(),
         "lifetimes": {"access": 3600, "refresh": 30 * 86400},
         "device_interval": 2,  # seconds between a device's questions (RFC 8628 §3.5)
+        "registration": section.registration,
         "uid_base": section.first_uid,
         "gid_base": section.first_gid,
     }
@@ -90,7 +116,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         # the order of the groups counts, so keys are not sorted
         File(CONFIG, json.dumps(config, indent=1) + "\n"),
         Command("identity database", f"{PROGRAM} migrate", user=USER),
-        Command("identity signing key", f"{PROGRAM} keys ensure", user=USER),
+        Command("identity signing keys", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
         client("farmlet", PERSON, DEVICE),
         # what jobs carry opens storage, never a log-in
@@ -98,6 +124,9 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
         *WEB.files,
         *WEB.units,
+        UPKEEP.file,
+        File(f"/etc/systemd/system/{UPKEEP.name}.timer", TIMER),
+        Unit(f"{UPKEEP.name}.timer"),
     )
 
 
@@ -105,6 +134,7 @@ def check_provider(context: Context) -> Sequence[Check]:
     return (
         Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-identity.service"}),
         Check("identity.provider.audit", f"{PACKAGE}.checks:check_audit", {"path": f"{FOLDER}/audit.log"}),
+        Check("identity.provider.keys", f"{PACKAGE}.checks:check_keys", {"folder": f"{FOLDER}/keys"}),
         Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
     )
 

@@ -62,6 +62,7 @@ PART = Part(
             check_element,
             ports=(element.ROOT_PORT, element.WEB_PORT),
             data=(element.DATA,),
+            forget=element.FORGET,
         ),
         Role("client", "every", configure_client, install_client, check_client),
     ),

@@ -15,6 +15,10 @@ CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.c
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
+CACHE = "farmlet-storage"  # below /var/cache
+# libscitokens keeps an issuer's keys there for 10 minutes, and for days while the issuer is silent; XRootD keeps what a
+# token was good for in memory, and files stay open: hence the restart
+FORGET = f"systemctl stop {UNIT} && rm -rf /var/cache/{CACHE}/scitokens && systemctl start {UNIT}"
 USER = "xrootd"
 FOLDERS = ("users", "data")
 
@@ -67,7 +71,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str])
         Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
         File(CONFIG, server),
         File(TOKENS, tokens),
-        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA)),
+        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE)),
         Unit(UNIT),
     )
 

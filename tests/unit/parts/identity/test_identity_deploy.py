@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import pytest
 from pydantic import ValidationError
 
 from farmlet.errors import FarmletError
+from farmlet.parts.identity.checks import check_keys
 from farmlet.parts.identity.config import Section
 from farmlet.parts.identity.deploy import PART
 from farmlet.parts.identity.service.configuration import parse
 from farmlet.parts.part import Context
-from farmlet.parts.resources import Command, File, Random
+from farmlet.parts.resources import Command, File, Random, Unit
+from farmlet.runtime.checks import Failed
 
 MakeContext = Callable[..., Context]
 
@@ -35,6 +38,38 @@ def test_every_step_runs_as_the_services_own_user(make_context: MakeContext) -> 
     steps = [item for item in PART.role("provider").configure(make_context("service")) if isinstance(item, Command)]
     assert {step.user for step in steps} == {"farmlet-identity"}
     assert [step.name.split()[-1] for step in steps][:1] == ["database"]
+
+
+def test_a_timer_turns_the_keys_and_deletes_what_has_ended(make_context: MakeContext) -> None:
+    resources = PART.role("provider").configure(make_context("service"))
+    files = {item.path: str(item.content) for item in resources if isinstance(item, File)}
+    service = files["/etc/systemd/system/farmlet-identity-upkeep.service"]
+    starts = [line for line in service.splitlines() if line.startswith("ExecStart=")]
+    assert [line.partition(".json ")[2] for line in starts] == ["keys turn", "member expire", "prune"]
+    assert "Type=oneshot" in service and "User=farmlet-identity" in service and "[Install]" not in service
+    assert "OnCalendar=hourly" in files["/etc/systemd/system/farmlet-identity-upkeep.timer"]
+    assert Unit("farmlet-identity-upkeep.timer") in resources
+
+
+def test_registration_may_be_closed(make_context: MakeContext) -> None:
+    for more, expected in (("", "open"), ("identity: {registration: closed}\n", "closed")):
+        resources = PART.role("provider").configure(make_context("service", more))
+        text = next(str(item.content) for item in resources if isinstance(item, File) and item.path.endswith("identity.json"))
+        assert parse(json.loads(text), "identity.json").registration == expected
+    with pytest.raises(FarmletError, match="registration"):
+        make_context("service", "identity: {registration: maybe}\n")
+
+
+def test_keys_that_are_not_turned_fail_their_check(tmp_path: Path) -> None:
+    now = int(time.time())
+    with pytest.raises(Failed, match="no signing key"):
+        check_keys(str(tmp_path))
+    for made, algorithm in ((now - 200 * 86400, "ES256"), (now - 5 * 86400, "ES256"), (now - 90 * 86400, "RS256")):
+        (tmp_path / f"{made:012d}-{algorithm}.pem").touch()
+    assert check_keys(str(tmp_path)) == "ES256 made 5 days ago, RS256 made 90 days ago"
+    (tmp_path / f"{now - 90 * 86400:012d}-RS256.pem").rename(tmp_path / f"{now - 98 * 86400:012d}-RS256.pem")
+    with pytest.raises(Failed, match="not turned"):
+        check_keys(str(tmp_path))
 
 
 @pytest.mark.parametrize("issuer", ["https://iam.example.org/", "http://iam.example.org", "buildin", "https://", ""])

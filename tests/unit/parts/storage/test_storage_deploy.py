@@ -95,3 +95,10 @@ def test_check_finds_an_authority_that_is_not_hashed(tmp_path: Path) -> None:
     (tmp_path / "farmlet-a.pem").touch()
     with pytest.raises(Failed, match=r"farmlet-a\.pem"):
         checks.check_client(str(tmp_path), ["farmlet-a.pem"])
+
+
+def test_the_element_forgets_where_its_unit_keeps_keys() -> None:
+    unit = files()[f"/etc/systemd/system/{element.UNIT}"]
+    folder = re.search(r"^Environment=XDG_CACHE_HOME=(.+)$", unit, re.M)
+    assert folder is not None and f"rm -rf {folder[1]}/scitokens" in element.FORGET
+    assert f"CacheDirectory={element.CACHE}\n" in unit and PART.role("element").forget == element.FORGET

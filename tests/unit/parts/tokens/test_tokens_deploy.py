@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
+from pathlib import Path
+
 from farmlet.facility.model import Facility, Node
 from farmlet.parts.part import Context, Trust
 from farmlet.parts.resources import Directory, File
+from farmlet.parts.tokens.credmon import Keeper
 from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM
 
 
@@ -24,3 +29,16 @@ def test_credmon_follows_the_access_point_and_asks_only_our_issuer() -> None:
     assert files[PROGRAM].mode == 0o755
     folder = next(resource for resource in found if isinstance(resource, Directory) and resource.path == FOLDER)
     assert (folder.mode, folder.owner, folder.group) == (0o2770, "root", "condor")
+
+
+def test_after_an_emergency_rotation_every_token_of_a_job_is_due_and_none_is_missing(tmp_path: Path) -> None:
+    top = tmp_path / "ada" / "af.top"
+    top.parent.mkdir()
+    top.write_text("{}")
+    use = top.with_suffix(".use")
+    use.write_text("old")
+    keeper = Keeper(top, (), None)
+    keeper._lifetime = 3600
+    assert keeper.due() > time.time()
+    subprocess.run(["sh", "-c", PART.role("credmon").forget.replace(FOLDER, str(tmp_path))], check=True)
+    assert keeper.due() <= time.time() and use.read_text() == "old"

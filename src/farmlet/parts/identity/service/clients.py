@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
+from django.utils import timezone
 
 from farmlet.errors import InputError
 from farmlet.parts.identity.service.models import Client
@@ -16,6 +18,8 @@ from farmlet.parts.identity.service.oauth.redirects import find_fault
 from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
+
+SEEN = timedelta(hours=1)  # how exactly it is known when a client last got a token: more would cost a write a token
 
 GRANTS = {
     "code": CODE,
@@ -100,6 +104,14 @@ def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
         client.client_secret = make_password(secret, hasher="farmlet_random")  # None makes one that nothing fits
         client.save()
     return True
+
+
+def note_use(client: Client) -> None:
+    """Remember that a client got a token just now."""
+    now = timezone.now()
+    if client.used is None or now - client.used > SEEN:
+        client.used = now
+        Client.objects.filter(pk=client.pk).update(used=now)
 
 
 def _resolve_grants(names: Sequence[str], public: bool) -> list[str]:

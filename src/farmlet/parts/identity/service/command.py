@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
-from farmlet.parts.identity.service import people
+from farmlet.parts.identity.service import people, upkeep
 from farmlet.parts.identity.service.configuration import ALGORITHMS, Configuration, load_configuration
-from farmlet.parts.identity.service.keys import ensure_key, ensure_secret
+from farmlet.parts.identity.service.keys import ensure_secret
 from farmlet.parts.identity.service.output import say
 from farmlet.parts.identity.service.project import Provider, start
 
@@ -74,8 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the service's JSON configuration")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     _add(verbs, "migrate", migrate, "bring the database to this version")
-    keys = verbs.add_parser("keys", help="signing keys").add_subparsers(required=True, metavar="VERB")
-    _add(keys, "ensure", make_key, "make a signing key if there is none")
+    upkeep.register(verbs, _add)
     groups = verbs.add_parser("groups", help="groups").add_subparsers(required=True, metavar="VERB")
     _add(groups, "ensure", update_groups, "make the groups what the rights table says")
     clients = verbs.add_parser("client", help="programs that may ask for tokens").add_subparsers(required=True, metavar="VERB")
@@ -128,15 +127,6 @@ def migrate(provider: Provider, options: argparse.Namespace) -> None:
 
     call_command("migrate", interactive=False, verbosity=0)
     say("the database is at this version")
-
-
-def make_key(provider: Provider, options: argparse.Namespace) -> None:
-    for algorithm in ALGORITHMS:
-        made = ensure_key(provider.configuration.keys, algorithm)
-        kid = provider.keys.signing(algorithm).kid
-        if made:
-            provider.record("key.made", kid=kid, algorithm=algorithm, by=options.by)
-        say(f"{algorithm} signing key {kid} {'made' if made else 'was there'}")
 
 
 def update_groups(provider: Provider, options: argparse.Namespace) -> None:

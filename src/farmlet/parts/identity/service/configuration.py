@@ -31,7 +31,8 @@ class Lifetimes:
 class Configuration:
     """What the file says. `keys` is the folder of signing keys; `uid_base` and `gid_base` are the first numbers given.
 
-    `device_interval`: seconds between polls of a device (RFC 8628 §3.2).
+    `device_interval`: seconds between polls of a device (RFC 8628 §3.2). `registration`: whether programs may register
+    themselves, `open` or `closed`.
     """
 
     issuer: str
@@ -46,6 +47,7 @@ class Configuration:
     uid_base: int = 20000
     gid_base: int = 30000
     algorithm: str = "ES256"
+    registration: str = "open"
     device_interval: int = 5
 
     @property
@@ -99,6 +101,8 @@ def _check(configuration: Configuration, where: str) -> None:
         raise InputError(where, f"issuer {configuration.issuer!r} is not https://HOST[:PORT] without a trailing slash")
     if configuration.algorithm not in ALGORITHMS:
         raise InputError(where, f"algorithm {configuration.algorithm!r} is not one of {', '.join(ALGORITHMS)}")
+    if configuration.registration not in ("open", "closed"):
+        raise InputError(where, f"registration {configuration.registration!r} is not open or closed")
     numbers = [configuration.uid_base, configuration.gid_base, *vars(configuration.lifetimes).values()]
     if not all(type(number) is int and number > 0 for number in numbers):
         raise InputError(where, "uid_base, gid_base and lifetimes are positive integers")

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.urls import URLPattern, path
 
+from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.views import (
     authorize,
     device,
@@ -14,6 +15,7 @@ from farmlet.parts.identity.service.views import (
     logout,
     metadata,
     pages,
+    register,
     revocation,
     scim,
     token,
@@ -24,6 +26,9 @@ def endpoint(route: str, view: Callable[..., Any], name: str) -> tuple[URLPatter
     """A route for programs: with and without the slash at its end, because programs have it written down either way."""
     return path(route.rstrip("/"), view), path(f"{route.rstrip('/')}/", view, name=name)
 
+
+# closed, there is no such place, and discovery does not name it; who registered before may still end that
+REGISTRATION = endpoint("register/", register.register, "register") if provider().configuration.registration == "open" else ()
 
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
@@ -36,6 +41,8 @@ urlpatterns = [
     *endpoint("revoke/", revocation.RevocationView.as_view(), "revoke"),
     *endpoint("introspect/", introspection.IntrospectionView.as_view(), "introspect"),
     *endpoint("logout/", logout.leave, "logout"),
+    *REGISTRATION,
+    path("register/<slug:client_id>", register.manage, name="registration"),
     path("device/", device.decide, name="device"),
     path("device/done/", device.show_done, name="device-done"),
     path("", pages.show_home, name="home"),

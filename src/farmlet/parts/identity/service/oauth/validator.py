@@ -20,6 +20,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError, InvalidScopeError
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
+from farmlet.parts.identity.service.clients import note_use
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import DeviceGrant, Grant
 from farmlet.parts.identity.service.oauth import codes, connections, target
@@ -149,6 +150,7 @@ class Validator(OAuth2Validator):
                 begun = connections.begin(request, token["refresh_token"])
                 if grant:
                     Grant.objects.filter(pk=grant.pk).update(connection=begun)
+        note_use(request.client)
         # an ID token tells of a log-in, which neither a program's own token nor an exchange is
         if "openid" in request.scopes and request.authenticated and not request.act:
             token["id_token"] = create_identity(request, token["access_token"])
