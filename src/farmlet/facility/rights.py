@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from farmlet.errors import InputError
 from farmlet.facility.names import MEMBER, ancestors
 
 # Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
+USER = "{user}"
 PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 
 
@@ -64,6 +65,7 @@ class Table:
     """Rights by group path, in the order of the facility file."""
 
     groups: Mapping[str, GroupRights] = field(hash=False)
+    _combined: dict[frozenset[str], _Combined] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """`{"groups": [{"path": "lab", "login": true, …}, …]}`; a list, since the order of the groups counts."""
@@ -92,24 +94,46 @@ class Table:
         """
         if not MEMBER.fullmatch(user):  # it becomes part of paths
             raise InputError(f"member {user!r}", "not a UNIX name", "names are like jdoe: a-z, 0-9, _ and -")
+        return self._combine(frozenset(groups)).of(user)
+
+    def _combine(self, groups: frozenset[str]) -> _Combined:
+        """The rights of whoever is in exactly these groups; worked out once, for a list of members asks often."""
+        if (known := self._combined.get(groups)) is not None:
+            return known
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         granted = {path: rights for path, rights in self.groups.items() if path in held}
-        write = _fill(user, (pattern for rights in granted.values() for pattern in rights.write))
-        read = _fill(user, (pattern for rights in granted.values() for pattern in rights.read))
+        write = {pattern for rights in granted.values() for pattern in rights.write}
+        read = {pattern for rights in granted.values() for pattern in rights.read}
         shares = {path: rights.batch_share for path, rights in granted.items() if rights.batch_share is not None}
         batch = max(shares, key=lambda path: shares[path], default=None)  # max keeps the first of equals
-        return Rights(
-            user=user,
+        rights = Rights(
+            user="",
             groups=tuple(granted),
             login=any(rights.login for rights in granted.values()),
             administer=any(rights.administer for rights in granted.values()),
-            read=reduce(read | write),
-            write=reduce(write),
+            read=reduce(_fill("", (pattern for pattern in read | write if USER not in pattern))),
+            write=reduce(_fill("", (pattern for pattern in write if USER not in pattern))),
             notebooks_cores=_largest(rights.notebooks_cores for rights in granted.values()),
             notebooks_memory=_largest(rights.notebooks_memory for rights in granted.values()),
             batch_group=batch,
             batch_share=shares[batch] if batch is not None else None,
         )
+        personal = (tuple(pattern for pattern in patterns if USER in pattern) for patterns in (read | write, write))
+        return self._combined.setdefault(groups, _Combined(rights, *personal))
+
+
+@dataclass(frozen=True)
+class _Combined:
+    """`rights` without a user, and the patterns that the user's name goes into."""
+
+    rights: Rights
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+
+    def of(self, user: str) -> Rights:
+        read = reduce({*self.rights.read, *_fill(user, self.read)}) if self.read else self.rights.read
+        write = reduce({*self.rights.write, *_fill(user, self.write)}) if self.write else self.rights.write
+        return replace(self.rights, user=user, read=read, write=write)
 
 
 def normalise(path: str) -> str | None:
@@ -183,7 +207,7 @@ def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:
 
 def _fill(user: str, patterns: Iterable[str]) -> set[str]:
     """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
-    return {path for pattern in patterns if (path := normalise(pattern.replace("{user}", user))) is not None}
+    return {path for pattern in patterns if (path := normalise(pattern.replace(USER, user))) is not None}
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:
