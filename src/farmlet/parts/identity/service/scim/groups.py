@@ -18,17 +18,17 @@ from scim2_models import (
 )
 
 from farmlet.facility.names import ancestors, check_group, derive_groups, unix_group
-from farmlet.parts.identity.service.enrol import enrol
 from farmlet.parts.identity.service.members import announce, ensure_entry
+from farmlet.parts.identity.service.membership import regroup
 from farmlet.parts.identity.service.models import Entry, Group, Member
 from farmlet.parts.identity.service.project import Provider
 from farmlet.parts.identity.service.scim import models
-from farmlet.parts.identity.service.scim.filters import Column, match_text, plain
+from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null
 
 # a group that went out of the facility file is not shown; one that a program made has its displayName for ever
 VISIBLE = Q(present=True) | ~Q(display="")
-KNOWN = ("schemas", "id", "meta", "externalId", "displayName", "members", models.OUR_GROUP)
+KNOWN = ("schemas", "id", "meta", "externalId", "displayName", "members")
 INDIGO = {models.INDIGO_GROUP: ("description", "labels")}
 
 
@@ -42,8 +42,20 @@ def link(group: Group, base: str) -> Resource:
     return {"value": str(group.uid), "$ref": f"{base}/Groups/{group.uid}", "display": title(group)}
 
 
-def _titled(value: Any) -> Q | None:
-    return Q(present=True, path__iexact=value) | Q(present=False, display__iexact=value) if plain(value) else None
+def _titled(value: Any) -> Told:
+    if not plain(value):
+        return UNTOLD
+    return Told(Q(present=True, path__iexact=value) | Q(present=False, display__iexact=value))
+
+
+def _identified(value: Any) -> Told:
+    found = parse_id(value)
+    return Told(Q(uid=found) if found else Q(pk__in=()))
+
+
+def _peopled(value: Any) -> Told:
+    found = Member.objects.filter(sub=parse_id(value)).exclude(state=Member.State.REMOVED)
+    return Told(Q(pk__in=Group.objects.filter(members__in=found).values("pk")))
 
 
 class Groups:
@@ -54,8 +66,8 @@ class Groups:
     columns: ClassVar[Mapping[str, Column]] = {
         f"{models.GROUP}:displayName".lower(): _titled,
         f"{models.GROUP}:externalId".lower(): match_text("external"),
-        f"{models.GROUP}:id".lower(): lambda value: Q(uid=found) if (found := parse_id(value)) else Q(pk__in=()),
-        f"{models.OUR_GROUP}:path".lower(): match_text("path"),
+        f"{models.GROUP}:id".lower(): _identified,
+        f"{models.GROUP}:members.value".lower(): _peopled,
     }
 
     def __init__(self, provider: Provider, base: str, by: str) -> None:
@@ -64,7 +76,7 @@ class Groups:
     def query(self) -> QuerySet[Group]:
         """All that are to be seen, in a lasting order, with their members as `people`."""
         people = Member.objects.exclude(state=Member.State.REMOVED).only("sub", "name", "username").order_by("pk")
-        found = Group.objects.filter(VISIBLE).select_related("entry")
+        found = Group.objects.filter(VISIBLE)
         return found.prefetch_related(Prefetch("members", people, to_attr="people")).order_by("pk")
 
     def find(self, text: str) -> Group | None:
@@ -84,16 +96,14 @@ class Groups:
         parent = next((self._paths[path] for path in reversed(ancestors(group.path)) if path in self._paths), None)
         if parent:
             indigo["parentGroup"] = link(parent, self.base)
-        ours = {"path": group.path, "name": group.entry.name, "gidNumber": group.entry.number, "rights": group.present}
         return finish(
             {
                 **group.extra,
-                "schemas": [models.GROUP, models.OUR_GROUP, *([models.INDIGO_GROUP] if indigo else [])],
+                "schemas": [models.GROUP, *([models.INDIGO_GROUP] if indigo else [])],
                 "id": str(group.uid),
                 "externalId": group.external,
                 "displayName": title(group),
                 "members": [self.refer(member) for member in group.people],
-                models.OUR_GROUP: ours,
                 models.INDIGO_GROUP: indigo,
             },
             self.kind,
@@ -103,8 +113,7 @@ class Groups:
 
     def refer(self, member: Member) -> Resource:
         """A reference to a member."""
-        location = f"{self.base}/Users/{member.sub}"
-        return {"value": str(member.sub), "$ref": location, "type": "User", "display": member.username or member.name}
+        return {"value": str(member.sub), "$ref": f"{self.base}/Users/{member.sub}", "type": "User"}
 
     def create(self, wanted: Resource) -> Resource:
         """Make a group that gives no rights."""
@@ -114,7 +123,8 @@ class Groups:
         entry = ensure_entry(unix_group(path), self.provider.configuration.gid_base)
         group = Group.objects.create(path=path, entry=entry, display=display, present=False, **_read(wanted))
         self.provider.record("group.added", group=path, display=display, by=self.by)
-        enrol(self.provider, group, self._members(wanted), (), self.by)
+        if joining := self._members(wanted):
+            regroup(self.provider, group, joining, (), self.by)
         found = self.find(str(group.uid))
         assert found is not None
         return self._represent(found)
@@ -171,8 +181,8 @@ class Groups:
         before, after = {member.pk: member for member in group.people}, {member.pk: member for member in self._members(wanted)}
         joining = [member for key, member in after.items() if key not in before]
         leaving = [member for key, member in before.items() if key not in after]
-        enrol(self.provider, group, joining, leaving, self.by)
         if joining or leaving:
+            regroup(self.provider, group, joining, leaving, self.by)
             Group.objects.filter(pk=group.pk).update(updated=timezone.now())
 
     def delete(self, group: Group) -> None:

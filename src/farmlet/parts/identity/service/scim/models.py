@@ -29,6 +29,7 @@ from scim2_models import (
     Required,
     Resource,
     ResourceType,
+    Returned,
     ScimProvider,
     ServiceProviderConfig,
     Sort,
@@ -37,7 +38,7 @@ from scim2_models import (
 from scim2_models import User as CoreUser
 
 USER, GROUP = "urn:ietf:params:scim:schemas:core:2.0:User", "urn:ietf:params:scim:schemas:core:2.0:Group"
-OUR_USER, OUR_GROUP = "urn:farmlet:scim:User", "urn:farmlet:scim:Group"
+OUR_USER = "urn:farmlet:scim:User"
 INDIGO_USER, INDIGO_GROUP = "urn:indigo-dc:scim:schemas:IndigoUser", "urn:indigo-dc:scim:schemas:IndigoGroup"
 BODY: Final = 1 << 18  # bytes of a request
 
@@ -63,14 +64,22 @@ class User(CoreUser[Any]):
 
 
 class GroupMember(ComplexAttribute):
-    """A member that was put into the group itself; who is in a group below it is not repeated here."""
+    """A member that was put into the group itself; who is in a group below it is not repeated here.
+
+    `display` is what many programs send along: it is neither kept nor told.
+    """
 
     value: Annotated[str | None, Mutability.immutable, CaseExact.true] = None
     ref: Annotated[Reference[User] | None, Mutability.immutable] = Field(
         None, serialization_alias="$ref", validation_alias="$ref"
     )
     type: Annotated[str | None, Mutability.immutable] = Field(None, examples=["User"])
-    display: Annotated[str | None, Told] = None
+    display: Annotated[str | None, Told, Returned.request] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forget(cls, data: Any) -> Any:
+        return {name: value for name, value in data.items() if name.lower() != "display"} if isinstance(data, dict) else data
 
 
 class Group(Resource[Any]):
@@ -106,17 +115,6 @@ class FarmletUser(Extension):
     owner: Annotated[str | None, Told] = None
     expires: Annotated[datetime | None, Told] = None
     join: Annotated[str | None, Told] = None
-
-
-class FarmletGroup(Extension):
-    """`rights`: whether the facility file has the group, so that it gives something."""
-
-    __schema__ = URN(OUR_GROUP)
-
-    path: Annotated[str | None, Told, CaseExact.true] = None
-    name: Annotated[str | None, Told, CaseExact.true] = None
-    gid_number: Annotated[int | None, Told] = None
-    rights: Annotated[bool | None, Told] = None
 
 
 class Label(ComplexAttribute):
@@ -166,7 +164,7 @@ class IndigoGroup(Extension):
 
 
 FullUser = User[FarmletUser | IndigoUser]
-FullGroup = Group[FarmletGroup | IndigoGroup]
+FullGroup = Group[IndigoGroup]
 
 
 @cache
@@ -188,6 +186,6 @@ def describe_service(largest: int) -> ScimProvider:
             )
         ],
     )
-    models = (User, FarmletUser, IndigoUser, Group, FarmletGroup, IndigoGroup)
+    models = (User, FarmletUser, IndigoUser, Group, IndigoGroup)
     types = [ResourceType.from_resource(FullUser), ResourceType.from_resource(FullGroup)]
     return ScimProvider(models=models, resource_types=types, config=config)

@@ -34,7 +34,8 @@ def list_nested(service: Service, request: ScimRequest, groups: Groups) -> ScimR
         found = [link(other, groups.base) for other in children]
     else:
         within: dict[int, Member] = {member.pk: member for one in (group, *below) for member in one.people}
-        found = [groups.refer(within[key]) for key in sorted(within)]
+        members = [within[key] for key in sorted(within)]
+        found = [{**groups.refer(member), "display": member.username or member.name} for member in members]
     start = asked.start_index_0 or 0
     page = found[start : start + (asked.count or 0)]
     body = {

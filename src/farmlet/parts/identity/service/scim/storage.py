@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -13,11 +13,11 @@ from scim2_models import Resource as Model
 from scim2_server.storage import ScimStorage, SearchPage
 
 from farmlet.parts.identity.service.members import take_turn
-from farmlet.parts.identity.service.scim.filters import Column, translate
+from farmlet.parts.identity.service.scim.filters import Column, Told, translate
 from farmlet.parts.identity.service.scim.wire import Resource
 
-
 SOME = 1000  # rows at a time: a database takes only so many parameters
+Pair = tuple[Resource, Model[Any]]
 
 
 class Shelf(Protocol):
@@ -62,14 +62,14 @@ class Storage(ScimStorage):
     ) -> SearchPage:
         """A page whose resources are JSON, not models: the service writes them as they are where it can."""
         shelves = [self.shelves[str(kind.name)] for kind in resource_types]
+        filters = [_bind(shelf, search_request.filter) for shelf in shelves]
         start = search_request.start_index_0 or 0
         stop = None if search_request.count is None else start + search_request.count
-        if len(shelves) == 1 and search_request.sort_by is None:
-            where = translate(search_request.filter, shelves[0].columns)
-            if where is not None:
-                found = shelves[0].query().filter(where)
-                return _page(found.count(), shelves[0].represent(list(found[start:stop])))
-        matching = _sort(_match(shelves, search_request.filter), search_request)
+        told = translate(filters[0], shelves[0].columns)
+        if len(shelves) == 1 and told.exact and search_request.sort_by is None:
+            found = _select(shelves[0], told)
+            return _page(found.count(), shelves[0].represent(list(found[start:stop])))
+        matching = _sort(_match(zip(shelves, filters, strict=True)), search_request)
         return _page(len(matching), [resource for resource, _ in matching[start:stop]])
 
     def create(self, resource_type: ResourceType, resource: Model[Any]) -> Model[Any]:
@@ -105,25 +105,28 @@ def _page(total: int, resources: list[Resource]) -> SearchPage:
     return SearchPage(total, resources)  # type: ignore[arg-type]
 
 
-Pair = tuple[Resource, Model[Any]]
+def _bind(shelf: Shelf, found: ScimFilter[Any] | None) -> ScimFilter[Any] | None:
+    """The filter for one kind of resource; what that kind does not declare fits none of it."""
+    if found is None:
+        return None
+    bound: ScimFilter[Any] = ScimFilter[shelf.model](str(found))  # type: ignore[name-defined]
+    return bound
 
 
-def _match(shelves: Sequence[Shelf], found: ScimFilter[Any] | None) -> list[Pair]:
-    """All resources that the filter fits, looked at one by one. What a type does not declare fits none of its."""
+def _select(shelf: Shelf, told: Told) -> QuerySet[Any]:
+    return shelf.query() if told.where is None else shelf.query().filter(told.where)
+
+
+def _match(asked: Iterable[tuple[Shelf, ScimFilter[Any] | None]]) -> list[Pair]:
+    """The resources that the filter fits, looked at one by one among those that the database leaves."""
     pairs: list[Pair] = []
-    for shelf in shelves:
-        bound: Any = ScimFilter[shelf.model](str(found)) if found is not None else None  # type: ignore[name-defined]
-        for resource in _represent_all(shelf):
-            model = load(shelf, resource)
-            if bound is None or bound.match(model):
-                pairs.append((resource, model))
+    for shelf, wanted in asked:
+        rows = list(_select(shelf, translate(wanted, shelf.columns)))
+        for start in range(0, len(rows), SOME):
+            resources = shelf.represent(rows[start : start + SOME])
+            loaded = [(resource, load(shelf, resource)) for resource in resources]
+            pairs += [pair for pair in loaded if wanted is None or wanted.match(pair[1])]
     return pairs
-
-
-def _represent_all(shelf: Shelf) -> Iterator[Resource]:
-    rows = list(shelf.query())
-    for start in range(0, len(rows), SOME):
-        yield from shelf.represent(rows[start : start + SOME])
 
 
 def _sort(pairs: list[Pair], request: SearchRequest[Any]) -> list[Pair]:

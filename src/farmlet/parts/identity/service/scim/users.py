@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import Q, QuerySet, TextField
+from django.db.models.functions import Cast
+from django.db.models.lookups import IContains
 from django.utils import timezone
 from scim2_models import InvalidValueException, MutabilityException, UniquenessException
 
@@ -15,9 +17,10 @@ from farmlet.facility.names import MEMBER, check_member, derive_members
 from farmlet.facility.rights import Rights, scopes
 from farmlet.parts.identity.service import members
 from farmlet.parts.identity.service.models import Entry, Group, Member
+from farmlet.parts.identity.service.ownership import settle, tell
 from farmlet.parts.identity.service.project import Provider
 from farmlet.parts.identity.service.scim import models
-from farmlet.parts.identity.service.scim.filters import Column, match_text, plain
+from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
 from farmlet.parts.identity.service.scim.groups import VISIBLE, link
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null, show_time
 
@@ -26,14 +29,28 @@ KNOWN = ("schemas", "id", "meta", "externalId", "userName", "displayName", "acti
 INDIGO = {models.INDIGO_USER: ("labels", "attributes", "sshKeys")}
 
 
-def _named(value: Any) -> Q | None:
-    return Q(username__iexact=value) | Q(username="", name=value.lower()) if plain(value) else None
+def _named(value: Any) -> Told:
+    if not plain(value):
+        return UNTOLD
+    return Told(Q(username__iexact=value) | Q(username="", name=value.lower()))
 
 
-def _active(value: Any) -> Q | None:
+def _active(value: Any) -> Told:
     now = timezone.now()
     active = Q(state=State.ACTIVE) & (Q(expires=None) | Q(expires__gt=now))
-    return (active if value else ~active) if isinstance(value, bool) else None
+    return Told(active if value else ~active) if isinstance(value, bool) else UNTOLD
+
+
+def _mailed(value: Any) -> Told:
+    # an address may be among those that have no column; then it stands somewhere in that text
+    if not plain(value) or '"' in value or "\\" in value:
+        return UNTOLD
+    return Told(Q(email__iexact=value) | Q(IContains(Cast("extra", TextField()), value)), exact=False)
+
+
+def _identified(value: Any) -> Told:
+    found = parse_id(value)
+    return Told(Q(sub=found) if found else Q(pk__in=()))
 
 
 class Users:
@@ -45,7 +62,8 @@ class Users:
         f"{models.USER}:userName".lower(): _named,
         f"{models.USER}:active".lower(): _active,
         f"{models.USER}:externalId".lower(): match_text("external"),
-        f"{models.USER}:id".lower(): lambda value: Q(sub=found) if (found := parse_id(value)) else Q(pk__in=()),
+        f"{models.USER}:id".lower(): _identified,
+        f"{models.USER}:emails.value".lower(): _mailed,
         f"{models.OUR_USER}:name".lower(): match_text("name"),
     }
 
@@ -76,10 +94,11 @@ class Users:
     def _represent(self, member: Member, held: Sequence[Group]) -> Resource:
         """`groups` are those the member is in, with the parents that follow from the facility's."""
         rights = self.provider.table.of(member.name, [group.path for group in held if group.present])
+        indigo = self._indigo(member, rights)
         return finish(
             {
                 **member.extra,
-                "schemas": [models.USER, models.OUR_USER, models.INDIGO_USER],
+                "schemas": [models.USER, models.OUR_USER, *([models.INDIGO_USER] if indigo else [])],
                 "id": str(member.sub),
                 "externalId": member.external,
                 "userName": member.username or member.name,
@@ -88,7 +107,7 @@ class Users:
                 "emails": _emails(member),
                 "groups": self._memberships(held, rights),
                 models.OUR_USER: self._ours(member, rights),
-                models.INDIGO_USER: self._indigo(member, rights),
+                models.INDIGO_USER: indigo,
             },
             self.kind,
             member,
@@ -117,7 +136,7 @@ class Users:
             "uidNumber": member.number,
             "gidNumber": member.number,
             "groups": [{"path": path, "name": entry.name, "gidNumber": entry.number} for path, entry in groups],
-            "state": member.state,
+            "state": member.standing,
             "scopes": list(scopes(rights)),
             "kind": member.kind,
         }
@@ -128,15 +147,14 @@ class Users:
         return ours
 
     def _indigo(self, member: Member, rights: Rights) -> Resource:
-        indigo = {
-            **member.extra.get(models.INDIGO_USER, {}),
-            "serviceAccount": member.kind == Member.Kind.SERVICE,
-            "authorities": ["ROLE_ADMIN", "ROLE_USER"] if rights.administer else ["ROLE_USER"],
-        }
+        """What INDIGO adds; for an ordinary person only what was written there."""
+        indigo: Resource = dict(member.extra.get(models.INDIGO_USER, {}))
+        if member.kind == Member.Kind.SERVICE:
+            indigo["serviceAccount"] = True
         if member.expires:
             indigo["endTime"] = show_time(member.expires)
         if rights.administer:
-            indigo["managedGroups"] = list(self._links.values())
+            indigo |= {"authorities": ["ROLE_ADMIN", "ROLE_USER"], "managedGroups": list(self._links.values())}
         return indigo
 
     def create(self, wanted: Resource) -> Resource:
@@ -160,18 +178,21 @@ class Users:
         """The UNIX name: the userName itself, or one derived from it. Raises UniquenessException."""
         if not username.strip() or not username.isprintable():
             raise InvalidValueException(detail="userName is empty or has characters that cannot be shown")
-        if self._is_taken(username):
-            raise UniquenessException(detail="this userName was given before and is never given again")
-        if MEMBER.fullmatch(username):
-            return username
         paths = self.provider.table.groups
+        itself = MEMBER.fullmatch(username) is not None
+        if itself and (fault := check_member(username, paths)):
+            raise InvalidValueException(detail=f"userName {username}: {fault}")
+        if self._is_taken(username):
+            raise UniquenessException(detail="this name is or was another's; names are never given again")
+        if itself:
+            return username
         free = (name for name in derive_members(username) if check_member(name, paths) is None)
         return next(name for name in free if not Entry.objects.filter(name=name).exists())
 
     def _is_taken(self, username: str) -> bool:
         if Entry.objects.filter(name=username).exists():
             return True
-        if (where := _named(username)) is not None:
+        if (where := _named(username).where) is not None:
             return bool(Member.objects.filter(where).exists())
         given = Member.objects.exclude(username="").values_list("username", flat=True)
         return fold(username) in {fold(text) for text in given}
@@ -183,8 +204,10 @@ class Users:
         changed = sorted(name for name, value in values.items() if getattr(member, name) != value)
         if changed:
             Member.objects.filter(pk=member.pk).update(**values, updated=timezone.now())
-            members.announce([member])
+            passed = settle(self.provider.table)  # as after every change: `membership.expire` counts on it
+            members.announce([member, *(each.member for each in passed)])
             self.provider.record("member.changed", member=member.name, changed=changed, by=self.by)
+            tell(self.provider, passed, self.by)
         if wanted["active"] != member.is_active:
             self._move(member, wanted["active"])
 

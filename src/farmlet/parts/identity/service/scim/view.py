@@ -55,8 +55,9 @@ def _service(mount: Mount) -> Service:
 
 
 @csrf_exempt
-def serve(request: HttpRequest, mount: Mount, path: str = "") -> HttpResponse:
+def serve(request: HttpRequest, mount: Mount, path: str | None = None) -> HttpResponse:
     """Any SCIM request (RFC 7644)."""
+    path = path or ""
     service = _service(mount)
     try:
         subject = authorise(request, path)
