@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator
+from itertools import count
 
 from farmlet.errors import InputError
 
@@ -19,6 +21,7 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 
 # groupadd and sssd cut or refuse longer names (shadow's GROUP_NAME_MAX_LENGTH on Debian)
 UNIX_GROUP_LENGTH = 32
+MEMBER_LENGTH = 31
 
 # Whoever bears one of these names would be taken for the system account or group, e.g. `docker` is root by its socket.
 SYSTEM = """
@@ -42,6 +45,34 @@ def check_member(name: str, groups: Iterable[str] = ()) -> str | None:
     if name in {path.replace("/", "-") for path in groups}:
         return f"{name} is the UNIX name of a group"
     return None
+
+
+def derive_members(text: str) -> Iterator[str]:
+    """UNIX names for a member whom another system calls `text`, the nearest first, without end; none is checked.
+
+    `Zoë.Müller@example.org` → `zoe-muller`, `zoe-muller2`, … Whoever allocates takes the first that is free.
+    """
+    base = _plain(text.partition("@")[0] or text) or "member"
+    base = base if base[0].isalpha() else f"u{base}"
+    for number in count(1):
+        tail = "" if number == 1 else str(number)
+        yield base[: MEMBER_LENGTH - len(tail)] + tail
+
+
+def derive_groups(text: str) -> Iterator[str]:
+    """Group paths for a group that another system calls `text`, as `derive_members`: `Lab/Muon Group` → `lab/muon-group`."""
+    steps = [step for part in text.split("/") if (step := _plain(part))] or ["group"]
+    base = "/".join(steps)
+    base = base if base[0].isalpha() else f"g{base}"
+    for number in count(1):
+        tail = "" if number == 1 else str(number)
+        yield base[: UNIX_GROUP_LENGTH - len(tail)].rstrip("/") + tail
+
+
+def _plain(text: str) -> str:
+    """What of a text can stand in a name; letters keep their base."""
+    letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_")
 
 
 def check_group(path: str) -> str | None:

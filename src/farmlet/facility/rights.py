@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from farmlet.errors import InputError
@@ -72,6 +72,7 @@ class Table:
     """Rights by group path, in the order of the facility file."""
 
     groups: Mapping[str, GroupRights] = field(hash=False)
+    _combined: dict[frozenset[str], _Combined] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """`{"groups": [{"path": "lab", "login": true, …}, …]}`; a list, since the order of the groups counts."""
@@ -100,27 +101,49 @@ class Table:
         """
         if not MEMBER.fullmatch(user):  # it becomes part of paths
             raise InputError(f"member {user!r}", "not a UNIX name", "names are like jdoe: a-z, 0-9, _ and -")
+        return self._combine(frozenset(groups)).of(user)
+
+    def _combine(self, groups: frozenset[str]) -> _Combined:
+        """The rights of whoever is in exactly these groups; worked out once, for a list of members asks often."""
+        if (known := self._combined.get(groups)) is not None:
+            return known
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         granted = {path: rights for path, rights in self.groups.items() if path in held}
-        write = fill(user, (pattern for rights in granted.values() for pattern in rights.write))
-        stage = fill(user, (pattern for rights in granted.values() for pattern in rights.stage))
-        read = fill(user, (pattern for rights in granted.values() for pattern in rights.read))
         shares = {path: rights.batch_share for path, rights in granted.items() if rights.batch_share is not None}
         batch = max(shares, key=lambda path: shares[path], default=None)  # max keeps the first of equals
-        return Rights(
-            user=user,
+        rights = Rights(
+            user="",
             groups=tuple(granted),
             login=any(rights.login for rights in granted.values()),
             administer=any(rights.administer for rights in granted.values()),
-            read=reduce(read | write | stage),
-            write=reduce(write),
+            read=(),
+            write=(),
             notebooks_cores=_largest(rights.notebooks_cores for rights in granted.values()),
             notebooks_memory=_largest(rights.notebooks_memory for rights in granted.values()),
             batch_group=batch,
             batch_share=shares[batch] if batch is not None else None,
-            stage=reduce(stage),
+            stage=(),
             optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
+        write, stage, read = (
+            frozenset(pattern for rights in granted.values() for pattern in getattr(rights, name))
+            for name in ("write", "stage", "read")
+        )
+        return self._combined.setdefault(groups, _Combined(rights, read | write | stage, write, stage))
+
+
+@dataclass(frozen=True)
+class _Combined:
+    """`rights` without a user and paths, and the patterns of the paths."""
+
+    rights: Rights
+    read: frozenset[str]
+    write: frozenset[str]
+    stage: frozenset[str]
+
+    def of(self, user: str) -> Rights:
+        read, write, stage = (reduce(fill(user, patterns)) for patterns in (self.read, self.write, self.stage))
+        return replace(self.rights, user=user, read=read, write=write, stage=stage)
 
 
 def normalise(path: str) -> str | None:

@@ -66,7 +66,7 @@ def read(users: Iterable[Mapping[str, Any]], table: Table) -> tuple[Account, ...
 
 def _read(user: Mapping[str, Any], table: Table) -> Account:
     extension = user[EXTENSION]
-    name = user["userName"]
+    name = extension.get("name", user["userName"])  # who is not registered by a UNIX name has one beside the userName
     if not MEMBER.fullmatch(name):  # it becomes a path and a distinguished name
         raise ValueError(f"a UNIX name: {name!r}")
     paths = {group["path"]: int(group["gidNumber"]) for group in extension["groups"]}

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from farmlet.errors import FarmletError, InputError
@@ -22,6 +22,7 @@ from farmlet.parts.identity.service.ownership import settle, tell
 from farmlet.parts.identity.service.project import Provider
 
 State = Member.State
+TURN = 0x6661726D  # the advisory lock of PostgreSQL; any number that nobody else uses in this database
 # what a command may turn a state into: verb → (states it starts from, state it ends in)
 MOVES: dict[str, tuple[tuple[str, ...], str]] = {
     "approve": ((State.PENDING,), State.ACTIVE),
@@ -55,6 +56,7 @@ def add(
     if expires is not None and expires <= timezone.now():
         raise InputError(f"member {name}", f"{expires.date()} is past")
     with transaction.atomic():
+        take_turn()
         member = enrol(provider, name, groups, display=display, email=email, state=state, expires=expires)
         url = invite(provider, member)
         announce([member])
@@ -118,6 +120,7 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
     """
     starts, end = MOVES[verb]
     with transaction.atomic():
+        take_turn()
         member = find(name)
         if end == State.ACTIVE and member.expires is not None and member.expires <= timezone.now():
             raise InputError(f"member {name}", f"expired on {member.expires.date()}", f"farmlet user extend {name} DATE")
@@ -153,11 +156,12 @@ def ensure_groups(provider: Provider, by: str) -> list[str]:
     lines = {line["path"]: line for line in provider.table.to_json()["groups"]}
     changed: list[str] = []
     with transaction.atomic():
+        take_turn()
         known = {group.path: group for group in Group.objects.select_related("entry")}
         for path, line in lines.items():
             group = known.get(path)
             if group is None:
-                entry = _ensure_entry(unix_group(path), provider.configuration.gid_base)
+                entry = ensure_entry(unix_group(path), provider.configuration.gid_base)
                 Group.objects.create(path=path, entry=entry, rights=line)
             elif group.rights != line or not group.present:
                 Group.objects.filter(pk=group.pk).update(rights=line, present=True)
@@ -186,8 +190,20 @@ def allocate(name: str, kind: str, base: int) -> Entry:
 
 
 def announce(members: Iterable[Member]) -> None:
-    """Put the members into the feed of changes."""
+    """Put the members into the feed of changes. Within a transaction."""
+    take_turn()
     Change.objects.bulk_create([Change(member=member) for member in members])
+
+
+def take_turn() -> None:
+    """Wait until no other transaction changes members, and keep others waiting until this one ends.
+
+    SQLite writes one transaction at a time anyway. PostgreSQL gives ids of the feed before it shows them: without turns
+    a reader could see id 8, then never look back at 7. First in a transaction, so that two never wait for each other.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [TURN])
 
 
 def describe(member: Member, table: Table) -> dict[str, Any]:
@@ -222,7 +238,7 @@ def find_group(path: str) -> Group:
     return group
 
 
-def _ensure_entry(name: str, base: int) -> Entry:
+def ensure_entry(name: str, base: int) -> Entry:
     """The ledger's entry of a group: its old one if it comes back."""
     entry: Entry | None = Entry.objects.filter(name=name).first()
     if entry is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 
 from django.db import transaction
@@ -9,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from farmlet.errors import InputError
-from farmlet.parts.identity.service.members import announce, find, find_group
+from farmlet.parts.identity.service.members import announce, find, find_group, take_turn
 from farmlet.parts.identity.service.models import Group, Member
 from farmlet.parts.identity.service.ownership import load_staffed, settle, tell
 from farmlet.parts.identity.service.project import Provider
@@ -30,23 +31,35 @@ def leave_group(provider: Provider, name: str, path: str, by: str) -> Member:
 
 def _regroup(provider: Provider, name: str, group: Group, wanted: bool, by: str) -> Member:
     with transaction.atomic():
+        take_turn()
         member = find(name)
         if member.state == Member.State.REMOVED:
             raise InputError(f"member {name}", "is removed")
-        if (group in member.groups.all()) == wanted:
-            return member
-        (member.groups.add if wanted else member.groups.remove)(group)
-        member.save(update_fields=["updated"])
-        passed = settle(provider.table)
-        announce([member, *(each.member for each in passed)])
-    provider.record("group.joined" if wanted else "group.left", member=name, group=group.path, by=by)
-    tell(provider, passed, by)
+        if (group in member.groups.all()) != wanted:
+            regroup(provider, group, [member] if wanted else [], [] if wanted else [member], by)
     return find(name)
+
+
+def regroup(provider: Provider, group: Group, joining: Sequence[Member], leaving: Sequence[Member], by: str) -> None:
+    """Put members into a group who are not in it, and take others out who are: the one way in which groups change."""
+    changed = [*joining, *leaving]
+    with transaction.atomic():
+        take_turn()
+        group.members.add(*joining)
+        group.members.remove(*leaving)
+        Member.objects.filter(pk__in=[member.pk for member in changed]).update(updated=timezone.now())
+        passed = settle(provider.table)
+        announce([*changed, *(each.member for each in passed)])
+    for event, members in (("group.joined", joining), ("group.left", leaving)):
+        for member in members:
+            provider.record(event, member=member.name, group=group.path, by=by)
+    tell(provider, passed, by)
 
 
 def give(provider: Provider, name: str, path: str, by: str) -> Member:
     """Make another group the owner of a service member. Safe to repeat. Raises InputError."""
     with transaction.atomic():
+        take_turn()
         member = find(name)
         check_service(member)
         owner, before = find_owner(provider, path), member.owner.path
@@ -64,6 +77,7 @@ def extend(provider: Provider, name: str, until: datetime | None, by: str) -> Me
     if until is not None and until <= timezone.now():
         raise InputError(f"member {name}", f"{until.date()} is past", f"farmlet user suspend {name} ends it now")
     with transaction.atomic():
+        take_turn()
         member = find(name)
         if member.state == Member.State.REMOVED:
             raise InputError(f"member {name}", "is removed")
@@ -86,6 +100,7 @@ def expire(provider: Provider, by: str) -> list[str]:
     """
     now = timezone.now()
     with transaction.atomic():
+        take_turn()
         # a member who was written after the end is one that this has dealt with
         ended = Member.objects.filter(state=Member.State.ACTIVE, expires__lte=now, updated__lt=F("expires"))
         due = list(ended.order_by("name"))

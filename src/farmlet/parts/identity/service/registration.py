@@ -20,8 +20,9 @@ from django.utils.crypto import constant_time_compare
 from farmlet.parts.identity.service.applicant import CODE, METHODS, Metadata, Rejected
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Attempt, Client, DeviceGrant
-from farmlet.parts.identity.service.policy import SUPPORTED, intersect
+from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
+from farmlet.parts.identity.service.scopes import intersect
 
 ACCOUNT = "registration"  # under which `Attempt` counts
 HOURLY, TOTAL = 20, 200  # registrations an hour: of one address, of all together

@@ -14,7 +14,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from farmlet.errors import InputError
-from farmlet.parts.identity.service.members import announce, enrol, find
+from farmlet.parts.identity.service.members import announce, enrol, find, take_turn
 from farmlet.parts.identity.service.membership import check_service, find_owner
 from farmlet.parts.identity.service.models import Client, Member
 from farmlet.parts.identity.service.policy import SUPPORTED
@@ -44,6 +44,7 @@ def add(
         raise InputError(f"member {name}", f"{expires.date()} is past")
     secret = secrets.token_urlsafe(32)
     with transaction.atomic():
+        take_turn()
         group = find_owner(provider, owner)
         fields = {"kind": Member.Kind.SERVICE, "owner": group, "expires": expires, "state": Member.State.ACTIVE}
         member = enrol(provider, name, groups, display=display, **fields)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, re_path
 
 from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.scim import feed, view
 from farmlet.parts.identity.service.views import (
     authorize,
     device,
@@ -17,14 +18,13 @@ from farmlet.parts.identity.service.views import (
     pages,
     register,
     revocation,
-    scim,
     token,
 )
 
 
-def endpoint(route: str, view: Callable[..., Any], name: str) -> tuple[URLPattern, URLPattern]:
+def endpoint(route: str, show: Callable[..., Any], name: str) -> tuple[URLPattern, URLPattern]:
     """A route for programs: with and without the slash at its end, because programs have it written down either way."""
-    return path(route.rstrip("/"), view), path(f"{route.rstrip('/')}/", view, name=name)
+    return path(route.rstrip("/"), show), path(f"{route.rstrip('/')}/", show, name=name)
 
 
 # closed, there is no such place, and discovery does not name it; who registered before may still end that
@@ -49,9 +49,9 @@ urlpatterns = [
     path("login/", pages.Login.as_view(), name="login"),
     path("join/<str:secret>/", pages.join, name="join"),
     path("style.css", pages.show_style, name="style"),
-    path("scim/v2/Users", scim.list_users, name="scim-users"),
-    path("scim/v2/Users/<str:sub>", scim.show_user, name="scim-user"),
-    path("scim/v2/changes", scim.follow, name="scim-changes"),
+    path("scim/v2/changes", feed.follow, name="scim-changes"),
+    re_path("^scim/v2(?:/(?P<path>.*))?$", view.serve, {"mount": view.OURS}),
+    re_path("^scim(?:/(?P<path>.*))?$", view.serve, {"mount": view.INDIGO}),
 ]
 
 handler400 = pages.show_error(400, "That request could not be understood.")

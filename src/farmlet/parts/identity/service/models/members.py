@@ -118,7 +118,7 @@ class Invitation(models.Model):
 class Change(models.Model):
     """Something about a member changed that others keep copies of; the id is the cursor of the feed.
 
-    SQLite writes one transaction at a time, so ids become visible in their order.
+    Ids become visible in their order: transactions that announce take turns (`members.take_turn`).
     """
 
     member = models.ForeignKey(Member, on_delete=models.CASCADE)

@@ -25,7 +25,7 @@ class Denied(Exception):
 
 
 def authenticate(request: HttpRequest, scope: str, audience: Collection[str] | None) -> Claims:
-    """The claims of the request's token, which must have `scope`. `audience` None accepts any. Raises Denied."""
+    """The claims of the request's token, which must have `scope` (if not ""). `audience` None accepts any. Raises Denied."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise Denied(401, "", "no access token")
@@ -33,6 +33,6 @@ def authenticate(request: HttpRequest, scope: str, audience: Collection[str] | N
         claims, _ = live.verify(token.strip(), audience)
     except Refused as error:
         raise Denied(401, "invalid_token", error.what) from error
-    if scope not in claims.scopes:
+    if scope and scope not in claims.scopes:
         raise Denied(403, "insufficient_scope", f"scope {scope} is needed")
     return claims

@@ -1,0 +1,79 @@
+"""The protocol, from scim2-server, with what is ours: who may do what, `/Me`, and lists that are written fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from scim2_models import Context, ForbiddenException, ResourceType, ResponseParameters, SearchRequest
+from scim2_models import Resource as Model
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import Operation, Target
+from scim2_server.service import ScimService
+from scim2_server.storage import SearchPage
+
+from farmlet.parts.identity.service.scim.models import OUR_USER
+
+READING = (Operation.query, Operation.search, Operation.search_with_body)
+LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who asks: a program with its scopes, or for `/Me` the member with that id."""
+
+    by: str
+    scopes: frozenset[str]
+    member: str = ""
+
+
+class Service(ScimService):
+    def authorize(self, request: ScimRequest, target: Target, resource_type: ResourceType) -> None:
+        """`/Me` may be read; all else needs `scim:read` for reading and `scim:write` for writing."""
+        reading = target.operation in READING
+        if target.me and not reading:
+            raise ForbiddenException(detail="/Me can only be read")
+        needed = "scim:read" if reading else "scim:write"
+        if not target.me and needed not in request.subject.scopes:
+            raise ForbiddenException(detail=f"scope {needed} is needed")
+
+    def me_target(self, request: ScimRequest) -> tuple[ResourceType, str]:
+        return self.get_resource_type("User"), request.subject.member
+
+    def me_creation_type(self, request: ScimRequest) -> ResourceType:
+        return self.get_resource_type("User")
+
+    @staticmethod
+    def resource_response(
+        resource: Model[Any],
+        scim_ctx: Context,
+        response_parameters: ResponseParameters[Any] | None = None,
+        status: HTTPStatus = HTTPStatus.OK,
+    ) -> ScimResponse:
+        """Members without groups have an empty list of them here too, as in a list of members."""
+        answer = ScimService.resource_response(resource, scim_ctx, response_parameters, status)
+        if answer.body and (ours := answer.body.get(OUR_USER)) and "uidNumber" in ours:
+            ours |= {name: ours.get(name, []) for name in ("groups", "scopes")}
+        return answer
+
+    def search_response(
+        self, base_url: str, resource_types: list[ResourceType], page: SearchPage, search_request: SearchRequest[Any]
+    ) -> ScimResponse:
+        """The storage gives JSON with all attributes; models are made of it only where some are to be left out."""
+        if search_request.attributes or search_request.excluded_attributes:
+            page.resources = [self._load(resource) for resource in page.resources]
+            return super().search_response(base_url, resource_types, page, search_request)
+        body = {
+            "schemas": [LIST],
+            "totalResults": page.total,
+            "startIndex": search_request.start_index,
+            "itemsPerPage": len(page.resources),
+            "Resources": page.resources,
+        }
+        return ScimResponse(HTTPStatus.OK, body)
+
+    def _load(self, resource: Any) -> Model[Any]:
+        model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))
+        return model.model_validate(resource)

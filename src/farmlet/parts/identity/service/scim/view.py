@@ -1,0 +1,141 @@
+"""SCIM's endpoints, mounted twice: at `/scim/v2`, and at `/scim` as INDIGO IAM has it."""
+
+# mypy: allow-untyped-decorators
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from django.core.exceptions import RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from scim2_models import InvalidValueException, PayloadTooLargeException, SCIMException
+from scim2_server.handler import ScimHandler
+from scim2_server.requests import ScimRequest
+from scim2_server.responses import ScimResponse
+from scim2_server.routing import RESERVED_NAMES
+
+from farmlet.errors import InputError
+from farmlet.parts.identity.service.models import Client, Member
+from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.scim.groups import Groups
+from farmlet.parts.identity.service.scim.models import describe_service
+from farmlet.parts.identity.service.scim.nested import list_nested
+from farmlet.parts.identity.service.scim.service import Service, Subject
+from farmlet.parts.identity.service.scim.storage import Storage
+from farmlet.parts.identity.service.scim.users import Users
+from farmlet.parts.identity.service.tokens import ANY
+from farmlet.parts.identity.service.views.bearer import Denied, authenticate
+
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
+SCOPES = frozenset({"scim:read", "scim:write"})
+DISCOVERY = RESERVED_NAMES - {"Bulk", "Me"}
+# what a member's token tells at /Me only with another scope (OpenID Connect Core §5.4)
+PROFILE = ("displayName", "name", "nickName", "profileUrl", "title", "photos", "locale", "timezone")
+CONTACT = ("emails", "phoneNumbers", "ims", "addresses")
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`path` below the issuer; `largest`: resources of one page."""
+
+    path: str
+    largest: int
+    content: str
+
+
+OURS = Mount("/scim/v2", 1000, "application/scim+json")
+INDIGO = Mount("/scim", 100, "application/scim+json;charset=UTF-8")
+
+
+@cache
+def _service(mount: Mount) -> Service:
+    return Service(describe_service(mount.largest))
+
+
+@csrf_exempt
+def serve(request: HttpRequest, mount: Mount, path: str | None = None) -> HttpResponse:
+    """Any SCIM request (RFC 7644)."""
+    path = path or ""
+    service = _service(mount)
+    try:
+        subject = authorise(request, path)
+        answer = _handle(request, mount, path, subject)
+    except Denied as error:
+        return deny(error, mount.content)
+    except RequestDataTooBig:
+        answer = service.error_response(PayloadTooLargeException(detail="the request is too large"))
+    except InputError as error:
+        answer = service.error_response(InvalidValueException(detail=f"{error.where}: {error.what}"))
+    except SCIMException as error:
+        answer = service.error_response(error)
+    return _write(answer, mount)
+
+
+def authorise(request: HttpRequest, path: str) -> Subject:
+    """Who asks. Raises Denied.
+
+    `/Me` wants a member's token of scope `openid`; discovery wants none; all else wants a program's own token, whose
+    client may still have `scim:read` or `scim:write`. No member's token carries these scopes, whatever their rights.
+    """
+    first = path.strip("/").partition("/")[0]
+    if first in DISCOVERY:
+        return Subject("", frozenset())
+    if first == "Me":
+        claims = authenticate(request, "openid", None)
+        member = Member.objects.filter(sub=claims.sub).first() if claims.username else None
+        if member is None or not member.is_active:
+            raise Denied(401, "invalid_token", "its member is not active")
+        return Subject(member.name, frozenset(claims.scopes), str(member.sub))
+    return authorise_program(request, SCOPES)
+
+
+def authorise_program(request: HttpRequest, wanted: frozenset[str]) -> Subject:
+    """The program whose token has one of the wanted scopes. Raises Denied."""
+    claims = authenticate(request, "", (ANY, provider().issuer))
+    client = Client.objects.filter(client_id=claims.client_id).first()
+    scopes = frozenset(claims.scopes & set(client.scopes)) if client else frozenset()
+    if scopes.isdisjoint(wanted):
+        raise Denied(403, "insufficient_scope", f"scope {' or '.join(sorted(wanted))} is needed, and its client's too")
+    if claims.username:
+        raise Denied(401, "invalid_token", "it is no program's own token")
+    return Subject(f"client {claims.client_id}", scopes)
+
+
+def deny(error: Denied, content: str) -> HttpResponse:
+    """An error of RFC 6750 in SCIM's form (RFC 7644 §3.12)."""
+    body = {"schemas": [ERROR], "status": str(error.status), "detail": error.description}
+    headers = {"WWW-Authenticate": error.challenge, "Cache-Control": "no-store"}
+    return JsonResponse(body, status=error.status, content_type=content, headers=headers)
+
+
+def _handle(request: HttpRequest, mount: Mount, path: str, subject: Subject) -> ScimResponse:
+    base = f"{provider().issuer}{mount.path}"
+    method = "GET" if request.method == "HEAD" else str(request.method)
+    asked = ScimRequest(method, base, f"/{path}", request.GET.dict(), dict(request.headers), request.body, subject)
+    users, groups = Users(provider(), base, subject.by), Groups(provider(), base, subject.by)
+    service = _service(mount)
+    if nested := list_nested(service, asked, groups):
+        return nested
+    writes = method != "GET" and not path.endswith(".search")
+    answer = ScimHandler(service, Storage((users, groups), writes)).handle(asked)
+    return _withhold(answer, subject) if subject.member else answer
+
+
+def _withhold(answer: ScimResponse, subject: Subject) -> ScimResponse:
+    """`/Me` without what the token's scopes do not tell."""
+    hidden = [*(PROFILE if "profile" not in subject.scopes else ()), *(CONTACT if "email" not in subject.scopes else ())]
+    if answer.body is not None:
+        answer.body = {name: value for name, value in answer.body.items() if name not in hidden}
+    return answer
+
+
+def _write(answer: ScimResponse, mount: Mount) -> HttpResponse:
+    headers = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
+    headers["Cache-Control"] = "no-store"
+    if answer.body is None:
+        empty = HttpResponse(status=answer.status, headers=headers)
+        del empty["Content-Type"]
+        return empty
+    return JsonResponse(answer.body, status=answer.status, headers=headers, content_type=mount.content)
