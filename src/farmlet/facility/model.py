@@ -260,6 +260,26 @@ class Facility(Entry):
         """The node that holds what mints and decides."""
         return self.nodes[self.controller]
 
+    @property
+    def door(self) -> str:
+        """The URL of the control node: our own web services are below it."""
+        return f"https://{self.control.fqdn}"
+
+    @property
+    def external(self) -> bool:
+        """Whether somebody else's issuer keeps the members, e.g. an INDIGO IAM."""
+        return is_external(self.parts)
+
+    @property
+    def issuer(self) -> str:
+        """Who issues the tokens that count here: exactly their `iss`, with its trailing slash if it has one."""
+        return str(getattr(self.parts["identity"], "issuer", "")) if self.external else self.door
+
+    def claim(self, path: str) -> str:
+        """The group `path` as tokens name it in `wlcg.groups`: `/lab`, or below the prefix at an external issuer."""
+        prefix = getattr(self.parts.get("identity"), "group_prefix", "")
+        return f"/{prefix}/{path}" if prefix else f"/{path}"
+
     def hosts(self, role: str) -> tuple[Node, ...]:
         """The nodes that run `role` (`part.role`), in the order of the file."""
         return tuple(node for node in self.nodes.values() if role in node.roles)
@@ -278,3 +298,8 @@ class Facility(Entry):
             several = ", ".join(node.name for node in hosts)
             raise FarmletError(f"role {role}", f"one node must run it, not {several}", f"name {role} in `runs` of one")
         return hosts[0]
+
+
+def is_external(parts: Mapping[str, BaseModel]) -> bool:
+    """Whether the section `identity` names an issuer other than our own."""
+    return getattr(parts.get("identity"), "issuer", "builtin") != "builtin"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Container, Iterable
+from itertools import chain
 
 from farmlet.errors import InputError
 
@@ -42,6 +44,22 @@ def check_member(name: str, groups: Iterable[str] = ()) -> str | None:
     if name in {path.replace("/", "-") for path in groups}:
         return f"{name} is the UNIX name of a group"
     return None
+
+
+def derive_member(text: str, taken: Container[str], groups: Iterable[str] = ()) -> str:
+    """A UNIX name for who is called `text` elsewhere: `text` itself if it will do, else the nearest that is free.
+
+    `Zoë.Müller@example.org` → `zoe-muller`; where that is taken `zoe-muller-2`, and so on. `taken`: names that were ever
+    given. A text without any Latin letter becomes `member`.
+    """
+    groups = tuple(groups)
+    local = unicodedata.normalize("NFKD", text.partition("@")[0]).encode("ascii", "ignore").decode().lower()
+    plain = re.sub(r"[^a-z0-9_]+", "-", local).strip("-_").lstrip("-_0123456789") or "member"
+    numbered = (f"{plain[: 30 - len(str(number))]}-{number}" for number in range(2, 10000))
+    for candidate in chain((text, plain[:31]), numbered):
+        if candidate not in taken and check_member(candidate, groups) is None:
+            return candidate
+    raise InputError(f"member {text!r}", "no UNIX name is left for them")
 
 
 def check_group(path: str) -> str | None:
