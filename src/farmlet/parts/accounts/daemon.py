@@ -18,19 +18,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.rights import Table
 from farmlet.parts.accounts import state
 from farmlet.parts.accounts.builtin import Builtin
-from farmlet.parts.accounts.directory import Directory
 from farmlet.parts.accounts.indigo import Indigo
 from farmlet.parts.accounts.ledger import Ledger
 from farmlet.parts.accounts.membership import MembershipSource
 from farmlet.parts.accounts.record import Record
 from farmlet.parts.accounts.scim import Reader
 from farmlet.runtime.files import write
+
+if TYPE_CHECKING:
+    from farmlet.parts.accounts.directory import Directory
 
 CONFIG = "/etc/farmlet/accounts.json"
 CREDENTIAL = "accounts-secret"
@@ -91,6 +93,8 @@ def load(path: Path) -> Daemon:
     "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "place"}. The
     client's secret is a systemd credential; on a node that was started wrongly there is none, and nothing works.
     """
+    from farmlet.parts.accounts.directory import Directory  # python-ldap is only where a directory is
+
     config = json.loads(path.read_text())
     source, table = config["source"], Table.from_json(config["rights"])
     secret = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / CREDENTIAL

@@ -1,7 +1,7 @@
 """What the daemon last read of an issuer that is not ours: for `farmlet user list` and `history`, and for its check.
 
 `members.json` is {"at" (seconds since 1970), "issuer", "members": [{"name", "sub", "username", "state", "uid", "gid",
-"display", "email", "groups"}]}; `audit.log` has a line for each change seen (see runtime.audit).
+"display", "email", "groups", "kind", "owner", "expires"}]}; `audit.log` has a line for each change seen (see runtime.audit).
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ def describe(member: Member) -> dict[str, Any]:
         "display": member.title,
         "email": member.email,
         "groups": list(member.groups),
+        "kind": "service" if member.service else "person",
+        # the end and the owner of a membership are the issuer's business
+        "owner": "",
+        "expires": "",
     }
 
 

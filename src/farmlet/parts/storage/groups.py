@@ -7,7 +7,7 @@ nothing with it, and groups for all: never both, or a token that may only read w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from farmlet.errors import InputError
@@ -37,14 +37,12 @@ def write_table(table: Table, claims: Mapping[str, str]) -> str:
 def share(table: Table) -> Table:
     """The table without the paths that hold `{user}`: what the members of a group have in common."""
     return Table(
-        {
-            path: replace(rights, **{name: tuple(one for one in getattr(rights, name) if "{user}" not in one) for name in KINDS})
-            for path, rights in table.groups.items()
-        }
+        {path: replace(rights, read=_common(rights.read), write=_common(rights.write)) for path, rights in table.groups.items()}
     )
 
 
-KINDS = ("read", "write")
+def _common(patterns: Iterable[str]) -> tuple[str, ...]:
+    return tuple(pattern for pattern in patterns if "{user}" not in pattern)
 
 
 def _rules(rights: Rights, group: str) -> Iterator[str]:
