@@ -47,13 +47,13 @@ def _known(name: str) -> bool:
     return True
 
 
-def check_secret(path: str, client: str, issuer: str) -> str:
-    """The secret of our client at an external issuer is where the daemon is given it from, and nobody else reads it."""
+def check_secret(path: str, user: str, client: str, issuer: str) -> str:
+    """The secret of our client at an external issuer is where the daemon, which is `user`, reads it, and nobody else can."""
     place = Path(path)
     if not place.is_file() or not place.read_text().strip():
-        raise Failed(f"{path} is missing or empty: put the secret of the client {client} of {issuer} there (root, mode 0600)")
-    if place.stat().st_uid != 0 or place.stat().st_mode & 0o077:
-        raise Failed(f"{path} is not root's alone: chown root {path}; chmod 600 {path}")
+        raise Failed(f"{path} is missing or empty: put the secret of the client {client} of {issuer} there")
+    if place.group() != user or place.stat().st_mode & 0o777 != 0o640:
+        raise Failed(f"{path} is not for {user} alone: chown root:{user} {path}; chmod 640 {path}")
     return f"{path} holds the secret of the client {client}"
 
 

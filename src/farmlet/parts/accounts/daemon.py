@@ -90,25 +90,26 @@ class Daemon:
 def load(path: Path) -> Daemon:
     """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "source"}. Raises FarmletError.
 
-    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "place"}. The
-    client's secret is a systemd credential; on a node that was started wrongly there is none, and nothing works.
+    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "secret"}: the
+    file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
+    started wrongly there is none, and nothing works.
     """
     from farmlet.parts.accounts.directory import Directory  # python-ldap is only where a directory is
 
     config = json.loads(path.read_text())
     source, table = config["source"], Table.from_json(config["rights"])
-    secret = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / CREDENTIAL
-    if not secret.is_file() or not secret.read_text().strip():
-        hint = f"put it into {source['place']}" if "place" in source else "see LoadCredential= of the unit"
-        raise FarmletError(f"client {source['client']} of {source['issuer']}", "its secret is missing", hint)
+    external = "folder" in source
+    secret = Path(source["secret"] if external else f"{os.environ.get('CREDENTIALS_DIRECTORY', '/nonexistent')}/{CREDENTIAL}")
+    if not external and not secret.is_file():
+        raise FarmletError(str(secret), "the client's secret is missing", "see LoadCredential= of the unit")
     reader = Reader(source["issuer"], source["client"], secret)
     return Daemon(
-        source=_indigo(source, reader, table) if "folder" in source else Builtin(reader),
+        source=_indigo(source, reader, table) if external else Builtin(reader),
         directory=Directory(config["base"]),
         table=table,
         layout=state.Layout(config["base"], config["homes"], config["shell"]),
         outbox=Path(config["outbox"]),
-        record=Record(Path(source["folder"]), source["issuer"]) if "folder" in source else None,
+        record=Record(Path(source["folder"]), source["issuer"]) if external else None,
     )
 
 

@@ -101,7 +101,7 @@ def daemon(facility: Facility) -> units.Service:
         user=USER,
         command=f"{units.SERVICE}/bin/python -m farmlet.parts.accounts.daemon",
         writable=(OUTBOX, FOLDER) if facility.external else (OUTBOX,),
-        credentials={"accounts-secret": PLACE if facility.external else SECRET},
+        credentials={} if facility.external else {"accounts-secret": SECRET},
         after=("slapd.service", "farmlet-identity.service", "caddy.service"),
     )
 
@@ -118,8 +118,16 @@ def source(context: Context) -> dict[str, object]:
         "first_uid": identity.first_uid,
         "first_gid": identity.first_gid,
         "folder": FOLDER,
-        "place": PLACE,
+        "secret": PLACE,
     }
+
+
+# Made empty, for the admin to fill: the check tells. The daemon reads it at each use, so a new secret needs no restart.
+KEEP = Command(
+    "place for the client's secret",
+    f"mkdir -p /etc/farmlet && touch {PLACE} && chown root:{USER} {PLACE} && chmod 640 {PLACE}",
+    f"test \"$(stat -c '%U:%G %a' {PLACE} 2>/dev/null)\" = 'root:{USER} 640'",
+)
 
 
 def configure_daemon(context: Context) -> Sequence[Resource]:
@@ -132,14 +140,12 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
         "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
     }
-    # a credential that is missing would keep the unit from starting at all; an empty one is told by the check
-    empty = Command("place for the client's secret", f"install -m 600 /dev/null {PLACE}", f"test -e {PLACE}")
     return (
         Account(USER, groups=("farmlet-hub",)),
         Directory(FOLDER, 0o700, USER, USER),
         Farmlet(units.SERVICE, context.wheel),
         File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
-        *((Directory("/etc/farmlet"), empty) if facility.external else ()),
+        *((KEEP,) if facility.external else ()),
         daemon(facility).file,
         daemon(facility).unit,
     )
@@ -152,7 +158,7 @@ def check_daemon(context: Context) -> Sequence[Check]:
     )
     if not context.facility.external:
         return found
-    client = {"path": PLACE, "client": context.section("identity").client, "issuer": context.facility.issuer}
+    client = {"path": PLACE, "user": USER, "client": context.section("identity").client, "issuer": context.facility.issuer}
     return (
         Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", client),
         *found,

@@ -69,7 +69,16 @@ class Reader:
 
     def _current(self) -> str:
         if not self._token or time.monotonic() > self._until:
-            secret = self._secret.read_text().strip()
+            secret = self._load()
             tokens = oauth.obtain(self.issuer, self._client, secret, SCOPE, self._cafile)
             self._token, self._until = tokens.access_token, time.monotonic() + tokens.expires_in / 2
         return self._token
+
+    def _load(self) -> str:
+        try:
+            secret = self._secret.read_text().strip()
+        except OSError as error:
+            raise FarmletError(str(self._secret), f"the secret of the client {self._client}: {error.strerror}") from error
+        if not secret:
+            raise FarmletError(str(self._secret), "is empty", f"put the secret of the client {self._client} there")
+        return secret

@@ -62,11 +62,11 @@ def test_with_an_external_issuer_the_daemon_reads_that_and_the_secret_is_no_part
     found = files(context, "daemon")
     source = json.loads(str(found["/etc/farmlet/accounts.json"].content))["source"]
     assert (source["issuer"], source["client"], source["prefix"]) == ("https://iam.example.org/", "reader", "vo")
-    assert (source["first_uid"], source["place"]) == (25000, PLACE)
+    assert (source["first_uid"], source["secret"]) == (25000, PLACE)
     assert PLACE not in found  # `up` neither knows nor overwrites it
     step = next(item for item in PART.role("daemon").configure(context) if isinstance(item, Command))
-    assert step.unless == f"test -e {PLACE}" and "-m 600" in step.run
-    assert f"LoadCredential=accounts-secret:{PLACE}" in str(daemon(context.facility).file.content)
+    assert "chmod 640" in step.run and "640" in step.unless
+    assert "LoadCredential" not in str(daemon(context.facility).file.content)
     assert "accounts.daemon.secret" in {check.name for check in PART.role("daemon").checks(context)}
     plain = make_context("service")
     assert "accounts.daemon.secret" not in {check.name for check in PART.role("daemon").checks(plain)}
@@ -78,15 +78,19 @@ def test_with_an_external_issuer_the_daemon_reads_that_and_the_secret_is_no_part
 
 def test_the_checks_of_an_external_issuer(tmp_path: Path) -> None:
     secret, record = tmp_path / "secret", tmp_path / "members.json"
+    client = {"user": "root", "client": "reader", "issuer": "https://iam.example.org/"}
     for content in (None, "", "\n"):
         if content is not None:
             secret.write_text(content)
         with pytest.raises(Failed, match=r"put the secret of the client reader of .* there"):
-            checks.check_secret(str(secret), "reader", "https://iam.example.org/")
+            checks.check_secret(str(secret), **client)
     secret.write_text("hidden")
     secret.chmod(0o644)
-    with pytest.raises(Failed, match="chmod 600"):
-        checks.check_secret(str(secret), "reader", "https://iam.example.org/")
+    with pytest.raises(Failed, match="chmod 640"):
+        checks.check_secret(str(secret), **client)
+    secret.chmod(0o640)
+    if secret.group() == "root":
+        assert "hidden" not in checks.check_secret(str(secret), **client)
     with pytest.raises(Failed, match="no members were read yet"):
         checks.check_record(str(record), 180)
     record.write_text(json.dumps({"at": 0, "issuer": "https://iam.example.org/", "members": []}))

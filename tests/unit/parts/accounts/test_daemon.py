@@ -106,15 +106,22 @@ def test_what_changed_is_in_the_log_once(tmp_path: Path) -> None:
     assert (tmp_path / "members.json").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("secret", [None, "\n"])
-def test_a_missing_secret_says_where_to_put_it(tmp_path: Path, secret: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # python-ldap need not be here
-    monkeypatch.setitem(sys.modules, "farmlet.parts.accounts.directory", SimpleNamespace(Directory=Memory))  # type: ignore[arg-type]
-    if secret is not None:
-        (tmp_path / "accounts-secret").write_text(secret)
-    source = {"issuer": ISSUER, "client": "c", "folder": str(tmp_path), "place": "/etc/farmlet/here"}
-    (tmp_path / "config").write_text(json.dumps({"source": source, "rights": {"groups": []}}))
-    with pytest.raises(FarmletError, match="is missing") as caught:
+    monkeypatch.setitem(sys.modules, "farmlet.parts.accounts.directory", SimpleNamespace(Directory=lambda base: Memory()))  # type: ignore[arg-type]
+    place = tmp_path / "issuer-client.secret"
+    source = {"issuer": ISSUER, "client": "reader", "folder": str(tmp_path), "secret": str(place), "prefix": ""}
+    config = {"source": source | {"first_uid": 20000, "first_gid": 30000}, "rights": {"groups": []}}
+    layout = {"base": "dc=af", "homes": "/home", "shell": "/bin/sh", "outbox": str(tmp_path)}
+    (tmp_path / "config").write_text(json.dumps(config | layout))
+    daemon = load(tmp_path / "config")
+    with pytest.raises(FarmletError, match="secret of the client reader"):
+        daemon.sync()
+    place.write_text("\n")
+    with pytest.raises(FarmletError, match=str(place)) as caught:
+        daemon.sync()
+    assert "reader" in caught.value.hint
+    own = {"source": {"issuer": "https://service.af.test", "client": "accounts"}}
+    (tmp_path / "config").write_text(json.dumps(config | layout | own))
+    with pytest.raises(FarmletError, match="secret is missing"):
         load(tmp_path / "config")
-    assert caught.value.hint == "put it into /etc/farmlet/here"
