@@ -23,7 +23,6 @@ from farmlet.facility.model import (
     Site,
     SiteEntry,
     Sources,
-    is_external,
 )
 from farmlet.facility.review import Model, Review, suggest
 
@@ -205,7 +204,7 @@ class _Loader:
     def resolve(self, parts: Mapping[str, BaseModel]) -> tuple[str, Mapping[str, tuple[str, ...]]]:
         """The control node and each node's roles; notes what is ambiguous and ports that are wanted twice."""
         runs = self.runs()
-        external = is_external(parts)
+        external = spread.is_external(parts)
         if external:  # one line changes the issuer: `identity` may go on standing in `runs`, and is nowhere
             runs = {name: [item for item in items if item.partition(".")[0] != "identity"] for name, items in runs.items()}
         controls = spread.find_controls(runs, self.catalog, external)

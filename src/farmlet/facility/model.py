@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from farmlet.errors import FarmletError
-from farmlet.facility import names, rights, sizes
+from farmlet.facility import names, rights, sizes, spread
 
 
 def fault(what: str, hint: str = "") -> PydanticCustomError:
@@ -267,8 +267,8 @@ class Facility(Entry):
 
     @property
     def external(self) -> bool:
-        """Whether somebody else's issuer keeps the members, e.g. an INDIGO IAM."""
-        return is_external(self.parts)
+        """Whether somebody else's issuer keeps the members: an INDIGO IAM."""
+        return spread.is_external(self.parts)
 
     @property
     def issuer(self) -> str:
@@ -298,8 +298,3 @@ class Facility(Entry):
             several = ", ".join(node.name for node in hosts)
             raise FarmletError(f"role {role}", f"one node must run it, not {several}", f"name {role} in `runs` of one")
         return hosts[0]
-
-
-def is_external(parts: Mapping[str, BaseModel]) -> bool:
-    """Whether the section `identity` names an issuer other than our own."""
-    return getattr(parts.get("identity"), "issuer", "builtin") != "builtin"

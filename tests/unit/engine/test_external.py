@@ -63,7 +63,7 @@ def test_so_are_registration_and_tokens() -> None:
     with pytest.raises(InputError, match="farmlet user add"):
         found.add("alan", ["lab"])
     with pytest.raises(InputError, match="farmlet token"):
-        found.token("grace", "storage.read:/", "se", "why", "me")
+        found.token("grace", "storage.read:/", "se", "why")
 
 
 def test_a_node_that_does_not_answer_is_told() -> None:

@@ -58,8 +58,8 @@ def describe(member: Member) -> dict[str, Any]:
         "groups": list(member.groups),
         "kind": "service" if member.service else "person",
         # the end and the owner of a membership are the issuer's business
-        "owner": "",
-        "expires": "",
+        "owner": None,
+        "expires": None,
     }
 
 
