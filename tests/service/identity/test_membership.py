@@ -60,7 +60,7 @@ def test_suspended_resumed_expired_removed(house: House, name: Callable[[str], s
         house.move(verb, one)
         assert look(house.source)[one].state == wanted
     house.expire(one, PAST)
-    assert look(house.source)[one].state == "suspended"
+    assert look(house.source)[one].state == "expired"
     house.expire(one, FUTURE)
     assert look(house.source)[one].state == "active"
     if isinstance(house, Theirs):

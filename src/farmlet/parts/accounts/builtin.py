@@ -44,7 +44,7 @@ def read(user: Mapping[str, Any]) -> Member:
             uid=int(extension["uidNumber"]),
             gid=int(extension["gidNumber"]),
             title=str(user.get("displayName") or user["userName"]),
-            state="suspended" if state == "active" and user.get("active") is False else state,
+            state="expired" if state == "active" and user.get("active") is False else state,
             groups={group["path"]: int(group["gidNumber"]) for group in extension["groups"]},
             username=user["userName"],
             service=extension.get("kind") == "service",

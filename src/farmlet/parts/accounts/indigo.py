@@ -24,8 +24,8 @@ POLL_SECONDS = 60.0
 class Indigo:
     """A `MembershipSource`. A member is who is, or once was, in a group that the facility file names.
 
-    `groups`: those paths; `prefix`: the IAM's group they are below ("" for none). Who left all of them, is not active or
-    has come to the end of their time is suspended; who is gone from the IAM is removed. Names and numbers are ours, by
+    `groups`: those paths; `prefix`: the IAM's group they are below ("" for none). Who left all of them or is not active is
+    suspended, whose `endTime` has passed is expired; who is gone from the IAM is removed. Names and numbers are ours, by
     `ledger`.
     """
 
@@ -82,7 +82,7 @@ class Indigo:
             uid=entry.number,
             gid=entry.number,
             title=title or username or entry.name,
-            state="active" if user.get("active") is True and groups and not ended else "suspended",
+            state="expired" if ended else "active" if user.get("active") is True and groups else "suspended",
             groups=groups,
             username=username,
             email=emails[0] if emails else "",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-State = Literal["pending", "active", "suspended", "removed"]
+State = Literal["pending", "active", "suspended", "expired", "removed"]
 
 
 @dataclass(frozen=True)

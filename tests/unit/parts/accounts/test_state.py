@@ -18,7 +18,7 @@ from farmlet.parts.accounts.membership import Member, State
 TABLE = Table({"lab": GroupRights(login=True), "lab/production": GroupRights(), "guests": GroupRights()})
 GIDS = {"lab": 30000, "lab/production": 30001, "guests": 30002}
 LAYOUT = state.Layout("dc=farmlet,dc=test", "/home", "/bin/bash")
-STATES: tuple[State, ...] = ("pending", "active", "suspended", "removed")
+STATES: tuple[State, ...] = ("pending", "active", "suspended", "expired", "removed")
 
 
 def user(name: str, uid: int, groups: list[str], member_state: State = "active", title: str = "") -> Member:
@@ -70,7 +70,7 @@ def test_the_changes_lead_from_any_state_to_the_wanted_one(before: list[Member],
 def test_only_active_members_are_in_groups_and_the_others_are_expired(users: list[Member]) -> None:
     entries = state.entries(state.read(users, TABLE), LAYOUT)
     active = {item.name for item in users if item.state == "active"}
-    present = {item.name for item in users if item.state in ("active", "suspended")}
+    present = {item.name for item in users if item.state in ("active", "suspended", "expired")}
     people = {dn: entry for dn, entry in entries.items() if dn.startswith("uid=")}
     assert {entry["uid"][0] for entry in people.values()} == present
     for entry in people.values():
