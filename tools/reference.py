@@ -24,6 +24,8 @@ from pydantic.fields import FieldInfo
 from farmlet.cli.main import VERBS, verb_parser
 from farmlet.facility import model as facility
 from farmlet.parts import resources
+from farmlet.parts.identity.deploy import DEVICE
+from farmlet.parts.identity.registrations import REGISTRATIONS
 from farmlet.parts.part import Part, Role, find
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -273,10 +275,40 @@ def default(field: dataclasses.Field[Any]) -> str:
     return f"`{field.default!r}`"
 
 
+CLIENTS_PAGE = """\
+# Clients at an external issuer
+
+What an INDIGO IAM must know, so that the facility works with it ([how to](../howto/admin/indigo.md)). With our own issuer
+`farmlet up` registers everything.
+
+{clients}
+Grants are named as in the registration form of the IAM: `{device}` is "device code". A public client has no secret
+(token endpoint authentication: none).
+"""
+
+
+def write_clients(parts: Mapping[str, Part]) -> str:
+    """What is registered at an issuer that is not ours."""
+    rows = (
+        (
+            f"`{one.name}`",
+            one.purpose,
+            "yes" if one.secret else "no, public",
+            cells(one.grants),
+            cells(one.scopes),
+            cells(one.redirects) or "none",
+        )
+        for one in REGISTRATIONS
+    )
+    head = ("client", "for", "secret", "grants", "scopes", "redirect URIs")
+    return CLIENTS_PAGE.format(clients=table(head, rows), device=DEVICE[0])
+
+
 PAGES: Mapping[str, Callable[[Mapping[str, Part]], str]] = {
     "facility-file.md": write_file,
     "commands.md": write_commands,
     "ports.md": write_ports,
+    "clients.md": write_clients,
     "resources.md": write_resources,
 }
 

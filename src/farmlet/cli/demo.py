@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
 def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
     """The facility as a member's own machine sees it; registering and looking at the pool stay the admin's."""
     facility = deployment.facility
+    if facility.external:
+        raise InputError("farmlet demo", f"registers a member, which is up to {facility.issuer}", "docs/howto/admin/indigo.md")
     group = group or next((path for path, one in facility.groups.items() if one.login), "")
     if group not in facility.groups:
         raise InputError("farmlet demo --group", f"{group or 'nothing'} is no group of the facility file that may log in")
@@ -65,8 +67,8 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
         host=facility.hosts("access.login")[0].fqdn,
         storage=storage,
         cafile=bundle,
-        signer=f"{found['issuer']}/ssh/sign",
-        authority=_host_authority(found["issuer"], bundle),
+        signer=f"{facility.door}/ssh/sign",
+        authority=_host_authority(facility.door, bundle),
         names=f"*.{facility.domain}",
         workdir=workdir,
         cache=Path.home() / ".cache" / "farmlet",
@@ -77,15 +79,15 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
     )
 
 
-def _host_authority(issuer: str, cafile: Path) -> str:
+def _host_authority(door: str, cafile: Path) -> str:
     """The public key (`type base64`) that vouches for the facility's SSH hosts."""
     try:
         with urllib.request.urlopen(
-            f"{issuer}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)
+            f"{door}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)
         ) as answer:
             line = answer.read().decode()
     except (urllib.error.URLError, OSError) as error:
         raise FarmletError(
-            f"{issuer}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service"
+            f"{door}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service"
         ) from error
     return " ".join(line.split()[2:4])

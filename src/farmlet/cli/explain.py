@@ -7,9 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 from farmlet.cli.opening import open_deployment, print_json
-from farmlet.engine.members import Members
+from farmlet.engine.external import open_members
 from farmlet.facility.explain import Answer, Source, explain, parse
+from farmlet.facility.model import Facility
 from farmlet.facility.rights import Table, scopes
+from farmlet.parts.storage.groups import share
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,11 +27,12 @@ def run(args: argparse.Namespace) -> int:
     if args.why_not is not None:
         parse(args.why_not)  # a word that is not known needs no facility
     deployment = open_deployment(args, running=True)
-    member, table = Members(deployment).change("show", args.name), deployment.facility.rights
+    facility = deployment.facility
+    member = open_members(deployment).change("show", args.name)
     if args.why_not is None:
-        tell_all(table, member, args.json)
+        tell_all(facility, member, args.json)
         return 0
-    answer = explain(table, args.name, member["groups"], args.why_not, member["state"])
+    answer = explain(find_table(facility), args.name, member["groups"], args.why_not, member["state"])
     if args.json:
         print_json(asdict(answer))
     else:
@@ -37,22 +40,28 @@ def run(args: argparse.Namespace) -> int:
     return 0 if answer.allowed else 1
 
 
-def tell_all(table: Table, member: dict[str, Any], as_json: bool) -> None:
+def find_table(facility: Facility) -> Table:
+    """The table that decides: by groups of an external issuer nobody is given what is one member's alone."""
+    return share(facility.rights) if facility.external else facility.rights
+
+
+def tell_all(facility: Facility, member: dict[str, Any], as_json: bool) -> None:
     """Print everything the member may do."""
-    rights = table.of(member["name"], member["groups"])
+    rights = find_table(facility).of(member["name"], member["groups"])
     service = member["kind"] == "service"
     login = rights.login and not service
-    lines = {path: table.groups[path].line for path in rights.groups}
+    lines = {path: facility.groups[path].line for path in rights.groups}
     if as_json:
         print_json(asdict(rights) | {"login": login, "lines": lines})
         return
     print(f"{rights.user}: {member['state']}, may {'' if login else 'not '}log in")
     if service:
-        print(f"  a service member, owned by {member['owner']}, until {member['expires'][:10]}")
+        print(f"  a service member, owned by {member['owner'] or facility.issuer}, until {(member['expires'] or 'never')[:10]}")
     for path, line in lines.items():
         print(f"  group {path} (line {line} of the facility file)")
     print(f"  batch group {rights.batch_group}, share {rights.batch_share}")
-    print("  scopes " + " ".join(scopes(rights)))
+    by = f"storage, by the groups in tokens of {facility.issuer}:" if facility.external else "scopes"
+    print(f"  {by} {' '.join(scopes(rights))}")
 
 
 def describe(name: str, answer: Answer) -> list[str]:

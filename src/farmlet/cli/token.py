@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from farmlet.cli.opening import open_deployment, print_json
-from farmlet.engine.members import Members
+from farmlet.engine.external import open_members
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    members = Members(open_deployment(args, running=True))
+    members = open_members(open_deployment(args, running=True))
     found = members.token(args.member, args.scope, args.audience, args.reason)
     print(f"good for 15 min; {args.member} and the administrators are told who took it and why", file=sys.stderr)
     if args.json:

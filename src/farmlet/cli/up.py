@@ -27,5 +27,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"facility {deployment.facility.name} is up: {changed}, {seconds} s")
     for name, value in found.items():
         print(f"  {name:9} {value}")
-    print("next: `farmlet demo`, or `farmlet user add NAME --group GROUP`")
+    members = (
+        "`farmlet user list`" if deployment.facility.external else "`farmlet demo`, or `farmlet user add NAME --group GROUP`"
+    )
+    print(f"next: {members}")
     return 0

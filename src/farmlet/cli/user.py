@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.cli.opening import add_common, open_deployment, print_json, print_table
+from farmlet.engine.external import open_members
 from farmlet.engine.members import Members
 from farmlet.errors import InputError
 from farmlet.runtime import files
@@ -64,7 +65,7 @@ def _describe_add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    members = Members(open_deployment(args, running=True))
+    members = open_members(open_deployment(args, running=True))
     if args.action == "list":
         return _list(members.list(), args.json)
     if args.action == "history":

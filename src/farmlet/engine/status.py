@@ -20,7 +20,7 @@ print(json.dumps({{path.stem: json.loads(path.read_text()) for path in pathlib.P
 def endpoints(deployment: Deployment) -> dict[str, str]:
     """Where each service answers, by name, from this host."""
     facility = deployment.facility
-    found = {"issuer": f"https://{facility.control.fqdn}"}
+    found = {"issuer": facility.issuer}
     for key, role, form in (("ssh", "access.login", "{}"), ("storage", "storage.element", "https://{}:8443")):
         if facility.hosts(role):
             found[key] = form.format(facility.hosts(role)[0].fqdn)

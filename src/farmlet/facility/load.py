@@ -204,7 +204,9 @@ class _Loader:
     def resolve(self, parts: Mapping[str, BaseModel]) -> tuple[str, Mapping[str, tuple[str, ...]]]:
         """The control node and each node's roles; notes what is ambiguous and ports that are wanted twice."""
         runs = self.runs()
-        external = getattr(parts.get("identity"), "issuer", "builtin") != "builtin"
+        external = spread.is_external(parts)
+        if external:  # one line changes the issuer: `identity` may go on standing in `runs`, and is nowhere
+            runs = {name: [item for item in items if item.partition(".")[0] != "identity"] for name, items in runs.items()}
         controls = spread.find_controls(runs, self.catalog, external)
         if not controls:
             return "", {}

@@ -27,7 +27,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from farmlet.errors import FarmletError
-from farmlet.facility import names, rights, sizes
+from farmlet.facility import names, rights, sizes, spread
 
 
 def fault(what: str, hint: str = "") -> PydanticCustomError:
@@ -263,6 +263,26 @@ class Facility(Entry):
     def control(self) -> Node:
         """The node that holds what mints and decides."""
         return self.nodes[self.controller]
+
+    @property
+    def door(self) -> str:
+        """The URL of the control node: our own web services are below it."""
+        return f"https://{self.control.fqdn}"
+
+    @property
+    def external(self) -> bool:
+        """Whether somebody else's issuer keeps the members: an INDIGO IAM."""
+        return spread.is_external(self.parts)
+
+    @property
+    def issuer(self) -> str:
+        """Who issues the tokens that count here: exactly their `iss`, with its trailing slash if it has one."""
+        return str(getattr(self.parts["identity"], "issuer", "")) if self.external else self.door
+
+    def claim(self, path: str) -> str:
+        """The group `path` as tokens name it in `wlcg.groups`: `/lab`, or below the prefix at an external issuer."""
+        prefix = getattr(self.parts.get("identity"), "group_prefix", "")
+        return f"/{prefix}/{path}" if prefix else f"/{path}"
 
     def hosts(self, role: str) -> tuple[Node, ...]:
         """The nodes that run `role` (`part.role`), in the order of the file."""

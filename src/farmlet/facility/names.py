@@ -8,8 +8,8 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Container, Iterable, Iterator
+from itertools import chain, count
 
 from farmlet.errors import InputError
 
@@ -73,6 +73,16 @@ def _plain(text: str) -> str:
     """What of a text can stand in a name; letters keep their base."""
     letters = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9_]+", "-", letters).strip("-_")
+
+
+def derive_member(text: str, taken: Container[str], groups: Iterable[str] = ()) -> str:
+    """A UNIX name for who is called `text` elsewhere: `text` itself if it will do, else the nearest that is free.
+
+    `taken`: names that were ever given; `groups`: those of the facility, with whose names it must not clash.
+    """
+    groups = tuple(groups)
+    candidates = chain((text,), derive_members(text))
+    return next(name for name in candidates if name not in taken and check_member(name, groups) is None)
 
 
 def check_group(path: str) -> str | None:

@@ -19,6 +19,11 @@ from farmlet.facility.catalog import Catalog, RoleSpec
 IMPLICIT = "base"
 
 
+def is_external(parts: Mapping[str, object]) -> bool:
+    """Whether the section `identity` among those of the `parts` names an issuer other than our own."""
+    return getattr(parts.get("identity"), "issuer", "builtin") != "builtin"
+
+
 def find_controls(runs: Mapping[str, Sequence[str]], catalog: Catalog, external: bool) -> tuple[str, ...]:
     """The nodes that could be the control node: just one, unless the file is ambiguous (or has no nodes).
 

@@ -52,14 +52,25 @@ class Claims:
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
 
-def check(token: str, keys: KeySet, issuer: str, audience: Collection[str] | None, *, now: float | None = None) -> Claims:
-    """Verify `token` against `keys`. `audience`: one of them must be in `aud`; None accepts any. Raises Refused."""
+def check(
+    token: str,
+    keys: KeySet,
+    issuer: str,
+    audience: Collection[str] | None,
+    *,
+    now: float | None = None,
+    typed: bool = True,
+) -> Claims:
+    """Verify `token` against `keys`. `audience`: one of them must be in `aud`; None accepts any. Raises Refused.
+
+    `typed`: it must say that it is an access token. INDIGO IAM's say nothing; without it their claims are looked at.
+    """
     try:
         decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
     except (JoseError, ValueError) as error:
         raise Refused(f"its signature does not hold ({type(error).__name__})") from error
     # an ID token or a logout token of the same issuer is signed by the same key and is no access token (RFC 9068 §4)
-    if str(decoded.header.get("typ", "")).lower() not in ("at+jwt", "application/at+jwt"):
+    if not _is_access(decoded.header.get("typ"), decoded.claims, typed):
         raise Refused("it is not an access token")
     claims = _read(decoded.claims)
     if claims.issuer != issuer:
@@ -72,6 +83,14 @@ def check(token: str, keys: KeySet, issuer: str, audience: Collection[str] | Non
     if max(decoded.claims.get("nbf", 0), decoded.claims.get("iat", 0)) - LEEWAY > moment:
         raise Refused("it is not valid yet")
     return claims
+
+
+def _is_access(kind: object, claims: Mapping[str, Any], typed: bool) -> bool:
+    """Whether it is an access token: by its type, or, if that is left open, by what only those or only others claim."""
+    if str(kind or "").lower() in ("at+jwt", "application/at+jwt"):
+        return True
+    plain = kind is None or str(kind).upper() == "JWT"
+    return not typed and plain and "scope" in claims and not claims.keys() & {"nonce", "at_hash", "events"}
 
 
 def _read(raw: Mapping[str, Any]) -> Claims:
@@ -107,11 +126,11 @@ class Verifier:
 
     `audience`: the name or names under which this service accepts tokens; `ca`: a PEM file of authorities, None for
     the system's. Keys are fetched at the first token, again every 60 s, and at once for an unknown key (not more often
-    than every 5 s). While the issuer is silent the last keys serve for an hour.
+    than every 5 s). While the issuer is silent the last keys serve for an hour. `typed`: see `check`.
     """
 
-    def __init__(self, issuer: str, audience: str | Collection[str], ca: str | None = None) -> None:
-        self.issuer, self.ca = issuer, ca
+    def __init__(self, issuer: str, audience: str | Collection[str], ca: str | None = None, typed: bool = True) -> None:
+        self.issuer, self.ca, self.typed = issuer, ca, typed
         self.audience = (audience,) if isinstance(audience, str) else tuple(audience)
         self._lock = threading.Lock()
         self._keys: KeySet | None = None
@@ -122,7 +141,7 @@ class Verifier:
         keys = self._current(FRESH)
         if (kid := _kid(token)) is not None and kid not in {key.kid for key in keys}:
             keys = self._current(5.0)
-        return check(token, keys, self.issuer, self.audience)
+        return check(token, keys, self.issuer, self.audience, typed=self.typed)
 
     def _current(self, age: float) -> KeySet:
         """Keys at most `age` seconds old, as far as the issuer answers."""

@@ -63,7 +63,7 @@ class Tier1:
             # the storage element asks the issuer for its keys, over TLS by the system's trust
             File(LOCAL_CA, view.ca),
             Command("system trust", "update-ca-certificates --fresh >/dev/null"),
-            *element.configure(self.fqdn, f"https://{facility.control.fqdn}", facility.name, authorities),
+            *element.configure(self.fqdn, facility.issuer, facility.name, authorities, element.find_groups(facility)),
         )
 
     def _admit(self, view: View) -> Sequence[Resource]:

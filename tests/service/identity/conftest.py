@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from iam import Iam
 from issuer import Service, find_port, serve, write_certificate, write_config
 
 
@@ -26,3 +27,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
     with serve(running, f"127.0.0.1:{port}", *tls):
         yield running
+
+
+@pytest.fixture
+def iam() -> Iterator[Iam]:
+    """A stand-in for an INDIGO IAM that knows nobody yet."""
+    running = Iam()
+    yield running
+    running.close()

@@ -20,7 +20,7 @@ GROUPS = """\
 def ada(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     file = folder / "facility.yaml"
     file.write_text(file.read_text() + GROUPS)
-    member = {"name": "ada", "state": "active", "groups": ["tiny"]}
+    member = {"name": "ada", "state": "active", "groups": ["tiny"], "kind": "person"}
     monkeypatch.setattr(Store, "exists", lambda self: True)
     monkeypatch.setattr(Members, "change", lambda self, verb, name: member)
     return member

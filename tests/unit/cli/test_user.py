@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
         return json.dumps(ANSWERS.get(words[1], ADA))
 
     monkeypatch.setattr(Members, "_call", call)
-    monkeypatch.setattr(user, "open_deployment", lambda args, running: None)
+    deployment = SimpleNamespace(facility=SimpleNamespace(external=False))
+    monkeypatch.setattr(user, "open_deployment", lambda args, running: deployment)
     return calls
 
 

@@ -26,6 +26,21 @@ def test_a_member_must_not_bear_a_groups_name() -> None:
     assert names.check_member("lab-other", ["lab", "lab/production"]) is None
 
 
+@given(st.lists(st.text(max_size=40), max_size=30))
+def test_whoever_comes_gets_a_name_of_their_own(texts: list[str]) -> None:
+    taken: set[str] = set()
+    for text in texts:
+        name = names.derive_member(text, taken, ["lab/production"])
+        assert name not in taken and names.check_member(name, ["lab/production"]) is None
+        taken.add(name)
+
+
+@given(st.from_regex(names.MEMBER, fullmatch=True))
+def test_a_name_that_will_do_stays(name: str) -> None:
+    if names.check_member(name) is None:
+        assert names.derive_member(name, ()) == name
+
+
 @pytest.mark.parametrize("path", ["lab", "lab/production", "a/b/c", "lab/2024", "x-y_z"])
 def test_good_groups(path: str) -> None:
     assert names.check_group(path) is None

@@ -209,3 +209,23 @@ def test_refusals_keep_their_code(issuer: Issuer) -> None:
         with pytest.raises(Unreachable):
             refresh(issuer.url, "farmlet", "r")
     assert "/elsewhere" not in issuer.asked
+
+
+def test_an_issuer_that_gives_no_type_is_judged_by_its_claims() -> None:
+    """INDIGO IAM's access tokens have no `typ`; its ID tokens have no `scope`, and say what only those say."""
+
+    def untyped(**changes: Any) -> str:
+        now = int(time.time())
+        claims = {"iss": ISSUER, "sub": "u", "aud": "se", "exp": now + 60, "scope": "openid"} | changes
+        claims = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode({"alg": "ES256", "kid": KEY.kid}, claims, KEY)
+
+    assert check(untyped(), KEYS, ISSUER, ("se",), typed=False).sub == "u"
+    assert check(sign(), KEYS, ISSUER, ("se",), typed=False).sub == "u"
+    with pytest.raises(Refused, match="not an access token"):
+        check(untyped(), KEYS, ISSUER, ("se",))
+    for changes in ({"scope": None}, {"nonce": "n"}, {"at_hash": "h"}, {"events": {}}):
+        with pytest.raises(Refused, match="not an access token"):
+            check(untyped(**changes), KEYS, ISSUER, ("se",), typed=False)
+    with pytest.raises(Refused, match="not an access token"):
+        check(sign(typ="logout+jwt"), KEYS, ISSUER, ("se",), typed=False)

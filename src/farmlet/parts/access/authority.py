@@ -5,7 +5,8 @@
     GET  /ssh/known_hosts  the line by which a client knows every host of the facility
     GET  /ssh/ca.pub       the authority's public key for members' certificates
 
-The token's `preferred_username` is the certificate's only principal. Whether that member may log in is asked at each
+The certificate's only principal is the member's UNIX name: the token's `preferred_username`, or with an external issuer
+the name that the accounts daemon gave to its `sub`. Whether that member may log in is asked at each
 log-in on the log-in node, not here: a certificate outlives a suspension, the right to use it does not.
 """
 
@@ -36,8 +37,10 @@ Answer = tuple[str, dict[str, Any] | str, list[tuple[str, str]]]
 class Authority:
     """The WSGI application. `key` and `host_key` are the private keys for members and hosts (paths; `.pub` beside)."""
 
-    def __init__(self, verifier: Verifier, key: Path, host_key: Path, domain: str, hours: int) -> None:
-        self._verifier, self._key, self._host_key = verifier, key, host_key
+    def __init__(
+        self, verifier: Verifier, key: Path, host_key: Path, domain: str, hours: int, members: Path | None = None
+    ) -> None:
+        self._verifier, self._key, self._host_key, self._members = verifier, key, host_key, members
         self._domain, self._hours = domain, hours
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -75,7 +78,7 @@ class Authority:
 
     def _sign(self, environ: Environ) -> dict[str, Any]:
         claims = self._verifier.verify(_bearer(environ))
-        name = claims.username
+        name = claims.username if self._members is None else find_name(self._members, claims.sub)
         if not MEMBER.fullmatch(name) or name in RESERVED:
             raise Refused("it is not a member's token")
         key = certificates.parse(_public_key(environ))
@@ -86,6 +89,18 @@ class Authority:
         certificate = certificates.sign(self._key, request)
         log.info("signed for %s: id %s, by client %s", name, request.identity, claims.client_id or "unknown")
         return {"certificate": certificate, "principal": name, "expires": expires}
+
+
+def find_name(listing: Path, sub: str) -> str:
+    """The UNIX name of an active member in the accounts daemon's listing. Raises Refused, or FarmletError without one."""
+    try:
+        rows = json.loads(listing.read_text())
+    except (OSError, ValueError) as error:
+        raise FarmletError(str(listing), f"no list of members: {error}", "farmlet check accounts") from error
+    name = next((str(row["name"]) for row in rows if row["sub"] == sub and row["state"] == "active"), "")
+    if not name:
+        raise Refused("whose it is is no active member here; a new member is known a minute after the issuer has them")
+    return name
 
 
 def known_hosts(domain: str, key: str) -> str:
@@ -114,8 +129,12 @@ def _public_key(environ: Environ) -> str:
 
 
 def load(path: str) -> Authority:
-    """The application from its JSON file {"issuer", "key", "host_key", "domain", "hours"}; what gunicorn calls."""
+    """The application from its JSON file {"issuer", "members", "key", "host_key", "domain", "hours"}; what gunicorn calls.
+
+    "members" is the accounts daemon's listing if the issuer is external, else "".
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = json.loads(Path(path).read_text())
-    verifier = Verifier(config["issuer"], AUDIENCE)
-    return Authority(verifier, Path(config["key"]), Path(config["host_key"]), config["domain"], config["hours"])
+    members = Path(config["members"]) if config["members"] else None
+    verifier = Verifier(config["issuer"], AUDIENCE, typed=members is None)
+    return Authority(verifier, Path(config["key"]), Path(config["host_key"]), config["domain"], config["hours"], members)

@@ -55,7 +55,9 @@ def install_authority() -> Sequence[Resource]:
 def configure_authority(context: Context) -> Sequence[Resource]:
     facility = context.facility
     config = {
-        "issuer": f"https://{facility.control.fqdn}",
+        "issuer": facility.issuer,
+        # tokens of others name a person by `sub` only; the accounts daemon knows whose UNIX name that is
+        "members": f"{HUB}/outbox/all/accounts" if facility.external else "",
         "key": f"{FOLDER}/user_ca",
         "host_key": f"{FOLDER}/host_ca",
         "domain": facility.domain,

@@ -47,6 +47,28 @@ def _known(name: str) -> bool:
     return True
 
 
+def check_secret(path: str, user: str, client: str, issuer: str) -> str:
+    """The secret of our client at an external issuer is where the daemon, which is `user`, reads it, and nobody else can."""
+    place = Path(path)
+    if not place.is_file() or not place.read_text().strip():
+        raise Failed(f"{path} is missing or empty: put the secret of the client {client} of {issuer} there")
+    if place.group() != user or place.stat().st_mode & 0o777 != 0o640:
+        raise Failed(f"{path} is not for {user} alone: chown root:{user} {path}; chmod 640 {path}")
+    return f"{path} holds the secret of the client {client}"
+
+
+def check_record(path: str, seconds: float) -> str:
+    """The members of an external issuer were read within the last `seconds`."""
+    try:
+        found = json.loads(Path(path).read_text())
+        issuer, count, age = found["issuer"], len(found["members"]), time.time() - found["at"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Failed(f"no members were read yet ({error}): journalctl -u farmlet-accounts") from error
+    if age > seconds:
+        raise Failed(f"{issuer} was last read {age:.0f} s ago, what it said then holds on: journalctl -u farmlet-accounts")
+    return f"{count} members of {issuer}, read {age:.0f} s ago"
+
+
 def check_names(path: str = "/etc/nsswitch.conf") -> str:
     """The node asks sssd for accounts and groups."""
     lines = [line.partition("#")[0].partition(":") for line in Path(path).read_text().splitlines()]

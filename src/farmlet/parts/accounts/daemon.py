@@ -1,10 +1,11 @@
-"""Keeps the accounts equal to the membership: identity → directory → nodes. Runs on the control node.
+"""Keeps the accounts equal to the membership: source → directory → nodes. Runs on the control node.
 
     python -m farmlet.parts.accounts.daemon [--config FILE]
 
-It waits at identity's feed of changes, and looks at everything anew on each change and every five minutes. Each pass
-compares and mends, so nothing depends on having seen every change. The directory is brought in order first, then the
-nodes are told (`outbox/all/accounts`), so that they never see a member whom the directory does not know.
+It waits at the source of membership (our identity's feed of changes; an INDIGO IAM has none and is asked every minute),
+and looks at everything anew on each change and every five minutes. Each pass compares and mends, so nothing depends on
+having seen every change, and a pass that fails changes nothing. The directory is brought in order first, then the nodes
+are told (`outbox/all/accounts`), so that they never see a member whom the directory does not know.
 """
 
 from __future__ import annotations
@@ -14,85 +15,47 @@ import json
 import logging
 import os
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.rights import Table
 from farmlet.parts.accounts import state
-from farmlet.parts.accounts.directory import Directory
-from farmlet.runtime import oauth
+from farmlet.parts.accounts.builtin import Builtin
+from farmlet.parts.accounts.indigo import Indigo
+from farmlet.parts.accounts.ledger import Ledger
+from farmlet.parts.accounts.membership import MembershipSource
+from farmlet.parts.accounts.record import Record
+from farmlet.parts.accounts.scim import Reader
 from farmlet.runtime.files import write
+
+if TYPE_CHECKING:
+    from farmlet.parts.accounts.directory import Directory
 
 CONFIG = "/etc/farmlet/accounts.json"
 CREDENTIAL = "accounts-secret"
-CLIENT, SCOPE = "accounts", "scim:read"
-WAIT_SECONDS = 50
 RESYNC_SECONDS = 300
 BACKOFF = 5.0
-PAGE = 100
 log = logging.getLogger("farmlet.accounts")
-
-
-class Identity:
-    """Identity's members, read with the daemon's own token (client credentials), which is renewed as it ages."""
-
-    def __init__(self, issuer: str, secret: Path) -> None:
-        self._issuer, self._secret = issuer, secret
-        self._token, self._until = "", 0.0
-
-    def users(self) -> list[dict[str, Any]]:
-        """All members, page by page (RFC 7644 §3.4.2.4)."""
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self._get("/scim/v2/Users", startIndex=len(found) + 1, count=PAGE)
-            found += page["Resources"]
-            if not page["Resources"] or len(found) >= int(page["totalResults"]):
-                return found
-
-    def cursor(self, known: int, wait: int) -> int:
-        """The feed's cursor, as soon as it is another than `known`, or after `wait` seconds."""
-        return int(self._get("/scim/v2/changes", timeout=wait + 10, cursor=known, wait=wait)["cursor"])
-
-    def _get(self, path: str, timeout: float = 15, **query: int) -> dict[str, Any]:
-        url = f"{self._issuer}{path}?{urllib.parse.urlencode(query)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
-        try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                loaded: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            if error.code == 401:
-                self._token = ""  # perhaps the signing key was rotated: the next try asks for a new one
-            raise FarmletError(url, f"answers {error.code}") from error
-        except (OSError, ValueError) as error:
-            raise FarmletError(url, f"{getattr(error, 'reason', error)}") from error
-        return loaded
-
-    def _current(self) -> str:
-        if not self._token or time.monotonic() > self._until:
-            tokens = oauth.obtain(self._issuer, CLIENT, self._secret.read_text().strip(), SCOPE)
-            self._token, self._until = tokens.access_token, time.monotonic() + tokens.expires_in / 2
-        return self._token
 
 
 @dataclass
 class Daemon:
-    """`outbox` is the hub's folder for all nodes."""
+    """`outbox` is the hub's folder for all nodes; `record` is kept of an issuer that is not ours."""
 
-    identity: Identity
+    source: MembershipSource
     directory: Directory
     table: Table
     layout: state.Layout
     outbox: Path
+    record: Record | None = None
 
     def sync(self) -> list[state.Change]:
         """One pass: compare and mend. Returns what was changed in the directory. Raises FarmletError."""
-        accounts = state.read(self.identity.users(), self.table)
+        members = self.source.members()
+        accounts = state.read(members, self.table)
         changes = state.diff(self.directory.load(), state.entries(accounts, self.layout))
         self.directory.apply(changes)
         for change in changes:
@@ -100,6 +63,8 @@ class Daemon:
         told, target = state.listing(accounts, self.layout), self.outbox / "accounts"
         if not target.exists() or target.read_bytes() != told:
             write(target, told, 0o640)
+        if self.record:
+            self.record.keep(members)
         return changes
 
     def run(self) -> None:
@@ -107,8 +72,8 @@ class Daemon:
         cursor, due, delay = -1, 0.0, 0.0
         while True:
             try:
-                # the cursor is read before the members: a change in between is seen twice rather than never
-                found = self.identity.cursor(max(cursor, 0), 0 if cursor < 0 else WAIT_SECONDS)
+                # the mark is read before the members: a change in between is seen twice rather than never
+                found = self.source.wait(cursor)
                 if found != cursor or time.monotonic() > due:
                     self.sync()
                     cursor, due = found, time.monotonic() + RESYNC_SECONDS
@@ -123,21 +88,34 @@ class Daemon:
 
 
 def load(path: Path) -> Daemon:
-    """The daemon of a JSON file {"issuer", "base", "homes", "shell", "rights", "outbox"}. Raises FarmletError.
+    """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "source"}. Raises FarmletError.
 
-    The client's secret is a systemd credential; on a node that was started wrongly there is none, and nothing works.
+    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "secret"}: the
+    file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
+    started wrongly there is none, and nothing works.
     """
+    from farmlet.parts.accounts.directory import Directory  # python-ldap is only where a directory is
+
     config = json.loads(path.read_text())
-    secret = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / CREDENTIAL
-    if not secret.is_file():
+    source, table = config["source"], Table.from_json(config["rights"])
+    external = "folder" in source
+    secret = Path(source["secret"] if external else f"{os.environ.get('CREDENTIALS_DIRECTORY', '/nonexistent')}/{CREDENTIAL}")
+    if not external and not secret.is_file():
         raise FarmletError(str(secret), "the client's secret is missing", "see LoadCredential= of the unit")
+    reader = Reader(source["issuer"], source["client"], secret)
     return Daemon(
-        identity=Identity(config["issuer"], secret),
+        source=_indigo(source, reader, table) if external else Builtin(reader),
         directory=Directory(config["base"]),
-        table=Table.from_json(config["rights"]),
+        table=table,
         layout=state.Layout(config["base"], config["homes"], config["shell"]),
         outbox=Path(config["outbox"]),
+        record=Record(Path(source["folder"]), source["issuer"]) if external else None,
     )
+
+
+def _indigo(source: Mapping[str, Any], reader: Reader, table: Table) -> Indigo:
+    ledger = Ledger(Path(source["folder"]) / "ledger.sqlite3", source["first_uid"], source["first_gid"])
+    return Indigo(reader, ledger, tuple(table.groups), source["prefix"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

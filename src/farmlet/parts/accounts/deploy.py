@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
 from farmlet.parts.accounts.state import suffix
@@ -27,6 +28,9 @@ USER = "farmlet-accounts"
 CONFIG = "/etc/farmlet/accounts.json"
 OUTBOX = "/var/lib/farmlet/hub/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
+# of our client at an issuer that is not ours: the admin puts it there
+PLACE = "/etc/farmlet/issuer-client.secret"
+FOLDER = "/var/lib/farmlet/accounts"  # names and numbers of an external issuer's members
 CA = "/etc/farmlet/ca.pem"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"
@@ -90,40 +94,75 @@ def check_directory(context: Context) -> Sequence[Check]:
     )
 
 
-DAEMON = units.Service(
-    name="farmlet-accounts",
-    description="Farmlet accounts",
-    user=USER,
-    command=f"{units.SERVICE}/bin/python -m farmlet.parts.accounts.daemon",
-    writable=(OUTBOX,),
-    credentials={"accounts-secret": SECRET},
-    after=("slapd.service", "farmlet-identity.service", "caddy.service"),
+def daemon(facility: Facility) -> units.Service:
+    return units.Service(
+        name="farmlet-accounts",
+        description="Farmlet accounts",
+        user=USER,
+        command=f"{units.SERVICE}/bin/python -m farmlet.parts.accounts.daemon",
+        writable=(OUTBOX, FOLDER) if facility.external else (OUTBOX,),
+        credentials={} if facility.external else {"accounts-secret": SECRET},
+        after=("slapd.service", "farmlet-identity.service", "caddy.service"),
+    )
+
+
+def source(context: Context) -> dict[str, object]:
+    """Where the members come from, for the daemon's configuration."""
+    facility, identity = context.facility, context.section("identity")
+    if not facility.external:
+        return {"issuer": facility.issuer, "client": "accounts"}
+    return {
+        "issuer": facility.issuer,
+        "client": identity.client,
+        "prefix": identity.group_prefix,
+        "first_uid": identity.first_uid,
+        "first_gid": identity.first_gid,
+        "folder": FOLDER,
+        "secret": PLACE,
+    }
+
+
+# Made empty, for the admin to fill: the check tells. The daemon reads it at each use, so a new secret needs no restart.
+KEEP = Command(
+    "place for the client's secret",
+    f"mkdir -p /etc/farmlet && touch {PLACE} && chown root:{USER} {PLACE} && chmod 640 {PLACE}",
+    f"test \"$(stat -c '%U:%G %a' {PLACE} 2>/dev/null)\" = 'root:{USER} 640'",
 )
 
 
 def configure_daemon(context: Context) -> Sequence[Resource]:
-    section = context.section("accounts")
+    section, facility = context.section("accounts"), context.facility
     config = {
-        "issuer": f"https://{context.facility.control.fqdn}",
-        "base": suffix(context.facility.domain),
+        "source": source(context),
+        "base": suffix(facility.domain),
         "homes": section.homes,
         "shell": section.shell,
-        "rights": context.facility.rights.to_json(),
+        "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
     }
     return (
         Account(USER, groups=("farmlet-hub",)),
+        Directory(FOLDER, 0o700, USER, USER),
         Farmlet(units.SERVICE, context.wheel),
         File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
-        DAEMON.file,
-        DAEMON.unit,
+        *((KEEP,) if facility.external else ()),
+        daemon(facility).file,
+        daemon(facility).unit,
     )
 
 
 def check_daemon(context: Context) -> Sequence[Check]:
-    return (
+    found = (
         Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
         Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", {"path": f"{OUTBOX}/accounts", "seconds": 15}),
+    )
+    if not context.facility.external:
+        return found
+    client = {"path": PLACE, "user": USER, "client": context.section("identity").client, "issuer": context.facility.issuer}
+    return (
+        Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", client),
+        *found,
+        Check("accounts.daemon.issuer", f"{PACKAGE}.checks:check_record", {"path": f"{FOLDER}/members.json", "seconds": 180}),
     )
 
 
@@ -175,7 +214,7 @@ PART = Part(
     needs=("base", "identity"),
     roles=(
         Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
-        Role("daemon", "control", configure_daemon, checks=check_daemon),
+        Role("daemon", "control", configure_daemon, checks=check_daemon, data=(FOLDER,)),
         Role("client", "every", configure_client, install_client, check_client),
     ),
 )

@@ -11,13 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER, unix_group
-from farmlet.facility.rights import Table
+from farmlet.facility.rights import Rights, Table
+from farmlet.parts.accounts.membership import Member
 
-EXTENSION = "urn:farmlet:scim:User"
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
 EXPIRED = "1"  # shadowExpire, in days since 1970: long ago
@@ -48,40 +48,34 @@ class Account:
         return self.state == "active"
 
 
-def read(users: Iterable[Mapping[str, Any]], table: Table) -> tuple[Account, ...]:
-    """Accounts from SCIM users (RFC 7643, with identity's extension), by name. Raises FarmletError for a bad one.
+def read(members: Iterable[Member], table: Table) -> tuple[Account, ...]:
+    """The members' accounts, by name. Raises FarmletError for a member who cannot have one.
 
     Pending members have a number, but no account yet: nobody has approved them.
     """
     found = []
-    for user in users:
-        try:
-            account = _read(user, table)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FarmletError(f"member {user.get('userName', '?')}", f"identity's entry lacks {error}") from error
-        if account.state != "pending":
-            found.append(account)
+    for member in members:
+        if not MEMBER.fullmatch(member.name):  # it becomes a path and a distinguished name
+            raise FarmletError(f"member {member.name!r}", "not a UNIX name")
+        rights = table.of(member.name, member.groups)
+        if missing := [path for path in rights.groups if path not in member.groups]:
+            raise FarmletError(f"member {member.name}", f"no number is known of the group {', '.join(missing)}")
+        if member.state != "pending":
+            found.append(_account(member, rights))
     return tuple(sorted(found, key=lambda account: account.name))
 
 
-def _read(user: Mapping[str, Any], table: Table) -> Account:
-    extension = user[EXTENSION]
-    name = extension.get("name", user["userName"])  # who is not registered by a UNIX name has one beside the userName
-    if not MEMBER.fullmatch(name):  # it becomes a path and a distinguished name
-        raise ValueError(f"a UNIX name: {name!r}")
-    paths = {group["path"]: int(group["gidNumber"]) for group in extension["groups"]}
-    rights = table.of(name, paths)
-    service = extension.get("kind") == "service"
+def _account(member: Member, rights: Rights) -> Account:
     return Account(
-        sub=str(user["id"]),
-        name=name,
-        uid=int(extension["uidNumber"]),
-        gid=int(extension["gidNumber"]),
-        title=str(user.get("displayName") or name),
-        state=str(extension["state"]),
-        login=rights.login and not service,
-        groups={unix_group(path): paths[path] for path in sorted(rights.groups)},
-        service=service,
+        sub=member.sub,
+        name=member.name,
+        uid=member.uid,
+        gid=member.gid,
+        title=member.title,
+        state=member.state,
+        login=rights.login and not member.service,
+        groups={unix_group(path): member.groups[path] for path in sorted(rights.groups)},
+        service=member.service,
     )
 
 
@@ -209,10 +203,11 @@ def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ..
 
 
 def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
-    """The item `accounts` for the nodes: JSON list of {"name", "uid", "gid", "home", "groups", "state", "login"}."""
+    """The item `accounts` for the nodes: JSON list of {"name", "sub", "uid", "gid", "home", "groups", "state", "login"}."""
     rows = [
         {
             "name": account.name,
+            "sub": account.sub,
             "uid": account.uid,
             "gid": account.gid,
             "home": f"{layout.homes}/{account.name}",

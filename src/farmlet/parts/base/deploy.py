@@ -163,7 +163,7 @@ def install_agent() -> Sequence[Resource]:
 
 def configure_agent(context: Context) -> Sequence[Resource]:
     config = {
-        "hub": f"https://{context.facility.control.fqdn}",
+        "hub": context.facility.door,
         "ca": CA,
         "certificate": "/etc/farmlet/tls/node.crt",
         "key": "/etc/farmlet/tls/node.key",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+# INDIGO IAM's own rule for groups (WLCG Common JWT Profile: scope `wlcg.groups`), without the slash that tokens begin with
+PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*")
+LONGEST = 30  # XRootD reads no group longer than 63 characters; ours has up to 32
 
 
 class Section(BaseModel):
-    """`issuer`: `builtin`, or the https URL of an external one. `approval`: who lets a new member in.
+    """`issuer`: `builtin`, or the https URL of an INDIGO IAM, exactly as its tokens say it (it ends in a slash).
 
     `registration`: whether programs that act for people (oidc-agent and the like) may register themselves.
-    `first_uid` and `first_gid`: where the numbers of members and groups begin. They are given once: changing them
-    later moves new members only.
+    `approval`: who lets a new member in. `first_uid` and `first_gid`: where the numbers of members and groups begin. They
+    are given once: changing them later moves new members only.
+
+    For an INDIGO IAM only: `client` is the id of our client there, which reads the members (scope `scim:read`); its secret
+    is in no facility file, but in a file of the control node. `group_prefix`: the group of the IAM below which the groups of
+    this file are; with `vo/af` its group `vo/af/lab` is our `lab`. Groups that this file does not name do not count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -23,6 +32,8 @@ class Section(BaseModel):
     registration: Literal["open", "closed"] = "open"
     first_uid: int = Field(default=20000, ge=1000, le=60000)
     first_gid: int = Field(default=30000, ge=1000, le=60000)
+    client: str = Field(default="farmlet-accounts", min_length=1, max_length=256)
+    group_prefix: str = ""
 
     @field_validator("issuer")
     @classmethod
@@ -30,6 +41,22 @@ class Section(BaseModel):
         if value == "builtin":
             return value
         url = urlsplit(value)
-        if url.scheme != "https" or not url.hostname or url.query or url.fragment:
+        sound = url.scheme == "https" and url.hostname and not url.query and not url.fragment and not url.username
+        # it is written into configuration files of others, and compared as text
+        if not sound or not re.fullmatch(r"[!-~]+", value) or set(value) & set("\"'\\,#;"):
             raise ValueError("is `builtin` or the https URL of an issuer")
-        raise ValueError("an external issuer is not supported yet; write `builtin`")
+        return value
+
+    @field_validator("group_prefix")
+    @classmethod
+    def _check_prefix(cls, value: str) -> str:
+        plain = value.strip("/")
+        if plain and (not PREFIX.fullmatch(plain) or len(plain) > LONGEST):
+            raise ValueError(f"is a group of the issuer such as vo/af, of at most {LONGEST} characters")
+        return plain
+
+    @model_validator(mode="after")
+    def _check_external(self) -> Self:
+        if self.issuer == "builtin" and (given := self.model_fields_set & {"client", "group_prefix"}):
+            raise ValueError(f"{' and '.join(sorted(given))}: only with the URL of an INDIGO IAM as issuer")
+        return self

@@ -94,7 +94,7 @@ def elements(context: Context) -> list[str]:
 def configure_provider(context: Context) -> Sequence[Resource]:
     facility, section = context.facility, context.section("identity")
     config = {
-        "issuer": f"https://{context.node.fqdn}",
+        "issuer": facility.issuer,
         "title": facility.title or facility.name,
         "database": f"{FOLDER}/db.sqlite3",
         "keys": f"{FOLDER}/keys",

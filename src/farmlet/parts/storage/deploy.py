@@ -20,8 +20,9 @@ def authorities(context: Context) -> Mapping[str, str]:
 
 def configure_element(context: Context) -> Sequence[Resource]:
     facility = context.facility
-    issuer = f"https://{facility.control.fqdn}"
-    return element.configure(context.node.fqdn, issuer, facility.name, authorities(context))
+    return element.configure(
+        context.node.fqdn, facility.issuer, facility.name, authorities(context), element.find_groups(facility)
+    )
 
 
 def check_element(context: Context) -> Sequence[Check]:

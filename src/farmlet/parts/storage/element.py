@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from farmlet.facility.model import Facility
 from farmlet.parts.render import render
-from farmlet.parts.resources import Certificate, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.resources import Absent, Certificate, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.storage.groups import write_table
 
 PACKAGE = "farmlet.parts.storage"
 ROOT_PORT, WEB_PORT = 1094, 8443
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of a token for anybody: WLCG Common JWT Profile 1.x
 DATA = "/srv/farmlet/storage"
 CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.cfg"
+GROUPS = "/etc/xrootd/groups-storage"
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
@@ -44,10 +47,18 @@ def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
     )
 
 
-def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str]) -> Sequence[Resource]:
+def find_groups(facility: Facility) -> str:
+    """The table of groups by which an element authorises tokens of an external issuer; "" with our own."""
+    if not facility.external:
+        return ""
+    return write_table(facility.rights, {path: facility.claim(path) for path in facility.groups})
+
+
+def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str], groups: str = "") -> Sequence[Resource]:
     """An element at `fqdn` that takes the tokens of `issuer` (exact URL, called `name` in logs); see `trust`.
 
-    Scopes name paths below DATA. Its certificate is of the authority of the machine it stands on.
+    Scopes name paths below DATA; or, with a table of `groups`, the bearer's groups decide and scopes do not count. Its
+    certificate is of the authority of the machine it stands on.
     """
     server = render(
         PACKAGE,
@@ -60,8 +71,9 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str])
         key=KEY,
         authorities=AUTHORITIES,
         tokens=TOKENS,
+        groups=GROUPS if groups else "",
     )
-    tokens = render(PACKAGE, "tokens.cfg", audience=[ANY, url(fqdn)], issuer=issuer, name=name)
+    tokens = render(PACKAGE, "tokens.cfg", audience=[ANY, url(fqdn)], issuer=issuer, name=name, groups=bool(groups))
     return (
         *trust(authorities),
         Directory("/srv/farmlet"),
@@ -71,6 +83,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str])
         Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
         File(CONFIG, server),
         File(TOKENS, tokens),
+        File(GROUPS, groups) if groups else Absent(GROUPS),
         File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE)),
         Unit(UNIT),
     )

@@ -17,14 +17,13 @@ FOLDER = "/var/lib/condor/oauth_credentials"
 
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
-    issuer = f"https://{context.facility.control.fqdn}"
     return (
         Directory(FOLDER, 0o2770, "root", "condor"),
         Directory("/usr/lib/farmlet"),
         File(PROGRAM, render(PACKAGE, "credmon.sh", python=PYTHON), 0o755),
         File(
             "/etc/condor/config.d/50-farmlet-credmon.config",
-            render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=issuer),
+            render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=context.facility.issuer),
         ),
         Unit("condor.service"),
         # Debian keeps it where only root looks; members hand over their credential with it

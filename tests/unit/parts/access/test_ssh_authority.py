@@ -49,12 +49,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def post(folder: Path, bearer: str | None, body: Any = None, there: bool = True) -> tuple[str, dict[str, Any], dict[str, str]]:
+def post(
+    folder: Path, bearer: str | None, body: Any = None, there: bool = True, members: Path | None = None
+) -> tuple[str, dict[str, Any], dict[str, str]]:
     data = json.dumps({"public_key": (folder / "mine.pub").read_text()} if body is None else body).encode()
     environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/ssh/sign", "CONTENT_LENGTH": str(len(data))}
     environ |= {"wsgi.input": io.BytesIO(data)} | ({"HTTP_AUTHORIZATION": bearer} if bearer else {})
     said: list[tuple[str, dict[str, str]]] = []
-    authority = Authority(Local(there), folder / "user", folder / "host", "farmlet.test", 12)
+    verifier = Local(there)
+    verifier.typed = members is None
+    authority = Authority(verifier, folder / "user", folder / "host", "farmlet.test", 12, members)
     answer = b"".join(authority(environ, lambda status, headers: said.append((status, dict(headers)))))
     return said[0][0], json.loads(answer), said[0][1]
 
@@ -108,3 +112,22 @@ def test_the_known_hosts_line_trusts_the_domain_only() -> None:
     assert known_hosts("farmlet.test", "ssh-ed25519 AAAA lab hosts") == (
         "@cert-authority *.farmlet.test,farmlet.test ssh-ed25519 AAAA\n"
     )
+
+
+def test_with_an_external_issuer_the_name_is_the_one_given_to_the_sub(folder: Path) -> None:
+    listing = folder / "accounts"
+    rows = [
+        ("uuid-0", "carol", "active"),
+        ("uuid-1", "grace", "active"),
+        ("uuid-2", "dan", "suspended"),
+        ("uuid-3", "eve", "removed"),
+    ]
+    listing.write_text(json.dumps([{"sub": sub, "name": name, "state": state} for sub, name, state in rows]))
+    # whatever the issuer calls them: `alice` may be somebody else's name here
+    status, answer, _ = post(folder, f"Bearer {token(preferred_username='carol')}", members=listing)
+    assert (status, answer["principal"]) == ("200 OK", "grace")
+    for sub in ("uuid-2", "uuid-3", "uuid-9"):
+        status, answer, _ = post(folder, f"Bearer {token(sub=sub)}", members=listing)
+        assert status.startswith("401") and "no active member" in answer["error"]
+    listing.unlink()
+    assert post(folder, f"Bearer {token()}", members=listing)[0].startswith("500")

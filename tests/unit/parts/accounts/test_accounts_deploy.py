@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
-from farmlet.parts.accounts.deploy import PART
+import pytest
+
+from farmlet.parts.accounts import checks
+from farmlet.parts.accounts.deploy import PART, PLACE, daemon
 from farmlet.parts.part import Context
-from farmlet.parts.resources import File
+from farmlet.parts.resources import Command, File
+from farmlet.runtime.checks import Failed
 
 MakeContext = Callable[..., Context]
 
@@ -47,3 +52,47 @@ def test_the_daemon_gets_its_secret_from_systemd(make_context: MakeContext) -> N
     unit = str(found["/etc/systemd/system/farmlet-accounts.service"].content)
     assert "LoadCredential=accounts-secret:" in unit
     assert "secret" not in str(found["/etc/farmlet/accounts.json"].content)
+
+
+EXTERNAL = "identity: {issuer: https://iam.example.org/, client: reader, group_prefix: vo, first_uid: 25000}\n"
+
+
+def test_with_an_external_issuer_the_daemon_reads_that_and_the_secret_is_no_part_of_anything(make_context: MakeContext) -> None:
+    context = make_context("service", EXTERNAL)
+    found = files(context, "daemon")
+    source = json.loads(str(found["/etc/farmlet/accounts.json"].content))["source"]
+    assert (source["issuer"], source["client"], source["prefix"]) == ("https://iam.example.org/", "reader", "vo")
+    assert (source["first_uid"], source["secret"]) == (25000, PLACE)
+    assert PLACE not in found  # `up` neither knows nor overwrites it
+    step = next(item for item in PART.role("daemon").configure(context) if isinstance(item, Command))
+    assert "chmod 640" in step.run and "640" in step.unless
+    assert "LoadCredential" not in str(daemon(context.facility).file.content)
+    assert "accounts.daemon.secret" in {check.name for check in PART.role("daemon").checks(context)}
+    plain = make_context("service")
+    assert "accounts.daemon.secret" not in {check.name for check in PART.role("daemon").checks(plain)}
+    assert json.loads(str(files(plain, "daemon")["/etc/farmlet/accounts.json"].content))["source"] == {
+        "issuer": "https://service.farmlet.test",
+        "client": "accounts",
+    }
+
+
+def test_the_checks_of_an_external_issuer(tmp_path: Path) -> None:
+    secret, record = tmp_path / "secret", tmp_path / "members.json"
+    client = {"user": "root", "client": "reader", "issuer": "https://iam.example.org/"}
+    for content in (None, "", "\n"):
+        if content is not None:
+            secret.write_text(content)
+        with pytest.raises(Failed, match=r"put the secret of the client reader of .* there"):
+            checks.check_secret(str(secret), **client)
+    secret.write_text("hidden")
+    secret.chmod(0o644)
+    with pytest.raises(Failed, match="chmod 640"):
+        checks.check_secret(str(secret), **client)
+    secret.chmod(0o640)
+    if secret.group() == "root":
+        assert "hidden" not in checks.check_secret(str(secret), **client)
+    with pytest.raises(Failed, match="no members were read yet"):
+        checks.check_record(str(record), 180)
+    record.write_text(json.dumps({"at": 0, "issuer": "https://iam.example.org/", "members": []}))
+    with pytest.raises(Failed, match="was last read"):
+        checks.check_record(str(record), 180)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,27 +13,21 @@ from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts import state
+from farmlet.parts.accounts.membership import Member, State
 
 TABLE = Table({"lab": GroupRights(login=True), "lab/production": GroupRights(), "guests": GroupRights()})
 GIDS = {"lab": 30000, "lab/production": 30001, "guests": 30002}
 LAYOUT = state.Layout("dc=farmlet,dc=test", "/home", "/bin/bash")
-STATES = ("pending", "active", "suspended", "removed")
+STATES: tuple[State, ...] = ("pending", "active", "suspended", "expired", "removed")
 
 
-def user(name: str, uid: int, groups: list[str], member_state: str = "active", title: str = "") -> dict[str, Any]:
+def user(name: str, uid: int, groups: list[str], member_state: State = "active", title: str = "") -> Member:
     closed = sorted({parent for path in groups for parent in (path, path.split("/")[0])})
-    extension = {
-        "uidNumber": uid,
-        "gidNumber": uid,
-        "groups": [{"path": path, "gidNumber": GIDS[path]} for path in closed],
-        "state": member_state,
-        "scopes": [],
-    }
-    return {"id": f"sub-{uid}", "userName": name, "displayName": title or name, state.EXTENSION: extension}
+    return Member(f"sub-{uid}", name, uid, uid, title or name, member_state, {path: GIDS[path] for path in closed})
 
 
 @st.composite
-def memberships(draw: st.DrawFn) -> list[dict[str, Any]]:
+def memberships(draw: st.DrawFn) -> list[Member]:
     names = draw(st.lists(st.from_regex(MEMBER, fullmatch=True), unique=True, max_size=6))
     return [
         user(
@@ -65,7 +59,7 @@ def replay(found: dict[str, state.Attributes], changes: list[state.Change]) -> d
 
 
 @given(memberships(), memberships())
-def test_the_changes_lead_from_any_state_to_the_wanted_one(before: list[Any], after: list[Any]) -> None:
+def test_the_changes_lead_from_any_state_to_the_wanted_one(before: list[Member], after: list[Member]) -> None:
     found = state.entries(state.read(before, TABLE), LAYOUT)
     wanted = state.entries(state.read(after, TABLE), LAYOUT)
     assert replay(found, state.diff(found, wanted)) == wanted
@@ -73,10 +67,10 @@ def test_the_changes_lead_from_any_state_to_the_wanted_one(before: list[Any], af
 
 
 @given(memberships())
-def test_only_active_members_are_in_groups_and_the_others_are_expired(users: list[Any]) -> None:
+def test_only_active_members_are_in_groups_and_the_others_are_expired(users: list[Member]) -> None:
     entries = state.entries(state.read(users, TABLE), LAYOUT)
-    active = {item["userName"] for item in users if item[state.EXTENSION]["state"] == "active"}
-    present = {item["userName"] for item in users if item[state.EXTENSION]["state"] in ("active", "suspended")}
+    active = {item.name for item in users if item.state == "active"}
+    present = {item.name for item in users if item.state in ("active", "suspended", "expired")}
     people = {dn: entry for dn, entry in entries.items() if dn.startswith("uid=")}
     assert {entry["uid"][0] for entry in people.values()} == present
     for entry in people.values():
@@ -88,7 +82,7 @@ def test_only_active_members_are_in_groups_and_the_others_are_expired(users: lis
 
 
 @given(memberships())
-def test_entries_of_others_are_never_touched(users: list[Any]) -> None:
+def test_entries_of_others_are_never_touched(users: list[Member]) -> None:
     others = {"uid=postgres,ou=people,dc=farmlet,dc=test": {"uid": ("postgres",), "description": ("farmletish thing",)}}
     entries = state.entries(state.read(users, TABLE), LAYOUT)
     found = others | entries if "uid=postgres,ou=people,dc=farmlet,dc=test" not in entries else entries
@@ -118,8 +112,8 @@ def test_the_listing_says_who_may_log_in() -> None:
         ("bob", "active", False),
         ("carol", "suspended", True),
     ]
-    assert rows[0] | {"groups": []} == {"name": "alice", "uid": 20000, "gid": 20000, "home": "/home/alice", "groups": [],
-                                        "state": "active", "login": True}  # fmt: skip
+    numbers = {"name": "alice", "sub": "sub-20000", "uid": 20000, "gid": 20000}
+    assert rows[0] | {"groups": []} == numbers | {"home": "/home/alice", "groups": [], "state": "active", "login": True}
 
 
 @pytest.mark.parametrize("name", ["", "root/..", "uid=x,ou=y", "A", "a b"])
@@ -129,15 +123,13 @@ def test_a_name_that_could_be_a_path_is_refused(name: str) -> None:
 
 
 def test_a_group_without_number_is_told() -> None:
-    alice = user("alice", 20000, ["lab/production"])
-    alice[state.EXTENSION]["groups"] = [{"path": "lab/production", "gidNumber": 30001}]
+    alice = replace(user("alice", 20000, ["lab/production"]), groups={"lab/production": 30001})
     with pytest.raises(FarmletError, match="lab"):
         state.read([alice], TABLE)
 
 
 def test_nobody_logs_in_to_a_service_member() -> None:
-    robot = user("robot", 20001, ["lab"])
-    robot[state.EXTENSION]["kind"] = "service"
+    robot = replace(user("robot", 20001, ["lab"]), service=True)
     people = state.read([robot, user("ada", 20002, ["lab"])], TABLE)
     assert [(account.name, account.service, account.login) for account in people] == [
         ("ada", False, True),

@@ -72,9 +72,34 @@ def test_keys_that_are_not_turned_fail_their_check(tmp_path: Path) -> None:
         check_keys(str(tmp_path))
 
 
-@pytest.mark.parametrize("issuer", ["https://iam.example.org/", "http://iam.example.org", "buildin", "https://", ""])
-def test_issuers_that_do_not_work_yet_are_refused_in_words(issuer: str, make_context: MakeContext) -> None:
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "http://iam.example.org",
+        "buildin",
+        "https://",
+        "",
+        "https://a@iam.example.org/",
+        "https://x/?a",
+        "https://x/#a",
+        'https://x/"',
+    ],
+)
+def test_issuers_that_cannot_be_are_refused_in_words(issuer: str, make_context: MakeContext) -> None:
     with pytest.raises(ValidationError):
         Section(issuer=issuer)
     with pytest.raises(FarmletError, match="builtin"):
         make_context("service", f"identity: {{issuer: '{issuer}'}}\n")
+
+
+@pytest.mark.parametrize("more", ["client: farmlet", "group_prefix: vo"])
+def test_settings_of_an_external_issuer_are_refused_with_our_own(more: str, make_context: MakeContext) -> None:
+    with pytest.raises(FarmletError, match="only with the URL of an INDIGO IAM"):
+        make_context("service", f"identity: {{{more}}}\n")
+
+
+def test_a_prefix_is_a_group_of_the_issuer() -> None:
+    assert Section(issuer="https://iam.example.org/", group_prefix="/VO.x/af/").group_prefix == "VO.x/af"
+    for wrong in ("a//b", "a b", "a/../b", "-a", "x" * 31):
+        with pytest.raises(ValidationError):
+            Section(issuer="https://iam.example.org/", group_prefix=wrong)

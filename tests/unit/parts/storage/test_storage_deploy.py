@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.resources import Certificate, Command, Directory, File
+from farmlet.errors import InputError
+from farmlet.facility.rights import GroupRights, Table
+from farmlet.parts.resources import Absent, Certificate, Command, Directory, File
 from farmlet.parts.storage import checks, element
 from farmlet.parts.storage.deploy import PART
+from farmlet.parts.storage.groups import write_table
 from farmlet.runtime.checks import Failed
 
 
@@ -36,6 +39,48 @@ def test_audience_issuer_and_strategy() -> None:
     assert tokens["issuer"] == "https://id.af.test"  # compared as text: no slash at the end
     assert tokens["authorization_strategy"] == "capability"
     assert tokens["onmissing"] == "deny"
+
+
+RIGHTS = Table(
+    {
+        "lab": GroupRights(read=("/public", "/data/shared"), write=("/users/{user}",)),
+        "lab/production": GroupRights(write=("/data",)),
+        "guests": GroupRights(read=("/",)),
+        "admins": GroupRights(administer=True),
+    }
+)
+
+
+def test_with_an_external_issuer_groups_decide_and_scopes_do_not() -> None:
+    table = write_table(RIGHTS, {path: f"/vo/{path}" for path in RIGHTS.groups})
+    found = element.configure("se.af.test", "https://iam.example.org/", "af", {}, table)
+    texts = {resource.path: resource.data.decode() for resource in found if isinstance(resource, File)}
+    tokens = dict(line.split(" = ", 1) for line in texts[element.TOKENS].splitlines() if " = " in line)
+    assert tokens["authorization_strategy"] == "group"
+    assert tokens["onmissing"] == "passthrough"  # to the table, which is asked in no other way
+    assert tokens["issuer"] == "https://iam.example.org/"
+    assert "capability" not in texts[element.TOKENS] and "mapping" not in texts[element.TOKENS]
+    server = re.sub(r"#.*", "", texts[element.CONFIG])
+    assert re.findall(r"^(?:ofs\.authlib|acc\.).*$", server, re.M) == [
+        f"ofs.authlib ++ libXrdAccSciTokens.so config={element.TOKENS}",
+        f"acc.authdb {element.GROUPS}",
+    ]
+    # nothing for users, hosts or anybody; the longest path first; what holds {user} is given to nobody
+    assert re.sub(r"#.*\n", "", texts[element.GROUPS]) == (
+        "g /vo/lab /data/shared/ rl /public/ rl\ng /vo/lab/production /public/ rl /data/ a\ng /vo/guests / rl\n"
+    )
+
+
+def test_with_our_own_issuer_there_is_no_table_of_groups() -> None:
+    found = element.configure("se.af.test", "https://id.af.test", "af", {})
+    assert Absent(element.GROUPS) in found
+    assert "group" not in re.sub(r"#.*", "", files()[element.TOKENS])
+
+
+@pytest.mark.parametrize("path", ["/a#b", "/@=", "/a,b"])
+def test_a_path_that_means_something_else_in_the_table_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match="cannot stand"):
+        write_table(Table({"lab": GroupRights(read=(path,))}), {"lab": "/lab"})
 
 
 def test_authorities_are_hashed_and_others_go() -> None:

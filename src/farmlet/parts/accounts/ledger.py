@@ -1,0 +1,107 @@
+"""UNIX names and numbers for members whom somebody else keeps: given once, kept for ever. Standard library only.
+
+The rules are those of our own identity: members and groups share one ledger, since a member's private group has the
+member's name and number; no name and no number is ever given to another bearer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from farmlet.errors import FarmletError
+from farmlet.facility.names import derive_member, unix_group
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entry (
+    name TEXT PRIMARY KEY,
+    number INTEGER NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('member', 'group')),
+    bearer TEXT NOT NULL,
+    allocated TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP,
+    UNIQUE (kind, bearer)
+) STRICT
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """`bearer`: a member's `sub` at the issuer, or a group's path in the facility file."""
+
+    name: str
+    number: int
+    bearer: str
+
+
+class Ledger:
+    """The ledger at `path`. `first_uid`, `first_gid`: where the numbers of new members and groups begin."""
+
+    def __init__(self, path: Path, first_uid: int, first_gid: int) -> None:
+        self._path, self._first = path, {"member": first_uid, "group": first_gid}
+
+    def ensure_groups(self, paths: Sequence[str]) -> dict[str, int]:
+        """The gids of the facility's groups by path; new ones are given a number. Raises FarmletError.
+
+        The UNIX name of a new group may be one that a member was given before: then the group needs another name.
+        """
+        with self._open() as connection:
+            found = {path: _find(connection, "group", path) for path in paths}
+            for path in (path for path, entry in found.items() if entry is None):
+                name = unix_group(path)
+                if name in _names(connection):
+                    raise FarmletError(f"group {path}", f"{name} is or was the UNIX name of somebody", "name the group otherwise")
+                found[path] = self._allocate(connection, "group", name, path)
+            return {path: entry.number for path, entry in found.items() if entry is not None}
+
+    def ensure_member(self, sub: str, username: str, groups: Sequence[str]) -> Entry:
+        """The entry of the member `sub`, made from `username` when they are new: a later change of it changes nothing.
+
+        `groups`: the facility's group paths, whose UNIX names no member may bear. Raises FarmletError.
+        """
+        with self._open() as connection:
+            entry = _find(connection, "member", sub)
+            if entry is None:
+                name = derive_member(username, _names(connection), groups)
+                entry = self._allocate(connection, "member", name, sub)
+            return entry
+
+    def members(self) -> dict[str, Entry]:
+        """Everybody who was ever given a name, by `sub`."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT name, number, bearer FROM entry WHERE kind = 'member'")
+            return {row[2]: Entry(*row) for row in rows}
+
+    def _allocate(self, connection: sqlite3.Connection, kind: str, name: str, bearer: str) -> Entry:
+        highest = connection.execute("SELECT max(number) FROM entry WHERE kind = ?", (kind,)).fetchone()[0]
+        number = max(self._first[kind], (highest or 0) + 1)
+        while connection.execute("SELECT 1 FROM entry WHERE number = ?", (number,)).fetchone():
+            number += 1
+        values = (name, number, kind, bearer)
+        connection.execute("INSERT INTO entry (name, number, kind, bearer) VALUES (?, ?, ?, ?)", values)
+        return Entry(name, number, bearer)
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, on disk when it is over: nobody is told a number that could be lost."""
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=20, isolation_level=None)) as connection:
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute(SCHEMA)
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise FarmletError(str(self._path), f"the ledger of UNIX names: {error}") from error
+
+
+def _find(connection: sqlite3.Connection, kind: str, bearer: str) -> Entry | None:
+    query = "SELECT name, number, bearer FROM entry WHERE kind = ? AND bearer = ?"
+    row = connection.execute(query, (kind, bearer)).fetchone()
+    return Entry(*row) if row else None
+
+
+def _names(connection: sqlite3.Connection) -> set[str]:
+    return {row[0] for row in connection.execute("SELECT name FROM entry")}

@@ -1,0 +1,37 @@
+"""What must be registered at an issuer that is not ours, so that the facility works with it. Our own has it from `up`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from farmlet.parts.identity.config import Section
+from farmlet.parts.identity.deploy import DEVICE, PERSON, STORAGE
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One OAuth client. `secret`: whether it is confidential; `redirects`: redirect URIs, none without a browser's flow."""
+
+    name: str
+    purpose: str
+    grants: tuple[str, ...]
+    scopes: tuple[str, ...]
+    secret: bool = False
+    redirects: tuple[str, ...] = ()
+
+
+# storage goes by groups there, so no storage scope is asked for; `wlcg` makes an INDIGO IAM write tokens of that profile
+MEMBER = ("wlcg", *(scope for scope in PERSON if scope not in STORAGE))
+JOB = tuple(scope for scope in MEMBER if scope not in ("openid", "profile", "email"))
+
+REGISTRATIONS = (
+    Registration(
+        Section.model_fields["client"].get_default(),
+        "the accounts daemon reads who is a member (`identity.client`)",
+        ("client_credentials",),
+        ("scim:read",),
+        secret=True,
+    ),
+    Registration("farmlet", "members' own machines: SSH certificates (audience `ssh`), data", DEVICE, MEMBER),
+    Registration("batch", "what members hand over for their jobs, kept fresh on the access point", DEVICE, JOB),
+)
