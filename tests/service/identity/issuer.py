@@ -56,6 +56,11 @@ class Service:
     issuer: str
     folder: Path
     cafile: str
+    database: str = ""  # a URL, else SQLite in the folder
+
+    @property
+    def audit(self) -> Path:
+        return self.folder / "db" / "audit.log"
 
     @property
     def config(self) -> Path:
@@ -189,7 +194,8 @@ def write_config(service: Service, **changes: Any) -> None:
     values = {
         "issuer": service.issuer,
         "title": "Example facility",
-        "database": str(folder / "db" / "db.sqlite3"),
+        "database": service.database or str(folder / "db" / "db.sqlite3"),
+        "audit": str(service.audit),
         "keys": str(folder / "keys"),
         "secret_key_file": str(folder / "secret"),
         "rights": RIGHTS.to_json(),

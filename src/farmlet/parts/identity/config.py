@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +14,8 @@ class Section(BaseModel):
     `registration`: whether programs that act for people (oidc-agent and the like) may register themselves.
     `first_uid` and `first_gid`: where the numbers of members and groups begin. They are given once: changing them
     later moves new members only.
+
+    `database`: `sqlite`, a file on the control node, or `postgresql://USER@HOST[:PORT]/NAME`, without a password.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -21,8 +23,19 @@ class Section(BaseModel):
     issuer: str = "builtin"
     approval: Literal["admins", "open"] = "admins"
     registration: Literal["open", "closed"] = "open"
+    database: str = "sqlite"
     first_uid: int = Field(default=20000, ge=1000, le=60000)
     first_gid: int = Field(default=30000, ge=1000, le=60000)
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value != "sqlite" and (url.scheme != "postgresql" or len(url.path) < 2 or url.fragment):
+            raise ValueError("is `sqlite` or postgresql://USER@HOST/NAME")
+        if url.password is not None or "password" in parse_qs(url.query):
+            raise ValueError("holds a password; put it into /etc/farmlet/identity.pgpass on the control node")
+        return value
 
     @field_validator("issuer")
     @classmethod
