@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables
+# what only the tests and the benchmarks need
+TEST_PACKAGES := postgresql
+BENCH_PACKAGES := wrk
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean
 
@@ -33,12 +36,14 @@ contract: setup
 	$(BIN)/pytest -q tests/contract
 
 service: setup
+	tools/packages $(TEST_PACKAGES)
 	$(BIN)/pytest -q tests/service
 
 facility: setup
 	$(BIN)/pytest -q tests/facility
 
 bench: setup  ## every figure of docs/reference/performance.md
+	tools/packages $(BENCH_PACKAGES)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: setup  ## the generated reference

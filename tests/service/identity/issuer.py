@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -16,10 +17,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from browser import Browser, Page
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -56,6 +59,11 @@ class Service:
     issuer: str
     folder: Path
     cafile: str
+    database: str = ""  # a URL, else SQLite in the folder
+
+    @property
+    def audit(self) -> Path:
+        return self.folder / "db" / "audit.log"
 
     @property
     def config(self) -> Path:
@@ -81,6 +89,15 @@ class Service:
         )
         done = subprocess.run([sys.executable, "-c", setup + code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
+
+    def execute(self, sql: str) -> list[Any]:
+        """A statement of SQL, and its rows if it has some; times are UTC."""
+        if self.database:
+            with psycopg.connect(self.database, options="-c TimeZone=UTC") as connection:
+                cursor = connection.execute(sql)  # type: ignore[call-overload]
+                return cursor.fetchall() if cursor.description else []
+        with closing(sqlite3.connect(self.folder / "db" / "db.sqlite3", timeout=20)) as database, database:
+            return database.execute(sql).fetchall()
 
     def request(self, path: str, form: Fields | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10) -> Answer:
         """A program's request. `basic` is `name:secret`."""
@@ -189,7 +206,8 @@ def write_config(service: Service, **changes: Any) -> None:
     values = {
         "issuer": service.issuer,
         "title": "Example facility",
-        "database": str(folder / "db" / "db.sqlite3"),
+        "database": service.database or str(folder / "db" / "db.sqlite3"),
+        "audit": str(service.audit),
         "keys": str(folder / "keys"),
         "secret_key_file": str(folder / "secret"),
         "rights": RIGHTS.to_json(),

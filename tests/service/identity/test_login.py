@@ -15,7 +15,7 @@ SERVICE_MEMBER = """
 from farmlet.parts.identity.service.members import add
 from farmlet.parts.identity.service.project import provider
 member, _ = add(provider(), "robot", ["lab"], display="", email="", state="active", by="test")
-member.kind = "service"
+member.kind, member.owner = "service", Group.objects.get(path="lab")
 member.set_password("%s")
 member.save()
 """
@@ -136,7 +136,7 @@ def test_service_members_never_log_in(service: Service) -> None:
 
 def test_session_ends_where_a_member_becomes_a_service(service: Service) -> None:
     browser, _ = service.join("rob")
-    service.python("Member.objects.filter(name='rob').update(kind='service')")
+    service.python("Member.objects.filter(name='rob').update(kind='service', owner=Group.objects.get(path='lab'))")
     assert "/login/" in browser.open(f"{service.issuer}/").url
 
 

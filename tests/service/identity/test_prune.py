@@ -40,7 +40,7 @@ def prune(service: Service) -> dict[str, int]:
     return found
 
 
-def count(service: Service, table: str, where: str = "1") -> int:
+def count(service: Service, table: str, where: str = "true") -> int:
     found: int = execute(service, f"select count(*) from {table} where {where}")[0][0]
     return found
 

@@ -71,10 +71,7 @@ def forget(service: Service) -> None:
 
 
 def execute(service: Service, sql: str) -> list[Any]:
-    import sqlite3
-
-    with sqlite3.connect(service.folder / "db" / "db.sqlite3", timeout=20) as connection:
-        return connection.execute(sql).fetchall()
+    return service.execute(sql)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -49,11 +48,9 @@ def prod(service: Service, crew: Browser) -> dict[str, Any]:
 
 def set_end(service: Service, name: str, moment: str, updated: str = "2020-01-01 00:00:00") -> None:
     """The clock, for one member: nothing but time makes an end pass."""
-    database = sqlite3.connect(service.folder / "db" / "db.sqlite3", timeout=20)
-    with database:
-        values = (moment, updated, name)
-        assert database.execute("UPDATE identity_member SET expires=?, updated=? WHERE name=?", values).rowcount == 1
-    database.close()
+    service.python(
+        f"assert Member.objects.filter(name={name!r}).update(expires={moment + 'Z'!r}, updated={updated + 'Z'!r}) == 1",
+    )
 
 
 def test_tokens_of_a_service_member(service: Service, prod: dict[str, Any]) -> None:
@@ -108,9 +105,9 @@ def test_a_new_secret_ends_the_old_one(service: Service, crew: Browser) -> None:
     old = hire(service, "calib", "crew", "--group=crew")
     new = member(service, "secret", "calib")
     assert new["client_id"] == old["client_id"] and new["residual"] == 600
-    with pytest.raises(OAuthError, match="invalid_client"):
-        get(service, old, "storage.read:/crew")
     assert get(service, new, "storage.read:/crew").access_token
+    with pytest.raises(OAuthError, match="invalid_client"):  # the new one told the service, else it takes it 5 s
+        get(service, old, "storage.read:/crew")
     files = [*(service.folder / "db").iterdir(), service.folder / "gunicorn.log"]
     kept = b"".join(path.read_bytes() for path in files)
     assert old["client_secret"].encode() not in kept and new["client_secret"].encode() not in kept
@@ -124,7 +121,7 @@ def test_suspension_removal_and_return(service: Service, crew: Browser) -> None:
     member(service, "resume", "spare")
     assert get(service, made, "storage.read:/crew")
     member(service, "remove", "spare")
-    with pytest.raises(OAuthError, match="invalid_client"):
+    with pytest.raises(OAuthError, match=r"invalid_client|its service member is removed"):  # by how long it knows the client
         get(service, made, "storage.read:/crew")
     for words in (("secret", "spare"), ("extend", "spare", "2099-01-01"), ("give", "spare", "--owner=lab")):
         assert "is removed" in service.run("member", *words).stderr

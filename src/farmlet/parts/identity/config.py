@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -18,7 +18,8 @@ class Section(BaseModel):
 
     `registration`: whether programs that act for people (oidc-agent and the like) may register themselves.
     `approval`: who lets a new member in. `first_uid` and `first_gid`: where the numbers of members and groups begin. They
-    are given once: changing them later moves new members only.
+    are given once: changing them later moves new members only. `database`: `sqlite`, a file on the control node, or
+    `postgresql://USER@HOST[:PORT]/NAME`, without a password.
 
     For an INDIGO IAM only: `client` is the id of our client there, which reads the members (scope `scim:read`); its secret
     is in no facility file, but in a file of the control node. `group_prefix`: the group of the IAM below which the groups of
@@ -30,10 +31,21 @@ class Section(BaseModel):
     issuer: str = "builtin"
     approval: Literal["admins", "open"] = "admins"
     registration: Literal["open", "closed"] = "open"
+    database: str = "sqlite"
     first_uid: int = Field(default=20000, ge=1000, le=60000)
     first_gid: int = Field(default=30000, ge=1000, le=60000)
     client: str = Field(default="farmlet-accounts", min_length=1, max_length=256)
     group_prefix: str = ""
+
+    @field_validator("database")
+    @classmethod
+    def _check_database(cls, value: str) -> str:
+        url = urlsplit(value)
+        if value != "sqlite" and (url.scheme != "postgresql" or len(url.path) < 2 or url.fragment):
+            raise ValueError("is `sqlite` or postgresql://USER@HOST/NAME")
+        if url.password is not None or "password" in parse_qs(url.query):
+            raise ValueError("holds a password; put it into /etc/farmlet/identity.pgpass on the control node")
+        return value
 
     @field_validator("issuer")
     @classmethod

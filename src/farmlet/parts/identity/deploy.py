@@ -26,6 +26,7 @@ USER = "farmlet-identity"
 CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
 SECRET_KEY = "/etc/farmlet/identity.key"
+PASSFILE = "/etc/farmlet/identity.pgpass"  # an administrator's, where PostgreSQL wants a password
 PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 
 STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
@@ -96,7 +97,9 @@ def configure_provider(context: Context) -> Sequence[Resource]:
     config = {
         "issuer": facility.issuer,
         "title": facility.title or facility.name,
-        "database": f"{FOLDER}/db.sqlite3",
+        "database": section.database if section.database != "sqlite" else f"{FOLDER}/db.sqlite3",
+        "passfile": PASSFILE,
+        "audit": f"{FOLDER}/audit.log",
         "keys": f"{FOLDER}/keys",
         "secret_key_file": SECRET_KEY,
         "rights": facility.rights.to_json(),

@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from farmlet.errors import InputError
+from farmlet.parts.identity.service import registry
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.oauth.ask import CODE
 from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE
@@ -112,6 +113,7 @@ def note_use(client: Client) -> None:
     if client.used is None or now - client.used > SEEN:
         client.used = now
         Client.objects.filter(pk=client.pk).update(used=now)
+        registry.forget(client)
 
 
 def _resolve_grants(names: Sequence[str], public: bool) -> list[str]:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from django.db import OperationalError
+
 from farmlet.errors import FarmletError
 from farmlet.parts.identity.service import people, upkeep
 from farmlet.parts.identity.service.configuration import ALGORITHMS, Configuration, load_configuration
@@ -39,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FarmletError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OperationalError as error:
+        print(f"database: {str(error).strip()}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(f"{error.filename or 'identity'}: {error.strerror or error}", file=sys.stderr)
         return 1
@@ -54,8 +59,8 @@ def find_caller() -> str:
 
 
 def become_owner(configuration: Configuration) -> None:
-    """Make the database's folder if it is missing; as root, take on its owner's identity for good."""
-    folder = configuration.database.parent
+    """Make the service's own folder if it is missing; as root, take on its owner's identity for good."""
+    folder = configuration.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = folder.stat()
     if os.getuid() == 0 and owner.st_uid != 0:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from farmlet.errors import InputError
 from farmlet.facility.rights import Table
+from farmlet.parts.identity.service.databases import POSTGRESQL
 
 ALGORITHMS = ("ES256", "RS256")
 REQUIRED = ("issuer", "title", "database", "keys", "secret_key_file", "rights")
@@ -31,13 +32,15 @@ class Lifetimes:
 class Configuration:
     """What the file says. `keys` is the folder of signing keys; `uid_base` and `gid_base` are the first numbers given.
 
+    `database`: the path of a SQLite file, or a `postgresql://` URL; `passfile`: libpq's file of passwords for it. `audit` is
+    by default in `folder`.
     `device_interval`: seconds between polls of a device (RFC 8628 §3.2). `registration`: whether programs may register
     themselves, `open` or `closed`.
     """
 
     issuer: str
     title: str
-    database: Path
+    database: str
     keys: Path
     secret_key_file: Path
     rights: Table
@@ -49,6 +52,12 @@ class Configuration:
     algorithm: str = "ES256"
     registration: str = "open"
     device_interval: int = 5
+    passfile: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The service's own: of the SQLite file, or of the keys where the database is elsewhere."""
+        return _beside(self.database, self.keys)
 
     @property
     def secure(self) -> bool:
@@ -82,9 +91,10 @@ def parse(data: Mapping[str, Any], where: str) -> Configuration:
         raise InputError(where, f"unknown: {', '.join(unknown)}")
     values = dict(data)
     try:
-        for name in ("database", "keys", "secret_key_file"):
-            values[name] = Path(values[name])
-        values["audit"] = Path(values.get("audit", values["database"].parent / "audit.log"))
+        for name in ("keys", "secret_key_file", "passfile"):
+            values[name] = Path(values[name]) if values.get(name) else None
+        values["database"] = str(values["database"])
+        values["audit"] = Path(values.get("audit", _beside(values["database"], values["keys"]) / "audit.log"))
         values["rights"] = Table.from_json(values["rights"])
         values["lifetimes"] = Lifetimes(**values.get("lifetimes", {}))
         values["trusted_origins"] = tuple(values.get("trusted_origins", ()))
@@ -93,6 +103,10 @@ def parse(data: Mapping[str, Any], where: str) -> Configuration:
     configuration = Configuration(**values)
     _check(configuration, where)
     return configuration
+
+
+def _beside(database: str, keys: Path) -> Path:
+    return keys.parent if database.startswith(POSTGRESQL) else Path(database).parent
 
 
 def _check(configuration: Configuration, where: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from farmlet.facility.rights import COMPUTE, Rights, Table, grant
+from farmlet.parts.identity.service import lookup
 from farmlet.parts.identity.service.models import Client, Member
 from farmlet.parts.identity.service.scopes import intersect, name_group
 from farmlet.parts.identity.service.tokens import ANY
@@ -24,6 +25,14 @@ SUPPORTED = (*sorted(PERSONAL), *STORAGE, *COMPUTE)
 def resolve(table: Table, member: Member) -> Rights:
     """The member's rights by the table."""
     return table.of(member.name, member.paths)
+
+
+def resolve_once(table: Table, member: Member) -> Rights:
+    """The same for a member that was read for one request: asked of the database once, however often this is called."""
+    rights: Rights | None = getattr(member, "_rights", None)
+    if rights is None:
+        rights = member._rights = table.of(member.name, lookup.find_paths(member))
+    return rights
 
 
 def allow(requested: Iterable[str], rights: Rights, client: Client | None = None) -> tuple[str, ...]:

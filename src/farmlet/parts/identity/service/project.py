@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import django
@@ -12,6 +11,7 @@ from django.apps import apps
 from django.conf import settings
 
 from farmlet.facility.rights import Table
+from farmlet.parts.identity.service import databases
 from farmlet.parts.identity.service.configuration import Configuration
 from farmlet.parts.identity.service.keys import Ring
 from farmlet.runtime import audit
@@ -89,7 +89,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         "LANGUAGE_CODE": "en-gb",
         "APPEND_SLASH": False,
         "DEFAULT_AUTO_FIELD": "django.db.models.BigAutoField",
-        "DATABASES": {"default": _database(configuration.database)},
+        "DATABASES": {"default": databases.describe(configuration.database, configuration.passfile)},
         "TEMPLATES": [
             {
                 "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -106,20 +106,6 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         **_people(configuration),
         **_security(configuration),
         **_protocol(),
-    }
-
-
-def _database(path: Path) -> dict[str, Any]:
-    # IMMEDIATE: a transaction that will write takes the lock first, so it waits instead of failing half-way
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "CONN_MAX_AGE": None,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
-        },
     }
 
 

@@ -24,10 +24,9 @@ def build() -> Callable[..., Any]:
         raise InputError("environment", f"{VARIABLE} is not set", "it names the service's JSON configuration")
     configuration = load_configuration(Path(os.environ[VARIABLE]))
     start(configuration, configuration.secret_key_file.read_text().strip())
-    from django.core.handlers.wsgi import WSGIHandler
+    from farmlet.parts.identity.service.handlers import Front
 
-    handler: Callable[..., Any] = WSGIHandler()
-    return handler
+    return Front()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.utils import timezone
 from oauthlib.oauth2.rfc6749.errors import InvalidGrantError
 
+from farmlet.parts.identity.service import lookup
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Client, Connection
 from farmlet.parts.identity.service.project import provider
@@ -37,11 +38,8 @@ def locate(token: str, client: Client | None = None) -> Connection | None:
         key = uuid.UUID(name) if dot else None
     except ValueError:
         key = None
-    if key is None:
-        return None
-    found = Connection.objects.select_related("member", "client").filter(pk=key, **({"client": client} if client else {}))
-    connection: Connection | None = found.first()
-    return connection
+    connection = lookup.find_connection(key) if key else None
+    return connection if connection and (client is None or connection.client_id == client.pk) else None
 
 
 def find(token: str, client: Client) -> Connection | None:
@@ -72,10 +70,20 @@ def begin(request: Any, token: str) -> Connection:
 
 
 def rotate(request: Any, token: str) -> None:
-    """Replace the token the request came with by `token`. Within a transaction. Raises InvalidGrantError.
+    """Replace the token the request came with by `token`. Raises InvalidGrantError.
 
     Of several that were given for repeated refreshes, the first one that is used ends the others.
     """
+    used, now = digest(request.refresh_token), timezone.now()
+    values = {"previous": used, "rotated": now, "current": [digest(token)], "expires": _expire(request.client)}
+    # as a rule it is the only token that works, and one statement will do
+    if not Connection.objects.filter(pk=request.connection.pk, current=[used]).update(**values):
+        with transaction.atomic():
+            _settle(request, token)
+
+
+def _settle(request: Any, token: str) -> None:
+    """Rotate where there are several tokens, or somebody else was faster."""
     connection = Connection.objects.select_for_update().filter(pk=request.connection.pk).first()
     used, fresh = digest(request.refresh_token), digest(token)
     if connection is not None and used in connection.current:

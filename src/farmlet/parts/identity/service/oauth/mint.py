@@ -12,7 +12,7 @@ from joserfc.errors import JoseError
 from farmlet.parts.identity.service import tokens
 from farmlet.parts.identity.service.models import Member
 from farmlet.parts.identity.service.oauth import codes
-from farmlet.parts.identity.service.policy import resolve
+from farmlet.parts.identity.service.policy import resolve, resolve_once
 from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.scopes import GROUPS, order_groups
 
@@ -30,7 +30,7 @@ def create_access(request: Any) -> str:
     """The access token of a request whose client, scopes, audience and, unless a client asks for itself, user are known."""
     service = provider()
     member = request.user if isinstance(request.user, Member) else None
-    rights = resolve(service.table, member) if member else None
+    rights = resolve_once(service.table, member) if member else None
     claims = tokens.claim_access(
         service.issuer,
         str(member.sub) if member else request.client.client_id,

@@ -20,12 +20,13 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError, InvalidScopeError
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
+from farmlet.parts.identity.service import registry
 from farmlet.parts.identity.service.clients import note_use
 from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import DeviceGrant, Grant
+from farmlet.parts.identity.service.models import Client, DeviceGrant, Grant
 from farmlet.parts.identity.service.oauth import codes, connections, target
 from farmlet.parts.identity.service.oauth.mint import create_identity
-from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, resolve, restrict
+from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, resolve_once, restrict
 from farmlet.parts.identity.service.project import provider
 
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
@@ -48,9 +49,14 @@ class Validator(OAuth2Validator):
         if name is None or self._load_application(name, request) is None:
             return False
         request.client_id = name
-        if request.client.public:
-            return secret == ""
-        return bool(secret) and bool(check_password(secret, request.client.client_secret))
+        if _fits(secret, request.client):
+            return True
+        registry.forget(request.client)  # it may have got a new secret
+        return self._load_application(name, request) is not None and _fits(secret, request.client)
+
+    def _load_application(self, client_id: str, request: Any) -> Client | None:
+        request.client = registry.find(client_id)
+        return request.client if request.client is not None and request.client.is_usable(request) else None
 
     def validate_grant_type(self, client_id: str, grant_type: str, client: Any, request: Any, *args: Any, **kw: Any) -> bool:
         if client.member_id and not client.member.is_active:  # its secret was right, so it may hear why
@@ -101,7 +107,7 @@ class Validator(OAuth2Validator):
     def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
         """What the family was granted, as far as client and member still may have it. Raises InvalidScopeError for nothing."""
         family = request.connection.scope.split()
-        scopes = allow(family, resolve(provider().table, request.user), request.client)
+        scopes = allow(family, resolve_once(provider().table, request.user), request.client)
         if not scopes:
             raise InvalidScopeError(request=request)
         return list(scopes)
@@ -109,7 +115,7 @@ class Validator(OAuth2Validator):
     def is_within_original_scope(self, scopes: list[str], refresh_token: str, request: Any, *args: Any, **kw: Any) -> bool:
         """Narrow the request to what the family has, path by path; False where nothing is left."""
         family = self.get_original_scopes(refresh_token, request)
-        request.scopes = list(narrow(scopes, family, resolve(provider().table, request.user)))
+        request.scopes = list(narrow(scopes, family, resolve_once(provider().table, request.user)))
         return bool(request.scopes)
 
     # -- client credentials (RFC 6749 §4.4) --
@@ -125,7 +131,7 @@ class Validator(OAuth2Validator):
         """
         if client.member_id:
             request.user = client.member
-            request.scopes = list(allow(scopes, resolve(provider().table, client.member), client))
+            request.scopes = list(allow(scopes, resolve_once(provider().table, client.member), client))
             self.settle_audience(request, "")
             return bool(request.scopes)
         granted = restrict(scopes, client)
@@ -134,6 +140,13 @@ class Validator(OAuth2Validator):
         return bool(request.scopes)
 
     # -- saving --
+
+    def save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
+        """Store what the answer says. What stores nothing, or sees to that itself, waits for no other writer."""
+        if request.grant_type in ("client_credentials", "refresh_token"):
+            self._save_bearer_token(token, request)
+        else:
+            super().save_bearer_token(token, request)
 
     def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
@@ -157,7 +170,7 @@ class Validator(OAuth2Validator):
 
     def _cut_scopes(self, request: Any, consented: str) -> None:
         """What client and member may still have of that. Raises InvalidScopeError for nothing."""
-        request.scopes = allow(consented.split(), resolve(provider().table, request.user), request.client)
+        request.scopes = allow(consented.split(), resolve_once(provider().table, request.user), request.client)
         if not request.scopes:
             raise InvalidScopeError(request=request)
 
@@ -182,6 +195,13 @@ def _credentials(request: Any) -> tuple[str | None, str]:
     name, _, secret = pair.partition(":")
     name = unquote_plus(name)
     return (name if form in (None, name) else None), unquote_plus(secret)
+
+
+def _fits(secret: str, client: Client) -> bool:
+    """Whether who says `secret` is `client`: a public one has none."""
+    if client.public:
+        return secret == ""
+    return bool(secret) and bool(check_password(secret, client.client_secret))
 
 
 def _pace(device: DeviceGrant) -> None:

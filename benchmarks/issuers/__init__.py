@@ -1,0 +1,1 @@
+"""The servers that benchmarks/issuer.py compares, and the client that asks them."""

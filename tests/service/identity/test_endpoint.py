@@ -1,0 +1,76 @@
+"""Clients that change, and forms that are none, at the token endpoint."""
+
+from __future__ import annotations
+
+import ssl
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+from issuer import Service
+
+pytestmark = pytest.mark.service
+
+
+def test_a_changed_client_is_known_within_seconds(service: Service) -> None:
+    file = service.folder / "changing.secret"
+
+    def ensure(scope: str) -> None:
+        service.do("client", "ensure", "changing", "--grant=client_credentials", f"--scope={scope}", "--secret-file", str(file))
+
+    def ask() -> str:
+        answer = service.token({"grant_type": "client_credentials"}, f"changing:{file.read_text().strip()}")
+        return str(answer.body.get("scope", answer.body.get("error")))
+
+    assert ask_unknown(service) == "invalid_client"
+    ensure("scim:read")
+    assert ask() == "scim:read"  # a name that nobody had is not remembered as such
+    ensure("scim:write")
+    deadline = time.monotonic() + 6
+    while ask() != "scim:write":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    file.unlink()
+    ensure("scim:write")
+    deadline = time.monotonic() + 6
+    while ask() != "scim:write":  # the new secret
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def ask_unknown(service: Service) -> str:
+    return str(service.token({"grant_type": "client_credentials"}, "changing:secret").body["error"])
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("body", "status"), [(b"a=" + b"x" * (1 << 20), 413), (b"\xff\xfe", 400), (b"{}", 400), (b"", 400)])
+def test_bodies_that_are_no_form_of_ours(service: Service, body: bytes, status: int) -> None:
+    answer = post(service, body)
+    assert answer.code == status and b'"error"' in answer.read()
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.once
+def test_a_field_given_twice_is_refused(service: Service) -> None:
+    """RFC 6749 §3.2: parameters must not be included more than once."""
+    secret = (service.folder / "accounts.secret").read_text().strip()
+    form = f"grant_type=client_credentials&client_id=accounts&client_secret={secret}"
+    answer = post(service, f"{form}&scope=scim:read&scope=scim:read".encode())
+    assert answer.code == 400 and b"invalid_request" in answer.read()
+
+
+@pytest.mark.once
+def test_the_token_endpoint_sets_no_cookies_and_is_not_sniffed(service: Service) -> None:
+    headers = post(service, b"grant_type=client_credentials").headers
+    assert "Set-Cookie" not in headers and headers["X-Content-Type-Options"] == "nosniff"
+    assert "max-age" in headers["Strict-Transport-Security"]
+
+
+def post(service: Service, body: bytes) -> urllib.error.HTTPError:
+    """The error that the token endpoint answers."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    request = urllib.request.Request(f"{service.issuer}/token/", data=body, headers=form)
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=service.cafile))
+    return caught.value
