@@ -22,6 +22,8 @@ from farmlet.facility.names import MEMBER, ancestors
 COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
 # Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
 PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
+USER = "{user}"
+PATHS = ("read", "write", "stage")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Table:
         for entry in data["groups"]:
             values = dict(entry)
             path = values.pop("path")
-            groups[path] = GroupRights(**values | {name: tuple(values.get(name, ())) for name in ("read", "write", "stage")})
+            groups[path] = GroupRights(**values | {name: tuple(values.get(name, ())) for name in PATHS})
         return cls(groups)
 
     def of(self, user: str, groups: Iterable[str]) -> Rights:
@@ -215,7 +217,7 @@ def grant(requested: Iterable[str], rights: Rights, other: frozenset[str] = froz
 
 def fill(user: str, patterns: Iterable[str]) -> set[str]:
     """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
-    return {path for pattern in patterns if (path := normalise(pattern.replace("{user}", user))) is not None}
+    return {path for pattern in patterns if (path := normalise(pattern.replace(USER, user))) is not None}
 
 
 def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:

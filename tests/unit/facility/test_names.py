@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import islice
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -93,3 +95,36 @@ def test_bad_addresses(address: str) -> None:
 @pytest.mark.parametrize(("name", "good"), [("lab", True), ("a" * 21, True), ("a" * 22, False), ("a_b", False), ("", False)])
 def test_facilities(name: str, good: bool) -> None:
     assert (names.check_facility(name) is None) is good
+
+
+@given(st.text(max_size=60))
+def test_derived_members_have_unix_names(text: str) -> None:
+    found = list(islice(names.derive_members(text), 12))
+    assert len(set(found)) == 12
+    assert all(names.MEMBER.fullmatch(name) for name in found)
+
+
+@given(st.text(alphabet=st.sampled_from("aZ9é/ -_.:"), max_size=60))
+def test_derived_groups_have_paths(text: str) -> None:
+    paths = list(islice(names.derive_groups(text), 12))
+    assert len(set(paths)) == 12
+    assert all(names.GROUP.fullmatch(path) and len(path) <= names.UNIX_GROUP_LENGTH for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Zoë.Müller@example.org", "zoe-muller"),
+        ("jdoe", "jdoe"),
+        ("007", "u007"),
+        ("@x", "x"),
+        ("日本", "member"),
+        ("", "member"),
+    ],
+)
+def test_derived_members_are_near(text: str, name: str) -> None:
+    assert next(names.derive_members(text)) == name
+
+
+def test_derived_groups_are_near() -> None:
+    assert list(islice(names.derive_groups("Lab/Muon Group"), 2)) == ["lab/muon-group", "lab/muon-group2"]
