@@ -45,6 +45,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
     with serve(running, f"127.0.0.1:{port}", *tls):
         yield running
+    running.console.close()
 
 
 @pytest.fixture

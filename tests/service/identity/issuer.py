@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from browser import Browser, Page
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from warm import Console
 
 from farmlet.facility.rights import GroupRights, Table
 
@@ -69,9 +71,13 @@ class Service:
     def config(self) -> Path:
         return self.folder / "identity.json"
 
+    @cached_property
+    def console(self) -> Console:
+        return Console(self.config)
+
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "farmlet.parts.identity.service", "--config", str(self.config), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        """`farmlet-identity` with these arguments."""
+        return self.console.run(arguments=arguments)
 
     def do(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -80,14 +86,7 @@ class Service:
 
     def python(self, code: str) -> None:
         """Run code beside the service, with its models at hand: for states that otherwise take time or another piece."""
-        setup = (
-            "import sys\nfrom pathlib import Path\n"
-            "from farmlet.parts.identity.service.configuration import load_configuration\n"
-            "from farmlet.parts.identity.service.project import start\n"
-            f"start(load_configuration(Path({str(self.config)!r})), '-')\n"
-            "from farmlet.parts.identity.service.models import *\n"
-        )
-        done = subprocess.run([sys.executable, "-c", setup + code], capture_output=True, text=True, timeout=60)
+        done = self.console.run(code=f"from farmlet.parts.identity.service.models import *\n{code}")
         assert done.returncode == 0, done.stderr
 
     def execute(self, sql: str) -> list[Any]:
@@ -203,6 +202,7 @@ def find_port() -> int:
 
 def write_config(service: Service, **changes: Any) -> None:
     folder = service.folder
+    service.audit.parent.mkdir(mode=0o700, exist_ok=True)
     values = {
         "issuer": service.issuer,
         "title": "Example facility",
