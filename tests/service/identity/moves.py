@@ -15,7 +15,7 @@ from typing import Any
 from farmlet.errors import InputError
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.identity.service.configuration import parse
-from farmlet.parts.identity.service.keys import ensure_key
+from farmlet.parts.identity.service.keys import ensure_keys
 from farmlet.parts.identity.service.project import Provider, start
 from farmlet.runtime import audit
 
@@ -28,7 +28,7 @@ def prepare(folder: Path) -> Provider:
     table = Table({path: GroupRights(administer=path == "board") for path in GROUPS})
     values = {"issuer": "https://localhost", "title": "", "rights": table.to_json(), "secret_key_file": folder / "secret"}
     configuration = parse(values | {"database": folder / "db.sqlite3", "keys": folder / "keys"}, "moves")
-    ensure_key(configuration.keys, configuration.algorithm)
+    ensure_keys(configuration.keys)
     provider = start(configuration, "-")
     from django.core.management import call_command
 
