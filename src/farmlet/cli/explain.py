@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from farmlet.cli.opening import open_deployment, print_json
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         tell_all(facility, member, args.json)
         return 0
     answer = explain(find_table(facility), args.name, member["groups"], args.why_not, member["state"])
+    if member["kind"] == "service" and answer.right == "login":  # whatever their groups give
+        answer = replace(answer, allowed=False, sources=(), remedies=())
     if args.json:
         print_json(asdict(answer))
     else:

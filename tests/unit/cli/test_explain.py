@@ -48,6 +48,16 @@ def test_a_suspended_member(farmlet: Any, ada: dict[str, Any]) -> None:
     assert result.code == 1 and "the membership is suspended" in result.out
 
 
+def test_a_service_member_never_logs_in(farmlet: Any, ada: dict[str, Any]) -> None:
+    ada |= {"kind": "service", "owner": "tiny", "expires": "2030-12-31T23:59:59+00:00"}
+    told = farmlet("explain", "ada").out
+    assert "ada: active, may not log in" in told and "owned by tiny, until 2030-12-31" in told
+    assert json.loads(farmlet("explain", "ada", "--json").out)["login"] is False
+    result = farmlet("explain", "ada", "--why-not", "login")
+    assert result.code == 1 and "would give it" not in result.out
+    assert farmlet("explain", "ada", "--why-not", "storage:read:/users/ada").code == farmlet("explain", "ada").code == 0
+
+
 def test_an_unknown_right(farmlet: Any) -> None:
     result = farmlet("explain", "ada", "--why-not", "fly")
     assert result.code == 2 and result.out == ""

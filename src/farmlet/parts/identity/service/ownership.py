@@ -40,7 +40,9 @@ def settle(table: Table) -> list[Passed]:
     staffed = load_staffed(table) if services else frozenset()
     passed = []
     for member in services:
-        before, after = member.owner.path, succeed(member.owner.path, staffed, table)
+        # one without an owner is nothing we make; should it be there, it must not keep a person from being sent away
+        before = member.owner.path if member.owner else ""
+        after = succeed(before, staffed, table)
         if after == before:
             continue
         if after is None:
@@ -56,7 +58,7 @@ def tell(provider: Provider, passed: Iterable[Passed], by: str) -> None:
     """Write to the audit log what `settle` did."""
     for each in passed:
         if each.after is None:
-            reason = f"nobody is active in {each.before}, above it, or among the administrators"
+            reason = f"nobody is active in {each.before or 'an owner'}, above it, or among the administrators"
             provider.record("member.suspended", member=each.member.name, reason=reason, by=by)
         else:
             provider.record("owner.changed", member=each.member.name, before=each.before, after=each.after, by=by)
