@@ -112,6 +112,7 @@ def test_filters_are_not_injected(program: Program, mila: Browser, value: str) -
         assert answer.body.get("scimType") == "invalidFilter" or answer.body["totalResults"] == 0, (attribute, answer)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "text", ["userName eq", 'userName zz "x"', 'shoeSize eq "1"', "(((", "userName eq 5", "not", "a" * 3000, "(" * 900]
 )
@@ -137,6 +138,7 @@ def test_pages(program: Program, mila: Browser, nora: dict[str, Any]) -> None:
     assert program.ask("GET", "/Users", count="many").status == 400
 
 
+@pytest.mark.once
 def test_sorting_and_choice_of_attributes(program: Program, mila: Browser, nora: dict[str, Any]) -> None:
     found = program.ask("GET", "/Users", sortBy="userName", sortOrder="descending", attributes="userName").body["Resources"]
     names = [user["userName"].lower() for user in found]
@@ -211,6 +213,7 @@ def test_indigo(service: Service, program: Program, mila: Browser) -> None:
     assert replace(iam, token="").ask("GET", f"/Groups/{group['id']}/members").status == 401
 
 
+@pytest.mark.once
 def test_discovery_needs_no_token(program: Program) -> None:
     stranger = replace(program, token="")
     kinds = {kind["name"] for kind in stranger.ask("GET", "/ResourceTypes").body["Resources"]}
@@ -219,6 +222,7 @@ def test_discovery_needs_no_token(program: Program) -> None:
     assert "password" not in json.dumps(stranger.ask("GET", f"/Schemas/{USER}").body["attributes"])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "path", ["/Users/nobody", "/Users/../Groups", "/Users/%00", "/Users/a/b/c", "/Shoes", "/Groups/*", "/Users/\x00"]
 )

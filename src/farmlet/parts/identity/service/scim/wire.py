@@ -7,12 +7,13 @@ import json
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scim2_models import InvalidValueException
 from scim2_models.policy import default_comparison_key
 
-from farmlet.parts.identity.service.models import Group, Member
+if TYPE_CHECKING:  # the rest is plain values
+    from farmlet.parts.identity.service.models import Group, Member
 
 Resource = dict[str, Any]
 
