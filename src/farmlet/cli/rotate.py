@@ -10,6 +10,7 @@ from dataclasses import asdict
 from farmlet.cli.opening import open_deployment, print_json
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.rotation import Rotated, rotate_issuer
+from farmlet.errors import InputError
 
 ROTATIONS: dict[str, Callable[[Deployment, bool, str], Rotated]] = {"issuer": rotate_issuer}
 
@@ -20,7 +21,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = ROTATIONS[args.what](open_deployment(args, running=True), args.now, getpass.getuser())
+    deployment = open_deployment(args, running=True)
+    if args.what == "issuer" and deployment.facility.external:
+        raise InputError("farmlet rotate issuer", f"is up to {deployment.facility.issuer}, whose keys they are")
+    found = ROTATIONS[args.what](deployment, args.now, getpass.getuser())
     if args.json:
         print_json(asdict(found))
     else:

@@ -13,6 +13,7 @@ from farmlet.cli import opening
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.nodes.driver import CommandError
 from farmlet.engine.nodes.fake import FakeDriver, FakeShell
+from farmlet.facility.model import Facility
 from farmlet.parts.part import Part, Role
 
 KEYS = [
@@ -96,3 +97,11 @@ def test_without_new_keys_nobody_forgets(farmlet: Any, shells: dict[str, Shell])
 def test_what_to_rotate_must_be_named(farmlet: Any) -> None:
     assert farmlet("rotate").code == 2
     assert farmlet("rotate", "moon").code == 2
+
+
+def test_keys_of_an_external_issuer_are_its_own(farmlet: Any, shells: dict[str, Shell], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Facility, "external", property(lambda self: True))
+    monkeypatch.setattr(Facility, "issuer", property(lambda self: "https://iam.example.org/"))
+    result = farmlet("rotate", "issuer", "--now")
+    assert result.code == 2 and "is up to https://iam.example.org/" in result.err
+    assert not any(words(shell) for shell in shells.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from farmlet.parts.identity.config import Section
-from farmlet.parts.identity.deploy import DEVICE, PERSON, STORAGE
+from farmlet.parts.identity.deploy import DEVICE
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Registration:
 
 
 # storage goes by groups there, so no storage scope is asked for; `wlcg` makes an INDIGO IAM write tokens of that profile
-MEMBER = ("wlcg", *(scope for scope in PERSON if scope not in STORAGE))
+MEMBER = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups")
 JOB = tuple(scope for scope in MEMBER if scope not in ("openid", "profile", "email"))
 
 REGISTRATIONS = (

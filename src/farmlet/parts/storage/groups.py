@@ -35,9 +35,15 @@ def write_table(table: Table, claims: Mapping[str, str]) -> str:
 
 
 def share(table: Table) -> Table:
-    """The table without the paths that hold `{user}`: what the members of a group have in common."""
+    """The table without the paths that hold `{user}`: what the members of a group have in common.
+
+    Staging goes too: XRootD's table has no word for it.
+    """
     return Table(
-        {path: replace(rights, read=_common(rights.read), write=_common(rights.write)) for path, rights in table.groups.items()}
+        {
+            path: replace(rights, read=_common(rights.read), write=_common(rights.write), stage=())
+            for path, rights in table.groups.items()
+        }
     )
 
 

@@ -141,9 +141,3 @@ def test_nobody_logs_in_to_a_service_member() -> None:
     assert found[f"cn=lab,{LAYOUT.groups}"]["memberUid"] == ("ada", "robot")  # it owns files as one of its groups
     rows = json.loads(state.listing(people, LAYOUT))
     assert [(row["name"], row["login"]) for row in rows] == [("ada", True), ("robot", False)]
-
-
-def test_who_was_registered_by_another_name_has_a_unix_name_beside_it() -> None:
-    zoe = user("Zoë.Müller@example.org", 20003, ["lab"])
-    zoe[state.EXTENSION]["name"] = "zoe-muller"
-    assert [account.name for account in state.read([zoe], TABLE)] == ["zoe-muller"]
