@@ -17,12 +17,12 @@ pytestmark = pytest.mark.service
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS, JWT = "urn:ietf:params:oauth:token-type:access_token", "urn:ietf:params:oauth:token-type:jwt"
 ELEMENT, OTHER = "https://se.example.org", "https://se2.example.org"
-WIDE = "openid storage.read:/ storage.modify:/users/bea storage.modify:/shift wlcg.groups"
+WIDE = "openid storage.read:/ storage.modify:/users/bettina storage.modify:/shift wlcg.groups"
 
 
 @pytest.fixture(scope="module")
-def bea(service: Service) -> Browser:
-    return service.join("bea", "lab/shift", "lab/alarm")[0]
+def bettina(service: Service) -> Browser:
+    return service.join("bettina", "lab/shift", "lab/alarm")[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,8 +45,8 @@ def exchange(service: Service, token: str, client: str = "transfer", **form: Any
 
 
 @pytest.fixture(scope="module")
-def subject(service: Service, bea: Browser) -> str:
-    return str(service.connect(bea, scope=WIDE, audience=ELEMENT)["access_token"])
+def subject(service: Service, bettina: Browser) -> str:
+    return str(service.connect(bettina, scope=WIDE, audience=ELEMENT)["access_token"])
 
 
 def test_exchange_narrows_scope_and_changes_audience(service: Service, subject: str) -> None:
@@ -56,13 +56,13 @@ def test_exchange_narrows_scope_and_changes_audience(service: Service, subject: 
     assert answer.body["scope"] == "storage.read:/data storage.modify:/shift/x"
     assert "refresh_token" not in answer.body and "id_token" not in answer.body
     body, old = claims(answer.body["access_token"]), claims(subject)
-    assert (body["sub"], body["preferred_username"]) == (old["sub"], "bea")
+    assert (body["sub"], body["preferred_username"]) == (old["sub"], "bettina")
     assert (body["aud"], body["client_id"], body["act"]) == (OTHER, "transfer", {"sub": "transfer"})
     assert body["jti"] != old["jti"]
     assert body["exp"] <= old["exp"]
     log = [json.loads(line) for line in (service.folder / "db" / "audit.log").read_text().splitlines()]
     line = next(line for line in reversed(log) if line["event"] == "token.exchanged")
-    assert (line["member"], line["client"], line["of"], line["subject"]) == ("bea", "transfer", "farmlet", old["jti"])
+    assert (line["member"], line["client"], line["of"], line["subject"]) == ("bettina", "transfer", "farmlet", old["jti"])
     assert line["jti"] == body["jti"] and line["audience"] == [OTHER]
     assert subject not in str(log)
 
@@ -72,11 +72,11 @@ def test_without_wishes_it_is_what_the_subject_token_is(service: Service, subjec
     assert answer.body["issued_token_type"] == JWT
     body, old = claims(answer.body["access_token"]), claims(subject)
     assert (body["scope"], body["aud"], body["wlcg.groups"]) == (old["scope"], old["aud"], ["/lab", "/lab/shift"])
-    assert service.request("/userinfo", bearer=answer.body["access_token"]).body["preferred_username"] == "bea"
+    assert service.request("/userinfo", bearer=answer.body["access_token"]).body["preferred_username"] == "bettina"
 
 
-def test_never_wider_than_the_subject_token(service: Service, bea: Browser) -> None:
-    token = service.connect(bea, scope="openid storage.read:/data wlcg.groups")["access_token"]
+def test_never_wider_than_the_subject_token(service: Service, bettina: Browser) -> None:
+    token = service.connect(bettina, scope="openid storage.read:/data wlcg.groups")["access_token"]
     answer = exchange(service, token, scope="storage.read:/ storage.modify:/shift wlcg.groups:/lab/alarm")
     assert answer.body["scope"] == "storage.read:/data"  # an optional group is a privilege too
     refused = exchange(service, token, scope="storage.modify:/shift compute.create profile")
@@ -89,11 +89,11 @@ def test_never_wider_than_the_client(service: Service, subject: str) -> None:
     assert exchange(service, subject, "archive", scope="openid").body["error"] == "invalid_scope"
 
 
-def test_never_wider_than_the_rights_of_now(service: Service, bea: Browser, subject: str, tmp_path: Path) -> None:
-    """bea's group goes out of the table; her tokens say more than she has left, at exchange, refresh and device alike."""
-    offline = service.connect(bea, scope="offline_access storage.modify:/shift")["refresh_token"]
+def test_never_wider_than_the_rights_of_now(service: Service, bettina: Browser, subject: str, tmp_path: Path) -> None:
+    """bettina's group goes out of the table; her tokens say more than she has left, at exchange, refresh and device alike."""
+    offline = service.connect(bettina, scope="offline_access storage.modify:/shift")["refresh_token"]
     started = service.begin(scope="offline_access storage.modify:/shift")
-    service.allow(bea, started)
+    service.allow(bettina, started)
     config = json.loads(service.config.read_text())
     less = Table({path: rights for path, rights in RIGHTS.groups.items() if path != "lab/shift"})
     other = Service(service.issuer, tmp_path, service.cafile)
@@ -146,9 +146,9 @@ def test_who_acts_is_nested(service: Service, subject: str) -> None:
     assert claims(exchange(service, first).body["access_token"])["act"] == {"sub": "transfer"}
 
 
-def test_an_exchanged_token_ends_with_its_subject(service: Service, bea: Browser) -> None:
+def test_an_exchanged_token_ends_with_its_subject(service: Service, bettina: Browser) -> None:
     service.do("client", "ensure", "short", "--public", "--grant=device", "--access-lifetime=4")
-    token = service.connect(bea, "short", scope="openid storage.read:/")["access_token"]
+    token = service.connect(bettina, "short", scope="openid storage.read:/")["access_token"]
     answer = exchange(service, token).body
     assert answer["expires_in"] <= 4 and claims(answer["access_token"])["exp"] <= claims(token)["exp"]
     time.sleep(max(0, claims(token)["exp"] - time.time()) + 0.1)
@@ -156,7 +156,7 @@ def test_an_exchanged_token_ends_with_its_subject(service: Service, bea: Browser
     assert (refused.status, refused.body["error"]) == (400, "invalid_request")
 
 
-def test_subject_tokens_that_are_not_good(service: Service, bea: Browser, subject: str) -> None:
+def test_subject_tokens_that_are_not_good(service: Service, bettina: Browser, subject: str) -> None:
     def refuse(token: str, word: str) -> None:
         answer = exchange(service, token)
         assert (answer.status, answer.body["error"]) == (400, "invalid_request"), word
@@ -165,22 +165,22 @@ def test_subject_tokens_that_are_not_good(service: Service, bea: Browser, subjec
     head, body, signature = subject.split(".")
     refuse(f"{head}.{body}.{signature[:-6]}AAAAAA", "signature")
     refuse("x", "signature")
-    connected = service.connect(bea, scope="openid offline_access")
+    connected = service.connect(bettina, scope="openid offline_access")
     refuse(connected["id_token"], "not an access token")
     refuse(connected["refresh_token"], "signature")
     form = {"grant_type": "client_credentials", "scope": "scim:read"}
     refuse(service.token(form, basic=basic(service, "robot")).body["access_token"], "no member")
     service.request("/revoke", {"token": connected["access_token"], "client_id": "farmlet"})
     refuse(connected["access_token"], "revoked")
-    glass = service.do("token", "--as=bea", "--scope=storage.read:/", "--reason=test", "--by=carol").strip()
+    glass = service.do("token", "--as=bettina", "--scope=storage.read:/", "--reason=test", "--by=carol").strip()
     refuse(glass, "breaking the glass")
 
 
 def test_a_suspended_members_token(service: Service) -> None:
-    browser, _ = service.join("bert", "lab")
+    browser, _ = service.join("berthold", "lab")
     token = service.connect(browser, scope="openid storage.read:/")["access_token"]
     offline = exchange(service, token, scope="offline_access storage.read:/").body["refresh_token"]
-    service.do("member", "suspend", "bert")
+    service.do("member", "suspend", "berthold")
     assert "not active" in exchange(service, token).body["error_description"]
     form = {"grant_type": "refresh_token", "refresh_token": offline}
     assert service.token(form, basic=basic(service, "transfer")).body["error"] == "invalid_grant"
@@ -216,7 +216,7 @@ def test_only_confidential_clients_that_hold_the_grant(service: Service, subject
 def test_form_fields_are_not_taken_for_our_own_notes(service: Service, subject: str, field: str) -> None:
     form = {"grant_type": GRANT, "subject_token": subject, "subject_token_type": ACCESS, "scope": "storage.read:/data"}
     answer = service.token({**form, field: "1"}, basic=basic(service, "transfer"))
-    assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "bea"
+    assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "bettina"
     assert answer.body["scope"] == "storage.read:/data" and answer.body["expires_in"] > 1
     form = {"grant_type": "refresh_token", "refresh_token": "x.y", "client_id": "farmlet", field: "1"}
     assert service.token(form).body["error"] == "invalid_grant"

@@ -12,14 +12,14 @@ ONE, TWO, THREE = "https://se1.example.org", "https://se2.example.org:8443", "co
 
 
 @pytest.fixture(scope="module")
-def pia(service: Service) -> Browser:
-    return service.join("pia", "lab/production", "lab/alarm")[0]
+def piroska(service: Service) -> Browser:
+    return service.join("piroska", "lab/production", "lab/alarm")[0]
 
 
 @pytest.fixture(scope="module")
-def paul(service: Service) -> Browser:
+def paulos(service: Service) -> Browser:
     """No batch right, one path to read."""
-    return service.join("paul", "guests")[0]
+    return service.join("paulos", "guests")[0]
 
 
 @pytest.mark.parametrize(
@@ -33,8 +33,8 @@ def paul(service: Service) -> Browser:
         ("wlcg.groups:/lab/production wlcg.groups:/guests", ["/lab/production", "/lab"]),
     ],
 )
-def test_groups_in_the_order_of_the_request(service: Service, pia: Browser, asked: str, groups: list[str]) -> None:
-    answer = service.connect(pia, scope=f"openid offline_access {asked}")
+def test_groups_in_the_order_of_the_request(service: Service, piroska: Browser, asked: str, groups: list[str]) -> None:
+    answer = service.connect(piroska, scope=f"openid offline_access {asked}")
     body = claims(answer["access_token"])
     assert body["wlcg.groups"] == groups and body["wlcg.ver"] == "1.0"
     assert body["scope"] == answer["scope"] == f"openid offline_access {asked}".replace(" wlcg.groups:/guests", "")
@@ -43,38 +43,38 @@ def test_groups_in_the_order_of_the_request(service: Service, pia: Browser, aske
     assert claims(service.refresh(answer["refresh_token"]).body["access_token"])["wlcg.groups"] == groups
 
 
-def test_a_group_one_is_not_in_is_left_out_and_the_answer_says_so(service: Service, paul: Browser) -> None:
-    answer = service.connect(paul, scope="openid wlcg.groups:/lab/alarm wlcg.groups:/guests")
+def test_a_group_one_is_not_in_is_left_out_and_the_answer_says_so(service: Service, paulos: Browser) -> None:
+    answer = service.connect(paulos, scope="openid wlcg.groups:/lab/alarm wlcg.groups:/guests")
     assert answer["scope"] == "openid wlcg.groups:/guests"
     assert claims(answer["access_token"])["wlcg.groups"] == ["/guests"]
 
 
-def test_an_optional_group_is_not_added_at_refresh(service: Service, pia: Browser) -> None:
-    token = service.connect(pia, scope="openid offline_access wlcg.groups")["refresh_token"]
+def test_an_optional_group_is_not_added_at_refresh(service: Service, piroska: Browser) -> None:
+    token = service.connect(piroska, scope="openid offline_access wlcg.groups")["refresh_token"]
     answer = service.refresh(token, scope="wlcg.groups:/lab/production wlcg.groups:/lab/alarm").body
     assert claims(answer["access_token"])["wlcg.groups"] == ["/lab/production", "/lab"]
     refused = service.refresh(answer["refresh_token"], scope="wlcg.groups:/lab/alarm")
     assert (refused.status, refused.body["error"]) == (400, "invalid_scope")
 
 
-def test_to_stage_is_a_right_of_its_own(service: Service, pia: Browser, paul: Browser) -> None:
-    answer = service.connect(pia, scope="storage.stage:/ storage.read:/tape/x")
+def test_to_stage_is_a_right_of_its_own(service: Service, piroska: Browser, paulos: Browser) -> None:
+    answer = service.connect(piroska, scope="storage.stage:/ storage.read:/tape/x")
     assert answer["scope"] == "storage.stage:/tape storage.read:/tape/x"
-    assert service.connect(paul, scope="storage.stage:/public storage.read:/")["scope"] == "storage.read:/public"
+    assert service.connect(paulos, scope="storage.stage:/public storage.read:/")["scope"] == "storage.read:/public"
 
 
-def test_compute_scopes_for_members_with_a_batch_right(service: Service, pia: Browser, paul: Browser) -> None:
+def test_compute_scopes_for_members_with_a_batch_right(service: Service, piroska: Browser, paulos: Browser) -> None:
     asked = "compute.read compute.create compute.modify compute.cancel"
-    assert service.connect(pia, scope=asked)["scope"] == asked
-    assert service.connect(paul, scope=f"openid {asked}")["scope"] == "openid"
+    assert service.connect(piroska, scope=asked)["scope"] == asked
+    assert service.connect(paulos, scope=f"openid {asked}")["scope"] == "openid"
 
 
-def test_a_version_of_the_profile_may_be_asked_for(service: Service, pia: Browser) -> None:
-    assert service.connect(pia, scope="wlcg:1.0 wlcg storage.read:/")["scope"] == "wlcg:1.0 wlcg storage.read:/"
+def test_a_version_of_the_profile_may_be_asked_for(service: Service, piroska: Browser) -> None:
+    assert service.connect(piroska, scope="wlcg:1.0 wlcg storage.read:/")["scope"] == "wlcg:1.0 wlcg storage.read:/"
 
 
-def test_resource_beside_audience(service: Service, pia: Browser) -> None:
-    answer = service.connect(pia, scope="openid offline_access", resource=ONE)
+def test_resource_beside_audience(service: Service, piroska: Browser) -> None:
+    answer = service.connect(piroska, scope="openid offline_access", resource=ONE)
     assert claims(answer["access_token"])["aud"] == ONE  # a single string where one is asked
     token = answer["refresh_token"]
 
@@ -94,7 +94,7 @@ def test_resource_beside_audience(service: Service, pia: Browser) -> None:
 
 
 @pytest.mark.parametrize("resource", ["se1.example.org", "https://se1.example.org/#x", "/path", "https://[", "https://a b", ""])
-def test_a_resource_is_an_absolute_uri(service: Service, pia: Browser, resource: str) -> None:
+def test_a_resource_is_an_absolute_uri(service: Service, piroska: Browser, resource: str) -> None:
     answer = service.request("/device-authorization/", {"client_id": "farmlet", "scope": "openid", "resource": resource})
     if resource:
         assert (answer.status, answer.body["error"]) == (400, "invalid_target")
@@ -102,22 +102,22 @@ def test_a_resource_is_an_absolute_uri(service: Service, pia: Browser, resource:
         assert answer.status == 200  # a parameter without a value is as good as none (RFC 6749 §3.2)
 
 
-def test_a_resource_within_the_clients_audiences(service: Service, pia: Browser) -> None:
+def test_a_resource_within_the_clients_audiences(service: Service, piroska: Browser) -> None:
     form = {"client_id": "batch", "scope": "openid", "resource": ONE}
     assert service.request("/device-authorization/", form).body["error"] == "invalid_target"
-    token = service.connect(pia, "batch", scope="openid offline_access")["refresh_token"]
+    token = service.connect(piroska, "batch", scope="openid offline_access")["refresh_token"]
     assert service.refresh(token, "batch", resource=ONE).body["error"] == "invalid_target"
     assert claims(service.refresh(token, "batch", resource=ANY).body["access_token"])["aud"] == ANY
 
 
-def test_lifetimes_by_client(service: Service, pia: Browser) -> None:
+def test_lifetimes_by_client(service: Service, piroska: Browser) -> None:
     public = ("--public", "--grant=device,refresh")
     service.do("client", "ensure", "brief", *public, "--access-lifetime=120")
-    answer = service.connect(pia, "brief", scope="openid offline_access")
+    answer = service.connect(piroska, "brief", scope="openid offline_access")
     body = claims(answer["access_token"])
     assert answer["expires_in"] == body["exp"] - body["iat"] == 120
     service.do("client", "ensure", "long", *public, "--access-lifetime=999999")
-    assert service.connect(pia, "long", scope="openid")["expires_in"] == 600  # never above the facility's
+    assert service.connect(piroska, "long", scope="openid")["expires_in"] == 600  # never above the facility's
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_lifetimes_by_client(service: Service, pia: Browser) -> None:
         "scim:write",
     ],
 )
-def test_odd_scopes_are_never_granted(service: Service, pia: Browser, scope: str) -> None:
+def test_odd_scopes_are_never_granted(service: Service, piroska: Browser, scope: str) -> None:
     refused = service.request("/device-authorization/", {"client_id": "farmlet", "scope": scope})
     assert (refused.status, refused.body["error"]) == (400, "invalid_scope")
-    assert service.connect(pia, scope=f"openid {scope}")["scope"] == "openid"
+    assert service.connect(piroska, scope=f"openid {scope}")["scope"] == "openid"

@@ -14,13 +14,13 @@ FULL = "openid offline_access storage.read:/data wlcg.groups"
 
 
 @pytest.fixture(scope="module")
-def rita(service: Service) -> Browser:
-    return service.join("rita", "lab/production")[0]
+def ritva(service: Service) -> Browser:
+    return service.join("ritva", "lab/production")[0]
 
 
 @pytest.fixture(scope="module")
-def tokens(service: Service, rita: Browser) -> dict[str, Any]:
-    return service.connect(rita, scope=FULL)
+def tokens(service: Service, ritva: Browser) -> dict[str, Any]:
+    return service.connect(ritva, scope=FULL)
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +48,25 @@ def test_discovery_names_both(service: Service) -> None:
     assert "urn:ietf:params:oauth:grant-type:token-exchange" in body["grant_types_supported"]
 
 
-def test_a_revoked_refresh_token_ends_its_connection(service: Service, rita: Browser, checker: str) -> None:
-    first = service.connect(rita, scope=FULL)["refresh_token"]
+def test_a_revoked_refresh_token_ends_its_connection(service: Service, ritva: Browser, checker: str) -> None:
+    first = service.connect(ritva, scope=FULL)["refresh_token"]
     second = service.refresh(first).body["refresh_token"]
     assert introspect(service, first, checker) == {"active": False}
     assert revoke(service, second, token_type_hint="access_token").status == 200  # a hint is only a hint
     assert service.refresh(second).body["error"] == "invalid_grant"
     assert revoke(service, second).status == 200
-    assert "connection.revoked" in service.do("member", "history", "rita")
+    assert "connection.revoked" in service.do("member", "history", "ritva")
 
 
-def test_a_revoked_access_token_opens_nothing_here(service: Service, rita: Browser, checker: str) -> None:
-    token = service.connect(rita, scope=FULL)["access_token"]
+def test_a_revoked_access_token_opens_nothing_here(service: Service, ritva: Browser, checker: str) -> None:
+    token = service.connect(ritva, scope=FULL)["access_token"]
     assert service.request("/userinfo", bearer=token).status == 200
     assert introspect(service, token, checker)["active"] is True
     for _ in range(2):
         assert revoke(service, token).status == 200
     assert service.request("/userinfo", bearer=token).status == 401
     assert introspect(service, token, checker) == {"active": False}
-    assert service.do("member", "history", "rita").count("token.revoked") == 1
+    assert service.do("member", "history", "ritva").count("token.revoked") == 1
 
 
 def test_a_revoked_token_does_not_read_the_membership(service: Service) -> None:
@@ -105,14 +105,14 @@ def test_who_may_not_ask(service: Service, tokens: dict[str, Any], checker: str)
 
 def test_what_is_told_of_an_access_token(service: Service, tokens: dict[str, Any], checker: str) -> None:
     found, own = introspect(service, tokens["access_token"], checker), claims(tokens["access_token"])
-    assert found["active"] is True and found["username"] == "rita" and found["token_type"] == "Bearer"
+    assert found["active"] is True and found["username"] == "ritva" and found["token_type"] == "Bearer"
     assert {name: found[name] for name in own} == own  # iss, sub, aud, exp, jti, scope, client_id, wlcg.groups …
 
 
-def test_what_is_told_of_a_refresh_token(service: Service, rita: Browser, checker: str) -> None:
+def test_what_is_told_of_a_refresh_token(service: Service, ritva: Browser, checker: str) -> None:
     form = {"scope": FULL, "audience": "https://se.example.org"}
     started = service.request("/device-authorization/", form, basic=checker).body
-    service.allow(rita, started)
+    service.allow(ritva, started)
     grant = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": started["device_code"]}
     token = service.token(grant, basic=checker).body["refresh_token"]
     found = introspect(service, token, checker)
@@ -126,13 +126,20 @@ def test_another_clients_refresh_token_is_not_told(service: Service, tokens: dic
     assert introspect(service, tokens["refresh_token"], checker) == {"active": False}
 
 
-def test_an_expired_token_and_a_suspended_member_are_not_active(service: Service, checker: str) -> None:
-    browser, _ = service.join("rolf", "lab")
+def test_an_expired_token_is_not_active(service: Service, ritva: Browser, checker: str) -> None:
+    service.do("client", "ensure", "fleeting", "--public", "--grant=device", "--access-lifetime=3")
+    token = service.connect(ritva, "fleeting", scope="openid")["access_token"]
+    time.sleep(max(0, claims(token)["exp"] - time.time()) + 0.1)
+    assert introspect(service, token, checker) == {"active": False}
+
+
+def test_a_suspended_members_token_is_not_active(service: Service, checker: str) -> None:
+    browser, _ = service.join("ruthild", "lab")
     token = service.connect(browser, scope=FULL)["access_token"]
     assert introspect(service, token, checker)["active"] is True
-    service.do("member", "suspend", "rolf")
+    service.do("member", "suspend", "ruthild")
     assert introspect(service, token, checker) == {"active": False}
     assert service.request("/userinfo", bearer=token).status == 401
-    service.do("member", "resume", "rolf")
+    service.do("member", "resume", "ruthild")
     assert introspect(service, token, checker)["active"] is True
     assert revoke(service, token).status == 200

@@ -24,8 +24,11 @@ def _within(scope: str, owned: tuple[str, ...], apart: Collection[str]) -> Itera
     verb, _, text = scope.partition(":")
     if verb.startswith("storage."):
         path = normalise(text)
-        limits = (limit.partition(":")[2] for limit in owned if limit.startswith(f"{verb}:"))
-        yield from (f"{verb}:{found}" for limit in limits if path is not None and (found := _narrower(path, limit)))
+        limits = [limit.partition(":")[2] for limit in owned if limit.startswith(f"{verb}:")]
+        if path is not None and any(within(path, limit) for limit in limits):
+            yield f"{verb}:{path}"
+        elif path is not None:
+            yield from (f"{verb}:{limit}" for limit in limits if within(limit, path))
     elif scope in owned or ((name := name_group(scope)) and name not in apart and "wlcg.groups" in owned):
         yield scope
 
@@ -51,10 +54,3 @@ def order_groups(scopes: Iterable[str], groups: Iterable[str], optional: Collect
         elif scope == "wlcg.groups":
             found += usual
     return [f"/{path}" for path in dict.fromkeys([*found, *usual])]
-
-
-def _narrower(path: str, limit: str) -> str:
-    """The path that lies within the other one, "" if neither does."""
-    if within(path, limit):
-        return path
-    return limit if within(limit, path) else ""
