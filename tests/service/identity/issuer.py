@@ -202,7 +202,7 @@ def find_port() -> int:
 
 def write_config(service: Service, **changes: Any) -> None:
     folder = service.folder
-    service.audit.parent.mkdir(mode=0o700, exist_ok=True)
+    service.audit.parent.mkdir(mode=0o700, exist_ok=True)  # with PostgreSQL nothing else is kept there
     values = {
         "issuer": service.issuer,
         "title": "Example facility",

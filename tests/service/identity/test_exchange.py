@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from issuer import RIGHTS, Answer, Service, claims, write_config
+from issuer import RIGHTS, Answer, Fields, Service, claims, write_config
 
 from farmlet.facility.rights import Table
 
@@ -60,7 +60,7 @@ def test_exchange_narrows_scope_and_changes_audience(service: Service, subject: 
     assert (body["aud"], body["client_id"], body["act"]) == (OTHER, "transfer", {"sub": "transfer"})
     assert body["jti"] != old["jti"]
     assert body["exp"] <= old["exp"]
-    log = [json.loads(line) for line in (service.folder / "db" / "audit.log").read_text().splitlines()]
+    log = [json.loads(line) for line in service.audit.read_text().splitlines()]
     line = next(line for line in reversed(log) if line["event"] == "token.exchanged")
     assert (line["member"], line["client"], line["of"], line["subject"]) == ("bettina", "transfer", "farmlet", old["jti"])
     assert line["jti"] == body["jti"] and line["audience"] == [OTHER]
@@ -195,9 +195,11 @@ def test_a_suspended_members_token(service: Service) -> None:
         {"subject_token_type": ""},
         {"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"},
         {"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"},
+        {"scope": ["openid", "storage.read:/"]},
+        {"subject_token": ["one", "two"]},
     ],
 )
-def test_what_is_not_supported_is_said(service: Service, subject: str, form: dict[str, str]) -> None:
+def test_what_is_not_supported_is_said(service: Service, subject: str, form: Fields) -> None:
     answer = exchange(service, subject, **form)
     assert (answer.status, answer.body["error"]) == (400, "invalid_request") and answer.body["error_description"]
 
