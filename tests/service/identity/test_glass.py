@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from browser import Browser
 from issuer import Service, claims
+from warm import Console
 
 from farmlet.parts.identity.checks import check_audit
 from farmlet.runtime import audit
@@ -81,7 +82,7 @@ def test_without_the_log_there_is_no_token(service: Service, gerd: Browser) -> N
     config = json.loads(service.config.read_text())
     broken = service.folder / "broken.json"
     broken.write_text(json.dumps(config | {"audit": str(service.folder / "nowhere" / "audit.log")}))
-    whole = Service(service.issuer, service.folder, service.cafile)
-    command = ["--config", str(broken), *TAKE, "--reason=x"]
-    done = whole.run(*command)
+    console = Console(broken)
+    done = console.run(arguments=[*TAKE, "--reason=x"])
+    console.close()
     assert done.returncode == 1 and done.stdout == ""

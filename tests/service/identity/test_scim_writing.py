@@ -93,25 +93,25 @@ def test_suspension_and_approval(service: Service, program: Program) -> None:
     assert changed(program, before) == [user["id"]]
     told = [(line["event"], line.get("by")) for line in events(service, "pia")]
     assert told[-2:] == [("member.suspended", "client provision"), ("member.active", "client provision")]
-    pending = program.register("paul", active=False)
+    pending = program.register("pauline", active=False)
     assert pending[OURS]["state"] == "pending"
     program.patch(f"/Users/{pending['id']}", {"op": "replace", "path": "active", "value": True})
     assert program.ask("GET", f"/Users/{pending['id']}").body[OURS]["state"] == "active"
 
 
 def test_removal_is_for_good(service: Service, program: Program) -> None:
-    created = program.register("quentin")
+    created = program.register("quirin")
     path, before = f"/Users/{created['id']}", cursor(program)
     assert program.ask("DELETE", path).status == 204
     assert program.ask("GET", path).status == program.ask("DELETE", path).status == 404
-    assert program.find("Users", 'userName eq "quentin"') == []
+    assert program.find("Users", 'userName eq "quirin"') == []
     assert changed(program, before) == [created["id"]]
-    assert program.ask("POST", "/Users", {"schemas": [USER], "userName": "Quentin"}).status == 409
-    assert json.loads(service.do("member", "show", "quentin", "--json"))["state"] == "removed"
+    assert program.ask("POST", "/Users", {"schemas": [USER], "userName": "Quirin"}).status == 409
+    assert json.loads(service.do("member", "show", "quirin", "--json"))["state"] == "removed"
 
 
 def test_replacement_keeps_what_has_no_column(program: Program) -> None:
-    created = program.register("rita", title="Dr", **{INDIGO_USER: {"sshKeys": [{"display": "k", "value": "ssh-ed25519 A"}]}})
+    created = program.register("ricarda", title="Dr", **{INDIGO_USER: {"sshKeys": [{"display": "k", "value": "ssh-ed25519 A"}]}})
     path = f"/Users/{created['id']}"
     body = program.ask("GET", path).body
     body |= {"title": "Prof", "nickName": "R", "phoneNumbers": [{"value": "+49 1", "type": "work"}], "externalId": "7"}
@@ -125,9 +125,9 @@ def test_replacement_keeps_what_has_no_column(program: Program) -> None:
     }
     assert answer.body[INDIGO_USER]["sshKeys"][0]["value"] == "ssh-ed25519 A"
     assert answer.body[OURS] == {name: value for name, value in created[OURS].items() if name != "join"}
-    short = program.ask("PUT", path, {"schemas": [USER], "userName": "rita"})
+    short = program.ask("PUT", path, {"schemas": [USER], "userName": "ricarda"})
     assert short.status == 400 and "active" in short.body["detail"]
-    bare = program.ask("PUT", path, {"schemas": [USER], "userName": "rita", "active": True}).body
+    bare = program.ask("PUT", path, {"schemas": [USER], "userName": "ricarda", "active": True}).body
     assert not {"title", "nickName", "externalId", "phoneNumbers", INDIGO_USER} & set(bare)
 
 
@@ -192,10 +192,10 @@ def test_group_of_the_facility_file(service: Service, program: Program) -> None:
 
 
 def test_group_made_by_a_program(service: Service, program: Program) -> None:
-    vera = program.register("vera")
-    made = make_group(program, "Shift Crew 2026", vera["id"])
+    verena = program.register("verena")
+    made = make_group(program, "Shift Crew 2026", verena["id"])
     path = f"/Groups/{made['id']}"
-    user = program.ask("GET", f"/Users/{vera['id']}").body
+    user = program.ask("GET", f"/Users/{verena['id']}").body
     assert [group["display"] for group in user["groups"]] == ["Shift Crew 2026"]
     assert user[OURS]["groups"] == [] and user[OURS]["scopes"] == []  # no rights, no UNIX group
     assert "Shift Crew" not in service.run("groups", "ensure").stderr
@@ -206,12 +206,12 @@ def test_group_made_by_a_program(service: Service, program: Program) -> None:
     assert program.patch(path, stranger).body["scimType"] == "invalidValue"
     before = cursor(program)
     assert program.ask("DELETE", path).status == 204
-    assert program.ask("GET", path).status == 404 and changed(program, before) == [vera["id"]]
-    assert "groups" not in program.ask("GET", f"/Users/{vera['id']}").body
+    assert program.ask("GET", path).status == 404 and changed(program, before) == [verena["id"]]
+    assert "groups" not in program.ask("GET", f"/Users/{verena['id']}").body
     assert make_group(program, "Shift Crew 2026")["id"] != made["id"]
     # where a member's name stands in the way, another path is taken
     assert make_group(program, "Vera")["displayName"] == "Vera"
-    assert program.ask("POST", "/Groups", {"schemas": [GROUP], "displayName": "vera"}).status == 409
+    assert program.ask("POST", "/Groups", {"schemas": [GROUP], "displayName": "verena"}).status == 409
 
 
 def test_members_who_join_at_once_all_join(program: Program) -> None:

@@ -92,13 +92,13 @@ def test_a_service_member_never_logs_in(service: Service, prod: dict[str, Any]) 
 
 def test_scopes_and_audiences_of_its_client(service: Service, crew: Browser) -> None:
     words = ("--group=crew", "--scope=storage.read:/crew/raw wlcg.groups", f"--audience={STORE}", "--expires=2099-12-31")
-    made = hire(service, "robot", "crew", *words)
+    made = hire(service, "picker", "crew", *words)
     assert made["expires"].startswith("2099-12-31T23:59:59")
     assert get(service, made, "storage.read:/ storage.modify:/crew", STORE).scope == "storage.read:/crew/raw"
     with pytest.raises(OAuthError, match="invalid_target"):
         get(service, made, "storage.read:/", ANY)
-    taken = service.run("client", "ensure", "service-robot", "--public")
-    assert taken.returncode == 2 and "belongs to the service member robot" in taken.stderr
+    taken = service.run("client", "ensure", "service-picker", "--public")
+    assert taken.returncode == 2 and "belongs to the service member picker" in taken.stderr
 
 
 def test_a_new_secret_ends_the_old_one(service: Service, crew: Browser) -> None:
