@@ -123,7 +123,7 @@ def test_registered_clients_that_are_not_used(service: Service, registrar: Regis
     assert left >= {made["new"], made["busy"]} and not left & {made["never"], made["idle"]}
     assert count(service, "identity_client", "registration = ''") == own, "the facility's own clients never go"
     assert service.refresh(tokens["busy"], made["busy"]).status == 200
-    assert service.refresh(tokens["idle"], made["idle"]).status == 401
+    assert service.refresh(tokens["idle"], made["idle"]).status in (400, 401)  # 400: its entry is still kept for some seconds
     assert count(service, "identity_client", f"client_id = '{made['busy']}' and used > '{ago(minutes=5)}'") == 1
 
 

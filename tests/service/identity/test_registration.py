@@ -7,6 +7,7 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -226,9 +227,9 @@ def test_too_many_from_one_address_wait_and_nobody_else(service: Service, regist
     execute(service, "update identity_attempt set address = 'elsewhere' where account = 'registration' and address != ''")
     registrar.register()
     # after a while there is room again, as much as time has passed
-    ago = "update identity_attempt set failures = {}, last = datetime(last, '-400 seconds') where address {} ''"
-    execute(service, "update identity_attempt set failures = 20 where account = 'registration' and address != ''")
-    execute(service, ago.format(20, "!="))
+    then = datetime.now(UTC) - timedelta(seconds=400)
+    full = f"update identity_attempt set failures = 20, last = '{then:%Y-%m-%d %H:%M:%S.%f}'"
+    execute(service, f"{full} where account = 'registration' and address != ''")
     registrar.register()
     registrar.register()
     assert registrar.send(AGENT).status == 429
