@@ -30,7 +30,7 @@ def server() -> Iterator[postgres.Server]:
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("identity")
     port = find_port()
-    database = request.getfixturevalue("server").create("farmlet") if request.param == "postgresql" else ""
+    database = request.getfixturevalue("server").create("farmlet") if getattr(request, "param", "sqlite") == "postgresql" else ""
     running = Service(f"https://localhost:{port}", folder, str(folder / "tls.crt"), database)
     write_certificate(folder)
     write_config(running)
