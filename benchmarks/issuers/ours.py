@@ -28,7 +28,7 @@ from farmlet.parts.identity.service.models import Client, Connection, Entry, Gro
 count, connections = int(sys.argv[2]), int(sys.argv[3])
 have = Member.objects.count()
 names = [f"user{number}" for number in range(have, have + count)]
-entries = Entry.objects.bulk_create([Entry(name=name, number=20000 + have + n, kind="member") for n, name in enumerate(names)])
+entries = Entry.objects.bulk_create([Entry(name=name, number=100000 + have + n, kind="member") for n, name in enumerate(names)])
 members = Member.objects.bulk_create(
     [Member(name=name, entry=entry, state="active", display=name, email=f"{name}@example.org", password="!")
      for name, entry in zip(names, entries)])
