@@ -7,6 +7,9 @@ import subprocess
 
 from record import ROOT, farmlet, record, timed
 
+from farmlet.engine import docker
+
+docker.connect(start=True)  # to see what is there; `make demo` starts it too
 farmlet("down", "--purge")
 tags = subprocess.run(["docker", "images", "-q", "farmlet/node"], capture_output=True, text=True, check=True).stdout.split()
 if tags:  # what tests and other facilities left; refused if one is in use

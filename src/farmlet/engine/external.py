@@ -10,8 +10,8 @@ from typing import Any
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.members import Members
 from farmlet.errors import FarmletError, InputError
+from farmlet.parts.accounts.record import FOLDER
 
-FOLDER = "/var/lib/farmlet/accounts"  # the daemon's; see farmlet.parts.accounts.record
 OLD_SECONDS = 180
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
+from farmlet.parts.accounts.record import FOLDER
 from farmlet.parts.accounts.state import suffix
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -30,7 +31,6 @@ OUTBOX = "/var/lib/farmlet/hub/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
 # of our client at an issuer that is not ours: the admin puts it there
 PLACE = "/etc/farmlet/issuer-client.secret"
-FOLDER = "/var/lib/farmlet/accounts"  # names and numbers of an external issuer's members
 CA = "/etc/farmlet/ca.pem"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"

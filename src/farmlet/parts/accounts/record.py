@@ -17,6 +17,8 @@ from farmlet.parts.accounts.membership import Member
 from farmlet.runtime import audit
 from farmlet.runtime.files import write
 
+FOLDER = "/var/lib/farmlet/accounts"  # on the node of the accounts daemon
+
 Rows = Mapping[str, Mapping[str, Any]]  # by UNIX name
 
 

@@ -20,6 +20,7 @@ from farmlet.parts.resources import (
     Resource,
     Unit,
 )
+from farmlet.runtime import oauth
 
 PACKAGE = "farmlet.parts.identity"
 USER = "farmlet-identity"
@@ -32,7 +33,7 @@ PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
 # compute.… is for clients that are registered for it: it names no owner, so at a site it would open others' jobs too
 PERSON = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups", *STORAGE)
-DEVICE = ("urn:ietf:params:oauth:grant-type:device_code", "refresh_token")
+DEVICE = (oauth.DEVICE_CODE, "refresh_token")
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody
 
@@ -92,9 +93,10 @@ def elements(context: Context) -> list[str]:
     return own + [site.storage for site in context.trust.sites.values() if site.storage]
 
 
-def configure_provider(context: Context) -> Sequence[Resource]:
+def configuration(context: Context) -> dict[str, object]:
+    """What the service reads at its start; see `service.configuration`."""
     facility, section = context.facility, context.section("identity")
-    config = {
+    return {
         "issuer": facility.issuer,
         "title": facility.title or facility.name,
         "database": section.database if section.database != "sqlite" else f"{FOLDER}/db.sqlite3",
@@ -109,6 +111,9 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         "uid_base": section.first_uid,
         "gid_base": section.first_gid,
     }
+
+
+def configure_provider(context: Context) -> Sequence[Resource]:
     return (
         Account(USER),
         Directory(FOLDER, 0o700, USER, USER),
@@ -117,7 +122,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Random(SECRET_KEY, mode=0o600, owner=USER, group=USER),
         Farmlet(units.SERVICE, context.wheel),
         # the order of the groups counts, so keys are not sorted
-        File(CONFIG, json.dumps(config, indent=1) + "\n"),
+        File(CONFIG, json.dumps(configuration(context), indent=1) + "\n"),
         Command("identity database", f"{PROGRAM} migrate", user=USER),
         Command("identity signing keys", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import check_password
 from django.db import transaction
 from django.utils import timezone
 
 from farmlet.errors import InputError
 from farmlet.parts.identity.service import registry
+from farmlet.parts.identity.service.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
+from farmlet.parts.identity.service.hashers import hash_secret
 from farmlet.parts.identity.service.models import Client
-from farmlet.parts.identity.service.oauth.ask import CODE
-from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth.redirects import find_fault
-from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
 
@@ -102,7 +101,7 @@ def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
             return False
         for key, value in values.items():
             setattr(client, key, value)
-        client.client_secret = make_password(secret, hasher="farmlet_random")  # None makes one that nothing fits
+        client.client_secret = hash_secret(secret)
         client.save()
     return True
 

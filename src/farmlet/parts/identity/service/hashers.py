@@ -8,7 +8,7 @@ import hashlib
 import hmac
 from typing import Any
 
-from django.contrib.auth.hashers import BasePasswordHasher
+from django.contrib.auth.hashers import BasePasswordHasher, make_password
 
 
 class RandomSecretHasher(BasePasswordHasher):
@@ -38,3 +38,8 @@ class RandomSecretHasher(BasePasswordHasher):
 
     def harden_runtime(self, password: str, encoded: str) -> None:
         """One round of SHA-256 has no runtime to harden."""
+
+
+def hash_secret(secret: str | None) -> str:
+    """What is stored of a client's secret; of None something that no secret fits."""
+    return str(make_password(secret, hasher=RandomSecretHasher.algorithm))

@@ -11,13 +11,15 @@ import secrets
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.hashers import check_password
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from farmlet.parts.identity.service.applicant import CODE, METHODS, Metadata, Rejected
+from farmlet.parts.identity.service.applicant import METHODS, Metadata, Rejected
+from farmlet.parts.identity.service.grants import CODE
+from farmlet.parts.identity.service.hashers import hash_secret
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Attempt, Client, DeviceGrant
 from farmlet.parts.identity.service.policy import SUPPORTED
@@ -121,7 +123,7 @@ def _fill(client: Client, asked: Metadata) -> str:
     client.redirect_uris, client.post_logout_redirect_uris = " ".join(asked.redirects), " ".join(asked.logouts)
     client.algorithm = asked.algorithm or client.algorithm
     if secret or public:
-        client.client_secret = make_password(secret or None, hasher="farmlet_random")  # None makes one that nothing fits
+        client.client_secret = hash_secret(secret or None)
     return secret
 
 

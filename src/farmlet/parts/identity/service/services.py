@@ -9,11 +9,11 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.contrib.auth.hashers import make_password
 from django.db import transaction
 from django.utils import timezone
 
 from farmlet.errors import InputError
+from farmlet.parts.identity.service.hashers import hash_secret
 from farmlet.parts.identity.service.members import announce, enrol, find, take_turn
 from farmlet.parts.identity.service.membership import check_service, find_owner
 from farmlet.parts.identity.service.models import Client, Member
@@ -48,19 +48,7 @@ def add(
         group = find_owner(provider, owner)
         fields = {"kind": Member.Kind.SERVICE, "owner": group, "expires": expires, "state": Member.State.ACTIVE}
         member = enrol(provider, name, groups, display=display, **fields)
-        if Client.objects.filter(client_id=name_client(name)).exists():
-            raise InputError(f"client {name_client(name)}", "is there already", "name the service member otherwise")
-        Client.objects.create(
-            client_id=name_client(name),
-            client_secret=_hash(secret),
-            name=display or name,
-            client_type=Client.CLIENT_CONFIDENTIAL,
-            authorization_grant_type=Client.GRANT_CLIENT_CREDENTIALS,
-            grants=["client_credentials"],
-            scopes=sorted(set(scopes or SUPPORTED)),
-            audiences=sorted(set(audiences)),
-            member=member,
-        )
+        _make_client(member, secret, display or name, scopes or SUPPORTED, audiences)
         announce([member])
     details = {"owner": owner, "expires": expires.isoformat(), "client": name_client(name), "scopes": list(scopes)}
     provider.record("member.added", member=name, kind="service", groups=list(groups), uid=member.number, **details, by=by)
@@ -68,19 +56,32 @@ def add(
 
 
 def renew(provider: Provider, name: str, by: str) -> str:
-    """A new secret for a service member; the old one gets nothing from now on. Raises InputError."""
+    """A new secret for a service member; the old one ends within the seconds that `registry` keeps clients. Raises InputError."""
     secret = secrets.token_urlsafe(32)
     check_service(find(name))
-    if not Client.objects.filter(client_id=name_client(name)).update(client_secret=_hash(secret)):
+    if not Client.objects.filter(client_id=name_client(name)).update(client_secret=hash_secret(secret)):
         raise InputError(f"client {name_client(name)}", "is not there")
     provider.record("client.renewed", member=name, client=name_client(name), by=by)
     return secret
 
 
+def _make_client(member: Member, secret: str, title: str, scopes: Sequence[str], audiences: Sequence[str]) -> None:
+    client_id = name_client(member.name)
+    if Client.objects.filter(client_id=client_id).exists():
+        raise InputError(f"client {client_id}", "is there already", "name the service member otherwise")
+    Client.objects.create(
+        client_id=client_id,
+        client_secret=hash_secret(secret),
+        name=title,
+        client_type=Client.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Client.GRANT_CLIENT_CREDENTIALS,
+        grants=["client_credentials"],
+        scopes=sorted(set(scopes)),
+        audiences=sorted(set(audiences)),
+        member=member,
+    )
+
+
 def name_client(name: str) -> str:
     """The client of the service member `name`."""
     return f"service-{name}"
-
-
-def _hash(secret: str) -> str:
-    return str(make_password(secret, hasher="farmlet_random"))

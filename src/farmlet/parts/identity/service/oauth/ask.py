@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from django.http import QueryDict
 
+from farmlet.parts.identity.service.grants import CODE
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.oauth import redirects
 from farmlet.parts.identity.service.oauth.target import name as name_audience
 from farmlet.parts.identity.service.policy import resolve_audience, restrict
 
-CODE = "authorization_code"
 CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # SHA-256 in base64url
 PROMPTS = frozenset({"none", "login", "consent", "select_account"})
 MODES = ("query", "form_post")

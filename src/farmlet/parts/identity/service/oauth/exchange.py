@@ -25,7 +25,6 @@ from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.tokens import nest
 from farmlet.runtime.tokens import Claims, Refused
 
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 TYPES = ("urn:ietf:params:oauth:token-type:access_token", "urn:ietf:params:oauth:token-type:jwt")  # the same thing here
 REFUSED = ("actor_token", "actor_token_type", "want_composite")  # the actor is the client, always
 

@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode, urlsplit
 
+from farmlet.runtime import oauth
+
 ALPHABET = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]+")  # RFC 3986 §2 without `#`
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:]+\])(?::\d{1,5})?")
 PRIVATE = re.compile(r"[a-z][a-z0-9+-]*(?:\.[a-z0-9+-]+)+")  # a reversed domain name (RFC 8252 §7.1)
 LOOPBACK = re.compile(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::\d{1,5})?(?=[/?]|\Z)")
-LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
 def find_fault(uri: str) -> str:
@@ -22,13 +23,16 @@ def find_fault(uri: str) -> str:
         return "has characters that a URI cannot have, or a fragment"
     try:
         parts = urlsplit(uri)
-    except ValueError:  # brackets that hold no address
+        _ = parts.port
+    except ValueError:  # brackets that hold no address, a port beyond 65535
         return "is no URI"
+    if "@" in parts.netloc:
+        return "holds a user's name"
     if parts.scheme not in ("https", "http"):
         return "" if PRIVATE.fullmatch(parts.scheme) else "is neither https nor a scheme with a dot in it"
     if not HOST.fullmatch(parts.netloc):
         return "has no plain host name"
-    if parts.scheme == "http" and parts.hostname not in LOCAL:
+    if parts.scheme == "http" and parts.hostname not in oauth.LOOPBACK:
         return "is not encrypted: http is for 127.0.0.1, [::1] and localhost"
     return ""
 

@@ -13,11 +13,9 @@ from oauthlib.oauth2.rfc6749.grant_types import ClientCredentialsGrant, RefreshT
 from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
+from farmlet.parts.identity.service.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth import codes, connections, mint
-from farmlet.parts.identity.service.oauth.ask import CODE
-from farmlet.parts.identity.service.oauth.exchange import TOKEN_EXCHANGE, TokenExchange
-
-DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+from farmlet.parts.identity.service.oauth.exchange import TokenExchange
 
 
 class OnceGrantType(GrantTypeBase):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from scim2_models import NotFoundException
 from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
@@ -11,7 +9,7 @@ from scim2_server.routing import Operation, Target
 
 from farmlet.parts.identity.service.models import Member
 from farmlet.parts.identity.service.scim.groups import Groups, link
-from farmlet.parts.identity.service.scim.service import LIST, Service
+from farmlet.parts.identity.service.scim.service import Service, list_page
 
 
 def list_nested(service: Service, request: ScimRequest, groups: Groups) -> ScimResponse | None:
@@ -37,12 +35,4 @@ def list_nested(service: Service, request: ScimRequest, groups: Groups) -> ScimR
         members = [within[key] for key in sorted(within)]
         found = [{**groups.refer(member), "display": member.username or member.name} for member in members]
     start = asked.start_index_0 or 0
-    page = found[start : start + (asked.count or 0)]
-    body = {
-        "schemas": [LIST],
-        "totalResults": len(found),
-        "startIndex": start + 1,
-        "itemsPerPage": len(page),
-        "Resources": page,
-    }
-    return ScimResponse(HTTPStatus.OK, body)
+    return list_page(len(found), start + 1, found[start : start + (asked.count or 0)])

@@ -20,6 +20,12 @@ READING = (Operation.query, Operation.search, Operation.search_with_body)
 LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 
+def list_page(total: int | None, start: int | None, page: list[Any]) -> ScimResponse:
+    """A list (RFC 7644 §3.4.2): `page`, from the `start`-th (1 is the first) of `total` resources."""
+    body = {"schemas": [LIST], "totalResults": total, "startIndex": start, "itemsPerPage": len(page), "Resources": page}
+    return ScimResponse(HTTPStatus.OK, body)
+
+
 @dataclass(frozen=True)
 class Subject:
     """Who asks: a program with its scopes, or for `/Me` the member with that id."""
@@ -65,14 +71,7 @@ class Service(ScimService):
         if search_request.attributes or search_request.excluded_attributes:
             page.resources = [self._load(resource) for resource in page.resources]
             return super().search_response(base_url, resource_types, page, search_request)
-        body = {
-            "schemas": [LIST],
-            "totalResults": page.total,
-            "startIndex": search_request.start_index,
-            "itemsPerPage": len(page.resources),
-            "Resources": page.resources,
-        }
-        return ScimResponse(HTTPStatus.OK, body)
+        return list_page(page.total, search_request.start_index, page.resources)
 
     def _load(self, resource: Any) -> Model[Any]:
         model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))

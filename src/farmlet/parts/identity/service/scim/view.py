@@ -17,7 +17,7 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import RESERVED_NAMES
 
 from farmlet.errors import InputError
-from farmlet.parts.identity.service.models import Client, Member
+from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.scim.groups import Groups
 from farmlet.parts.identity.service.scim.models import describe_service
@@ -26,7 +26,7 @@ from farmlet.parts.identity.service.scim.service import Service, Subject
 from farmlet.parts.identity.service.scim.storage import Storage
 from farmlet.parts.identity.service.scim.users import Users
 from farmlet.parts.identity.service.tokens import ANY
-from farmlet.parts.identity.service.views.bearer import Denied, authenticate
+from farmlet.parts.identity.service.views.bearer import Denied, authenticate, authenticate_member
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 SCOPES = frozenset({"scim:read", "scim:write"})
@@ -83,10 +83,7 @@ def authorise(request: HttpRequest, path: str) -> Subject:
     if first in DISCOVERY:
         return Subject("", frozenset())
     if first == "Me":
-        claims = authenticate(request, "openid", None)
-        member = Member.objects.filter(sub=claims.sub).first() if claims.username else None
-        if member is None or not member.is_active:
-            raise Denied(401, "invalid_token", "its member is not active")
+        claims, member = authenticate_member(request, "openid")
         return Subject(member.name, frozenset(claims.scopes), str(member.sub))
     return authorise_program(request, SCOPES)
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from django.http import HttpRequest
 
 from farmlet.parts.identity.service import live
+from farmlet.parts.identity.service.models import Member
 from farmlet.runtime.tokens import Claims, Refused
 
 
@@ -26,13 +27,25 @@ class Denied(Exception):
 
 def authenticate(request: HttpRequest, scope: str, audience: Collection[str] | None) -> Claims:
     """The claims of the request's token, which must have `scope` (if not ""). `audience` None accepts any. Raises Denied."""
+    return _authenticate(request, scope, audience)[0]
+
+
+def authenticate_member(request: HttpRequest, scope: str) -> tuple[Claims, Member]:
+    """The claims and the active member of a request for the member's own things, for which any audience does. Raises Denied."""
+    claims, member = _authenticate(request, scope, None)
+    if member is None:
+        raise Denied(401, "invalid_token", "it is no member's token")
+    return claims, member
+
+
+def _authenticate(request: HttpRequest, scope: str, audience: Collection[str] | None) -> tuple[Claims, Member | None]:
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise Denied(401, "", "no access token")
     try:
-        claims, _ = live.verify(token.strip(), audience)
+        claims, member = live.verify(token.strip(), audience)
     except Refused as error:
         raise Denied(401, "invalid_token", error.what) from error
     if scope and scope not in claims.scopes:
         raise Denied(403, "insufficient_scope", f"scope {scope} is needed")
-    return claims
+    return claims, member

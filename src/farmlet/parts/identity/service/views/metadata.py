@@ -12,13 +12,12 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_safe
 
 from farmlet.parts.identity.service.configuration import ALGORITHMS
-from farmlet.parts.identity.service.models import Member
 from farmlet.parts.identity.service.oauth.ask import MODES, PROMPTS
 from farmlet.parts.identity.service.oauth.mint import describe
 from farmlet.parts.identity.service.oauth.server import Server
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import provider
-from farmlet.parts.identity.service.views.bearer import Denied, authenticate
+from farmlet.parts.identity.service.views.bearer import Denied, authenticate_member
 
 FRESH = "max-age=60"  # a withdrawn key is to be forgotten within a minute
 # what the document calls a route: those that this version of the service has are named in it
@@ -88,10 +87,7 @@ def show_keys(request: HttpRequest) -> HttpResponse:
 def show_member(request: HttpRequest) -> HttpResponse:
     """Who the holder of a token is. Any audience will do: the answer holds no more than the token itself allows to know."""
     try:
-        claims = authenticate(request, "openid", None)
-        member = Member.objects.filter(sub=claims.sub).prefetch_related("groups").first() if claims.username else None
-        if member is None or not member.is_active:
-            raise Denied(401, "invalid_token", "its member is not active")
+        claims, member = authenticate_member(request, "openid")
     except Denied as error:
         return HttpResponse(status=error.status, headers={"WWW-Authenticate": error.challenge})
     answer = {"sub": claims.sub, **describe(member, str(claims.raw.get("scope", "")).split())}  # in the order of the request

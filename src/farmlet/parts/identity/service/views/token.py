@@ -21,10 +21,10 @@ from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 
+from farmlet.parts.identity.service.grants import DEVICE_CODE
 from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Client, DeviceGrant
 from farmlet.parts.identity.service.oauth import target
-from farmlet.parts.identity.service.oauth.server import DEVICE_CODE
 from farmlet.parts.identity.service.policy import resolve_audience, restrict
 from farmlet.parts.identity.service.project import provider
 
@@ -105,7 +105,6 @@ def begin(client: Client, scopes: tuple[str, ...], audience: str) -> dict[str, A
     """Store a new device grant and return the answer for the device."""
     configuration = provider().configuration
     now = timezone.now()
-    DeviceGrant.objects.filter(expires__lt=now - timedelta(days=1)).delete()
     code, letters = secrets.token_urlsafe(32), "".join(secrets.choice(LETTERS) for _ in range(8))
     DeviceGrant.objects.create(
         client_id=client.client_id,
