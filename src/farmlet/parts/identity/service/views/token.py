@@ -9,6 +9,7 @@ import secrets
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
@@ -48,20 +49,27 @@ class TokenView(OAuthLibMixin, View):
     oauthlib_backend_class = Core
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        given = {"HTTP_AUTHORIZATION": request.META.get("HTTP_AUTHORIZATION", "")}
+        """What `handlers` does, for who runs Django alone."""
         try:
-            # the form as it came: oauthlib sees what was given twice
-            answer = self.get_oauthlib_core().server.create_token_response(
-                request.get_full_path(), "POST", request.body.decode(), given
-            )
+            body = request.body
         except RequestDataTooBig:
-            return refuse("invalid_request", "the request is too long", 413)
-        except ValueError:  # no form at all
-            return refuse("invalid_request", "the request is not a form")
-        except OAuth2Error as error:
-            answer = error.headers, error.json, error.status_code
-        headers, body, status = answer
-        return HttpResponse(body, status=status, headers={"Content-Type": "application/json", **headers, **NO_STORE})
+            body = b" " * (settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        status, headers, text = respond(request.get_full_path(), body, request.META.get("HTTP_AUTHORIZATION", ""))
+        return HttpResponse(text, status=status, headers=headers, content_type="application/json")
+
+
+def respond(path: str, body: bytes, authorization: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and JSON for a form as it came: oauthlib sees what was given twice."""
+    if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        return 413, NO_STORE, complain("invalid_request", "the request is too long")
+    server, given = TokenView.get_oauthlib_core().server, {"HTTP_AUTHORIZATION": authorization}
+    try:
+        headers, text, status = server.create_token_response(path, "POST", body.decode(), given)
+    except ValueError:  # no form at all
+        return 400, NO_STORE, complain("invalid_request", "the request is not a form")
+    except OAuth2Error as error:
+        headers, text, status = error.headers, error.json, error.status_code
+    return status, {**headers, **NO_STORE}, text
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -130,5 +138,9 @@ def begin(client: Client, scopes: tuple[str, ...], audience: str) -> dict[str, A
 def refuse(code: str, description: str, status: int = 400) -> HttpResponse:
     """An error answer (RFC 6749 §5.2)."""
     headers = {**NO_STORE, **({"WWW-Authenticate": 'Basic realm="token"'} if status == 401 else {})}
-    body = json.dumps({"error": code, "error_description": description})
-    return HttpResponse(body, status=status, headers=headers, content_type="application/json")
+    return HttpResponse(complain(code, description), status=status, headers=headers, content_type="application/json")
+
+
+def complain(code: str, description: str) -> str:
+    """The body of an error answer (RFC 6749 §5.2)."""
+    return json.dumps({"error": code, "error_description": description})
