@@ -1,7 +1,7 @@
 """One sandbox for all facility tests, brought up by the same `farmlet up` that people run, removed at the end.
 
 The tests run in the order of their files: a sandbox made, used, broken, mended and at last purged. FARMLET_RETAIN=1 keeps
-the wreck of a failure.
+the wreck of a failure; FARMLET_SANDBOX=FOLDER takes the sandbox of that folder, which stays, for work on single tests.
 """
 
 from __future__ import annotations
@@ -83,6 +83,11 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     from farmlet.engine.docker import connect
 
     connect(start=True)
+    if there := os.environ.get("FARMLET_SANDBOX"):
+        validated = subprocess.run([*FARMLET, "validate", "--json"], cwd=there, capture_output=True, text=True, check=True)
+        names = json.loads(validated.stdout)
+        yield Sandbox(Path(there), names["name"], names["domain"], {})
+        return
     folder = tmp_path_factory.mktemp("facility")
     text = default_text().replace("name: lab ", "name: test ").replace("domain: farmlet.test", "domain: facility.test")
     (folder / "facility.yaml").write_text(text)

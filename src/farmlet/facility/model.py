@@ -183,6 +183,14 @@ class Notebooks(Entry):
     memory: Memory | None = None
 
 
+class Sessions(Entry):
+    """What all that runs for one member on one node may use at a time: cores, memory in bytes, processes and threads."""
+
+    cores: Count | None = None
+    memory: Memory | None = None
+    tasks: Count | None = None
+
+
 class Batch(Entry):
     """The accounting group's share of the pool, relative to the others'."""
 
@@ -203,6 +211,7 @@ class GroupEntry(Entry):
     login: bool = False
     administer: bool = False
     optional: bool = False
+    sessions: Sessions = Sessions()
     notebooks: Notebooks = Notebooks()
     batch: Batch = Batch()
     storage: Storage = Storage()
@@ -220,6 +229,9 @@ class Group(GroupEntry):
         return rights.GroupRights(
             login=self.login,
             administer=self.administer,
+            session_cores=self.sessions.cores,
+            session_memory=self.sessions.memory,
+            session_tasks=self.sessions.tasks,
             notebooks_cores=self.notebooks.cores,
             notebooks_memory=self.notebooks.memory,
             batch_share=self.batch.share,

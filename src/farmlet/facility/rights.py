@@ -30,6 +30,8 @@ PATHS = ("read", "write", "stage")
 class GroupRights:
     """One line of the table. Memory in bytes; paths are patterns that may hold `{user}`.
 
+    `session_…`: what all that runs for a member on one node may use.
+
     `stage`: paths that may be brought back from tape. An `optional` group stands in a token only when asked for by name.
     `line` says where in the facility file it stands (for `explain`); it is no part of the policy, so it is neither
     compared nor sent to nodes: a comment added to the file must not restart a service.
@@ -37,6 +39,9 @@ class GroupRights:
 
     login: bool = False
     administer: bool = False
+    session_cores: int | None = None
+    session_memory: int | None = None
+    session_tasks: int | None = None
     notebooks_cores: int | None = None
     notebooks_memory: int | None = None
     batch_share: float | None = None
@@ -67,6 +72,9 @@ class Rights:
     batch_share: float | None
     stage: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    session_cores: int | None = None
+    session_memory: int | None = None
+    session_tasks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,9 @@ class Table:
             batch_group=batch,
             batch_share=shares[batch] if batch is not None else None,
             stage=(),
+            session_cores=_largest(rights.session_cores for rights in granted.values()),
+            session_memory=_largest(rights.session_memory for rights in granted.values()),
+            session_tasks=_largest(rights.session_tasks for rights in granted.values()),
             optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
         write, stage, read = (

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SECURITY = ["seccomp=unconfined", "apparmor=unconfined"]
+DEVICES = ("/dev/fuse", "/dev/net/tun")  # file systems and networks of members' own containers
 TMPFS = {"/run": "", "/run/lock": "", "/tmp": "exec"}
 PERIOD = 100_000  # µs, of the kernel's CPU quota
 GIB = 1 << 30
@@ -107,7 +108,7 @@ class ContainerDriver:
         endpoint = api.create_endpoint_config(aliases=[machine.fqdn], ipv4_address=self._addresses[machine.name])
         host = api.create_host_config(
             cap_add=["SYS_ADMIN", "NET_ADMIN"],
-            devices=["/dev/fuse:/dev/fuse:rwm"],
+            devices=[f"{path}:{path}:rwm" for path in DEVICES if Path(path).exists()],
             security_opt=SECURITY,
             tmpfs=TMPFS,
             binds=self._binds(machine),

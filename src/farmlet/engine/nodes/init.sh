@@ -2,7 +2,7 @@
 # First process of a sandbox node: makes the container fit for systemd, then becomes it. A real host has nothing of this.
 set -eu
 [ -e /etc/ssh/ssh_host_ed25519_key ] || ssh-keygen -q -A
-chmod 0666 /dev/fuse 2>/dev/null || true
+chmod 0666 /dev/fuse /dev/net/tun 2>/dev/null || true    # what rootless containers need
 mkdir -p /run/systemd/system                          # kernel settings are the host's own business
 ln -sf /dev/null /run/systemd/system/systemd-sysctl.service
 mount --make-rshared /                                # without it LoadCredential= silently gives nothing

@@ -30,6 +30,9 @@ CONFIG = "/etc/farmlet/ssh.json"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
 
+# containers of members' own, without root
+ROOTLESS = ("podman", "crun", "uidmap", "passt", "slirp4netns", "fuse-overlayfs", "netavark", "aardvark-dns", "catatonit")
+
 HOSTCERTS = units.Service(
     name="farmlet-hostcerts",
     description="Farmlet SSH host certificates",
@@ -101,7 +104,11 @@ def check_authority(context: Context) -> Sequence[Check]:
 
 
 def install_login() -> Sequence[Resource]:
-    return (Packages(("openssh-server", "libpam-systemd", "dbus-user-session")),)
+    return (
+        Packages(("openssh-server", "libpam-systemd", "dbus-user-session")),
+        Packages(("cron", "at", "tmux", "rsync")),
+        Packages(ROOTLESS),
+    )
 
 
 def login_groups(facility: Facility) -> list[str]:
@@ -138,8 +145,38 @@ def configure_login(context: Context) -> Sequence[Resource]:
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
+        *limit(context),
         Unit("ssh.service", reload=True),
     )
+
+
+MIB = 1 << 20
+SHARES = (("user", 75, 16384), ("user-", 50, 2048))  # of all members together, of each: percent of the memory; tasks
+BACKGROUND = """\
+# Written by Farmlet. As the distribution has it, and last a session: what {name} starts is in its member's slice too.
+@include common-auth
+session optional pam_loginuid.so
+session required pam_env.so
+@include common-account
+@include common-session-noninteractive
+session optional pam_systemd.so
+session required pam_limits.so
+"""
+
+
+def limit(context: Context) -> Sequence[Resource]:
+    """What keeps one member's sessions from hurting the others: slices, in which cron and at jobs are as well.
+
+    The rights table may name other limits for a member; see accounts.slices.
+    """
+    memory = context.node.memory
+    found: list[Resource] = []
+    for name, percent, tasks in SHARES:
+        most = f"{memory * percent // 100 // MIB}M" if memory else f"{percent}%"
+        folder = f"/etc/systemd/system/{name}.slice.d"
+        text = f"# Written by Farmlet.\n[Slice]\nMemoryMax={most}\nTasksMax={tasks}\n"
+        found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
+    return [*found, *(File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd"))]
 
 
 def check_login(context: Context) -> Sequence[Check]:

@@ -24,6 +24,7 @@ from farmlet.errors import FarmletError
 from farmlet.facility.rights import Table
 from farmlet.parts.accounts import state
 from farmlet.parts.accounts.builtin import Builtin
+from farmlet.parts.accounts.departed import Departed
 from farmlet.parts.accounts.indigo import Indigo
 from farmlet.parts.accounts.ledger import Ledger
 from farmlet.parts.accounts.membership import MembershipSource
@@ -50,12 +51,13 @@ class Daemon:
     table: Table
     layout: state.Layout
     outbox: Path
+    departed: Departed
     record: Record | None = None
 
     def sync(self) -> list[state.Change]:
         """One pass: compare and mend. Returns what was changed in the directory. Raises FarmletError."""
         members = self.source.members()
-        accounts = state.read(members, self.table)
+        accounts = self.departed.complete(state.read(members, self.table))
         changes = state.diff(self.directory.load(), state.entries(accounts, self.layout))
         self.directory.apply(changes)
         for change in changes:
@@ -88,7 +90,7 @@ class Daemon:
 
 
 def load(path: Path) -> Daemon:
-    """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "source"}. Raises FarmletError.
+    """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "departed", "source"}. Raises FarmletError.
 
     "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "secret"}: the
     file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
@@ -109,6 +111,7 @@ def load(path: Path) -> Daemon:
         table=table,
         layout=state.Layout(config["base"], config["homes"], config["shell"]),
         outbox=Path(config["outbox"]),
+        departed=Departed(Path(config["departed"])),
         record=Record(Path(source["folder"]), source["issuer"]) if external else None,
     )
 

@@ -100,7 +100,7 @@ def daemon(facility: Facility) -> units.Service:
         description="Farmlet accounts",
         user=USER,
         command=f"{units.SERVICE}/bin/python -m farmlet.parts.accounts.daemon",
-        writable=(OUTBOX, FOLDER) if facility.external else (OUTBOX,),
+        writable=(OUTBOX, FOLDER),
         credentials={} if facility.external else {"accounts-secret": SECRET},
         after=("slapd.service", "farmlet-identity.service", "caddy.service"),
     )
@@ -139,6 +139,7 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
         "shell": section.shell,
         "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
+        "departed": f"{FOLDER}/departed.json",
     }
     return (
         Account(USER, groups=("farmlet-hub",)),
@@ -186,15 +187,29 @@ def configure_client(context: Context) -> Sequence[Resource]:
         ca=CA,
         minimum=minimum,
     )
-    resources: list[Resource] = []
+    return (
+        Directory("/etc/farmlet/agent.d"),
+        *tell_agent(context, minimum),
+        File("/etc/sssd/sssd.conf", text, 0o640),
+        Unit("sssd.service"),
+    )
+
+
+def tell_agent(context: Context, first_uid: int) -> Sequence[Resource]:
+    """The agent's duties: homes where members log in, and on every node the end of what runs for those who left."""
+    homes: dict[str, object] = {"homes": context.section("accounts").homes, "first_uid": first_uid}
+    calls: dict[str, dict[str, object]] = {
+        "closing": {"call": f"{PACKAGE}.ending:close"},
+        "ending": {"call": f"{PACKAGE}.ending:apply", "again": True},
+    }
     if "access.login" in context.node.roles:
-        args = {"homes": context.section("accounts").homes, "first_uid": minimum}
-        duties = {"apply": {"accounts": {"call": f"{PACKAGE}.homes:apply", "args": args}}}
-        resources = [
-            Directory("/etc/farmlet/agent.d"),
-            File("/etc/farmlet/agent.d/accounts.client.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
-        ]
-    return (*resources, File("/etc/sssd/sssd.conf", text, 0o640), Unit("sssd.service"))
+        calls["homes"] = {"call": f"{PACKAGE}.homes:apply", "args": homes}
+        calls["slices"] = {"call": f"{PACKAGE}.slices:apply"}
+        calls["subids"] = {"call": f"{PACKAGE}.ending:grant", "args": {"first_uid": first_uid}}
+    return [
+        File(f"/etc/farmlet/agent.d/accounts.{name}.json", json.dumps({"apply": {"accounts": call}}, indent=1) + "\n")
+        for name, call in calls.items()
+    ]
 
 
 def check_client(context: Context) -> Sequence[Check]:

@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from farmlet.errors import FarmletError
@@ -20,6 +20,7 @@ from farmlet.parts.accounts.membership import Member
 
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
+LIMITS = ("cores", "memory", "tasks")
 EXPIRED = "1"  # shadowExpire, in days since 1970: long ago
 
 Attributes = Mapping[str, tuple[str, ...]]
@@ -30,7 +31,8 @@ Entries = Mapping[str, Attributes]  # by distinguished name
 class Account:
     """One member as the nodes need them. `groups`: UNIX name → gid; `login`: may log in if active.
 
-    `service`: no person; its account owns files and processes, and nobody logs in to it.
+    `service`: no person; its account owns files and processes, and nobody logs in to it. `sessions`: the limits that the
+    table names, of cores, memory (bytes) and tasks.
     """
 
     sub: str
@@ -42,6 +44,7 @@ class Account:
     login: bool
     groups: Mapping[str, int]
     service: bool = False
+    sessions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def active(self) -> bool:
@@ -76,6 +79,7 @@ def _account(member: Member, rights: Rights) -> Account:
         login=rights.login and not member.service,
         groups={unix_group(path): member.groups[path] for path in sorted(rights.groups)},
         service=member.service,
+        sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
     )
 
 
@@ -203,7 +207,9 @@ def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ..
 
 
 def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
-    """The item `accounts` for the nodes: JSON list of {"name", "sub", "uid", "gid", "home", "groups", "state", "login"}."""
+    """The item `accounts` for the nodes: JSON list of {"name", "sub", "uid", "gid", "home", "groups", "state", "login",
+    "sessions"}; see Account.
+    """
     rows = [
         {
             "name": account.name,
@@ -214,6 +220,7 @@ def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
             "groups": list(account.groups),
             "state": account.state,
             "login": account.login,
+            "sessions": dict(account.sessions),
         }
         for account in accounts
     ]

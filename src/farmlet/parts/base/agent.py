@@ -38,6 +38,7 @@ from farmlet.runtime.files import write
 
 CONFIG = "/etc/farmlet/agent.json"
 BACKOFF = 5.0
+LOOK_SECONDS = 5.0  # after which all is gone through though nothing changed
 POLL_SECONDS = 50
 CHECK_SECONDS = 10.0  # how long one check may take
 THEN_SECONDS = 60
@@ -77,9 +78,9 @@ class Executor:
         for name, delivery in wanted.deliver.items():
             if name in items:
                 steps.append((name, partial(self._deliver, name, items[name], delivery)))
-        for name, call in wanted.apply.items():
-            if name in items:
-                steps.append((name, partial(self._apply, name, items[name], call)))
+        for call in wanted.apply:
+            if call.name in items:
+                steps.append((call.name, partial(self._apply, items[call.name], call)))
         faults = []
         for name, step in steps:
             try:
@@ -100,13 +101,15 @@ class Executor:
         self._ledger.note(name, mark)
         log.info("item %s is at %s", name, delivery.path)
 
-    def _apply(self, name: str, data: bytes, call: Call) -> None:
-        mark = _digest(data, repr(call))
-        if self._applied.get(name) == mark:
+    def _apply(self, data: bytes, call: Call) -> None:
+        name, mark = f"{call.name} {call.target}", _digest(data, repr(call))
+        known = self._applied.get(name) == mark
+        if known and not call.again:
             return
         call.resolve()(data, **call.args)
         self._applied[name] = mark
-        log.info("item %s is applied", name)
+        if not known:
+            log.info("item %s is applied by %s", call.name, call.target)
 
 
 def _digest(data: bytes, text: str) -> str:
@@ -235,7 +238,7 @@ class Agent:
             try:
                 wanted = duties.load(self._folder)
                 if done != (parcel.version, marks) or time.monotonic() > due:
-                    due = time.monotonic() + self._every
+                    due = time.monotonic() + LOOK_SECONDS
                     faults = [*wanted.faults, *self._executor.work(parcel.items, wanted)]
                 done = () if faults else (parcel.version, marks)
                 faults += self._publish(wanted)

@@ -2,9 +2,10 @@
 
     {"publish": {item: path},
      "deliver": {item: {"path", "mode": "0600", "owner", "group", "then": [argv, …]}},
-     "apply": {item: {"call": "module:function", "args": {…}}},
+     "apply": {item: {"call": "module:function", "args": {…}, "again": false}},
      "checks": [{"name", "call": "module:function", "args": {…}}]}
 
+The files go by their names' order, but what is applied `again` and again comes last: it mends what the others could not.
 Only these files, which root writes on the node itself, say where an item goes and what is run; the hub sends contents.
 """
 
@@ -33,11 +34,15 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Call:
-    """A function by name with its keyword arguments. For `apply` it takes the item's bytes first."""
+    """A function by name with its keyword arguments. For `apply` `name` is the item, whose bytes the function takes first.
+
+    `again`: it is called now and then although nothing changed, for what it looks at changes by itself.
+    """
 
     name: str
     target: str
     args: Mapping[str, Any] = field(default_factory=dict)
+    again: bool = False
 
     def resolve(self) -> Callable[..., Any]:
         """The function. Raises FarmletError when there is none of that name."""
@@ -55,7 +60,7 @@ class Duties:
 
     publish: Mapping[str, Path]
     deliver: Mapping[str, Delivery]
-    apply: Mapping[str, Call]
+    apply: tuple[Call, ...]
     checks: tuple[Call, ...]
     faults: tuple[str, ...] = ()
 
@@ -76,7 +81,7 @@ def load(folder: Path) -> Duties:
     """Read all files of `folder`. A file that cannot be read is a fault told, not a reason to leave the others undone."""
     publish: dict[str, Path] = {}
     deliver: dict[str, Delivery] = {}
-    apply: dict[str, Call] = {}
+    apply: list[Call] = []
     checks: list[Call] = []
     faults: list[str] = []
     for path in sorted(folder.glob("*.json")):
@@ -84,11 +89,12 @@ def load(folder: Path) -> Duties:
             data = json.loads(path.read_text())
             publish |= {item: Path(source) for item, source in data.get("publish", {}).items()}
             deliver |= {item: _delivery(spec) for item, spec in data.get("deliver", {}).items()}
-            apply |= {item: _call(item, spec) for item, spec in data.get("apply", {}).items()}
+            apply += [_call(item, spec) for item, spec in data.get("apply", {}).items()]
             checks += [_call(spec["name"], spec) for spec in data.get("checks", ())]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             faults.append(f"{path}: {error!r}")
-    return Duties(publish, deliver, apply, tuple(checks), tuple(faults))
+    apply.sort(key=lambda call: call.again)
+    return Duties(publish, deliver, tuple(apply), tuple(checks), tuple(faults))
 
 
 def _delivery(spec: Mapping[str, Any]) -> Delivery:
@@ -105,4 +111,4 @@ def _delivery(spec: Mapping[str, Any]) -> Delivery:
 
 
 def _call(name: str, spec: Mapping[str, Any]) -> Call:
-    return Call(name, spec["call"], dict(spec.get("args", {})))
+    return Call(name, spec["call"], dict(spec.get("args", {})), bool(spec.get("again")))

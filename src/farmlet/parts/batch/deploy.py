@@ -59,10 +59,12 @@ def configure_central(context: Context) -> Sequence[Resource]:
         interval=section.interval,
         overlay=facility.has("overlay.controller"),
     )
+    revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"}
     service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, outbox=OUTBOX)
     return (
         *configure_pool(context),
         File(f"{CONFIG}/20-farmlet-central.config", text),
+        tell_agent("central", {"apply": {"accounts": {"call": f"{PACKAGE}.ending:revoke", "args": revoke}}}),
         Unit(UNIT),
         File(MINT, json.dumps(describe_tokens(context), indent=1) + "\n"),
         File("/etc/systemd/system/farmlet-pool-tokens.service", service),
@@ -91,18 +93,22 @@ def describe_tokens(context: Context) -> dict[str, object]:
     }
 
 
-def deliver_token(role: str) -> File:
-    """The duty of a node's agent to put the pool token in place."""
-    delivery = {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}
-    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps({"deliver": {ITEM: delivery}}, indent=1) + "\n")
+def tell_agent(role: str, duties: dict[str, object]) -> File:
+    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps(duties, indent=1) + "\n")
+
+
+# the duty of a node's agent to put the pool token in place
+DELIVER = {ITEM: {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}}
 
 
 def configure_access(context: Context) -> Sequence[Resource]:
-    text = render(PACKAGE, "access.config", interval=context.section("batch").interval)
+    section = context.section("batch")
+    text = render(PACKAGE, "access.config", interval=section.interval)
+    leavers = {"remove": section.leavers == "remove"}
     return (
         *configure_pool(context),
         File(f"{CONFIG}/30-farmlet-access.config", text),
-        deliver_token("access"),
+        tell_agent("access", {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.ending:apply", "args": leavers}}}),
         Unit(UNIT),
     )
 
@@ -114,7 +120,7 @@ def configure_execute(context: Context) -> Sequence[Resource]:
     return (
         *configure_pool(context),
         File(f"{CONFIG}/40-farmlet-execute.config", text),
-        deliver_token("execute"),
+        tell_agent("execute", {"deliver": DELIVER}),
         Unit(UNIT),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from farmlet.parts.part import Check, Context, Part, Role
@@ -14,6 +15,7 @@ PYTHON = "/opt/farmlet/base/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
+ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER}}
 
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
@@ -26,6 +28,8 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
             render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=context.facility.issuer),
         ),
         Unit("condor.service"),
+        Directory("/etc/farmlet/agent.d"),
+        File("/etc/farmlet/agent.d/tokens.credmon.json", json.dumps({"apply": {"accounts": ENDING}}, indent=1) + "\n"),
         # Debian keeps it where only root looks; members hand over their credential with it
         Command("condor_store_cred for members", f"ln -sf {STORE} /usr/local/bin/", "test -x /usr/local/bin/condor_store_cred"),
     )

@@ -32,11 +32,18 @@ def test_sssd_asks_the_directory_by_tls_and_takes_no_system_numbers(make_context
 
 
 def test_homes_are_made_where_members_log_in_only(make_context: MakeContext) -> None:
-    path = "/etc/farmlet/agent.d/accounts.client.json"
+    path = "/etc/farmlet/agent.d/accounts.homes.json"
     more = "accounts: {homes: /srv/homes}\n"
     duties = json.loads(str(files(make_context("head", more), "client")[path].content))
     assert duties["apply"]["accounts"]["args"] == {"homes": "/srv/homes", "first_uid": 20000}
     assert path not in files(make_context("service", more), "client")
+
+
+def test_what_runs_for_those_who_left_is_ended_on_every_node(make_context: MakeContext) -> None:
+    path = "/etc/farmlet/agent.d/accounts.ending.json"
+    for node in ("head", "service"):
+        duty = json.loads(str(files(make_context(node), "client")[path].content))["apply"]["accounts"]
+        assert duty == {"call": "farmlet.parts.accounts.ending:apply", "again": True}
 
 
 def test_the_directory_lets_in_the_daemon_alone(make_context: MakeContext) -> None:

@@ -16,6 +16,7 @@ from farmlet.errors import FarmletError
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts import state
 from farmlet.parts.accounts.daemon import Daemon, load
+from farmlet.parts.accounts.departed import Departed
 from farmlet.parts.accounts.membership import Member
 from farmlet.parts.accounts.record import Record
 from farmlet.runtime import audit
@@ -57,7 +58,7 @@ class Memory:
 def make(folder: Path, source: Source) -> Daemon:
     table = Table({"lab": GroupRights(login=True)})
     layout = state.Layout("dc=af,dc=test", "/home", "/bin/bash")
-    return Daemon(source, Memory(), table, layout, folder, Record(folder, ISSUER))  # type: ignore[arg-type]
+    return Daemon(source, Memory(), table, layout, folder, Departed(folder / "departed.json"), Record(folder, ISSUER))  # type: ignore[arg-type]
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -112,7 +113,13 @@ def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path:
     place = tmp_path / "issuer-client.secret"
     source = {"issuer": ISSUER, "client": "reader", "folder": str(tmp_path), "secret": str(place), "prefix": ""}
     config = {"source": source | {"first_uid": 20000, "first_gid": 30000}, "rights": {"groups": []}}
-    layout = {"base": "dc=af", "homes": "/home", "shell": "/bin/sh", "outbox": str(tmp_path)}
+    layout = {
+        "base": "dc=af",
+        "homes": "/home",
+        "shell": "/bin/sh",
+        "outbox": str(tmp_path),
+        "departed": str(tmp_path / "departed.json"),
+    }
     (tmp_path / "config").write_text(json.dumps(config | layout))
     daemon = load(tmp_path / "config")
     with pytest.raises(FarmletError, match="secret of the client reader"):

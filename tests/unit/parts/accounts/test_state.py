@@ -113,7 +113,13 @@ def test_the_listing_says_who_may_log_in() -> None:
         ("carol", "suspended", True),
     ]
     numbers = {"name": "alice", "sub": "sub-20000", "uid": 20000, "gid": 20000}
-    assert rows[0] | {"groups": []} == numbers | {"home": "/home/alice", "groups": [], "state": "active", "login": True}
+    assert rows[0] | {"groups": []} == numbers | {
+        "home": "/home/alice",
+        "groups": [],
+        "state": "active",
+        "login": True,
+        "sessions": {},
+    }
 
 
 @pytest.mark.parametrize("name", ["", "root/..", "uid=x,ou=y", "A", "a b"])

@@ -98,3 +98,33 @@ def test_a_command_that_failed_is_run_again_and_a_done_one_not(tmp_path: Path) -
     target.unlink()
     assert executor.work({"token": b"x"}, wanted) == []
     assert target.read_bytes() == b"x"
+
+
+def test_several_parts_may_apply_one_item_and_what_looks_again_comes_last(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"apply": {"accounts": {"call": "m:sweep", "again": True}}}))
+    (tmp_path / "b.json").write_text(json.dumps({"apply": {"accounts": {"call": "m:hold", "args": {"n": 1}}}}))
+    found = duties.load(tmp_path).apply
+    assert [(call.name, call.target, call.again) for call in found] == [
+        ("accounts", "m:hold", False),
+        ("accounts", "m:sweep", True),
+    ]
+
+
+seen: list[str] = []
+
+
+def once(data: bytes) -> None:
+    seen.append("once")
+
+
+def anew(data: bytes) -> None:
+    seen.append("anew")
+
+
+def test_what_is_to_look_again_is_called_each_time(tmp_path: Path) -> None:
+    calls = (duties.Call("x", f"{__name__}:once"), duties.Call("x", f"{__name__}:anew", again=True))
+    executor = agent.Executor(agent.Ledger(tmp_path / "done.json"))
+    wanted = duties.Duties({}, {}, calls, ())
+    for data in (b"1", b"1", b"2"):
+        assert executor.work({"x": data}, wanted) == []
+    assert seen == ["once", "anew", "anew", "once", "anew"]

@@ -1,0 +1,32 @@
+"""Stored credentials at the end of memberships: what the agent of an access point does with the item `accounts`. Root."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+from farmlet.errors import FarmletError
+
+log = logging.getLogger("farmlet.agent")
+
+
+def apply(data: bytes, folder: str) -> None:
+    """Take away the credentials in `folder` of members who are not active. Raises FarmletError if some stay.
+
+    The issuer has ended their connections already: what is taken away here would get no token any more. Who comes back
+    stores a new one with the next submission.
+    """
+    left = []
+    for account in json.loads(data):
+        place = Path(folder) / str(account["name"])
+        if account["state"] == "active" or place.is_symlink() or not place.is_dir():
+            continue
+        shutil.rmtree(place, ignore_errors=True)
+        if place.exists():
+            left.append(str(place))
+        else:
+            log.info("took the credentials of %s away", account["name"])
+    if left:
+        raise FarmletError(folder, f"cannot be removed: {', '.join(left)}")

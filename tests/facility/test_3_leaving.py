@@ -1,0 +1,103 @@
+"""What ends when a membership ends, on real nodes, and what comes back with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from conftest import Sandbox
+from person import Person
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
+BOUND = 10.0  # seconds from `farmlet user suspend` to nothing left
+
+JOBS = """
+executable = /bin/sleep
+arguments = 7654
+transfer_executable = false
+request_memory = 128
+log = jobs.log
++WantLocal = {local}
+queue {count}
+"""
+# a container image of one program: nothing needs to be fetched
+IMAGE = """
+set -e
+mkdir -p image
+ldd /usr/bin/sleep | grep -o '/[^ ]*' | xargs tar -chf image.tar /usr/bin/sleep 2>/dev/null
+podman import -q image.tar localhost/sleep
+"""
+
+
+def until(condition: Callable[[], object], seconds: float) -> float:
+    """Seconds until the condition was true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not come true in time"
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def find_processes(sandbox: Sandbox, node: str, uid: int) -> str:
+    """What runs on a node as that user or as one of the ids of their containers."""
+    match = f"$2 == {uid} || int($2 / 65536) == {uid}"
+    return sandbox.exec(node, f"ps -eo pid=,uid=,stat=,args= | awk '({match}) && $3 !~ /^Z/'")
+
+
+@pytest.fixture(scope="module")
+def dora(sandbox: Sandbox, running: Sandbox) -> Person:
+    person = Person.join(sandbox, "dora", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    return person
+
+
+@pytest.fixture
+def busy(sandbox: Sandbox, dora: Person) -> Iterator[int]:
+    """Everything that a member can leave running; their uid."""
+    session = dora.start("echo up; exec sleep 7001")
+    assert session.stdout is not None and session.stdout.readline() == "up\n"
+    dora.ssh("nohup setsid sleep 7002 >/dev/null 2>&1 </dev/null & tmux new-session -d 'sleep 7003'")
+    dora.ssh("systemd-run --user --quiet --property=Restart=always sleep 7004")
+    dora.ssh("echo '* * * * * exec sleep 7005' | crontab - && echo 'exec sleep 7006' | at -q b now + 1 hour 2>/dev/null")
+    dora.ssh(IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007")
+    for local, count in (("true", 2), ("false", 3)):
+        dora.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
+    until(lambda: dora.ssh("condor_q -af JobStatus").split().count("2") == 5, 120)
+    yield int(dora.ssh("id -u"))
+    session.kill()
+    session.wait()
+
+
+def test_suspended_nothing_is_left_and_nothing_new_begins(sandbox: Sandbox, dora: Person, busy: int) -> None:
+    found = find_processes(sandbox, "head", busy)
+    for number in range(7001, 7005):
+        assert f"sleep {number}" in found
+    assert "sleep 7007" in found and sandbox.exec("tier1", "pgrep -f 'sleep 765[4]'")
+    sandbox.run("user", "suspend", "dora")
+    began = time.monotonic()
+    ended = {
+        "new log-ins": lambda: dora.try_ssh("true").returncode == 255,
+        "processes": lambda: not any(find_processes(sandbox, node, busy) for node in ("head", "service")),
+        "jobs": lambda: set(sandbox.exec("head", "condor_q -all -constraint 'Owner==\"dora\"' -af JobStatus").split()) == {"5"},
+        "jobs at the site": lambda: not sandbox.exec("tier1", "pgrep -f 'sleep 765[4]' || true"),
+        "crontab": lambda: not sandbox.exec("head", "find /var/spool/cron/crontabs -name dora"),
+        "at jobs": lambda: sandbox.exec("head", f"find /var/spool/cron/atjobs -uid {busy}") == "",
+    }
+    times = {what: until(gone, 60) for what, gone in ended.items()}
+    seconds = time.monotonic() - began
+    assert seconds <= BOUND, (seconds, times)
+    time.sleep(6)  # a user's service that starts itself again, a cron line that comes due
+    assert not find_processes(sandbox, "head", busy)
+    assert "dora" in sandbox.exec("head", "ls /home")
+    said = dora.try_ssh("true")
+    assert said.returncode == 255
+
+
+def test_back_again_log_in_home_crontab_and_jobs_are_there(sandbox: Sandbox, dora: Person) -> None:
+    sandbox.run("user", "resume", "dora")
+    until(lambda: dora.try_ssh("true").returncode == 0, 15)
+    assert "sleep 7005" in dora.ssh("crontab -l")
+    until(lambda: set(dora.ssh("condor_q -af JobStatus").split()) <= {"1", "2"}, 20)
+    assert dora.ssh("test -f jobs.sub && condor_q -af JobStatus | wc -l") == "5"
+    dora.ssh("crontab -r; condor_rm -all")

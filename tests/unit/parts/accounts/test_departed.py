@@ -1,0 +1,39 @@
+"""Whom a source of membership forgets, the nodes still hear of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from farmlet.errors import FarmletError
+from farmlet.parts.accounts.departed import Departed
+from farmlet.parts.accounts.state import Account
+
+
+def account(name: str, uid: int) -> Account:
+    return Account(f"sub-{name}", name, uid, uid, name.title(), "active", True, {"lab": 30000})
+
+
+def test_who_is_gone_is_removed_and_stays_so_until_back(tmp_path: Path) -> None:
+    path = tmp_path / "departed.json"
+    ada, bob = account("ada", 20000), account("bob", 20001)
+    assert Departed(path).complete([bob, ada]) == (ada, bob)
+    found = Departed(path).complete([bob])
+    assert [(one.name, one.uid, one.state, one.login) for one in found] == [
+        ("ada", 20000, "removed", False),
+        ("bob", 20001, "active", True),
+    ]
+    before = path.stat().st_mtime_ns
+    assert Departed(path).complete([bob]) == found and path.stat().st_mtime_ns == before
+    assert Departed(path).complete([ada, bob]) == (ada, bob)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"ada": 1}', '{"ada": {"uid": 1}}'])
+def test_a_broken_memory_is_told_and_not_forgotten(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "departed.json"
+    path.write_text(text)
+    with pytest.raises(FarmletError, match="cannot be read"):
+        Departed(path).complete([])
+    assert path.read_text() == text
