@@ -1,0 +1,90 @@
+"""One member cannot hurt the others on a log-in node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import Sandbox
+from person import Person
+from test_3_leaving import until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+LOGIN_SECONDS = 2.0
+
+BOMB = """
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
+HOG = """
+held = []
+while True:
+    held.append(bytearray(b"x") * (64 << 20))
+"""
+
+
+@pytest.fixture(scope="module")
+def ruth(sandbox: Sandbox, running: Sandbox) -> Person:
+    """Who does no harm."""
+    person = Person.join(sandbox, "ruth", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    return person
+
+
+@pytest.fixture
+def eve(sandbox: Sandbox, running: Sandbox) -> Iterator[Person]:
+    """Who does; nothing is left of it."""
+    person = Person.join(sandbox, "eve", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    yield person
+    sandbox.run("user", "suspend", "eve")
+    until(lambda: not sandbox.exec("head", "pgrep -u eve || true"), 30)
+
+
+def time_login(person: Person) -> float:
+    began = time.monotonic()
+    person.ssh("true")
+    return time.monotonic() - began
+
+
+def look(sandbox: Sandbox, ruth: Person) -> list[float]:
+    """Seconds of three log-ins; the queue answers meanwhile."""
+    seconds = [time_login(ruth) for _ in range(3)]
+    ruth.ssh("timeout 5 condor_q -totals")
+    return seconds
+
+
+def test_fork_bomb_and_memory_hog_leave_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
+    slice_ = f"user-{eve.ssh('id -u')}.slice"
+    limits = dict(line.split("=") for line in sandbox.exec("head", f"systemctl show -p TasksMax,MemoryMax {slice_}").splitlines())
+    assert int(limits["TasksMax"]) <= 2048 and int(limits["MemoryMax"]) < 6 << 30
+    bomb = eve.start(f"exec python3 -c '{BOMB}'")
+    until(
+        lambda: int(sandbox.exec("head", f"systemctl show -p TasksCurrent --value {slice_}")) > int(limits["TasksMax"]) * 0.9, 60
+    )
+    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+    bomb.kill()
+    sandbox.run("user", "suspend", "eve")
+    until(lambda: not sandbox.exec("head", "pgrep -u eve || true"), 30)
+    sandbox.run("user", "resume", "eve")
+    until(lambda: eve.try_ssh("true").returncode == 0, 30)
+    hog = eve.start(f"python3 -c '{HOG}'; echo ended $?")
+    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+    said, _ = hog.communicate(timeout=60)
+    assert "ended 137" in said or hog.returncode == 255  # the kernel chose the hog, or the whole session
+    assert sandbox.json("check", "access")
+
+
+def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
+    ruth.ssh("echo 'sleep 7010' | at now 2>/dev/null; nohup setsid sleep 7011 >/dev/null 2>&1 </dev/null & true")
+    uid = ruth.ssh("id -u")
+    for number in (7010, 7011):
+        until(lambda number=number: sandbox.exec("head", f"pgrep -f '[s]leep {number}' || true"), 90)
+        pid = sandbox.exec("head", f"pgrep -f '[s]leep {number}'").split()[-1]
+        assert f"user-{uid}.slice" in sandbox.exec("head", f"cat /proc/{pid}/cgroup")
+    ruth.ssh("pkill sleep")
