@@ -164,7 +164,8 @@ class _Loader:
                 hint = suggest(above[-1], [other for other in groups if other != path])
                 self.review.add(("groups", path), f"groups.{path}: its parent {above[-1]} is not declared", hint)
         for path, earlier in names.find_collisions(groups):
-            what = f"groups.{path}: its UNIX group {path.replace('/', '-')} is also that of {earlier}"
+            unix, accounting = path.replace("/", "-"), names.accounting_group(path)
+            what = f"groups.{path}: its UNIX group {unix} or its accounting group {accounting} is also that of {earlier}"
             self.review.add(("groups", path), what, "rename one of them")
 
     def check_addresses(self, nodes: Mapping[str, NodeEntry]) -> None:

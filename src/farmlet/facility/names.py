@@ -107,10 +107,15 @@ def unix_group(path: str) -> str:
     return path.replace("/", "-")
 
 
+def accounting_group(path: str) -> str:
+    """HTCondor's accounting group of a group path: `lab/muon-team` → `lab_muon_team`, for its settings' names have no `-`."""
+    return re.sub("[/-]", "_", path)
+
+
 def find_collisions(paths: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs (path, earlier path) that would get the same UNIX group, e.g. (`a-b`, `a/b`)."""
+    """Pairs (path, earlier path) that would get the same UNIX or accounting group, e.g. (`a-b`, `a/b`), (`a_b`, `a-b`)."""
     first: dict[str, str] = {}
-    return [(path, earlier) for path in paths if (earlier := first.setdefault(path.replace("/", "-"), path)) != path]
+    return [(path, earlier) for path in paths if (earlier := first.setdefault(accounting_group(path), path)) != path]
 
 
 def ancestors(path: str) -> tuple[str, ...]:

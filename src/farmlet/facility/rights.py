@@ -113,14 +113,20 @@ class Table:
             raise InputError(f"member {user!r}", "not a UNIX name", "names are like jdoe: a-z, 0-9, _ and -")
         return self._combine(frozenset(groups)).of(user)
 
+    def shares(self, groups: Iterable[str]) -> dict[str, float]:
+        """The batch shares of the groups (paths) that jobs may run in whose owner is in `groups`, the highest first."""
+        held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
+        found = {path: line.batch_share for path, line in self.groups.items() if path in held and line.batch_share is not None}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))  # a stable sort: of equals the first in the table
+
     def _combine(self, groups: frozenset[str]) -> _Combined:
         """The rights of whoever is in exactly these groups; worked out once, for a list of members asks often."""
         if (known := self._combined.get(groups)) is not None:
             return known
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         granted = {path: rights for path, rights in self.groups.items() if path in held}
-        shares = {path: rights.batch_share for path, rights in granted.items() if rights.batch_share is not None}
-        batch = max(shares, key=lambda path: shares[path], default=None)  # max keeps the first of equals
+        shares = self.shares(groups)
+        batch = next(iter(shares), None)
         rights = Rights(
             user="",
             groups=tuple(granted),

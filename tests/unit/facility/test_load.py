@@ -205,7 +205,7 @@ BAD = [
         "colliding groups",
         edit("  lab: {login: true}", "  lab:\n  lab/x:\n  lab-x:"),
         13,
-        "UNIX group lab-x is also that of lab/x",
+        "its accounting group lab_x is also that of lab/x",
         "rename",
     ),
     (

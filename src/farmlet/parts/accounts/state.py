@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from farmlet.errors import FarmletError
-from farmlet.facility.names import MEMBER, unix_group
+from farmlet.facility.names import MEMBER, accounting_group, unix_group
 from farmlet.facility.rights import Rights, Table
 from farmlet.parts.accounts.membership import Member
 
@@ -32,7 +32,7 @@ class Account:
     """One member as the nodes need them. `groups`: UNIX name → gid; `login`: may log in if active.
 
     `service`: no person; its account owns files and processes, and nobody logs in to it. `sessions`: the limits that the
-    table names, of cores, memory (bytes) and tasks.
+    table names, of cores, memory (bytes) and tasks. `batch`: the accounting groups that jobs may run in, the usual one first.
     """
 
     sub: str
@@ -45,6 +45,7 @@ class Account:
     groups: Mapping[str, int]
     service: bool = False
     sessions: Mapping[str, int] = field(default_factory=dict)
+    batch: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -64,11 +65,11 @@ def read(members: Iterable[Member], table: Table) -> tuple[Account, ...]:
         if missing := [path for path in rights.groups if path not in member.groups]:
             raise FarmletError(f"member {member.name}", f"no number is known of the group {', '.join(missing)}")
         if member.state != "pending":
-            found.append(_account(member, rights))
+            found.append(_account(member, rights, tuple(map(accounting_group, table.shares(member.groups)))))
     return tuple(sorted(found, key=lambda account: account.name))
 
 
-def _account(member: Member, rights: Rights) -> Account:
+def _account(member: Member, rights: Rights, batch: tuple[str, ...]) -> Account:
     return Account(
         sub=member.sub,
         name=member.name,
@@ -79,6 +80,7 @@ def _account(member: Member, rights: Rights) -> Account:
         login=rights.login and not member.service,
         groups={unix_group(path): member.groups[path] for path in sorted(rights.groups)},
         service=member.service,
+        batch=batch,
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
     )
 
@@ -208,7 +210,7 @@ def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ..
 
 def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
     """The item `accounts` for the nodes: JSON list of {"name", "sub", "uid", "gid", "home", "groups", "state", "login",
-    "sessions"}; see Account.
+    "sessions", "batch"}; see Account.
     """
     rows = [
         {
@@ -221,6 +223,7 @@ def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
             "state": account.state,
             "login": account.login,
             "sessions": dict(account.sessions),
+            "batch": list(account.batch),
         }
         for account in accounts
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from farmlet.facility.model import Facility
+from farmlet.facility.names import accounting_group
 from farmlet.parts.batch.config import Batch
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -23,6 +25,7 @@ PORT = 9618
 UNIT = "condor.service"
 # by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
 RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
+GROUPS = "/etc/condor/farmlet-groups.map"
 SPOOL = "/var/spool/condor"
 MIB = 1 << 20
 RESERVE = 1024  # MiB that jobs on a node leave to its services
@@ -58,6 +61,7 @@ def configure_central(context: Context) -> Sequence[Resource]:
         domain=facility.domain,
         interval=section.interval,
         overlay=facility.has("overlay.controller"),
+        shares=find_shares(facility),
     )
     revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"}
     service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, outbox=OUTBOX)
@@ -72,6 +76,12 @@ def configure_central(context: Context) -> Sequence[Resource]:
         Unit("farmlet-pool-tokens.service"),
         Unit("farmlet-pool-tokens.timer"),
     )
+
+
+def find_shares(facility: Facility) -> dict[str, str]:
+    """Parts of the pool by accounting group, which add up to 1 (written with four digits)."""
+    shares = facility.rights.shares(facility.groups)
+    return {accounting_group(path): f"{share / sum(shares.values()):.4f}" for path, share in shares.items()}
 
 
 def describe_tokens(context: Context) -> dict[str, object]:
@@ -103,12 +113,13 @@ DELIVER = {ITEM: {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root
 
 def configure_access(context: Context) -> Sequence[Resource]:
     section = context.section("batch")
-    text = render(PACKAGE, "access.config", interval=section.interval)
+    text = render(PACKAGE, "access.config", interval=section.interval, groups=GROUPS)
     leavers = {"remove": section.leavers == "remove"}
     return (
         *configure_pool(context),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         tell_agent("access", {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.ending:apply", "args": leavers}}}),
+        tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
         Unit(UNIT),
     )
 

@@ -119,6 +119,7 @@ def test_the_listing_says_who_may_log_in() -> None:
         "state": "active",
         "login": True,
         "sessions": {},
+        "batch": [],
     }
 
 
