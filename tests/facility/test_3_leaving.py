@@ -13,14 +13,14 @@ pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.m
 BOUND = 10.0  # seconds from `farmlet user suspend` to nothing left
 
 JOBS = """
-executable = /bin/sleep
-arguments = 7654
-transfer_executable = false
+executable = job.sh
 request_memory = 128
 log = jobs.log
 +WantLocal = {local}
 queue {count}
 """
+# it does not heed a polite request to end
+JOB = "#!/bin/sh\ntrap '' TERM INT HUP\nwhile true; do sleep 7654; done\n"
 # a container image of one program: nothing needs to be fetched
 IMAGE = """
 set -e
@@ -61,6 +61,7 @@ def busy(sandbox: Sandbox, dora: Person) -> Iterator[int]:
     dora.ssh("systemd-run --user --quiet --property=Restart=always sleep 7004")
     dora.ssh("echo '* * * * * exec sleep 7005' | crontab - && echo 'exec sleep 7006' | at -q b now + 1 hour 2>/dev/null")
     dora.ssh(IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007")
+    dora.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
     for local, count in (("true", 2), ("false", 3)):
         dora.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
     until(lambda: dora.ssh("condor_q -af JobStatus").split().count("2") == 5, 120)

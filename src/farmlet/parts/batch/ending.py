@@ -17,7 +17,8 @@ SECONDS = 20
 SHADOW_SECONDS = 6.0
 # tells our holds from those of members and of HTCondor itself
 CODE = 7001
-HELD, ENDED = "5", ("3", "4")  # JobStatus: held; removed or completed, but not out of the queue yet
+# JobStatus: held; running, transferring output, suspended; removed or completed, but not out of the queue yet
+HELD, RUNNING, ENDED = "5", ("2", "6", "7"), ("3", "4")
 REASON = "The membership of the job's owner has ended (Farmlet)."
 # the agent's own /tmp is private, and HTCondor's tools say who they are by a file in the common one
 OUTSIDE = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect")
@@ -38,6 +39,9 @@ def apply(data: bytes, remove: bool = False) -> None:
     ended = {owner for owner in gone if remove or states[owner] == "removed"}
     held = {owner for owner, status, _ in jobs if owner in gone - ended and status != HELD}
     back = {owner for owner, status, code in jobs if owner not in gone and (status, code) == (HELD, str(CODE))}
+    if running := {owner for owner, status, _ in jobs if owner in gone and status in RUNNING}:
+        # at once: a hold asks first, and a job may take its time to answer
+        _read(["condor_vacate_job", "-fast", "-constraint", f"{_of(running)} && JobStatus != {HELD}"])
     if ended:
         _read(["condor_rm", "-constraint", _of(ended), "-reason", REASON])
     if held:

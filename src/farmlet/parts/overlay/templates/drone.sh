@@ -71,6 +71,8 @@ SHARED_PORT_PORT = 0
 # nothing needs to reach the site from outside: connections are asked for through the collector
 CCB_ADDRESS = \$(COLLECTOR_HOST)
 ENABLE_KERNEL_TUNING = False
+# a job that is given up, or whose access point is gone, does not keep the slot longer than this (s); the default is 600
+MachineMaxVacateTime = 60
 
 # TARDIS finds its drone by the uuid, members see where they run by the site
 MASTER_NAME = ${arg[uuid]}
