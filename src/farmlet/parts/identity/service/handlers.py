@@ -5,6 +5,7 @@ A token needs no session, cookie, form protection or page, and Django's way to a
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from django.db import close_old_connections
 
 LOG = logging.getLogger(__name__)
 TOKEN = ("/token/", "/token")
+READ = 1 << 21  # bytes of a body that is too long
 ALWAYS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
 
 
@@ -26,9 +28,20 @@ class Front:
         self.django: Callable[..., Iterable[bytes]] = WSGIHandler()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if int(environ.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            throw_away(environ)
         if environ.get("PATH_INFO") in TOKEN and environ.get("REQUEST_METHOD") == "POST":
             return issue(environ, start_response)
         return self.django(environ, start_response)
+
+
+def throw_away(environ: dict[str, Any]) -> None:
+    """Read and forget a body that nobody here will take: who still sends would not see the answer.
+
+    What answers looks at the length that was announced. As files of a form such a body would be written to disk.
+    """
+    environ["wsgi.input"].read(READ)
+    environ["wsgi.input"] = io.BytesIO()
 
 
 def issue(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -37,7 +50,8 @@ def issue(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
 
     try:
         close_old_connections()  # the database may have been restarted
-        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = environ["wsgi.input"].read(limit + 1) if int(environ.get("CONTENT_LENGTH") or 0) <= limit else None
         query = environ.get("QUERY_STRING", "")
         path = environ["PATH_INFO"] + (f"?{query}" if query else "")
         status, headers, text = token.respond(path, body, environ.get("HTTP_AUTHORIZATION", ""))
