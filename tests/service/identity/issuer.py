@@ -197,8 +197,8 @@ class serve:
 
 
 @contextmanager
-def found(folder: Path, database: str = "") -> Iterator[Service]:
-    """A running service of a facility of its own in `folder`."""
+def found(folder: Path, database: str = "", *options: str) -> Iterator[Service]:
+    """A running service of a facility of its own in `folder`; `options` of gunicorn."""
     port = find_port()
     running = Service(f"https://localhost:{port}", folder, str(folder / "tls.crt"), database)
     write_certificate(folder)
@@ -212,7 +212,7 @@ def found(folder: Path, database: str = "") -> Iterator[Service]:
     secret = ("--secret-file", str(folder / "accounts.secret"))
     running.do("client", "ensure", "accounts", "--grant=client_credentials", "--scope=scim:read", *secret)
     tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
-    with serve(running, f"127.0.0.1:{port}", *tls):
+    with serve(running, f"127.0.0.1:{port}", *tls, *options):
         yield running
     running.console.close()
 
