@@ -198,17 +198,49 @@ def test_two_members_who_allow_one_device_at_once(service: Service, petra: Brows
     assert service.request("/userinfo", bearer=token).body["preferred_username"] == name
 
 
+def fill(service: Service, where: str, count: int, since: str) -> None:
+    """So many were counted, the last one then: in the future, where nothing may leak away meanwhile."""
+    values = f"{{'failures': {count}, 'last': timezone.now() + timedelta({since})}}"
+    imports = "from datetime import timedelta\nfrom django.utils import timezone\n"
+    service.python(f"{imports}Attempt.objects.update_or_create({where}, defaults={values})")
+
+
 def test_device_codes_for_one_address_are_counted(service: Service) -> None:
-    full = "{'failures': 1200, 'last': timezone.now()}"
-    where = "account='device', address='127.0.0.1'"
-    service.python(f"from django.utils import timezone\nAttempt.objects.update_or_create({where}, defaults={full})")
+    where = "account='device codes', address='127.0.0.1'"
     try:
+        fill(service, where, 1200, "hours=1")
         refused = service.request("/device-authorization/", {"client_id": "farmlet"})
         assert (refused.status, refused.body["error"]) == (429, "temporarily_unavailable")
-        time.sleep(3.5)  # a code each three seconds
+        fill(service, where, 1200, "seconds=-4")  # a code each three seconds
         assert service.request("/device-authorization/", {"client_id": "farmlet"}).status == 200
     finally:
         service.python(f"Attempt.objects.filter({where}).delete()")
+
+
+def test_ones_own_code_in_between_buys_no_more_guesses(service: Service) -> None:
+    browser, _ = service.join("quentin")
+    guess = f"{service.issuer}/device/?user_code=BBBB-BBB"
+    assert [browser.open(guess + letter).status for letter in "BCDF"] == [404] * 4
+    assert browser.open(service.begin()["verification_uri_complete"]).status == 200
+    assert browser.open(f"{guess}G").status == 404 and browser.open(f"{guess}H").status == 429
+
+
+def test_a_flood_of_failures_does_not_fill_the_audit_log(service: Service) -> None:
+    where = "account='failed log-ins', address='127.0.0.1'"
+
+    def count() -> int:
+        browser = Browser(service.cafile)
+        page = browser.open(f"{service.issuer}/login/")
+        assert "do not fit" in browser.submit(page, username=f"flood{time.time()}", password="wrong").text
+        return service.audit.read_text().count("login.failed")
+
+    before = count()
+    try:
+        fill(service, where, 300, "hours=1")
+        assert count() == before
+    finally:
+        service.python(f"Attempt.objects.filter({where}).delete()")
+    assert count() == before + 1
 
 
 @pytest.fixture(scope="module")

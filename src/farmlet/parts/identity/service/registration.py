@@ -25,8 +25,8 @@ from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
 from farmlet.parts.identity.service.scopes import intersect
 
-ACCOUNT = "registration"  # under which `Attempt` counts
-HOURLY, TOTAL = 20, 200  # registrations an hour: of one address, of all together
+ACCOUNT, CHANGES = "registration", "registration changes"  # under which `Attempt` counts
+HOURLY, TOTAL = 20, 200  # an hour: registrations of one address, and changes of one client; registrations of all together
 TRIAL, IDLE = timedelta(days=1), timedelta(days=90)  # until a client that never got a token goes; one that got none since
 
 
@@ -52,6 +52,9 @@ def change(provider: Provider, client: Client, asked: Metadata, secret: str | No
     """
     if secret is not None and (client.public or not check_password(secret, client.client_secret)):
         raise Rejected("invalid_client_metadata", "client_secret is not this client's")
+    with transaction.atomic():
+        if not take(CHANGES, client.client_id, HOURLY):
+            raise Rejected("temporarily_unavailable", "too many changes; please try again later", 429)
     fresh = _fill(client, asked)
     client.save()
     provider.record("client.changed", client=client.client_id, name=client.name, grants=client.grants)

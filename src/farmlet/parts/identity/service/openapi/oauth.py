@@ -103,6 +103,7 @@ REFUSED = {400: answer("Refused", ERROR), 401: answer("No such client, or a wron
 DENIED = {401: answer("No good token"), 403: answer("Its scopes are too narrow")}
 REJECTED = {400: answer("Cannot be registered", ERROR), 413: answer("Too long", ERROR)}
 STRANGER = {401: answer("No such registration, or not its token", ERROR), 404: answer("No name of one", TEXT, "text/html")}
+OFTEN = {429: answer("Too many came; later again", ERROR)}
 PROGRAM = content(refer("Program"))
 CLIENT_ID = parameter("client_id", "Of the registration", {"type": "string", "pattern": "^[-a-zA-Z0-9_]+$"}, place="path")
 
@@ -129,7 +130,7 @@ PATHS: dict[str, Piece] = {
     "/device-authorization/": {
         "post": operation(
             "A code for a device (RFC 8628)",
-            {200: answer("Codes", refer("Device")), **REFUSED, 429: answer("Too many from one address", ERROR)},
+            {200: answer("Codes", refer("Device")), **REFUSED, **OFTEN},
             body=form("DeviceRequest"),
             security=CLIENT,
         )
@@ -156,7 +157,7 @@ REGISTRATION: dict[str, Piece] = {
     "/register/": {
         "post": operation(
             "A program registers itself (RFC 7591)",
-            {201: answer("Registered", refer("Registration")), **REJECTED, 429: answer("Too many have come", ERROR)},
+            {201: answer("Registered", refer("Registration")), **REJECTED, **OFTEN},
             body=PROGRAM,
         )
     }
@@ -171,7 +172,12 @@ REGISTERED: dict[str, Piece] = {
         ),
         "put": operation(
             "Replace a registration",
-            {200: answer("As it stands now", refer("Registration")), **REJECTED, **STRANGER},
+            {
+                200: answer("As it stands now", refer("Registration")),
+                **REJECTED,
+                **STRANGER,
+                429: answer("Too many changes", ERROR),
+            },
             body=content(refer("Program"), JSON),
             security=[{"registration": []}],
         ),

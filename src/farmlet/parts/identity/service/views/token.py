@@ -102,7 +102,7 @@ class DeviceAuthorizationView(ClientView):
         if audience is None or resolve_audience(audience, asked.client) is None:
             return refuse("invalid_target", "this client may not ask for this audience")
         with transaction.atomic():
-            allowed = take("device", bucket(find_address(self.request)), HOURLY)
+            allowed = take("device codes", bucket(find_address(self.request)), HOURLY)
         if not allowed:
             return refuse("temporarily_unavailable", "too many codes for this address; please try again later", 429)
         return JsonResponse(begin(asked.client, scopes, audience), headers=NO_STORE)
