@@ -28,8 +28,8 @@ ODD = ("a\0b", "a\x7fb", "a\tb", 'a"b', "a\\b", "ä", "\u202eb", "x" * 5000, "\u
 
 
 @pytest.fixture(scope="module")
-def olga(service: Service) -> Browser:
-    return service.join("olga")[0]
+def orla(service: Service) -> Browser:
+    return service.join("orla")[0]
 
 
 def send(service: Service, path: str, body: bytes, kind: str = FORM, method: str = "POST", **headers: str) -> tuple[int, bytes]:
@@ -111,8 +111,8 @@ def test_parameters_do_not_belong_into_the_url(service: Service, path: str) -> N
         assert (status, json.loads(answer)["error"]) == (400, "invalid_request"), (query, answer)
 
 
-def test_tokens_do_not_belong_into_the_url(service: Service, olga: Browser) -> None:
-    token = service.connect(olga, scope="openid")["access_token"]
+def test_tokens_do_not_belong_into_the_url(service: Service, orla: Browser) -> None:
+    token = service.connect(orla, scope="openid")["access_token"]
     for path in ("/userinfo", "/scim/v2/Me", "/scim/v2/Users"):
         assert send(service, f"{path}?access_token={token}", b"", method="GET")[0] == 401
     assert send(service, "/userinfo", f"access_token={token}".encode())[0] == 401
@@ -147,14 +147,13 @@ def test_odd_audiences_are_no_target(service: Service, text: str) -> None:
     value = urllib.parse.quote(text, errors="surrogatepass")
     for name in ("audience", "resource"):
         status, answer = send(service, "/device-authorization/", f"client_id=farmlet&{name}=https://x/{value}".encode())
-        wanted = "invalid_request" if "\0" in text else "invalid_target"
-        assert (status, json.loads(answer)["error"]) == (400, wanted), (name, answer)
+        assert (status, json.loads(answer)["error"]) == (400, "invalid_target"), (name, answer)
 
 
-def test_ten_thousand_scopes(service: Service, olga: Browser) -> None:
+def test_ten_thousand_scopes(service: Service, orla: Browser) -> None:
     """They cost the sender more than us, whoever sends them."""
     many = " ".join(f"storage.read:/{number}" for number in range(10000))
-    connected = service.connect(olga, scope="openid offline_access storage.read:/")
+    connected = service.connect(orla, scope="openid offline_access storage.read:/")
     begun = time.monotonic()
     answers = [
         service.request("/device-authorization/", {"client_id": "farmlet", "scope": many}),
@@ -164,23 +163,23 @@ def test_ten_thousand_scopes(service: Service, olga: Browser) -> None:
     assert [answer.body["error"] for answer in answers] == ["invalid_scope"] * 3
     assert time.monotonic() - begun < 3
     several = " ".join(f"storage.read:/{number}" for number in range(50))
-    assert service.connect(olga, scope=several)["scope"] == several
+    assert service.connect(orla, scope=several)["scope"] == several
 
 
 def accounts(service: Service) -> str:
     return f"accounts:{(service.folder / 'accounts.secret').read_text().strip()}"
 
 
-def test_another_clients_audience_code_and_token(service: Service, olga: Browser) -> None:
+def test_another_clients_audience_code_and_token(service: Service, orla: Browser) -> None:
     """`batch` is registered for one audience; what others were given is nothing to it."""
     for name in ("audience", "resource"):
         form = {"client_id": "batch", "scope": "storage.read:/", name: "https://se.example.org"}
         assert service.request("/device-authorization/", form).body["error"] == "invalid_target"
-    started, connected = service.begin(), service.connect(olga)
-    service.allow(olga, started)
+    started, connected = service.begin(), service.connect(orla)
+    service.allow(orla, started)
     assert service.redeem(started, "batch").body["error"] == "invalid_grant"
     assert service.refresh(connected["refresh_token"], "batch").body["error"] == "invalid_grant"
-    own = service.connect(olga, "batch", scope="offline_access storage.read:/")
+    own = service.connect(orla, "batch", scope="offline_access storage.read:/")
     assert service.refresh(own["refresh_token"], "batch", audience="https://se.example.org").body["error"] == "invalid_target"
     assert service.redeem(started).status == 200 and service.refresh(connected["refresh_token"]).status == 200
     assert claims(own["access_token"])["aud"] == "https://wlcg.cern.ch/jwt/v1/any"

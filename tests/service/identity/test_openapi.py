@@ -56,7 +56,7 @@ def test_with_a_members_token(own: Service, tmp_path: Path) -> None:
         tmp_path,
         "--include-path-regex",
         "userinfo|v2/(Me|changes)",
-        "--max-examples=20",
+        "--max-examples=10",
         "--header",
         f"Authorization: Bearer {token}",
     )
@@ -65,7 +65,7 @@ def test_with_a_members_token(own: Service, tmp_path: Path) -> None:
 def test_with_a_clients_secret(own: Service, tmp_path: Path) -> None:
     secret = (own.folder / "accounts.secret").read_text().strip()
     paths = ("--include-path-regex", "token|device|introspect|revoke")
-    judge(own, tmp_path, *paths, "--auth", f"accounts:{secret}", "--max-examples=30")
+    judge(own, tmp_path, *paths, "--auth", f"accounts:{secret}", "--max-examples=15")
 
 
 def test_with_a_programs_token(own: Service, tmp_path: Path) -> None:

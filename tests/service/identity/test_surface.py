@@ -53,8 +53,8 @@ def ask(service: Service, method: str, path: str, body: bytes = b"", **headers: 
 
 
 @pytest.fixture(scope="module")
-def petra(service: Service) -> Browser:
-    return service.join("petra")[0]
+def pavla(service: Service) -> Browser:
+    return service.join("pavla")[0]
 
 
 @pytest.mark.once
@@ -76,8 +76,8 @@ def test_headers_of_every_answer(service: Service, path: str) -> None:
 
 
 @pytest.mark.once
-def test_cookies_are_for_this_host_and_no_script(service: Service, petra: Browser) -> None:
-    cookies = {cookie.name: cookie for cookie in petra.cookies}
+def test_cookies_are_for_this_host_and_no_script(service: Service, pavla: Browser) -> None:
+    cookies = {cookie.name: cookie for cookie in pavla.cookies}
     assert set(cookies) == {"__Host-farmlet", "__Host-csrf"}
     for path in PAGES:
         for line in (value for name, value in ask(service, "GET", path).headers if name.lower() == "set-cookie"):
@@ -152,9 +152,9 @@ def test_methods(service: Service, path: str) -> None:
         "/token/?{}",
     ],
 )
-def test_nothing_is_echoed_as_it_came(service: Service, petra: Browser, path: str) -> None:
+def test_nothing_is_echoed_as_it_came(service: Service, pavla: Browser, path: str) -> None:
     """The policy would stop a script, but none may get as far."""
-    page = petra.open(service.issuer + path.replace("{}", urllib.parse.quote(SCRIPT)))
+    page = pavla.open(service.issuer + path.replace("{}", urllib.parse.quote(SCRIPT)))
     kind = page.headers.get("Content-Type", "")
     assert page.status < 500 and ("<script" not in page.text or "json" in kind), page.text
 
@@ -175,8 +175,8 @@ def app(service: Service) -> Party:
     return Party(service, "surface", secret.read_text().strip())
 
 
-def test_a_code_redeemed_twice_at_once_gives_once_and_ends(service: Service, petra: Browser, app: Party) -> None:
-    code = app.ask(petra)["code"]
+def test_a_code_redeemed_twice_at_once_gives_once_and_ends(service: Service, pavla: Browser, app: Party) -> None:
+    code = app.ask(pavla)["code"]
     with ThreadPoolExecutor(6) as pool:
         answers = list(pool.map(lambda _: app.redeem(code), range(6)))
     assert sorted(answer.status for answer in answers) == [200, 400, 400, 400, 400, 400]
@@ -186,14 +186,14 @@ def test_a_code_redeemed_twice_at_once_gives_once_and_ends(service: Service, pet
     assert service.request("/userinfo", bearer=given["access_token"]).status == 401
 
 
-def test_two_members_who_allow_one_device_at_once(service: Service, petra: Browser) -> None:
+def test_two_members_who_allow_one_device_at_once(service: Service, pavla: Browser) -> None:
     paula, _ = service.join("paula")
     started = service.begin()
-    pages = [browser.open(started["verification_uri_complete"]) for browser in (petra, paula)]
+    pages = [browser.open(started["verification_uri_complete"]) for browser in (pavla, paula)]
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda pair: pair[0].submit(pair[1], "allow").status, zip((petra, paula), pages, strict=True)))
+        done = list(pool.map(lambda pair: pair[0].submit(pair[1], "allow").status, zip((pavla, paula), pages, strict=True)))
     assert sorted(done) in ([200, 404], [200, 409])  # the second came a little or quite too late
-    name = ("petra", "paula")[done.index(200)]
+    name = ("pavla", "paula")[done.index(200)]
     token = service.redeem(started).body["access_token"]
     assert service.request("/userinfo", bearer=token).body["preferred_username"] == name
 
@@ -218,7 +218,7 @@ def test_device_codes_for_one_address_are_counted(service: Service) -> None:
 
 
 def test_ones_own_code_in_between_buys_no_more_guesses(service: Service) -> None:
-    browser, _ = service.join("quentin")
+    browser, _ = service.join("quirin")
     guess = f"{service.issuer}/device/?user_code=BBBB-BBB"
     assert [browser.open(guess + letter).status for letter in "BCDF"] == [404] * 4
     assert browser.open(service.begin()["verification_uri_complete"]).status == 200

@@ -17,7 +17,7 @@ from django.db import close_old_connections
 
 LOG = logging.getLogger(__name__)
 TOKEN = ("/token/", "/token")
-READ = 1 << 21  # bytes of a body that is too long
+READ = 1 << 21  # bytes that are read of a body that is too long
 ALWAYS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
 
 
@@ -28,20 +28,22 @@ class Front:
         self.django: Callable[..., Iterable[bytes]] = WSGIHandler()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if int(environ.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            throw_away(environ)
+        take_in(environ)
         if environ.get("PATH_INFO") in TOKEN and environ.get("REQUEST_METHOD") == "POST":
             return issue(environ, start_response)
         return self.django(environ, start_response)
 
 
-def throw_away(environ: dict[str, Any]) -> None:
-    """Read and forget a body that nobody here will take: who still sends would not see the answer.
+def take_in(environ: dict[str, Any]) -> None:
+    """Read the body before anything answers: who still sends would not see the answer.
 
-    What answers looks at the length that was announced. As files of a form such a body would be written to disk.
+    One that is too long is forgotten at once. What answers looks at the length that was announced; as files of a form
+    such a body would be written to disk.
     """
-    environ["wsgi.input"].read(READ)
-    environ["wsgi.input"] = io.BytesIO()
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length:
+        body = environ["wsgi.input"].read(min(length, READ))
+        environ["wsgi.input"] = io.BytesIO(body if length <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE else b"")
 
 
 def issue(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
