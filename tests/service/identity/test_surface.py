@@ -187,13 +187,13 @@ def test_a_code_redeemed_twice_at_once_gives_once_and_ends(service: Service, pav
 
 
 def test_two_members_who_allow_one_device_at_once(service: Service, pavla: Browser) -> None:
-    paula, _ = service.join("paula")
+    petrus, _ = service.join("petrus")
     started = service.begin()
-    pages = [browser.open(started["verification_uri_complete"]) for browser in (pavla, paula)]
+    pages = [browser.open(started["verification_uri_complete"]) for browser in (pavla, petrus)]
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda pair: pair[0].submit(pair[1], "allow").status, zip((pavla, paula), pages, strict=True)))
+        done = list(pool.map(lambda pair: pair[0].submit(pair[1], "allow").status, zip((pavla, petrus), pages, strict=True)))
     assert sorted(done) in ([200, 404], [200, 409])  # the second came a little or quite too late
-    name = ("pavla", "paula")[done.index(200)]
+    name = ("pavla", "petrus")[done.index(200)]
     token = service.redeem(started).body["access_token"]
     assert service.request("/userinfo", bearer=token).body["preferred_username"] == name
 
