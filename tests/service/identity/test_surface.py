@@ -218,7 +218,7 @@ def test_device_codes_for_one_address_are_counted(service: Service) -> None:
 
 
 def test_ones_own_code_in_between_buys_no_more_guesses(service: Service) -> None:
-    browser, _ = service.join("quirin")
+    browser, _ = service.join("quade")
     guess = f"{service.issuer}/device/?user_code=BBBB-BBB"
     assert [browser.open(guess + letter).status for letter in "BCDF"] == [404] * 4
     assert browser.open(service.begin()["verification_uri_complete"]).status == 200
