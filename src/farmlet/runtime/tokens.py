@@ -15,6 +15,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from joserfc.jws import extract_compact
+from joserfc.jwt import Token
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.oauth import Unreachable, load_json, load_metadata
@@ -23,6 +24,7 @@ ALGORITHMS = ("ES256", "RS256")
 FRESH = 60.0  # seconds that fetched keys are used: the bound within which a withdrawn key is refused
 STALE = 3600.0  # seconds that they are used on when the issuer does not answer
 LEEWAY = 10.0  # seconds between clocks
+FOREVER = 1e11  # seconds since the epoch; JSON has numbers that no clock shows, and Python reads NaN and Infinity too
 
 
 class Refused(FarmletError):
@@ -65,10 +67,7 @@ def check(
 
     `typed`: it must say that it is an access token. INDIGO IAM's say nothing; without it their claims are looked at.
     """
-    try:
-        decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
-    except (JoseError, ValueError) as error:
-        raise Refused(f"its signature does not hold ({type(error).__name__})") from error
+    decoded = unseal(token, keys)
     # an ID token or a logout token of the same issuer is signed by the same key and is no access token (RFC 9068 §4)
     if not _is_access(decoded.header.get("typ"), decoded.claims, typed):
         raise Refused("it is not an access token")
@@ -85,6 +84,17 @@ def check(
     return claims
 
 
+def unseal(token: str, keys: KeySet) -> Token:
+    """Header and claims of a JWT that one of `keys` signed; whatever else it says is not looked at. Raises Refused."""
+    try:
+        decoded = jwt.decode(token, keys, algorithms=list(ALGORITHMS))
+    except (JoseError, ValueError, TypeError, RecursionError) as error:  # joserfc stumbles over a list within `crit`
+        raise Refused(f"its signature does not hold ({type(error).__name__})") from error
+    if "crit" in decoded.header:  # RFC 7515 §4.1.11: we know no extension that must be understood
+        raise Refused("its header demands an extension")
+    return decoded
+
+
 def _is_access(kind: object, claims: Mapping[str, Any], typed: bool) -> bool:
     """Whether it is an access token: by its type, or, if that is left open, by what only those or only others claim."""
     if str(kind or "").lower() in ("at+jwt", "application/at+jwt"):
@@ -99,7 +109,7 @@ def _read(raw: Mapping[str, Any]) -> Claims:
     times = [raw.get("exp"), raw.get("nbf", 0), raw.get("iat", 0)]
     texts = [raw.get(name, "") for name in ("iss", "sub", "scope", "jti", "client_id", "preferred_username")]
     lists = [[audience] if isinstance(audience, str) else audience, raw.get("wlcg.groups", [])]
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in times):
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < FOREVER for value in times):
         raise Refused("exp, nbf or iat is missing or no number")
     if not all(isinstance(value, str) for value in texts) or not texts[0] or not texts[1]:
         raise Refused("iss or sub is missing, or a text claim is no text")
@@ -166,6 +176,6 @@ def _kid(token: str) -> str | None:
     """The key the token names, unverified: only a reason to look for newer keys."""
     try:
         kid = extract_compact(token.encode()).headers().get("kid")
-    except (JoseError, ValueError):
+    except (JoseError, ValueError, TypeError, RecursionError):
         return None
     return kid if isinstance(kid, str) else None

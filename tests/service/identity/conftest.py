@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import postgres
 import pytest
 from iam import Iam
-from issuer import Service, find_port, serve, write_certificate, write_config
+from issuer import Service, found
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,24 +28,9 @@ def server() -> Iterator[postgres.Server]:
 
 @pytest.fixture(scope="session")
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("identity")
-    port = find_port()
     database = request.getfixturevalue("server").create("farmlet") if getattr(request, "param", "sqlite") == "postgresql" else ""
-    running = Service(f"https://localhost:{port}", folder, str(folder / "tls.crt"), database)
-    write_certificate(folder)
-    write_config(running)
-    running.do("migrate")
-    running.do("keys", "ensure")
-    running.do("groups", "ensure")
-    running.do("client", "ensure", "farmlet", "--public", "--name", "Farmlet command", "--grant=device", "--grant=refresh")
-    limits = ("--scope=openid offline_access storage.read:/ storage.modify:/", "--audience=https://wlcg.cern.ch/jwt/v1/any")
-    running.do("client", "ensure", "batch", "--public", "--grant=device,refresh", *limits)
-    secret = ("--secret-file", str(folder / "accounts.secret"))
-    running.do("client", "ensure", "accounts", "--grant=client_credentials", "--scope=scim:read", *secret)
-    tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
-    with serve(running, f"127.0.0.1:{port}", *tls):
+    with found(tmp_path_factory.mktemp("identity"), database) as running:
         yield running
-    running.console.close()
 
 
 @pytest.fixture

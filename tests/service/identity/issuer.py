@@ -16,8 +16,8 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,6 +62,7 @@ class Service:
     folder: Path
     cafile: str
     database: str = ""  # a URL, else SQLite in the folder
+    pid: int = 0  # of gunicorn
 
     @property
     def audit(self) -> Path:
@@ -176,6 +177,7 @@ class serve:
         self.process = subprocess.Popen(
             [*command, self.bind, *self.options, application], env=environment, stdout=self.log, stderr=self.log
         )
+        self.service.pid = self.process.pid
         deadline = time.monotonic() + 30
         while not self.answers():
             assert self.process.poll() is None, (self.service.folder / "gunicorn.log").read_text()
@@ -192,6 +194,27 @@ class serve:
         self.process.terminate()
         self.process.wait(20)
         self.log.close()
+
+
+@contextmanager
+def found(folder: Path, database: str = "", *options: str) -> Iterator[Service]:
+    """A running service of a facility of its own in `folder`; `options` of gunicorn."""
+    port = find_port()
+    running = Service(f"https://localhost:{port}", folder, str(folder / "tls.crt"), database)
+    write_certificate(folder)
+    write_config(running)
+    running.do("migrate")
+    running.do("keys", "ensure")
+    running.do("groups", "ensure")
+    running.do("client", "ensure", "farmlet", "--public", "--name", "Farmlet command", "--grant=device", "--grant=refresh")
+    limits = ("--scope=openid offline_access storage.read:/ storage.modify:/", "--audience=https://wlcg.cern.ch/jwt/v1/any")
+    running.do("client", "ensure", "batch", "--public", "--grant=device,refresh", *limits)
+    secret = ("--secret-file", str(folder / "accounts.secret"))
+    running.do("client", "ensure", "accounts", "--grant=client_credentials", "--scope=scim:read", *secret)
+    tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
+    with serve(running, f"127.0.0.1:{port}", *tls, *options):
+        yield running
+    running.console.close()
 
 
 def find_port() -> int:

@@ -235,6 +235,19 @@ def test_too_many_from_one_address_wait_and_nobody_else(service: Service, regist
     assert registrar.send(AGENT).status == 429
 
 
+def test_a_registration_is_not_changed_on_and_on(registrar: Registrar) -> None:
+    """Each change is a line in the audit log."""
+    own, other = registrar.register(), registrar.register()
+
+    def change(client: dict[str, Any]) -> int:
+        body = AGENT | {"client_id": client["client_id"]}
+        uri, token = client["registration_client_uri"], client["registration_access_token"]
+        return registrar.send(body, uri, "PUT", token).status
+
+    assert [change(own) for _ in range(21)] == [200] * 20 + [429]
+    assert change(other) == 200
+
+
 def test_too_many_in_all_wait(service: Service, registrar: Registrar) -> None:
     registrar.register()
     execute(service, "update identity_attempt set failures = 200 where account = 'registration' and address = ''")

@@ -6,10 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
@@ -49,6 +52,9 @@ def test_good_token() -> None:
         ({"exp": None}, "no number"),
         ({"exp": "tomorrow"}, "no number"),
         ({"exp": True}, "no number"),
+        ({"exp": 10**400}, "no number"),
+        ({"exp": float("inf")}, "no number"),
+        ({"nbf": float("nan")}, "no number"),
         ({"nbf": time.time() + 3600}, "not valid yet"),
         ({"iat": time.time() + 3600}, "not valid yet"),
         ({"sub": None}, "missing"),
@@ -78,6 +84,38 @@ def test_algorithms_are_not_the_tokens_choice() -> None:
             check(token, KEYS, ISSUER, ("se",))
     rsa = RSAKey.generate_key(2048, {"kid": "rsa"})
     assert check(sign(rsa, "RS256"), KeySet([KEY, rsa]), ISSUER, ("se",)).sub == "u"
+
+
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+)
+NAMES = st.sampled_from(["alg", "kid", "typ", "crit", "jwk", "jku", "x5c", "x5u", "b64", "zip", "enc", "p2c", "cty"])
+CLAIMS = ["iss", "sub", "aud", "exp", "nbf", "iat", "scope", "wlcg.groups", "act", "jti", "client_id", "preferred_username"]
+
+
+@given(st.dictionaries(NAMES, JSON) | JSON, st.dictionaries(st.sampled_from(CLAIMS), JSON) | JSON)
+def test_whatever_stands_in_a_token_it_is_refused_in_words(header: Any, body: Any) -> None:
+    if isinstance(header, dict):
+        header = {"alg": "ES256", "kid": "one", "typ": "at+jwt"} | header
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (header, body)]
+    with pytest.raises(Refused):
+        check(".".join([*parts, "AAAA"]), KEYS, ISSUER, ("se",))
+    assert tokens._kid(".".join([*parts, "AAAA"])) is None or isinstance(header, dict)
+
+
+@given(st.dictionaries(st.sampled_from(CLAIMS), JSON))
+def test_whatever_the_issuer_signs_is_taken_or_refused_in_words(changes: dict[str, Any]) -> None:
+    with suppress(Refused):
+        claims = check(sign(**changes), KEYS, ISSUER, ("se",))
+        assert claims.issuer == ISSUER and claims.sub and time.time() - 11 < claims.expires < 1e11
+
+
+def test_a_header_that_asks_for_more_is_refused() -> None:
+    for crit in ([], ["b64"]):
+        token = jwt.encode({"alg": "ES256", "typ": "at+jwt", "kid": "one", "crit": crit, "b64": True}, {}, KEY)
+        with pytest.raises(Refused, match="demands"):
+            check(token, KEYS, ISSUER, None)
 
 
 class Issuer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,8 @@ from farmlet.parts.identity.service.oauth.redirects import find_fault
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
 
+NAME = re.compile(r"[!-9;-~]{1,100}")  # RFC 6749 §A.1 without the colon, which ends a name in HTTP Basic
+MEMBERS = re.compile(r"\W*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\W*", re.IGNORECASE)
 SEEN = timedelta(hours=1)  # how exactly it is known when a client last got a token: more would cost a write a token
 
 GRANTS = {
@@ -66,6 +69,7 @@ def ensure_client(
     Without grants a client gets device and refresh; without scopes, one that people use may ask for all that members can
     have, narrowed by the rights of each. Raises InputError.
     """
+    _check_name(client_id)
     wanted = _resolve_grants(grants, secret is None)
     if not scopes and wanted == ["client_credentials"]:
         raise InputError(f"client {client_id}", "its scopes are missing", "for example --scope scim:read")
@@ -104,6 +108,14 @@ def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
         client.client_secret = hash_secret(secret)
         client.save()
     return True
+
+
+def _check_name(name: str) -> None:
+    """It is the `sub` of the client's own tokens, where members have UUIDs: none may be taken for the other."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"client {name!r}", "has blanks, a colon or odd characters, or is too long")
+    if MEMBERS.fullmatch(name):
+        raise InputError(f"client {name}", "could be taken for a member's sub")
 
 
 def note_use(client: Client) -> None:

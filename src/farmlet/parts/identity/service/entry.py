@@ -11,15 +11,18 @@ from typing import Any
 from django import forms
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.forms import AuthenticationForm
+from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 
+from farmlet.parts.identity.service.meter import bucket, take
 from farmlet.parts.identity.service.models import Attempt, Member
 from farmlet.parts.identity.service.project import provider
 
 FREE = 5  # failures before the first delay
 LONGEST = 60  # seconds
+TOLD = 300  # failures an hour of one address that the audit log has
 FORGET = timedelta(hours=1)
 AUTHENTICATED = "authenticated"
 
@@ -62,10 +65,17 @@ class LoginForm(AuthenticationForm):
                 fail(name, address)
                 # a name that is none could be a password in the wrong field; leaving the line out could be told by the time
                 known = Member.objects.filter(name=name).exists()
-                provider().record("login.failed", member=name if known else "", address=address, by=f"address {address}")
+                self._tell(name if known else "", address)
             raise
         forgive(name, address)
         return cleaned
+
+    def _tell(self, member: str, address: str) -> None:
+        """A line in the audit log; not for all of very many, for anybody could fill the disk with them."""
+        with transaction.atomic():
+            told = take("failed log-ins", bucket(address), TOLD)
+        if told:
+            provider().record("login.failed", member=member, address=address, by=f"address {address}")
 
     def confirm_login_allowed(self, user: Member) -> None:
         if not user.is_active:

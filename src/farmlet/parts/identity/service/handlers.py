@@ -5,6 +5,7 @@ A token needs no session, cookie, form protection or page, and Django's way to a
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -16,6 +17,7 @@ from django.db import close_old_connections
 
 LOG = logging.getLogger(__name__)
 TOKEN = ("/token/", "/token")
+READ = 1 << 21  # bytes that are read of a body that is too long
 ALWAYS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
 
 
@@ -26,9 +28,22 @@ class Front:
         self.django: Callable[..., Iterable[bytes]] = WSGIHandler()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        take_in(environ)
         if environ.get("PATH_INFO") in TOKEN and environ.get("REQUEST_METHOD") == "POST":
             return issue(environ, start_response)
         return self.django(environ, start_response)
+
+
+def take_in(environ: dict[str, Any]) -> None:
+    """Read the body before anything answers: who still sends would not see the answer.
+
+    One that is too long is forgotten at once. What answers looks at the length that was announced; as files of a form
+    such a body would be written to disk.
+    """
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length:
+        body = environ["wsgi.input"].read(min(length, READ))
+        environ["wsgi.input"] = io.BytesIO(body if length <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE else b"")
 
 
 def issue(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -37,7 +52,8 @@ def issue(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterab
 
     try:
         close_old_connections()  # the database may have been restarted
-        body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        body = environ["wsgi.input"].read(limit + 1) if int(environ.get("CONTENT_LENGTH") or 0) <= limit else None
         query = environ.get("QUERY_STRING", "")
         path = environ["PATH_INFO"] + (f"?{query}" if query else "")
         status, headers, text = token.respond(path, body, environ.get("HTTP_AUTHORIZATION", ""))

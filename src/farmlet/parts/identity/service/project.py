@@ -100,7 +100,8 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         "LOGGING": {
             "version": 1,
             "disable_existing_loggers": False,
-            "handlers": {"stderr": {"class": "logging.StreamHandler"}},
+            "filters": {"mask": {"()": f"{APP}.logs.Mask"}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["mask"]}},
             "root": {"handlers": ["stderr"], "level": logging.WARNING},
         },
         **_people(configuration),

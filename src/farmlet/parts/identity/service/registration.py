@@ -6,7 +6,6 @@ each address and in all, and those that are not used are forgotten.
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,20 +13,20 @@ from typing import Any
 from django.contrib.auth.hashers import check_password
 from django.db import transaction
 from django.db.models import Q
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from farmlet.parts.identity.service.applicant import METHODS, Metadata, Rejected
 from farmlet.parts.identity.service.grants import CODE
 from farmlet.parts.identity.service.hashers import hash_secret
 from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Attempt, Client, DeviceGrant
+from farmlet.parts.identity.service.meter import bucket, take
+from farmlet.parts.identity.service.models import Client, DeviceGrant
 from farmlet.parts.identity.service.policy import SUPPORTED
 from farmlet.parts.identity.service.project import Provider
 from farmlet.parts.identity.service.scopes import intersect
 
-ACCOUNT = "registration"  # under which `Attempt` counts
-HOURLY, TOTAL = 20, 200  # registrations an hour: of one address, of all together
+ACCOUNT, CHANGES = "registration", "registration changes"  # under which `Attempt` counts
+HOURLY, TOTAL = 20, 200  # an hour: registrations of one address, and changes of one client; registrations of all together
 TRIAL, IDLE = timedelta(days=1), timedelta(days=90)  # until a client that never got a token goes; one that got none since
 
 
@@ -53,6 +52,9 @@ def change(provider: Provider, client: Client, asked: Metadata, secret: str | No
     """
     if secret is not None and (client.public or not check_password(secret, client.client_secret)):
         raise Rejected("invalid_client_metadata", "client_secret is not this client's")
+    with transaction.atomic():
+        if not take(CHANGES, client.client_id, HOURLY):
+            raise Rejected("temporarily_unavailable", "too many changes; please try again later", 429)
     fresh = _fill(client, asked)
     client.save()
     provider.record("client.changed", client=client.client_id, name=client.name, grants=client.grants)
@@ -101,15 +103,6 @@ def prune(provider: Provider, now: datetime) -> int:
     return len(ended)
 
 
-def bucket(address: str) -> str:
-    """What counts as one address: who has one of IPv6 has 2^64 of them."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
-
-
 def _fill(client: Client, asked: Metadata) -> str:
     """Set the client's fields; returns its new secret if it needs one and has none."""
     scopes = SUPPORTED if asked.scope is None else intersect(asked.scope.split(), SUPPORTED)
@@ -130,16 +123,7 @@ def _fill(client: Client, asked: Metadata) -> str:
 def _count(address: str) -> None:
     """Count a registration of `address`. Within a transaction. Raises Rejected where there were too many.
 
-    A count leaks away evenly: at any time an address has as many left as it could have made since. The facility's own
-    clients never register, so no count can keep them out.
+    The facility's own clients never register, so no count can keep them out.
     """
-    now = timezone.now()
-    for name, most in ((bucket(address), HOURLY), ("", TOTAL)):
-        row, _ = Attempt.objects.select_for_update().get_or_create(account=ACCOUNT, address=name, defaults={"last": now})
-        leaked = int((now - row.last).total_seconds() * most / 3600)
-        level = max(0, row.failures - leaked)
-        if level >= most:
-            raise Rejected("temporarily_unavailable", "too many programs have registered; please try again later", 429)
-        # what has leaked in part stays counted: the clock goes on from the last whole one
-        last = now if level == 0 else row.last + timedelta(seconds=leaked * 3600 / most)
-        Attempt.objects.filter(pk=row.pk).update(failures=level + 1, last=last)
+    if not (take(ACCOUNT, bucket(address), HOURLY) and take(ACCOUNT, "", TOTAL)):
+        raise Rejected("temporarily_unavailable", "too many programs have registered; please try again later", 429)

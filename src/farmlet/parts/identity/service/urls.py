@@ -7,6 +7,7 @@ from typing import Any
 
 from django.urls import URLPattern, path, re_path
 
+from farmlet.parts.identity.service.openapi import document
 from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.scim import feed, view
 from farmlet.parts.identity.service.views import (
@@ -33,6 +34,7 @@ REGISTRATION = endpoint("register/", register.register, "register") if provider(
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
     path(".well-known/oauth-authorization-server", metadata.show_metadata),
+    path("openapi.json", document.show, name="openapi"),
     path("jwks", metadata.show_keys, name="jwks"),
     path("userinfo", metadata.show_member, name="userinfo"),
     *endpoint("authorize/", authorize.authorize, "authorize"),
@@ -50,8 +52,8 @@ urlpatterns = [
     path("join/<str:secret>/", pages.join, name="join"),
     path("style.css", pages.show_style, name="style"),
     path("scim/v2/changes", feed.follow, name="scim-changes"),
-    re_path("^scim/v2(?:/(?P<path>.*))?$", view.serve, {"mount": view.OURS}),
-    re_path("^scim(?:/(?P<path>.*))?$", view.serve, {"mount": view.INDIGO}),
+    re_path(r"^scim/v2(?:/(?P<path>[\s\S]*))?$", view.serve, {"mount": view.OURS}),
+    re_path(r"^scim(?:/(?P<path>[\s\S]*))?$", view.serve, {"mount": view.INDIGO}),
 ]
 
 handler400 = pages.show_error(400, "That request could not be understood.")

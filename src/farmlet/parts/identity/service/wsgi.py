@@ -5,6 +5,7 @@ The configuration's path comes from the environment variable FARMLET_IDENTITY_CO
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,9 @@ def build() -> Callable[..., Any]:
     configuration = load_configuration(Path(os.environ[VARIABLE]))
     start(configuration, configuration.secret_key_file.read_text().strip())
     from farmlet.parts.identity.service.handlers import Front
+    from farmlet.parts.identity.service.logs import Mask
+
+    logging.getLogger("gunicorn.error").addFilter(Mask())  # it names the path of a request that failed
 
     return Front()
 

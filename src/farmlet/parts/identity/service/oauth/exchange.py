@@ -69,8 +69,6 @@ class TokenExchange(GrantTypeBase):
 
 def check_form(request: Any) -> None:
     """Raise InvalidRequestError for what is missing or not to be had."""
-    if twice := sorted({"scope", "subject_token", "subject_token_type"} & set(request.duplicate_params)):
-        raise errors.InvalidRequestError(f"given twice: {', '.join(twice)}", request=request)
     wrong = [name for name in REFUSED if getattr(request, name, None)]
     if wrong:
         raise errors.InvalidRequestError(f"{wrong[0]} is not supported", request=request)

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone
-from joserfc import jwt
-from joserfc.errors import JoseError
 
 from farmlet.parts.identity.service import tokens
 from farmlet.parts.identity.service.models import Member
@@ -15,6 +13,7 @@ from farmlet.parts.identity.service.oauth import codes
 from farmlet.parts.identity.service.policy import resolve, resolve_once
 from farmlet.parts.identity.service.project import provider
 from farmlet.parts.identity.service.scopes import GROUPS, order_groups
+from farmlet.runtime.tokens import Refused, unseal
 
 
 def find_lifetime(request: Any) -> int:
@@ -67,8 +66,8 @@ def read_identity(token: str) -> tuple[str, str] | None:
     """Subject and client of an ID token of ours, which may have expired (OpenID Connect RP-Initiated Logout §4), else None."""
     service = provider()
     try:
-        decoded = jwt.decode(token, service.keys.verifying(), algorithms=["ES256", "RS256"])
-    except (JoseError, ValueError):
+        decoded = unseal(token, service.keys.verifying())
+    except Refused:
         return None
     claims = decoded.claims
     subject, client = claims.get("sub"), claims.get("aud")

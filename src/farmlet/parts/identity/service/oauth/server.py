@@ -14,7 +14,7 @@ from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
 from farmlet.parts.identity.service.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
-from farmlet.parts.identity.service.oauth import codes, connections, mint
+from farmlet.parts.identity.service.oauth import codes, connections, form, mint
 from farmlet.parts.identity.service.oauth.exchange import TokenExchange
 
 
@@ -65,3 +65,8 @@ class Server(TokenEndpoint):
         }
         super().__init__(default_grant_type="unsupported", default_token_type=bearer, grant_types=grants)
         self.request_validator = validator
+
+    def validate_token_request(self, request: Any) -> None:
+        """Before any grant looks at it. Raises errors of oauthlib."""
+        super().validate_token_request(request)
+        form.check(request)

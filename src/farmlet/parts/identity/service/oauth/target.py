@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.policy import resolve_audience
 
+NAME = re.compile(r"[!#-\[\]-~]+")  # as scopes are (RFC 6749 §3.3): they come into headers, logs and databases
+MOST, LONGEST = 20, 2000  # audiences of a token; characters of them together
+
 
 def name(pairs: Iterable[tuple[str, str]]) -> str | None:
     """All audiences of a request's parameters, blank-separated, in their order, each once; "" where it names none.
 
     Both parameters may be repeated and used together; `audience` may hold several. None if a `resource` is no absolute
-    URI or has a fragment (RFC 8707 §2).
+    URI or has a fragment (RFC 8707 §2), for odd characters, and for too many.
     """
     found: list[str] = []
     for key, value in pairs:
@@ -21,7 +25,9 @@ def name(pairs: Iterable[tuple[str, str]]) -> str | None:
             return None
         if key in ("audience", "resource"):
             found += value.split()
-    return " ".join(dict.fromkeys(found))
+    text = " ".join(unique := dict.fromkeys(found))
+    fit = all(map(NAME.fullmatch, unique)) and len(unique) <= MOST and len(text) <= LONGEST
+    return text if fit else None
 
 
 def settle(pairs: Iterable[tuple[str, str]], client: Client, usual: str = "") -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ import time
 
 from django.db.models import Max
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from farmlet.parts.identity.service.models import Change
@@ -18,6 +19,7 @@ LONGEST = 55.0  # seconds a reader of the feed is kept waiting
 STEP = 0.2
 
 
+@csrf_exempt
 @require_safe
 def follow(request: HttpRequest) -> HttpResponse:
     """`{"cursor", "changed": [sub, …]}` of what came after `cursor`; waits up to `wait` seconds (≤ 55) for something.

@@ -37,6 +37,7 @@ PERSONAL = ("preferred_username", "name", "email", "wlcg.groups", "wlcg.ver", "s
 WITH_SECRET = ["client_secret_basic", "client_secret_post"]
 
 
+@csrf_exempt
 @require_safe
 def show_metadata(request: HttpRequest) -> HttpResponse:
     """The discovery document."""
@@ -75,6 +76,7 @@ def _find_path(name: str) -> str:
         return ""
 
 
+@csrf_exempt
 @require_safe
 def show_keys(request: HttpRequest) -> HttpResponse:
     """The public keys."""

@@ -156,11 +156,12 @@ def describe(request: HttpRequest) -> dict[str, Any]:
 
 
 def protect(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Middleware: pages run no scripts, load nothing from elsewhere and cannot be framed."""
+    """Middleware: pages run no scripts, load nothing from elsewhere, cannot be framed and are not kept."""
 
     def respond(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
         response.headers.setdefault("Content-Security-Policy", POLICY)
+        response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     return respond

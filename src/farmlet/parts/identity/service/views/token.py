@@ -10,34 +10,30 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
-from oauth2_provider.oauth2_backends import OAuthLibCore
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 
+from farmlet.parts.identity.service.entry import find_address
 from farmlet.parts.identity.service.grants import DEVICE_CODE
 from farmlet.parts.identity.service.members import digest
+from farmlet.parts.identity.service.meter import bucket, take
 from farmlet.parts.identity.service.models import Client, DeviceGrant
-from farmlet.parts.identity.service.oauth import target
+from farmlet.parts.identity.service.oauth import form, target
 from farmlet.parts.identity.service.policy import resolve_audience, restrict
 from farmlet.parts.identity.service.project import provider
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, no digits: easy to read out, no words (RFC 8628 §6.1)
+HOURLY = 1200  # device codes for one address: each is a row until it ends
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-
-
-class Core(OAuthLibCore):
-    """The library's reading of a request, which would keep only the last of several audiences (RFC 8693 §2.1)."""
-
-    def extract_body(self, request: HttpRequest) -> list[tuple[str, str]]:
-        repeated = ("audience", "resource")
-        return [(key, value) for key, all in request.POST.lists() for value in (all if key in repeated else all[-1:])]
 
 
 @method_decorator(csrf_exempt, name="dispatch")
@@ -45,7 +41,6 @@ class TokenView(OAuthLibMixin, View):
     """Every grant type; the server of `oauth` does the work."""
 
     http_method_names = ("post",)
-    oauthlib_backend_class = Core
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """As `handlers` answers, for a server that runs Django alone."""
@@ -54,9 +49,9 @@ class TokenView(OAuthLibMixin, View):
         return HttpResponse(text, status=status, headers=headers, content_type="application/json")
 
 
-def respond(path: str, body: bytes, authorization: str) -> tuple[int, dict[str, str], str]:
-    """Status, headers and JSON for a form as it came: oauthlib sees what was given twice."""
-    if len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+def respond(path: str, body: bytes | None, authorization: str) -> tuple[int, dict[str, str], str]:
+    """Status, headers and JSON for a form as it came: oauthlib sees what was given twice. None was too long."""
+    if body is None or len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         return 413, NO_STORE, complain("invalid_request", "the request is too long")
     server, given = TokenView.get_oauthlib_core().server, {"HTTP_AUTHORIZATION": authorization}
     try:
@@ -73,15 +68,19 @@ class ClientView(OAuthLibMixin, View):
     """An endpoint for clients, which prove themselves as at the token endpoint. Subclasses have `answer`."""
 
     http_method_names = ("post",)
-    oauthlib_backend_class = Core
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        core = self.get_oauthlib_core()
+        given = {"HTTP_AUTHORIZATION": request.META.get("HTTP_AUTHORIZATION", "")}
         try:
-            asked = Request(*core._extract_params(request))
+            asked = Request(request.get_full_path(), "POST", request.body.decode(), given)
+            form.check(asked)
+        except RequestDataTooBig:
+            return refuse("invalid_request", "the request is too long", 413)
         except ValueError:
             return refuse("invalid_request", "the request is not a form")
-        if not core.server.request_validator.authenticate_client(asked):
+        except OAuth2Error as error:
+            return refuse(error.error, error.description)
+        if not self.get_oauthlib_core().server.request_validator.authenticate_client(asked):
             return refuse("invalid_client", "no such client, or a wrong secret", 401)
         return self.answer(asked)
 
@@ -102,6 +101,10 @@ class DeviceAuthorizationView(ClientView):
         audience = target.name(asked.decoded_body or ())
         if audience is None or resolve_audience(audience, asked.client) is None:
             return refuse("invalid_target", "this client may not ask for this audience")
+        with transaction.atomic():
+            allowed = take("device codes", bucket(find_address(self.request)), HOURLY)
+        if not allowed:
+            return refuse("temporarily_unavailable", "too many codes for this address; please try again later", 429)
         return JsonResponse(begin(asked.client, scopes, audience), headers=NO_STORE)
 
 
