@@ -145,7 +145,9 @@ class Table:
             optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
         write, stage, read = (
-            frozenset(pattern for rights in granted.values() for pattern in getattr(rights, name))
+            frozenset(
+                plain for rights in granted.values() for plain in map(normalise, getattr(rights, name)) if plain is not None
+            )
             for name in ("write", "stage", "read")
         )
         return self._combined.setdefault(groups, _Combined(rights, read | write | stage, write, stage))
@@ -153,7 +155,7 @@ class Table:
 
 @dataclass(frozen=True)
 class _Combined:
-    """`rights` without a user and paths, and the patterns of the paths."""
+    """`rights` without a user and paths, and the patterns of the paths, normalised: no member's name changes that."""
 
     rights: Rights
     read: frozenset[str]
@@ -161,7 +163,9 @@ class _Combined:
     stage: frozenset[str]
 
     def of(self, user: str) -> Rights:
-        read, write, stage = (reduce(fill(user, patterns)) for patterns in (self.read, self.write, self.stage))
+        read, write, stage = (
+            reduce(pattern.replace(USER, user) for pattern in patterns) for patterns in (self.read, self.write, self.stage)
+        )
         return replace(self.rights, user=user, read=read, write=write, stage=stage)
 
 
