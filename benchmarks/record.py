@@ -46,7 +46,7 @@ def timed(action: Callable[[], Any]) -> float:
 def record(figure: str, goal: str, unit: str, values: Sequence[float], note: str = "") -> None:
     """Keep the values of one figure and write the page anew."""
     RESULTS.mkdir(exist_ok=True)
-    command = f"benchmarks/{Path(sys.argv[0]).name}"
+    command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
     kept = {
         "figure": figure,
         "goal": goal,

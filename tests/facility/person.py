@@ -13,7 +13,7 @@ from pathlib import Path
 from conftest import Sandbox
 
 from farmlet.demo.browser import Browser
-from farmlet.runtime.oauth import DeviceFlow, Tokens
+from farmlet.runtime.oauth import DeviceFlow, Tokens, refresh
 
 PASSWORD = "a test's long passphrase"
 
@@ -67,6 +67,9 @@ class Person:
         started = flow.start(scope, audience)
         self.browser.allow(started.verification_uri_complete, self.name, PASSWORD)
         return flow.wait(started)
+
+    def refresh(self, tokens: Tokens, client: str = "farmlet") -> Tokens:
+        return refresh(self.issuer, client, tokens.refresh_token, self.ca)
 
     def take_certificate(self) -> None:
         token = self.authorise("openid", "ssh").access_token
