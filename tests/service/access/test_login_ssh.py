@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -41,7 +42,7 @@ def test_short_name_and_who_logs_in(inside: Machine) -> None:
     assert "user ada\n" not in inside.ssh("-G", "elsewhere.example.org").stdout
 
 
-def test_scp_sftp_rsync(inside: Machine, sshd: Sshd, tmp_path: Path) -> None:
+def test_scp_and_sftp(inside: Machine, sshd: Sshd, tmp_path: Path) -> None:
     there = f"{sshd.user}@{NODE}"
     (tmp_path / "a").write_text("data")
     done = inside.ssh(str(tmp_path / "a"), f"{there}:{tmp_path}/b", program="scp")
@@ -52,11 +53,18 @@ def test_scp_sftp_rsync(inside: Machine, sshd: Sshd, tmp_path: Path) -> None:
 
 def test_rsync(inside: Machine, sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("data")
-    command = ["rsync", "-e", f"ssh -F {inside.config}", str(tmp_path / "a"), f"{sshd.user}@{NODE}:{tmp_path}/d"]
-    try:
-        done = subprocess.run(command, env=inside.environment, capture_output=True, text=True, timeout=60)
-    except FileNotFoundError:
+    if (rsync := shutil.which("rsync")) is None:
         pytest.skip("rsync is not installed")
+    command = [
+        rsync,
+        "--rsync-path",
+        rsync,
+        "-e",
+        f"ssh -F {inside.config}",
+        str(tmp_path / "a"),
+        f"{sshd.user}@{NODE}:{tmp_path}/d",
+    ]
+    done = subprocess.run(command, env=inside.environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and (tmp_path / "d").read_text() == "data", done.stderr
 
 
@@ -97,3 +105,13 @@ def test_an_ended_certificate_is_renewed_by_ssh(inside: Machine, sshd: Sshd) -> 
     assert done.returncode == 0 and done.stderr == "", done.stderr
     after = inside.load()
     assert after["refresh_token"] != before["refresh_token"] and after["certificate"]["end"] > time.time() + 40000
+
+
+def test_what_must_be_done_is_said_at_ssh(inside: Machine, sshd: Sshd, authority: Authority) -> None:
+    """The last test here: its log-in ends."""
+    token = inside.load()["refresh_token"]
+    assert authority.service.request("/revoke", {"token": token, "client_id": "farmlet"}).status == 200
+    inside.age("certificate", end=3600)
+    done = inside.ssh(f"{sshd.user}@{NODE}", "echo in")
+    assert done.stdout == "in\n", "the certificate is good still"
+    assert done.stderr == "farmlet: lab: the log-in has ended; log in anew: farmlet login lab\n"
