@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import stat
 import subprocess
@@ -66,14 +67,15 @@ def test_what_is_there_after_a_log_in(inside: Machine, service: Service) -> None
 
 def test_nothing_is_done_while_all_is_good(inside: Machine) -> None:
     before = {path: path.read_bytes() for path in inside.folder.iterdir()}
-    times = []
+    used = []
     for _ in range(5):
-        start = time.monotonic()
+        start = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = inside.do("login", "--fresh", "lab")
-        times.append(time.monotonic() - start)
+        end = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(end.ru_utime + end.ru_stime - start.ru_utime - start.ru_stime)
         assert done.stdout == done.stderr == ""
     assert {path: path.read_bytes() for path in inside.folder.iterdir()} == before
-    assert min(times) <= 0.3, times
+    assert min(used) <= 0.3, used  # of processor time: how long it waits for one is not its doing
 
 
 def test_nothing_of_the_network_is_imported_while_all_is_good(inside: Machine) -> None:
