@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from farmlet.cli import login
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.access.authority import known_hosts
 from farmlet.parts.access.login import about, discovery, screen, snippet, stay, words
@@ -245,3 +246,17 @@ def test_the_qr_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
     screen.draw(URL)
     assert len(sys.stderr.getvalue().splitlines()) >= 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("answer", "yes"), [("y\n", True), ("Yes\n", True), ("\n", False), ("n\n", False), ("", False)])
+def test_the_line_is_added_only_for_a_yes_on_a_terminal(
+    home: Path, monkeypatch: pytest.MonkeyPatch, answer: str, yes: bool
+) -> None:
+    place = Place(root() / "lab")
+    place.folder.mkdir(parents=True)
+    for stdin in (io.StringIO(answer), Terminal(answer)):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        login.include(write=False)
+        assert snippet.is_included() is (yes and stdin.isatty())
+        assert snippet.include() in sys.stderr.getvalue()  # type: ignore[attr-defined]
