@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables
 # what only the tests and the benchmarks need
-TEST_PACKAGES := postgresql
+TEST_PACKAGES := postgresql openssh-server rsync
 BENCH_PACKAGES := wrk
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean

@@ -60,6 +60,11 @@ PLAIN = {
     "farmlet.runtime": (),
     "farmlet.runtime.tokens": ("joserfc",),
     "farmlet.runtime.*": (),
+    # a member's own machine
+    "farmlet.cli.main": (),
+    "farmlet.cli.options": (),
+    "farmlet.cli.log*": (),
+    "farmlet.parts.access.login*": (),
 }
 
 

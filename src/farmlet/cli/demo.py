@@ -8,7 +8,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from farmlet.cli.opening import open_deployment, print_json
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json
 from farmlet.demo.run import StepFailed
 from farmlet.demo.run import run as play
 from farmlet.demo.stage import Stage

@@ -6,7 +6,8 @@ import argparse
 from dataclasses import asdict, replace
 from typing import Any
 
-from farmlet.cli.opening import open_deployment, print_json
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json
 from farmlet.engine.external import open_members
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility

@@ -12,6 +12,7 @@ from importlib import import_module
 from types import FrameType
 
 from farmlet import __version__
+from farmlet.cli.options import add_common, add_output
 from farmlet.errors import Errors, FarmletError
 
 VERBS = {
@@ -27,9 +28,12 @@ VERBS = {
     "node": "nodes: list, exec",
     "explain": "what a member may do, and which line of the file says so",
     "rotate": "new keys: issuer [--now]",
+    "login": "a member's own machine: token, SSH certificate, and what ssh needs to use it",
+    "logout": "end a log-in and remove what it made on this machine",
     "logs": "the newest log lines of all nodes",
     "down": "stop the facility; --purge removes all that `up` made",
 }
+OWN = ("login", "logout")  # what members do on machines of their own, where no facility file is
 EPILOG = "Docs: docs/ in the repository. Start with `farmlet up`, then `farmlet demo`."
 
 
@@ -48,9 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def verb_parser(verb: str) -> argparse.ArgumentParser:
     text = VERBS[verb]
     found = argparse.ArgumentParser(prog=f"farmlet {verb}", description=text[0].upper() + text[1:] + ".")
-    from farmlet.cli.opening import add_common
-
-    add_common(found)
+    (add_output if verb in OWN else add_common)(found)
     import_module(f"farmlet.cli.{verb}").add(found)
     return found
 

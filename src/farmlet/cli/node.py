@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from farmlet.cli.opening import add_common, open_deployment, print_json, print_table
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import add_common, print_json, print_table
 from farmlet.errors import InputError
 
 

@@ -7,7 +7,8 @@ import getpass
 from collections.abc import Callable
 from dataclasses import asdict
 
-from farmlet.cli.opening import open_deployment, print_json
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.rotation import Rotated, rotate_issuer
 from farmlet.errors import InputError

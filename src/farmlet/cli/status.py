@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from farmlet.cli.opening import open_deployment, print_json, print_table
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json, print_table
 from farmlet.engine.status import status
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from farmlet.cli.opening import open_deployment, print_json
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json
 from farmlet.engine.external import open_members
 
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from farmlet.cli.opening import add_common, open_deployment, print_json, print_table
+from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import add_common, print_json, print_table
 from farmlet.engine.external import open_members
 from farmlet.engine.members import Members
 from farmlet.errors import InputError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from farmlet.cli.opening import open_facility, print_json
+from farmlet.cli.opening import open_facility
+from farmlet.cli.options import print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:

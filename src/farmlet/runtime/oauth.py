@@ -1,7 +1,7 @@
 """The client side of an OAuth 2.0 issuer: device authorization, refresh, client credentials. Standard library only.
 
 Sources: RFC 6749 (errors §5.2, refresh §6, client credentials §4.4), RFC 8628 (device authorization), RFC 8414 and
-OpenID Connect Discovery (metadata), WLCG Common JWT Profile 1.x (the `audience` parameter).
+OpenID Connect Discovery (metadata), RFC 7009 (revocation), WLCG Common JWT Profile 1.x (the `audience` parameter).
 """
 
 from __future__ import annotations
@@ -119,6 +119,13 @@ def refresh(
     return _tokens(_post(endpoint, form | {"scope": scope, "audience": audience}, cafile), issuer)
 
 
+def revoke(issuer: str, client_id: str, token: str, cafile: str | None = None) -> None:
+    """Have the issuer end a public client's refresh token, and all that came of it (RFC 7009). Raises OAuthError, Unreachable."""
+    endpoint = _endpoint(load_metadata(issuer, cafile), "revocation_endpoint", issuer)
+    form = {"client_id": client_id, "token": token, "token_type_hint": "refresh_token"}
+    _fetch(_form(endpoint, form), cafile)  # nothing is said where it went well
+
+
 def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = "") -> Tokens:
     """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable."""
     endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
@@ -141,6 +148,12 @@ def load_json(url: str, cafile: str | None = None) -> dict[str, Any]:
     return _load(urllib.request.Request(url, headers={"Accept": "application/json"}), cafile)
 
 
+def send_json(url: str, value: Mapping[str, Any], token: str, cafile: str | None = None) -> dict[str, Any]:
+    """POST a JSON object with a Bearer token (RFC 6750 §2.1); the object that comes back. Raises as `load_json`."""
+    headers = {"Accept": "application/json", "Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    return _load(urllib.request.Request(url, json.dumps(value).encode(), headers), cafile)
+
+
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Endpoints are named by the metadata; following a redirect would carry credentials to somebody else."""
 
@@ -149,11 +162,19 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _post(url: str, form: Mapping[str, str], cafile: str | None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
+    return _load(_form(url, form, headers), cafile)
+
+
+def _form(url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> urllib.request.Request:
     body = urllib.parse.urlencode({name: value for name, value in form.items() if value}).encode()
-    return _load(urllib.request.Request(url, data=body, headers={"Accept": "application/json", **(headers or {})}), cafile)
+    return urllib.request.Request(url, data=body, headers={"Accept": "application/json", **(headers or {})})
 
 
 def _load(request: urllib.request.Request, cafile: str | None) -> dict[str, Any]:
+    return _parse(_fetch(request, cafile), request.full_url)
+
+
+def _fetch(request: urllib.request.Request, cafile: str | None) -> bytes:
     url = urllib.parse.urlsplit(request.full_url)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
         raise Unreachable(request.full_url, "not an https URL", "an issuer is only trusted over https")
@@ -161,7 +182,7 @@ def _load(request: urllib.request.Request, cafile: str | None) -> dict[str, Any]
         context = ssl.create_default_context(cafile=cafile)
         opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
         with opener.open(request, timeout=TIMEOUT) as answer:
-            return _parse(answer.read(LIMIT), request.full_url)
+            return bytes(answer.read(LIMIT))
     except urllib.error.HTTPError as error:
         raise _refused(error, request.full_url) from error
     except (OSError, http.client.HTTPException) as error:

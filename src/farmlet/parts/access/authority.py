@@ -2,6 +2,8 @@
 
     POST /ssh/sign         {"public_key": LINE} with a Bearer token (aud `ssh`, RFC 6750)
                            → {"certificate", "principal", "expires" (seconds since 1970)}
+    GET  /ssh/about        what a member's own machine needs to log in:
+                           {"name", "title", "domain", "issuer", "client", "scope", "hours", "nodes", "authority"}
     GET  /ssh/known_hosts  the line by which a client knows every host of the facility
     GET  /ssh/ca.pub       the authority's public key for members' certificates
 
@@ -35,13 +37,23 @@ Answer = tuple[str, dict[str, Any] | str, list[tuple[str, str]]]
 
 
 class Authority:
-    """The WSGI application. `key` and `host_key` are the private keys for members and hosts (paths; `.pub` beside)."""
+    """The WSGI application. `key` and `host_key` are the private keys for members and hosts (paths; `.pub` beside).
+
+    `about` is what clients are told besides domain, hours and the hosts' authority.
+    """
 
     def __init__(
-        self, verifier: Verifier, key: Path, host_key: Path, domain: str, hours: int, members: Path | None = None
+        self,
+        verifier: Verifier,
+        key: Path,
+        host_key: Path,
+        domain: str,
+        hours: int,
+        members: Path | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self._verifier, self._key, self._host_key, self._members = verifier, key, host_key, members
-        self._domain, self._hours = domain, hours
+        self._domain, self._hours, self._about = domain, hours, about or {}
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         status, body, headers = self._answer(environ)
@@ -51,6 +63,10 @@ class Authority:
 
     def _answer(self, environ: Environ) -> Answer:
         match (environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")):
+            case ("GET", "/ssh/about"):
+                authority = known_hosts(self._domain, self._public(self._host_key)).strip()
+                own = {"domain": self._domain, "hours": self._hours, "authority": authority}
+                return "200 OK", {**self._about, **own}, []
             case ("GET", "/ssh/known_hosts"):
                 return "200 OK", known_hosts(self._domain, self._public(self._host_key)), []
             case ("GET", "/ssh/ca.pub"):
@@ -129,7 +145,8 @@ def _public_key(environ: Environ) -> str:
 
 
 def load(path: str) -> Authority:
-    """The application from its JSON file {"issuer", "members", "key", "host_key", "domain", "hours"}; what gunicorn calls.
+    """What gunicorn calls: the application from its JSON file {"issuer", "members", "key", "host_key", "domain", "hours",
+    "about"}.
 
     "members" is the accounts daemon's listing if the issuer is external, else "".
     """
@@ -137,4 +154,5 @@ def load(path: str) -> Authority:
     config = json.loads(Path(path).read_text())
     members = Path(config["members"]) if config["members"] else None
     verifier = Verifier(config["issuer"], AUDIENCE, typed=members is None)
-    return Authority(verifier, Path(config["key"]), Path(config["host_key"]), config["domain"], config["hours"], members)
+    keys = (Path(config["key"]), Path(config["host_key"]))
+    return Authority(verifier, *keys, config["domain"], config["hours"], members, config["about"])

@@ -55,6 +55,20 @@ def install_authority() -> Sequence[Resource]:
     return (Packages(("openssh-client",)),)
 
 
+def describe(context: Context) -> dict[str, object]:
+    """What `farmlet login` is told of the facility, besides what the authority knows itself."""
+    facility = context.facility
+    return {
+        "name": facility.name,
+        "title": facility.title,
+        "issuer": facility.issuer,
+        # at an external issuer storage goes by groups; its client is made by hand and "" until it is named
+        "client": context.section("access").client if facility.external else "farmlet",
+        "scope": "wlcg.groups" if facility.external else "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/",
+        "nodes": [node.fqdn for node in facility.hosts("access.login")],
+    }
+
+
 def configure_authority(context: Context) -> Sequence[Resource]:
     facility = context.facility
     config = {
@@ -65,6 +79,7 @@ def configure_authority(context: Context) -> Sequence[Resource]:
         "host_key": f"{FOLDER}/host_ca",
         "domain": facility.domain,
         "hours": context.section("access").certificate_hours,
+        "about": describe(context),
         "hub": HUB,
         "nodes": {node.name: [node.fqdn, node.name] for node in facility.nodes.values()},
     }

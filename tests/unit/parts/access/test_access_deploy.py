@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from farmlet.parts.access.authority import known_hosts
 from farmlet.parts.access.deploy import PART, login_groups
+from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
 from farmlet.parts.resources import File, KeyPair
 
@@ -52,3 +54,12 @@ def test_the_private_keys_belong_to_the_authority(make_context: MakeContext) -> 
         ("user_ca", "farmlet-ssh"),
         ("host_ca", "farmlet-ssh"),
     }
+
+
+def test_what_login_is_told_is_what_login_takes(make_context: MakeContext) -> None:
+    context = make_context("service")
+    config = json.loads(files(context, "authority")["/etc/farmlet/ssh.json"])
+    domain = config["domain"]
+    own = {"domain": domain, "hours": config["hours"], "authority": known_hosts(domain, "ssh-ed25519 AAAA").strip()}
+    found = parse(config["about"] | own, f"https://service.{domain}")
+    assert (found.client, found.nodes) == ("farmlet", (f"head.{domain}",)) and "storage.read:/" in found.scope

@@ -108,6 +108,15 @@ def test_a_silent_issuer_is_no_refusal(folder: Path) -> None:
     assert post(folder, f"Bearer {token()}", there=False)[0].startswith("503")
 
 
+def test_it_says_what_a_members_machine_must_know(folder: Path) -> None:
+    said: list[str] = []
+    authority = Authority(Local(), folder / "user", folder / "host", "farmlet.test", 12, about={"name": "lab", "domain": "x"})
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/ssh/about"}
+    answer = json.loads(b"".join(authority(environ, lambda status, headers: said.append(status))))
+    assert said == ["200 OK"] and (answer["name"], answer["domain"], answer["hours"]) == ("lab", "farmlet.test", 12)
+    assert answer["authority"] == known_hosts("farmlet.test", (folder / "host.pub").read_text()).strip()
+
+
 def test_the_known_hosts_line_trusts_the_domain_only() -> None:
     assert known_hosts("farmlet.test", "ssh-ed25519 AAAA lab hosts") == (
         "@cert-authority *.farmlet.test,farmlet.test ssh-ed25519 AAAA\n"

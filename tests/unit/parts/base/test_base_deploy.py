@@ -61,6 +61,7 @@ def test_the_service_requirements_are_in_step_with_the_lock_file() -> None:
     assert uv, "uv is a development dependency"
     command = [uv, "export", "--frozen", "--no-dev", "--extra", "identity", "--extra", "service"]
     command += ["--no-emit-project", "--no-hashes", "--no-header", "--quiet"]
+    command += ["--no-emit-package", "segno"]  # draws QR codes for members; no node does
     locked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert _pins(shipped) == _pins(locked)
 
