@@ -69,6 +69,19 @@ def check_record(path: str, seconds: float) -> str:
     return f"{count} members of {issuer}, read {age:.0f} s ago"
 
 
+def check_faults(path: str) -> str:
+    """At its last pass the daemon could do for every member what was to be done."""
+    try:
+        faults = list(map(str, json.loads(Path(path).read_text())))
+    except (OSError, ValueError, TypeError) as error:
+        raise Failed(f"the daemon has not come to the end of a pass ({error}): journalctl -u farmlet-accounts") from error
+    if faults:
+        raise Failed(
+            "; ".join(fault.replace("\n", " ") for fault in faults[:3]) + (f"; {len(faults) - 3} more" if faults[3:] else "")
+        )
+    return "nothing is in the way of any account"
+
+
 def check_names(path: str = "/etc/nsswitch.conf") -> str:
     """The node asks sssd for accounts and groups."""
     lines = [line.partition("#")[0].partition(":") for line in Path(path).read_text().splitlines()]

@@ -32,6 +32,7 @@ SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity
 # of our client at an issuer that is not ours: the admin puts it there
 PLACE = "/etc/farmlet/issuer-client.secret"
 CA = "/etc/farmlet/ca.pem"
+FAULTS = f"{FOLDER}/faults.json"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"
 
@@ -140,6 +141,7 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
         "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
         "departed": f"{FOLDER}/departed.json",
+        "faults": FAULTS,
     }
     return (
         Account(USER, groups=("farmlet-hub",)),
@@ -156,6 +158,7 @@ def check_daemon(context: Context) -> Sequence[Check]:
     found = (
         Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
         Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", {"path": f"{OUTBOX}/accounts", "seconds": 15}),
+        Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}),
     )
     if not context.facility.external:
         return found
