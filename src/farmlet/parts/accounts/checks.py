@@ -7,23 +7,42 @@ import pwd
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from farmlet.runtime.checks import TIMEOUT, Failed
 
+# StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
+START = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
+STARTED = b"\x0a\x01\x00"
 
-def check_tls(host: str, ca: str, port: int = 636) -> str:
-    """The directory answers by TLS, with a certificate for its name that the facility's authority vouches for."""
-    context = ssl.create_default_context(cafile=ca)
+
+def check_tls(host: str, ca: str, port: int = 636, start: bool = False) -> str:
+    """The directory answers by TLS, with a certificate for its name that the authority `ca` vouches for.
+
+    `ca`: PEM file, "" for the system's authorities. `start`: the port is plain, and TLS is asked for.
+    """
+    context = ssl.create_default_context(cafile=ca or None)
     try:
         with (
             socket.create_connection((host, port), timeout=TIMEOUT) as raw,
-            context.wrap_socket(raw, server_hostname=host) as connection,
+            _begin(raw, start) as plain,
+            context.wrap_socket(plain, server_hostname=host) as connection,
         ):
             version = connection.version()
     except OSError as error:
         raise Failed(f"{host}:{port}: {error}") from error
     return f"{host}:{port} speaks {version}"
+
+
+@contextmanager
+def _begin(raw: socket.socket, start: bool) -> Iterator[socket.socket]:
+    if start:
+        raw.sendall(START)
+        if STARTED not in raw.recv(4096):
+            raise OSError("the directory refuses StartTLS")
+    yield raw
 
 
 def check_listing(path: str, seconds: float) -> str:
