@@ -118,6 +118,9 @@ class Table:
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         found = {path: line.batch_share for path, line in self.groups.items() if path in held and line.batch_share is not None}
         return dict(sorted(found.items(), key=lambda item: -item[1]))  # a stable sort: of equals the first in the table
+    def common(self, groups: Iterable[str]) -> Rights:
+        """What all who are in exactly these groups have alike: their rights but for user and paths, which are empty."""
+        return self._combine(frozenset(groups)).rights
 
     def _combine(self, groups: frozenset[str]) -> _Combined:
         """The rights of whoever is in exactly these groups; worked out once, for a list of members asks often."""

@@ -76,31 +76,36 @@ def read(members: Iterable[Member], table: Table) -> Reading:
     """
     found: dict[str, Account] = {}
     faults, numbers = [], dict[int, str]()
+    names = {path: unix_group(path) for path in table.groups}
+    bearers = frozenset(names.values())
     for member in sorted(members, key=lambda member: (member.uid, member.sub)):  # of two, who came first
         if member.state == "pending":
             continue
-        if fault := _check(member, table, found, numbers):
+        if fault := _check(member, bearers, found, numbers):
             faults.append(Fault(f"member {member.name!r}", fault, frozenset({member.name} - found.keys())))
             continue
-        rights = table.of(member.name, member.groups)
+        rights = table.common(member.groups)
         if missing := [path for path in rights.groups if path not in member.groups]:
             what = f"is left out of {', '.join(missing)}: no number is known of it"
             faults.append(Fault(f"member {member.name}", what))
-        found[member.name] = _account(member, rights)
+        groups = {names[path]: member.groups[path] for path in sorted(rights.groups) if path in member.groups}
+        found[member.name] = _account(member, rights, groups)
         numbers[member.uid] = member.name
     return Reading(tuple(found[name] for name in sorted(found)), tuple(faults))
 
 
-def _check(member: Member, table: Table, found: Mapping[str, Account], numbers: Mapping[int, str]) -> str | None:
+def _check(member: Member, bearers: Container[str], found: Mapping[str, Account], numbers: Mapping[int, str]) -> str | None:
     if not MEMBER.fullmatch(member.name):  # it becomes a path and a distinguished name
         return "not a UNIX name"
+    if member.name in bearers:
+        return "has the UNIX name of a group"
     if member.name in found or member.uid in numbers:
         return f"has the name or the number {member.uid} of {numbers.get(member.uid, member.name)}"
     # the end of who got in by an older rule is carried out all the same
-    return check_member(member.name, table.groups) if member.state == "active" else None
+    return check_member(member.name) if member.state == "active" else None
 
 
-def _account(member: Member, rights: Rights) -> Account:
+def _account(member: Member, rights: Rights, groups: Mapping[str, int]) -> Account:
     return Account(
         sub=member.sub,
         name=member.name,
@@ -109,7 +114,7 @@ def _account(member: Member, rights: Rights) -> Account:
         title=member.title,
         state=member.state,
         login=rights.login and not member.service,
-        groups={unix_group(path): member.groups[path] for path in sorted(rights.groups) if path in member.groups},
+        groups=groups,
         service=member.service,
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
     )
