@@ -22,7 +22,8 @@ from issuers import ours
 from issuers.server import Server
 from record import ROOT, record
 
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests" / "service" / "accounts")]
+sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT / "tests" / "service" / "accounts"))
 sys.path.append("/usr/lib/python3/dist-packages")  # python-ldap has no wheel
 import slapd
 

@@ -68,12 +68,21 @@ def _known(name: str) -> bool:
 
 def check_secret(path: str, user: str, client: str, issuer: str) -> str:
     """The secret of our client at an external issuer is where the daemon, which is `user`, reads it, and nobody else can."""
+    return _check_place(path, user, f"the secret of the client {client} of {issuer}")
+
+
+def check_password(path: str, user: str, whose: str, where: str) -> str:
+    """The password of our account in an existing directory is where the daemon reads it, and nobody else can."""
+    return _check_place(path, user, f"the password of {whose} at {where}")
+
+
+def _check_place(path: str, user: str, what: str) -> str:
     place = Path(path)
     if not place.is_file() or not place.read_text().strip():
-        raise Failed(f"{path} is missing or empty: put the secret of the client {client} of {issuer} there")
+        raise Failed(f"{path} is missing or empty: put {what} there")
     if place.group() != user or place.stat().st_mode & 0o777 != 0o640:
         raise Failed(f"{path} is not for {user} alone: chown root:{user} {path}; chmod 640 {path}")
-    return f"{path} holds the secret of the client {client}"
+    return f"{path} holds {what}"
 
 
 def check_record(path: str, seconds: float) -> str:
