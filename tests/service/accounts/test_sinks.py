@@ -74,7 +74,9 @@ def read(running: slapd.Running) -> dict[str, dict[str, list[str]]]:
     from farmlet.parts.accounts.difference import normalise
 
     connection = ldap.initialize(running.plain or running.uri)
-    if not running.plain:
+    if running.plain:
+        connection.simple_bind_s(slapd.BIND, slapd.SECRET)  # others are told 500 entries at most
+    else:
         connection.sasl_external_bind_s()
     rows = connection.search_s(slapd.BASE if running.port else OWN.base, ldap.SCOPE_SUBTREE)
     connection.unbind_s()

@@ -20,6 +20,7 @@ class Departed:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: dict[str, dict[str, str | int]] | None = None  # what is in the file, once we have read or written it
 
     def complete(
         self, accounts: Iterable[Account], held: AbstractSet[str] = frozenset(), keep: bool = True
@@ -32,7 +33,9 @@ class Departed:
         known = self._load()
         told = {name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()}
         if keep and known | told != known:
-            write(self._path, json.dumps(known | told, indent=1).encode(), 0o600)
+            write(self._path, json.dumps(known | told).encode(), 0o600)
+        if keep:
+            self._known = known | told
         gone = [
             Account(str(row["sub"]), name, int(row["uid"]), int(row["gid"]), name, "removed", False, {})
             for name, row in known.items()
@@ -41,6 +44,8 @@ class Departed:
         return tuple(sorted([*here.values(), *gone], key=lambda account: account.name))
 
     def _load(self) -> dict[str, dict[str, str | int]]:
+        if self._known is not None:
+            return self._known
         if not self._path.exists():
             return {}
         try:

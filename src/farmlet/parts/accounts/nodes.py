@@ -22,6 +22,7 @@ class Nodes:
 
     def __init__(self, outbox: Path, layout: state.Layout) -> None:
         self._path, self._layout = outbox / "accounts", layout
+        self._told: Rows | None = None  # what is in the file, once we have read or written it
 
     def plan(self, accounts: Sequence[state.Account], held: AbstractSet[str] = frozenset()) -> Outcome:
         return Outcome(tuple(tell(self._load(), self._want(accounts, held))))
@@ -30,6 +31,7 @@ class Nodes:
         before, wanted = self._load(), self._want(accounts, held)
         if wanted != before or not self._path.exists():
             write(self._path, state.listing(wanted.values()), 0o640)
+        self._told = wanted
         return Outcome(tuple(tell(before, wanted)))
 
     def _want(self, accounts: Sequence[state.Account], held: AbstractSet[str]) -> dict[str, Mapping[str, Any]]:
@@ -41,6 +43,8 @@ class Nodes:
         return {name: rows[name] for name in sorted(rows)}
 
     def _load(self) -> Rows:
+        if self._told is not None:
+            return self._told
         try:
             return {str(row["name"]): row for row in json.loads(self._path.read_bytes())}
         except (OSError, ValueError, KeyError, TypeError):

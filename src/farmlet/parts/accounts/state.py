@@ -238,5 +238,5 @@ def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any
 
 
 def listing(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The item as the nodes get it: a JSON list, one row a line."""
-    return ("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n").encode()
+    """The item as the nodes get it: a JSON list."""
+    return (json.dumps(list(rows)) + "\n").encode()
