@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from farmlet.facility.names import MEMBER, check_member, unix_group
+from farmlet.facility.names import MEMBER, accounting_group, check_member, unix_group
 from farmlet.facility.rights import Rights, Table
 from farmlet.parts.accounts.membership import Member
 
@@ -30,7 +30,7 @@ class Account:
     """One member as the nodes need them. `groups`: UNIX name → gid; `login`: may log in if active.
 
     `service`: no person; its account owns files and processes, and nobody logs in to it. `sessions`: the limits that the
-    table names, of cores, memory (bytes) and tasks.
+    table names, of cores, memory (bytes) and tasks. `batch`: the accounting groups that jobs may run in, the usual one first.
     """
 
     sub: str
@@ -43,6 +43,7 @@ class Account:
     groups: Mapping[str, int]
     service: bool = False
     sessions: Mapping[str, int] = field(default_factory=dict)
+    batch: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
@@ -89,7 +90,8 @@ def read(members: Iterable[Member], table: Table) -> Reading:
             what = f"is left out of {', '.join(missing)}: no number is known of it"
             faults.append(Fault(f"member {member.name}", what))
         groups = {names[path]: member.groups[path] for path in sorted(rights.groups) if path in member.groups}
-        found[member.name] = _account(member, rights, groups)
+        batch = tuple(map(accounting_group, table.shares(member.groups)))
+        found[member.name] = _account(member, rights, groups, batch)
         numbers[member.uid] = member.name
     return Reading(tuple(found[name] for name in sorted(found)), tuple(faults))
 
@@ -105,7 +107,7 @@ def _check(member: Member, bearers: Container[str], found: Mapping[str, Account]
     return check_member(member.name) if member.state == "active" else None
 
 
-def _account(member: Member, rights: Rights, groups: Mapping[str, int]) -> Account:
+def _account(member: Member, rights: Rights, groups: Mapping[str, int], batch: tuple[str, ...]) -> Account:
     return Account(
         sub=member.sub,
         name=member.name,
@@ -116,6 +118,7 @@ def _account(member: Member, rights: Rights, groups: Mapping[str, int]) -> Accou
         login=rights.login and not member.service,
         groups=groups,
         service=member.service,
+        batch=batch,
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
     )
 
@@ -218,7 +221,8 @@ def _group(name: str, gid: int, members: Sequence[str], layout: Layout) -> Attri
 
 
 def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any]]:
-    """The item `accounts` for the nodes: {"name", "sub", "uid", "gid", "home", "groups", "state", "login", "sessions"} each;
+    """The item `accounts` for the nodes: {"name", "sub", "uid", "gid", "home", "groups", "state", "login", "sessions",
+    "batch"} each;
     see Account.
     """
     return [
@@ -232,6 +236,7 @@ def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any
             "state": account.state,
             "login": account.login,
             "sessions": dict(account.sessions),
+            "batch": list(account.batch),
         }
         for account in accounts
     ]
