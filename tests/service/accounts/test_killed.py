@@ -18,7 +18,7 @@ from test_sinks import MARK, read
 
 from farmlet.parts.accounts.builtin import EXTENSION
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 SOURCE = Path(__file__).parents[3] / "src"
 RIGHTS = {"groups": [{"path": "lab", "login": True}, {"path": "a/b-c"}, {"path": "a"}]}
 

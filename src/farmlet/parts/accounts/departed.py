@@ -14,13 +14,15 @@ from farmlet.errors import FarmletError
 from farmlet.parts.accounts.state import Account
 from farmlet.runtime.files import write
 
+Known = dict[str, dict[str, str | int]]
+
 
 class Departed:
     """Everybody who ever had an account, in the file `path`: JSON {name: {"sub", "uid", "gid"}}."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: dict[str, dict[str, str | int]] | None = None  # what is in the file, once we have read or written it
+        self._known: Known = {}  # what we wrote into the file
 
     def complete(
         self, accounts: Iterable[Account], held: AbstractSet[str] = frozenset(), keep: bool = True
@@ -31,7 +33,9 @@ class Departed:
         """
         here = {account.name: account for account in accounts}
         known = self._load()
-        told = {name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()}
+        told: dict[str, dict[str, str | int]] = {
+            name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()
+        }
         if keep and known | told != known:
             write(self._path, json.dumps(known | told).encode(), 0o600)
         if keep:
@@ -43,8 +47,8 @@ class Departed:
         ]
         return tuple(sorted([*here.values(), *gone], key=lambda account: account.name))
 
-    def _load(self) -> dict[str, dict[str, str | int]]:
-        if self._known is not None:
+    def _load(self) -> Known:
+        if self._known:
             return self._known
         if not self._path.exists():
             return {}

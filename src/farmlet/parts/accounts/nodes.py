@@ -22,7 +22,8 @@ class Nodes:
 
     def __init__(self, outbox: Path, layout: state.Layout) -> None:
         self._path, self._layout = outbox / "accounts", layout
-        self._told: Rows | None = None  # what is in the file, once we have read or written it
+        self._told: Rows = {}  # what is in the file since `_stamp`
+        self._stamp = 0
 
     def plan(self, accounts: Sequence[state.Account], held: AbstractSet[str] = frozenset()) -> Outcome:
         return Outcome(tuple(tell(self._load(), self._want(accounts, held))))
@@ -31,7 +32,7 @@ class Nodes:
         before, wanted = self._load(), self._want(accounts, held)
         if wanted != before or not self._path.exists():
             write(self._path, state.listing(wanted.values()), 0o640)
-        self._told = wanted
+        self._told, self._stamp = wanted, self._look()
         return Outcome(tuple(tell(before, wanted)))
 
     def _want(self, accounts: Sequence[state.Account], held: AbstractSet[str]) -> dict[str, Mapping[str, Any]]:
@@ -43,12 +44,16 @@ class Nodes:
         return {name: rows[name] for name in sorted(rows)}
 
     def _load(self) -> Rows:
-        if self._told is not None:
+        if self._stamp and self._stamp == self._look():
             return self._told
         try:
             return {str(row["name"]): row for row in json.loads(self._path.read_bytes())}
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # nobody was told anything yet
+
+    def _look(self) -> int:
+        """When the file was written, in ns; 0 if there is none."""
+        return self._path.stat().st_mtime_ns if self._path.exists() else 0
 
 
 def tell(before: Rows, after: Rows) -> Iterator[str]:

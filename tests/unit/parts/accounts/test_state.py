@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farmlet.facility.names import MEMBER
+from farmlet.facility.names import MEMBER, check_member
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts import state
 from farmlet.parts.accounts.difference import Change, diff
@@ -29,7 +29,8 @@ def user(name: str, uid: int, groups: list[str], member_state: State = "active",
 
 @st.composite
 def memberships(draw: st.DrawFn) -> list[Member]:
-    names = draw(st.lists(st.from_regex(MEMBER, fullmatch=True), unique=True, max_size=6))
+    free = st.from_regex(MEMBER, fullmatch=True).filter(lambda name: check_member(name, GIDS) is None)
+    names = draw(st.lists(free, unique=True, max_size=6))
     return [
         user(
             name,
