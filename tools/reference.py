@@ -107,9 +107,11 @@ def keys(section: type[BaseModel], above: str) -> str:
     for name, field in section.model_fields.items():
         limits = bound(field.metadata) if get_origin(hints[name]) is not Annotated else ""
         rows.append((f"`{name}`", join(describe(hints[name]), limits), preset(field)))
-        if isinstance(hints[name], type) and issubclass(hints[name], BaseModel):
-            path = f"{above}.{name}"
-            below += f"### `{path}`\n\n{prose(hints[name])}\n\n{keys(hints[name], path)}"
+        kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, types.UnionType) else (hints[name],)
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                path = f"{above}.{name}"
+                below += f"### `{path}`\n\n{prose(kind)}\n\n{keys(kind, path)}"
     return (table(("key", "value", "default"), rows) if rows else "") + below
 
 

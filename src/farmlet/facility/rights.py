@@ -115,9 +115,11 @@ class Table:
 
     def shares(self, groups: Iterable[str]) -> dict[str, float]:
         """The batch shares of the groups (paths) that jobs may run in whose owner is in `groups`, the highest first."""
-        held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
-        found = {path: line.batch_share for path, line in self.groups.items() if path in held and line.batch_share is not None}
-        return dict(sorted(found.items(), key=lambda item: -item[1]))  # a stable sort: of equals the first in the table
+        return dict(self._combine(frozenset(groups)).shares)
+
+    def common(self, groups: Iterable[str]) -> Rights:
+        """What all who are in exactly these groups have alike: their rights but for user and paths, which are empty."""
+        return self._combine(frozenset(groups)).rights
 
     def _combine(self, groups: frozenset[str]) -> _Combined:
         """The rights of whoever is in exactly these groups; worked out once, for a list of members asks often."""
@@ -125,7 +127,8 @@ class Table:
             return known
         held = {path for group in groups if group in self.groups for path in (*ancestors(group), group)}
         granted = {path: rights for path, rights in self.groups.items() if path in held}
-        shares = self.shares(groups)
+        found = {path: line.batch_share for path, line in granted.items() if line.batch_share is not None}
+        shares = dict(sorted(found.items(), key=lambda item: -item[1]))  # a stable sort: of equals the first in the table
         batch = next(iter(shares), None)
         rights = Rights(
             user="",
@@ -150,7 +153,7 @@ class Table:
             )
             for name in ("write", "stage", "read")
         )
-        return self._combined.setdefault(groups, _Combined(rights, read | write | stage, write, stage))
+        return self._combined.setdefault(groups, _Combined(rights, read | write | stage, write, stage, shares))
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class _Combined:
     read: frozenset[str]
     write: frozenset[str]
     stage: frozenset[str]
+    shares: Mapping[str, float]
 
     def of(self, user: str) -> Rights:
         read, write, stage = (

@@ -68,7 +68,7 @@ def test_suspended_resumed_expired_removed(house: House, name: Callable[[str], s
     house.move("remove", one)
     found = look(house.source).get(one)  # our own service tells of nobody who was removed, the IAM's ledger remembers them
     assert (found.state, found.uid) == ("removed", number) if found else not isinstance(house, Theirs)
-    accounts = state.read(house.source.members(), RIGHTS)
+    accounts = state.read(house.source.members(), RIGHTS).accounts
     assert f"uid={one},{LAYOUT.people}" not in state.entries(accounts, LAYOUT)
 
 
@@ -80,17 +80,17 @@ def test_groups_follow(house: House, name: Callable[[str], str]) -> None:
     groups = look(house.source)[one].groups
     assert set(groups) == {"lab", "lab/production"}  # with those above
     assert min(groups.values()) >= 30000 and len(set(groups.values())) == 2
-    account = next(item for item in state.read(house.source.members(), RIGHTS) if item.name == one)
+    account = next(item for item in state.read(house.source.members(), RIGHTS).accounts if item.name == one)
     assert set(account.groups) == {"lab", "lab-production"} and account.login
     house.regroup(one, "guests")
-    account = next(item for item in state.read(house.source.members(), RIGHTS) if item.name == one)
+    account = next(item for item in state.read(house.source.members(), RIGHTS).accounts if item.name == one)
     assert set(account.groups) == {"guests"} and not account.login
 
 
 def test_a_service_member_has_an_account_and_never_logs_in(house: House, name: Callable[[str], str]) -> None:
     house.add(name("owner"), "lab")
     house.add_service(name("robot"), "lab")
-    accounts = {account.name: account for account in state.read(house.source.members(), RIGHTS)}
+    accounts = {account.name: account for account in state.read(house.source.members(), RIGHTS).accounts}
     assert accounts[name("owner")].login and not accounts[name("owner")].service
     assert accounts[name("robot")].service and accounts[name("robot")].active and not accounts[name("robot")].login
 

@@ -7,23 +7,42 @@ import pwd
 import socket
 import ssl
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from farmlet.runtime.checks import TIMEOUT, Failed
 
+# StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
+START = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
+STARTED = b"\x0a\x01\x00"
 
-def check_tls(host: str, ca: str, port: int = 636) -> str:
-    """The directory answers by TLS, with a certificate for its name that the facility's authority vouches for."""
-    context = ssl.create_default_context(cafile=ca)
+
+def check_tls(host: str, ca: str, port: int = 636, start: bool = False) -> str:
+    """The directory answers by TLS, with a certificate for its name that the authority `ca` vouches for.
+
+    `ca`: PEM file, "" for the system's authorities. `start`: the port is plain, and TLS is asked for.
+    """
+    context = ssl.create_default_context(cafile=ca or None)
     try:
         with (
             socket.create_connection((host, port), timeout=TIMEOUT) as raw,
-            context.wrap_socket(raw, server_hostname=host) as connection,
+            _begin(raw, start) as plain,
+            context.wrap_socket(plain, server_hostname=host) as connection,
         ):
             version = connection.version()
     except OSError as error:
         raise Failed(f"{host}:{port}: {error}") from error
     return f"{host}:{port} speaks {version}"
+
+
+@contextmanager
+def _begin(raw: socket.socket, start: bool) -> Iterator[socket.socket]:
+    if start:
+        raw.sendall(START)
+        if STARTED not in raw.recv(4096):
+            raise OSError("the directory refuses StartTLS")
+    yield raw
 
 
 def check_listing(path: str, seconds: float) -> str:
@@ -49,12 +68,21 @@ def _known(name: str) -> bool:
 
 def check_secret(path: str, user: str, client: str, issuer: str) -> str:
     """The secret of our client at an external issuer is where the daemon, which is `user`, reads it, and nobody else can."""
+    return _check_place(path, user, f"the secret of the client {client} of {issuer}")
+
+
+def check_password(path: str, user: str, whose: str, where: str) -> str:
+    """The password of our account in an existing directory is where the daemon reads it, and nobody else can."""
+    return _check_place(path, user, f"the password of {whose} at {where}")
+
+
+def _check_place(path: str, user: str, what: str) -> str:
     place = Path(path)
     if not place.is_file() or not place.read_text().strip():
-        raise Failed(f"{path} is missing or empty: put the secret of the client {client} of {issuer} there")
+        raise Failed(f"{path} is missing or empty: put {what} there")
     if place.group() != user or place.stat().st_mode & 0o777 != 0o640:
         raise Failed(f"{path} is not for {user} alone: chown root:{user} {path}; chmod 640 {path}")
-    return f"{path} holds the secret of the client {client}"
+    return f"{path} holds {what}"
 
 
 def check_record(path: str, seconds: float) -> str:
@@ -67,6 +95,19 @@ def check_record(path: str, seconds: float) -> str:
     if age > seconds:
         raise Failed(f"{issuer} was last read {age:.0f} s ago, what it said then holds on: journalctl -u farmlet-accounts")
     return f"{count} members of {issuer}, read {age:.0f} s ago"
+
+
+def check_faults(path: str) -> str:
+    """At its last pass the daemon could do for every member what was to be done."""
+    try:
+        faults = list(map(str, json.loads(Path(path).read_text())))
+    except (OSError, ValueError, TypeError) as error:
+        raise Failed(f"the daemon has not come to the end of a pass ({error}): journalctl -u farmlet-accounts") from error
+    if faults:
+        raise Failed(
+            "; ".join(fault.replace("\n", " ") for fault in faults[:3]) + (f"; {len(faults) - 3} more" if faults[3:] else "")
+        )
+    return "nothing is in the way of any account"
 
 
 def check_names(path: str = "/etc/nsswitch.conf") -> str:

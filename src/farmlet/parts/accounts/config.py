@@ -2,17 +2,70 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Path = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")]
+# of RFC 4514 what needs no escape, in configuration files of others either
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+(, ?[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+)*$")]
+PEM = re.compile(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?)+")
+
+
+class Existing(BaseModel):
+    """A directory that is not ours, by RFC 2307. `url`: ldaps://HOST[:PORT], or ldap://HOST[:PORT] with StartTLS.
+
+    `people`, `groups`: the distinguished names below which Farmlet writes. `bind`: who it is there; its password is in no
+    facility file, but in a file of the control node. `ca`: the certificates (PEM) that vouch for the server, if the system's
+    authorities do not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    people: Name
+    groups: Name
+    bind: Name
+    ca: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        if not re.fullmatch(r"ldaps?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/?", value):
+            raise ValueError("is like ldaps://ldap.example.org")
+        return value.rstrip("/")
+
+    @field_validator("ca")
+    @classmethod
+    def _check_ca(cls, value: str) -> str:
+        if value and not PEM.fullmatch(value):
+            raise ValueError("is the text of certificates, from -----BEGIN CERTIFICATE----- on")
+        return value
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def starts(self) -> bool:
+        """Whether TLS is asked for on a plain port."""
+        return self.url.startswith("ldap:")
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or (389 if self.starts else 636)
 
 
 class Section(BaseModel):
-    """`homes`: the directory that holds members' homes. `shell`: their log-in shell."""
+    """`homes`: the directory that holds members' homes. `shell`: their log-in shell.
+
+    `ldap`: an existing directory to hold the accounts; without it the facility has its own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     homes: Path = "/home"
     shell: Path = "/bin/bash"
+    ldap: Existing | None = None

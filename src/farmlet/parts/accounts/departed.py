@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.parts.accounts.state import Account
 from farmlet.runtime.files import write
+
+Known = dict[str, dict[str, str | int]]
 
 
 class Departed:
@@ -19,22 +22,34 @@ class Departed:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._known: Known = {}  # what we wrote into the file
 
-    def complete(self, accounts: Iterable[Account]) -> tuple[Account, ...]:
-        """The accounts, and as removed those who had one before; remembers the new ones. Raises FarmletError or OSError."""
+    def complete(
+        self, accounts: Iterable[Account], held: AbstractSet[str] = frozenset(), keep: bool = True
+    ) -> tuple[Account, ...]:
+        """The accounts, and as removed those who had one before and are not `held`; remembers the new ones if it is to `keep`.
+
+        Raises FarmletError or OSError.
+        """
         here = {account.name: account for account in accounts}
         known = self._load()
-        told = {name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()}
-        if known | told != known:
-            write(self._path, json.dumps(known | told, indent=1).encode(), 0o600)
+        told: dict[str, dict[str, str | int]] = {
+            name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()
+        }
+        if keep and known | told != known:
+            write(self._path, json.dumps(known | told).encode(), 0o600)
+        if keep:
+            self._known = known | told
         gone = [
             Account(str(row["sub"]), name, int(row["uid"]), int(row["gid"]), name, "removed", False, {})
             for name, row in known.items()
-            if name not in here
+            if name not in here and name not in held
         ]
         return tuple(sorted([*here.values(), *gone], key=lambda account: account.name))
 
-    def _load(self) -> dict[str, dict[str, str | int]]:
+    def _load(self) -> Known:
+        if self._known:
+            return self._known
         if not self._path.exists():
             return {}
         try:

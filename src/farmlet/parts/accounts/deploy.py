@@ -9,7 +9,7 @@ from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
 from farmlet.parts.accounts.record import FOLDER
-from farmlet.parts.accounts.state import suffix
+from farmlet.parts.accounts.state import MARK, suffix
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
@@ -31,7 +31,11 @@ OUTBOX = "/var/lib/farmlet/hub/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
 # of our client at an issuer that is not ours: the admin puts it there
 PLACE = "/etc/farmlet/issuer-client.secret"
+PASSWORD = "/etc/farmlet/ldap-bind.secret"  # of our account in an existing directory: the admin puts it there
+AUTHORITY = "/etc/farmlet/ldap-ca.pem"  # of an existing directory
+SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 CA = "/etc/farmlet/ca.pem"
+FAULTS = f"{FOLDER}/faults.json"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"
 
@@ -57,6 +61,9 @@ def install_directory() -> Sequence[Resource]:
 
 
 def configure_directory(context: Context) -> Sequence[Resource]:
+    """Our own directory; stopped where an existing one holds the accounts."""
+    if context.section("accounts").ldap:
+        return (Unit("slapd.service", running=False),)
     certificate, key = "/etc/ldap/farmlet.crt", "/etc/ldap/farmlet.key"
     text = render(
         PACKAGE,
@@ -83,6 +90,8 @@ def configure_directory(context: Context) -> Sequence[Resource]:
 
 
 def check_directory(context: Context) -> Sequence[Check]:
+    if context.section("accounts").ldap:
+        return ()
     return (
         Check("accounts.directory.unit", "farmlet.runtime.checks:check_unit", {"unit": "slapd.service"}),
         Check("accounts.directory.tls", f"{PACKAGE}.checks:check_tls", {"host": context.node.fqdn, "ca": CA}),
@@ -122,41 +131,58 @@ def source(context: Context) -> dict[str, object]:
     }
 
 
-# Made empty, for the admin to fill: the check tells. The daemon reads it at each use, so a new secret needs no restart.
-KEEP = Command(
-    "place for the client's secret",
-    f"mkdir -p /etc/farmlet && touch {PLACE} && chown root:{USER} {PLACE} && chmod 640 {PLACE}",
-    f"test \"$(stat -c '%U:%G %a' {PLACE} 2>/dev/null)\" = 'root:{USER} 640'",
-)
+def keep(path: str, what: str) -> Command:
+    """A file made empty, for the admin to fill: a check tells. The daemon reads it at each use: a new one needs no restart."""
+    return Command(
+        f"place for {what}",
+        f"mkdir -p /etc/farmlet && touch {path} && chown root:{USER} {path} && chmod 640 {path}",
+        f"test \"$(stat -c '%U:%G %a' {path} 2>/dev/null)\" = 'root:{USER} 640'",
+    )
+
+
+def place(context: Context) -> dict[str, object]:
+    """Where the accounts go, for the daemon's configuration."""
+    existing, domain = context.section("accounts").ldap, context.facility.domain
+    if not existing:
+        return {"base": suffix(domain)}
+    server = {"uri": existing.url, "bind": existing.bind, "password": PASSWORD, "ca": AUTHORITY if existing.ca else ""}
+    # another facility may have its accounts in the same subtrees
+    return {"base": "", "people": existing.people, "groups": existing.groups, "mark": f"{MARK}@{domain}", "server": server}
 
 
 def configure_daemon(context: Context) -> Sequence[Resource]:
     section, facility = context.section("accounts"), context.facility
     config = {
         "source": source(context),
-        "base": suffix(facility.domain),
+        **place(context),
         "homes": section.homes,
         "shell": section.shell,
         "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
         "departed": f"{FOLDER}/departed.json",
+        "faults": FAULTS,
     }
     return (
         Account(USER, groups=("farmlet-hub",)),
         Directory(FOLDER, 0o700, USER, USER),
         Farmlet(units.SERVICE, context.wheel),
         File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
-        *((KEEP,) if facility.external else ()),
+        *((keep(PLACE, "the client's secret"),) if facility.external else ()),
+        *((keep(PASSWORD, "the password in the directory"),) if section.ldap else ()),
         daemon(facility).file,
         daemon(facility).unit,
     )
 
 
 def check_daemon(context: Context) -> Sequence[Check]:
-    found = (
+    found: tuple[Check, ...] = (
         Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
         Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", {"path": f"{OUTBOX}/accounts", "seconds": 15}),
+        Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}),
     )
+    if existing := context.section("accounts").ldap:
+        secret = {"path": PASSWORD, "user": USER, "whose": existing.bind, "where": existing.url}
+        found = (Check("accounts.daemon.password", f"{PACKAGE}.checks:check_password", secret), *found)
     if not context.facility.external:
         return found
     client = {"path": PLACE, "user": USER, "client": context.section("identity").client, "issuer": context.facility.issuer}
@@ -175,19 +201,31 @@ def install_client() -> Sequence[Resource]:
     )
 
 
+def trust(context: Context) -> str:
+    """Path of the authorities that vouch for the directory."""
+    existing = context.section("accounts").ldap
+    if not existing:
+        return CA
+    return AUTHORITY if existing.ca else SYSTEM
+
+
 def configure_client(context: Context) -> Sequence[Resource]:
     facility, identity = context.facility, context.section("identity")
     minimum = min(identity.first_uid, identity.first_gid)
+    existing = context.section("accounts").ldap
     text = render(
         PACKAGE,
         "sssd.conf",
         domain=facility.domain,
-        server=facility.host("accounts.directory").fqdn,
+        url=existing.url if existing else f"ldaps://{facility.host('accounts.directory').fqdn}",
+        existing=existing,
         base=suffix(facility.domain),
-        ca=CA,
+        mark=f"{MARK}@{facility.domain}",
+        ca=trust(context),
         minimum=minimum,
     )
     return (
+        *((File(AUTHORITY, existing.ca),) if existing and existing.ca else ()),
         Directory("/etc/farmlet/agent.d"),
         *tell_agent(context, minimum),
         File("/etc/sssd/sssd.conf", text, 0o640),
@@ -213,12 +251,17 @@ def tell_agent(context: Context, first_uid: int) -> Sequence[Resource]:
 
 
 def check_client(context: Context) -> Sequence[Check]:
-    server = context.facility.host("accounts.directory").fqdn
+    existing = context.section("accounts").ldap
+    server: dict[str, object] = {"ca": trust(context)}
+    if existing:
+        server |= {"host": existing.host, "port": existing.port, "start": existing.starts}
+    else:
+        server |= {"host": context.facility.host("accounts.directory").fqdn}
     return (
         Check("accounts.client.unit", "farmlet.runtime.checks:check_unit", {"unit": "sssd.service"}),
         Check("accounts.client.names", f"{PACKAGE}.checks:check_names"),
         # over TLS, by name, with this node's own trust: what sssd itself does
-        Check("accounts.client.directory", f"{PACKAGE}.checks:check_tls", {"host": server, "ca": CA}),
+        Check("accounts.client.directory", f"{PACKAGE}.checks:check_tls", server),
     )
 
 

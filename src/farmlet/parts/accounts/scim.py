@@ -19,6 +19,10 @@ SCOPE = "scim:read"
 LIMIT = 32 << 20  # bytes of one answer
 
 
+class Missing(FarmletError):
+    """There is nothing at this place."""
+
+
 class Reader:
     """What a client with the scope `scim:read` may read at `issuer`. `secret`: the file with the client's secret.
 
@@ -49,7 +53,7 @@ class Reader:
                 return list(found.values())
 
     def get(self, path: str, timeout: float = 15, **query: int) -> dict[str, Any]:
-        """A JSON object below the issuer. Raises FarmletError."""
+        """A JSON object below the issuer. Raises FarmletError, of which Missing for 404."""
         url = f"{self.issuer.rstrip('/')}{path}?{urllib.parse.urlencode(query)}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
         request.add_header("Accept", "application/scim+json, application/json")
@@ -58,6 +62,8 @@ class Reader:
             with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
                 loaded = json.loads(answer.read(LIMIT))
         except urllib.error.HTTPError as error:
+            if error.code == 404:
+                raise Missing(url, "is not there") from error
             if error.code == 401:
                 self._token = ""  # perhaps the signing key was rotated: the next try asks for a new one
             raise FarmletError(url, f"answers {error.code}") from error

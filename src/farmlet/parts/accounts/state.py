@@ -1,7 +1,6 @@
 """What the directory should hold, worked out from the members: pure, so that it can be tested without a server.
 
-Standard library only. Entries follow RFC 2307. Each of ours carries `description: farmlet …`; what does not is nobody
-of ours and is never touched.
+Standard library only. Entries follow RFC 2307. Each of ours carries `description: MARK …` (see `difference`).
 """
 
 from __future__ import annotations
@@ -9,12 +8,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any
 
-from farmlet.errors import FarmletError
-from farmlet.facility.names import MEMBER, accounting_group, unix_group
+from farmlet.facility.names import MEMBER, accounting_group, check_member, unix_group
 from farmlet.facility.rights import Rights, Table
 from farmlet.parts.accounts.membership import Member
 
@@ -52,24 +50,64 @@ class Account:
         return self.state == "active"
 
 
-def read(members: Iterable[Member], table: Table) -> tuple[Account, ...]:
-    """The members' accounts, by name. Raises FarmletError for a member who cannot have one.
+@dataclass(frozen=True)
+class Fault:
+    """What could not be done, and the names of those for whom: everybody else is served."""
+
+    where: str
+    what: str
+    names: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The accounts, by name, and the members who cannot have one."""
+
+    accounts: tuple[Account, ...]
+    faults: tuple[Fault, ...] = ()
+
+
+def read(members: Iterable[Member], table: Table) -> Reading:
+    """The members' accounts. A member who cannot have one is told, and left as they are; the others have theirs.
 
     Pending members have a number, but no account yet: nobody has approved them.
     """
-    found = []
-    for member in members:
-        if not MEMBER.fullmatch(member.name):  # it becomes a path and a distinguished name
-            raise FarmletError(f"member {member.name!r}", "not a UNIX name")
-        rights = table.of(member.name, member.groups)
+    found: dict[str, Account] = {}
+    faults, numbers = [], dict[int, str]()
+    names = {path: unix_group(path) for path in table.groups}
+    bearers = frozenset(names.values())
+    for member in sorted(members, key=lambda member: (member.uid, member.sub)):  # of two, who came first
+        if member.state == "pending":
+            continue
+        if fault := _check(member, bearers, found, numbers):
+            faults.append(Fault(f"member {member.name!r}", fault, frozenset({member.name} - found.keys())))
+            continue
+        rights = table.common(member.groups)
         if missing := [path for path in rights.groups if path not in member.groups]:
-            raise FarmletError(f"member {member.name}", f"no number is known of the group {', '.join(missing)}")
-        if member.state != "pending":
-            found.append(_account(member, rights, tuple(map(accounting_group, table.shares(member.groups)))))
-    return tuple(sorted(found, key=lambda account: account.name))
+            what = f"is left out of {', '.join(missing)}: no number is known of it"
+            faults.append(Fault(f"member {member.name}", what))
+        groups = {names[path]: member.groups[path] for path in sorted(rights.groups) if path in member.groups}
+        batch = tuple(map(accounting_group, table.shares(member.groups)))
+        found[member.name] = _account(member, rights, groups, batch)
+        numbers[member.uid] = member.name
+    return Reading(tuple(found[name] for name in sorted(found)), tuple(faults))
 
 
-def _account(member: Member, rights: Rights, batch: tuple[str, ...]) -> Account:
+def _check(member: Member, bearers: Container[str], found: Mapping[str, Account], numbers: Mapping[int, str]) -> str | None:
+    if not MEMBER.fullmatch(member.name):  # it becomes a path and a distinguished name
+        return "not a UNIX name"
+    if member.name in bearers:
+        return "has the UNIX name of a group"
+    if member.name in found or member.uid in numbers:
+        return f"has the name or the number {member.uid} of {numbers.get(member.uid, member.name)}"
+    # the end of who got in by an older rule is carried out all the same
+    return check_member(member.name) if member.state == "active" else None
+
+
+def _account(member: Member, rights: Rights, groups: Mapping[str, int], batch: tuple[str, ...]) -> Account:
     return Account(
         sub=member.sub,
         name=member.name,
@@ -78,7 +116,7 @@ def _account(member: Member, rights: Rights, batch: tuple[str, ...]) -> Account:
         title=member.title,
         state=member.state,
         login=rights.login and not member.service,
-        groups={unix_group(path): member.groups[path] for path in sorted(rights.groups)},
+        groups=groups,
         service=member.service,
         batch=batch,
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
@@ -87,19 +125,25 @@ def _account(member: Member, rights: Rights, batch: tuple[str, ...]) -> Account:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things are: `base` is the directory's suffix, `homes` the folder of homes."""
+    """Where things are: `base` is the directory's suffix, `homes` the folder of homes.
+
+    In a directory of somebody else `base` is empty: nothing above the entries is ours. There `subtrees` are the distinguished
+    names below which people and groups are, in the spelling of `difference.normalise`, and `mark` is this facility's alone.
+    """
 
     base: str
     homes: str
     shell: str
+    mark: str = MARK
+    subtrees: tuple[str, str] | None = None
 
     @property
     def people(self) -> str:
-        return f"ou=people,{self.base}"
+        return self.subtrees[0] if self.subtrees else f"ou=people,{self.base}"
 
     @property
     def groups(self) -> str:
-        return f"ou=groups,{self.base}"
+        return self.subtrees[1] if self.subtrees else f"ou=groups,{self.base}"
 
 
 def suffix(domain: str) -> str:
@@ -107,34 +151,36 @@ def suffix(domain: str) -> str:
     return ",".join(f"dc={label}" for label in domain.split("."))
 
 
-def entries(accounts: Sequence[Account], layout: Layout) -> dict[str, Attributes]:
-    """All entries the directory should hold, parents first.
+def entries(accounts: Sequence[Account], layout: Layout, names: Container[str] | None = None) -> dict[str, Attributes]:
+    """All entries the directory should hold, parents first; with `names` those of these members and groups alone.
 
     A suspended member stays with name and number, so that files keep an owner; the account is expired and in no group.
     A removed member is gone from the directory; the number is never given again.
     """
-    found: dict[str, Attributes] = _frame(layout)
-    members: dict[str, set[str]] = {}
+    found: dict[str, Attributes] = _frame(layout) if layout.base and names is None else {}
+    members: dict[str, list[str]] = {}
     numbers: dict[str, int] = {}
     for account in accounts:
         if account.state == "removed":
             continue
-        found[f"uid={account.name},{layout.people}"] = _person(account, layout)
-        found[f"cn={account.name},{layout.groups}"] = _group(account.name, account.gid, ())
+        if names is None or account.name in names:
+            found[f"uid={account.name},{layout.people}"] = _person(account, layout)
+            found[f"cn={account.name},{layout.groups}"] = _group(account.name, account.gid, (), layout)
         for name, gid in account.groups.items():
-            numbers[name] = gid
-            if account.active:
-                members.setdefault(name, set()).add(account.name)
+            if names is None or name in names:
+                numbers[name] = gid
+                if account.active:
+                    members.setdefault(name, []).append(account.name)
     for name, gid in numbers.items():
-        found[f"cn={name},{layout.groups}"] = _group(name, gid, sorted(members.get(name, ())))
+        found[f"cn={name},{layout.groups}"] = _group(name, gid, sorted(members.get(name, ())), layout)
     return found
 
 
 def _frame(layout: Layout) -> dict[str, Attributes]:
     label = layout.base.split(",")[0].removeprefix("dc=")
-    top = {"objectClass": ("dcObject", "organization"), "dc": (label,), "o": (label,), "description": (MARK,)}
+    top = {"objectClass": ("dcObject", "organization"), "dc": (label,), "o": (label,), "description": (layout.mark,)}
     units = {
-        dn: {"objectClass": ("organizationalUnit",), "ou": (dn.split(",")[0].removeprefix("ou="),), "description": (MARK,)}
+        dn: {"objectClass": ("organizationalUnit",), "ou": (dn.split(",")[0].removeprefix("ou="),), "description": (layout.mark,)}
         for dn in (layout.people, layout.groups)
     }
     return {layout.base: top, **units}
@@ -143,76 +189,43 @@ def _frame(layout: Layout) -> dict[str, Attributes]:
 def _person(account: Account, layout: Layout) -> Attributes:
     # an IA5 string whose commas and colons mean something (RFC 2307, passwd(5)): letters keep their base, the rest goes
     plain = unicodedata.normalize("NFKD", account.title).encode("ascii", "ignore").decode()
+    # what a person may have typed must not be what a directory refuses (RFC 4517 §3.3.6), or the log shows
+    title = " ".join("".join(letter if letter.isprintable() else " " for letter in account.title).split()) or account.name
     gecos = " ".join(re.sub(r"[^ -+\--9;-~]", " ", plain).split()) or account.name
     attributes: dict[str, tuple[str, ...]] = {
         "objectClass": ("account", "posixAccount", "shadowAccount"),
         "uid": (account.name,),
-        "cn": (account.title,),
+        "cn": (title,),
         "gecos": (gecos,),
         "uidNumber": (str(account.uid),),
         "gidNumber": (str(account.gid),),
         "homeDirectory": (f"{layout.homes}/{account.name}",),
         "loginShell": (NO_SHELL if account.service else layout.shell,),
-        "description": (f"{MARK} {account.sub}",),
+        "description": (f"{layout.mark} {account.sub}",),
     }
     if not account.active:
         attributes["shadowExpire"] = (EXPIRED,)
     return attributes
 
 
-def _group(name: str, gid: int, members: Sequence[str]) -> Attributes:
+def _group(name: str, gid: int, members: Sequence[str], layout: Layout) -> Attributes:
     attributes: dict[str, tuple[str, ...]] = {
         "objectClass": ("posixGroup",),
         "cn": (name,),
         "gidNumber": (str(gid),),
-        "description": (MARK,),
+        "description": (layout.mark,),
     }
     if members:
         attributes["memberUid"] = tuple(members)
     return attributes
 
 
-@dataclass(frozen=True)
-class Change:
-    """One step: `attributes` are all of the entry for `add`, those that differ for `modify` (empty: taken away)."""
-
-    kind: Literal["add", "modify", "delete"]
-    dn: str
-    attributes: Attributes
-
-
-def diff(found: Entries, wanted: Entries) -> list[Change]:
-    """What turns `found` into `wanted`. Entries without our mark are left alone. Raises FarmletError if one is in the way."""
-    changes = []
-    for dn, attributes in wanted.items():
-        if dn not in found:
-            changes.append(Change("add", dn, attributes))
-        elif not is_ours(found[dn]):
-            raise FarmletError(f"directory entry {dn}", "is not Farmlet's, but a member or group has this name")
-        elif different := _different(found[dn], attributes):
-            changes.append(Change("modify", dn, different))
-    gone = [dn for dn, attributes in found.items() if dn not in wanted and is_ours(attributes)]
-    # who leaves goes first: a name or number may be in the way of another's
-    return [*(Change("delete", dn, {}) for dn in sorted(gone)), *changes]
-
-
-def is_ours(attributes: Attributes) -> bool:
-    """Whether Farmlet made the entry."""
-    return any(value.split(" ")[0] == MARK for value in attributes.get("description", ()))
-
-
-def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ...]]:
-    names = {*found, *wanted}
-    return {
-        name: tuple(wanted.get(name, ())) for name in sorted(names) if sorted(found.get(name, ())) != sorted(wanted.get(name, ()))
-    }
-
-
-def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
-    """The item `accounts` for the nodes: JSON list of {"name", "sub", "uid", "gid", "home", "groups", "state", "login",
-    "sessions", "batch"}; see Account.
+def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any]]:
+    """The item `accounts` for the nodes: {"name", "sub", "uid", "gid", "home", "groups", "state", "login", "sessions",
+    "batch"} each;
+    see Account.
     """
-    rows = [
+    return [
         {
             "name": account.name,
             "sub": account.sub,
@@ -227,4 +240,8 @@ def listing(accounts: Sequence[Account], layout: Layout) -> bytes:
         }
         for account in accounts
     ]
-    return (json.dumps(rows, indent=1) + "\n").encode()
+
+
+def listing(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """The item as the nodes get it: a JSON list."""
+    return (json.dumps(list(rows)) + "\n").encode()

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from farmlet.errors import FarmletError
 from farmlet.parts.accounts import checks
-from farmlet.parts.accounts.deploy import PART, PLACE, daemon
+from farmlet.parts.accounts.deploy import PART, PASSWORD, PLACE, daemon
 from farmlet.parts.part import Context
-from farmlet.parts.resources import Command, File
+from farmlet.parts.resources import Command, File, Unit
 from farmlet.runtime.checks import Failed
 
 MakeContext = Callable[..., Context]
@@ -103,3 +104,67 @@ def test_the_checks_of_an_external_issuer(tmp_path: Path) -> None:
     record.write_text(json.dumps({"at": 0, "issuer": "https://iam.example.org/", "members": []}))
     with pytest.raises(Failed, match="was last read"):
         checks.check_record(str(record), 180)
+
+
+LDAP = """
+accounts:
+  ldap:
+    url: ldaps://ldap.example.org
+    people: ou=People,dc=example,dc=org
+    groups: ou=groups,dc=example,dc=org
+    bind: cn=f,dc=example
+"""
+
+
+def test_an_existing_directory_is_asked_for_our_entries_alone(make_context: MakeContext) -> None:
+    lines = str(files(make_context("head", LDAP), "client")["/etc/sssd/sssd.conf"].content).splitlines()
+    for line in (
+        "ldap_uri = ldaps://ldap.example.org",
+        "ldap_user_search_base = ou=People,dc=example,dc=org?subtree?(description=farmlet@farmlet.test*)",
+        "ldap_group_search_base = ou=groups,dc=example,dc=org?subtree?(description=farmlet@farmlet.test*)",
+        "ldap_tls_cacert = /etc/ssl/certs/ca-certificates.crt",
+        "ldap_tls_reqcert = hard",
+        "min_id = 20000",
+    ):
+        assert line in lines
+    assert "ldap_id_use_start_tls = true" not in lines
+    plain = make_context("head", LDAP.replace("ldaps:", "ldap:"))
+    assert "ldap_id_use_start_tls = true" in str(files(plain, "client")["/etc/sssd/sssd.conf"].content).splitlines()
+    check = next(check for check in PART.role("client").checks(plain) if check.name == "accounts.client.directory")
+    assert check.args["port"] == 389 and check.args["start"] is True
+
+
+def test_with_an_existing_directory_ours_is_stopped_and_the_password_is_no_part_of_anything(make_context: MakeContext) -> None:
+    context = make_context("service", LDAP)
+    assert list(PART.role("directory").configure(context)) == [Unit("slapd.service", running=False)]
+    assert not PART.role("directory").checks(context)
+    found = files(context, "daemon")
+    config = json.loads(str(found["/etc/farmlet/accounts.json"].content))
+    assert config["server"] == {"uri": "ldaps://ldap.example.org", "bind": "cn=f,dc=example", "password": PASSWORD, "ca": ""}
+    assert (config["base"], config["mark"]) == ("", "farmlet@farmlet.test")
+    assert PASSWORD not in found
+    step = next(item for item in PART.role("daemon").configure(context) if isinstance(item, Command))
+    assert PASSWORD in step.run and "chmod 640" in step.run
+    assert "accounts.daemon.password" in {check.name for check in PART.role("daemon").checks(context)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'url: "ldap.example.org"',
+        'url: "ldaps://user:secret@ldap.example.org"',
+        'url: "ldapi:///"',
+        'people: "ou=a)(uid=*"',
+        'people: "people"',
+        'bind: "cn=a\\nldap_tls_reqcert = never"',
+        'ca: "/etc/ssl/x.pem"',
+        "password: hunter2",
+    ],
+)
+def test_what_an_existing_directory_cannot_be(make_context: MakeContext, line: str) -> None:
+    entry = {"url": '"ldaps://l.example.org"', "people": '"ou=a"', "groups": '"ou=b"', "bind": '"cn=c"'}
+    make_context("head", f"accounts: {{ldap: {{{', '.join(f'{key}: {value}' for key, value in entry.items())}}}}}\n")
+    key, _, value = line.partition(": ")
+    entry[key] = value
+    with pytest.raises(FarmletError):
+        make_context("head", f"accounts: {{ldap: {{{', '.join(f'{key}: {value}' for key, value in entry.items())}}}}}\n")

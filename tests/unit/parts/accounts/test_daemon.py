@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,12 +15,16 @@ import pytest
 
 from farmlet.errors import FarmletError
 from farmlet.facility.rights import GroupRights, Table
-from farmlet.parts.accounts import state
+from farmlet.parts.accounts import checks, state
 from farmlet.parts.accounts.daemon import Daemon, load
 from farmlet.parts.accounts.departed import Departed
 from farmlet.parts.accounts.membership import Member
+from farmlet.parts.accounts.memory import Memory
+from farmlet.parts.accounts.nodes import Nodes
 from farmlet.parts.accounts.record import Record
+from farmlet.parts.accounts.sink import AccountSink, Outcome
 from farmlet.runtime import audit
+from farmlet.runtime.checks import Failed
 
 ISSUER = "https://iam.example.org/"
 GRACE = Member("sub-1", "grace", 20000, 20000, "Grace Example", "active", {"lab": 30000}, "Grace@example.org", "g@example.org")
@@ -39,26 +44,28 @@ class Source:
         return known + 1
 
 
-class Memory:
-    def __init__(self) -> None:
-        self.entries: dict[str, dict[str, tuple[str, ...]]] = {}
+class Broken:
+    """A sink that can do nothing."""
 
-    def load(self) -> dict[str, dict[str, tuple[str, ...]]]:
-        return dict(self.entries)
+    name = "broken"
 
-    def apply(self, changes: Sequence[state.Change]) -> None:
-        for change in changes:
-            if change.kind == "delete":
-                del self.entries[change.dn]
-            else:
-                merged = {**self.entries.get(change.dn, {}), **change.attributes}
-                self.entries[change.dn] = {name: values for name, values in merged.items() if values}
+    def plan(self, accounts: Sequence[state.Account], held: AbstractSet[str] = frozenset()) -> Outcome:
+        raise FarmletError("ldap", "cannot be reached")
+
+    sync = plan
 
 
-def make(folder: Path, source: Source) -> Daemon:
+def make(folder: Path, source: Source, *first: AccountSink) -> Daemon:
     table = Table({"lab": GroupRights(login=True)})
-    layout = state.Layout("dc=af,dc=test", "/home", "/bin/bash")
-    return Daemon(source, Memory(), table, layout, folder, Departed(folder / "departed.json"), Record(folder, ISSUER))  # type: ignore[arg-type]
+    nodes = Nodes(folder, state.Layout("dc=af,dc=test", "/home", "/bin/bash"))
+    departed, record = Departed(folder / "departed.json"), Record(folder, ISSUER)
+    return Daemon(source, (*(first or (Memory(),)), nodes), table, departed, folder / "faults.json", record)
+
+
+def there(daemon: Daemon) -> dict[str, state.Account]:
+    memory = daemon.sinks[0]
+    assert isinstance(memory, Memory)
+    return dict(memory.accounts)
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -70,12 +77,12 @@ def test_an_issuer_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
     source = Source(GRACE, ALAN)
     daemon = make(tmp_path, source)
     assert daemon.sync()
-    before, entries = (tmp_path / "accounts").read_bytes(), daemon.directory.load()
+    before, entries = (tmp_path / "accounts").read_bytes(), there(daemon)
     source.answer = FarmletError(ISSUER, "answers 502")
     with pytest.raises(FarmletError, match="502"):
         daemon.sync()
     assert (tmp_path / "accounts").read_bytes() == before
-    assert daemon.directory.load() == entries
+    assert there(daemon) == entries
     assert json.loads((tmp_path / "members.json").read_text())["members"][1]["name"] == "grace"
 
 
@@ -84,10 +91,11 @@ def test_who_left_the_issuer_leaves_the_directory_and_the_nodes_are_told(tmp_pat
     daemon = make(tmp_path, source)
     daemon.sync()
     source.answer = (GRACE, replace(ALAN, state="removed", groups={}))
-    assert [change.dn for change in daemon.sync() if change.kind == "delete"] == [
-        "cn=alan,ou=groups,dc=af,dc=test",
-        "uid=alan,ou=people,dc=af,dc=test",
+    assert daemon.sync() == [
+        "memory: member alan: active lab → none",
+        "nodes: member alan: groups lab → none; state active → removed; login True → False",
     ]
+    assert set(there(daemon)) == {"grace"}
     assert {row["name"]: row["state"] for row in read(tmp_path)} == {"alan": "removed", "grace": "active"}
 
 
@@ -109,7 +117,9 @@ def test_what_changed_is_in_the_log_once(tmp_path: Path) -> None:
 
 def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # python-ldap need not be here
-    monkeypatch.setitem(sys.modules, "farmlet.parts.accounts.directory", SimpleNamespace(Directory=lambda base: Memory()))  # type: ignore[arg-type]
+    for module, name in (("directory", "Directory"), ("connection", "Server")):
+        stand_in = SimpleNamespace(**{name: lambda *_: Memory()})
+        monkeypatch.setitem(sys.modules, f"farmlet.parts.accounts.{module}", stand_in)  # type: ignore[arg-type]
     place = tmp_path / "issuer-client.secret"
     source = {"issuer": ISSUER, "client": "reader", "folder": str(tmp_path), "secret": str(place), "prefix": ""}
     config = {"source": source | {"first_uid": 20000, "first_gid": 30000}, "rights": {"groups": []}}
@@ -119,6 +129,7 @@ def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path:
         "shell": "/bin/sh",
         "outbox": str(tmp_path),
         "departed": str(tmp_path / "departed.json"),
+        "faults": str(tmp_path / "faults.json"),
     }
     (tmp_path / "config").write_text(json.dumps(config | layout))
     daemon = load(tmp_path / "config")
@@ -132,3 +143,46 @@ def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path:
     (tmp_path / "config").write_text(json.dumps(config | layout | own))
     with pytest.raises(FarmletError, match="secret is missing"):
         load(tmp_path / "config")
+
+
+def test_while_the_directory_is_away_ends_are_told_and_beginnings_wait(tmp_path: Path) -> None:
+    source = Source(GRACE, ALAN)
+    make(tmp_path, source).sync()
+    source.answer = (replace(GRACE, state="suspended", groups={}), replace(ALAN, groups={}), replace(ALAN, name="new", uid=20002))
+    daemon = make(tmp_path, source, Broken())
+    with pytest.raises(FarmletError, match="cannot be reached"):
+        daemon.sync()
+    rows = {row["name"]: (row["state"], row["groups"]) for row in read(tmp_path)}
+    assert rows == {"alan": ("active", ["lab"]), "grace": ("suspended", [])}
+    with pytest.raises(Failed, match="cannot be reached"):
+        checks.check_faults(str(tmp_path / "faults.json"))
+    make(tmp_path, source).sync()
+    assert {row["name"]: row["groups"] for row in read(tmp_path)} == {"alan": [], "grace": [], "new": ["lab"]}
+    assert checks.check_faults(str(tmp_path / "faults.json"))
+
+
+def test_one_member_who_cannot_have_an_account_keeps_nobody_else_from_theirs(tmp_path: Path) -> None:
+    clash, system = replace(GRACE, sub="sub-9", name="other"), replace(ALAN, sub="sub-8", name="postgres", uid=20009)
+    bad = replace(ALAN, sub="sub-7", name="../../root", uid=20008)
+    daemon = make(tmp_path, Source(clash, bad, system, GRACE, ALAN))
+    daemon.sync()
+    assert set(there(daemon)) == {"grace", "alan"} == {row["name"] for row in read(tmp_path)}
+    faults = json.loads((tmp_path / "faults.json").read_text())
+    assert len(faults) == 3 and any("number 20000 of grace" in fault for fault in faults)
+
+
+def test_who_becomes_unreadable_stays_as_they_are_and_is_not_taken_for_removed(tmp_path: Path) -> None:
+    source = Source(GRACE, ALAN)
+    daemon = make(tmp_path, source)
+    daemon.sync()
+    source.answer = (replace(GRACE, name="other", sub="a"), replace(GRACE, sub="b"), ALAN)  # a clash of grace's number
+    daemon.sync()
+    assert {row["name"]: row["state"] for row in read(tmp_path)} == {"alan": "active", "grace": "active", "other": "active"}
+
+
+def test_a_dry_run_tells_all_and_changes_nothing(tmp_path: Path) -> None:
+    daemon = make(tmp_path, Source(GRACE))
+    assert list(daemon.plan()) == ["memory: member grace: none → active lab", "nodes: member grace: told, active"]
+    assert not list(tmp_path.iterdir()) and not there(daemon)
+    assert daemon.sync() == ["memory: member grace: none → active lab", "nodes: member grace: told, active"]
+    assert list(daemon.plan()) == []
