@@ -82,7 +82,6 @@ def record_changes(identity: Server, folder: Path) -> None:
     """How soon a running daemon has carried out a change, and its memory."""
     with start(folder) as process:
         time.sleep(15)  # its first pass, with nothing to change
-        before = measure_time(process.pid)
         ends = [change(identity, folder, verb) for verb in ("suspend", "resume") * ROUNDS]
         record(
             "accounts: one change",
@@ -94,12 +93,6 @@ def record_changes(identity: Server, folder: Path) -> None:
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
         record("accounts: memory of the daemon", "≤ 150 MB", "MiB", [peak], f"the most it ever had; {HOW}")
-
-
-def measure_time(pid: int) -> float:
-    """Seconds of processor time of a process."""
-    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def change(identity: Server, folder: Path, verb: str) -> float:
