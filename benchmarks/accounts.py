@@ -116,7 +116,13 @@ def record_idle(folder: Path) -> None:
         values.append(time.monotonic() - began)
         if changed:
             raise SystemExit(f"something was to be changed: {changed[:3]}")
-    record("accounts: idle pass", "≤ 5 s", "s", values, f"all members read, every entry compared; {HOW}")
+    record(
+        "accounts: idle pass",
+        "≤ 5 s",
+        "s",
+        values,
+        f"all members read, every entry compared; load average {os.getloadavg()[0]:.0f}; {HOW}",
+    )
 
 
 def configure(identity: Server, directory: slapd.Running, folder: Path) -> None:

@@ -82,6 +82,17 @@ def identity() -> Iterator[Identity]:
     running.close()
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _end() -> Iterator[None]:
+    """No daemon outlives its test."""
+    yield
+    while STARTED:
+        stop(STARTED.pop())
+
+
 def start(folder: Path, identity: Identity, running: slapd.Running, *words: str) -> subprocess.Popen[str]:
     (folder / "accounts-secret").write_text("x")
     place: dict[str, Any] = {"base": "dc=farmlet,dc=test", "server": {"uri": running.uri}}
@@ -96,7 +107,8 @@ def start(folder: Path, identity: Identity, running: slapd.Running, *words: str)
     # Debian's own Python and its python-ldap, as on nodes
     command = ["/usr/bin/python3", "-m", "farmlet.parts.accounts.daemon", "--config", str(folder / "config.json"), *words]
     environment = {"PYTHONPATH": str(SOURCE), "CREDENTIALS_DIRECTORY": str(folder), "PATH": "/usr/bin"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=sys.stderr, text=True)
+    STARTED.append(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=sys.stderr, text=True))
+    return STARTED[-1]
 
 
 def wait(done: Callable[[], object], seconds: float = 60) -> None:
@@ -107,8 +119,9 @@ def wait(done: Callable[[], object], seconds: float = 60) -> None:
 
 
 def stop(process: subprocess.Popen[str]) -> None:
+    """With signal 9."""
     process.kill()
-    process.communicate()
+    process.wait()
 
 
 @pytest.mark.parametrize("kind", ["ours", "theirs"])
@@ -127,6 +140,7 @@ def test_killed_in_the_middle_of_two_thousand_changes_the_end_is_the_same(
     second = start(tmp_path, identity, running)
     wait(lambda: people(running) > 700)
     stop(second)
+    (tmp_path / "accounts").unlink(missing_ok=True)  # it may have come to its end just before
     identity.add("user3", 20103, "suspended")
     del identity.members["user4"]
     last = start(tmp_path, identity, running)
