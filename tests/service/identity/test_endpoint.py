@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ssl
 import time
 import urllib.error
@@ -52,6 +53,15 @@ def test_bodies_that_are_no_form_of_ours(service: Service, body: bytes, status: 
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("path", ["/token/", "/device-authorization/"])
+def test_forms_that_cannot_be_read_are_not_taken_for_empty_ones(service: Service, path: str) -> None:
+    """A client that proves itself in the header would get what it has by default, instead of what it asked for."""
+    basic = base64.b64encode(b"farmlet:").decode()
+    answer = post(service, b'scope=openid "storage.read:/"', path, Authorization=f"Basic {basic}")
+    assert answer.code == 400 and b"not a form" in answer.read()
+
+
+@pytest.mark.once
 def test_a_field_given_twice_is_refused(service: Service) -> None:
     """RFC 6749 §3.2: parameters must not be included more than once."""
     secret = (service.folder / "accounts.secret").read_text().strip()
@@ -67,10 +77,10 @@ def test_the_token_endpoint_sets_no_cookies_and_is_not_sniffed(service: Service)
     assert "max-age" in headers["Strict-Transport-Security"]
 
 
-def post(service: Service, body: bytes) -> urllib.error.HTTPError:
-    """The error that the token endpoint answers."""
-    form = {"Content-Type": "application/x-www-form-urlencoded"}
-    request = urllib.request.Request(f"{service.issuer}/token/", data=body, headers=form)
+def post(service: Service, body: bytes, path: str = "/token/", **headers: str) -> urllib.error.HTTPError:
+    """The error that the endpoint answers."""
+    form = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    request = urllib.request.Request(service.issuer + path, data=body, headers=form)
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=service.cafile))
     return caught.value

@@ -55,7 +55,7 @@ def respond(path: str, body: bytes | None, authorization: str) -> tuple[int, dic
         return 413, NO_STORE, complain("invalid_request", "the request is too long")
     server, given = TokenView.get_oauthlib_core().server, {"HTTP_AUTHORIZATION": authorization}
     try:
-        headers, text, status = server.create_token_response(path, "POST", body.decode(), given)
+        headers, text, status = server.create_token_response(path, "POST", form.read(body), given)
     except ValueError:  # no form at all
         return 400, NO_STORE, complain("invalid_request", "the request is not a form")
     except OAuth2Error as error:
@@ -72,7 +72,7 @@ class ClientView(OAuthLibMixin, View):
     def post(self, request: HttpRequest) -> HttpResponse:
         given = {"HTTP_AUTHORIZATION": request.META.get("HTTP_AUTHORIZATION", "")}
         try:
-            asked = Request(request.get_full_path(), "POST", request.body.decode(), given)
+            asked = Request(request.get_full_path(), "POST", form.read(request.body), given)
             form.check(asked)
         except RequestDataTooBig:
             return refuse("invalid_request", "the request is too long", 413)
