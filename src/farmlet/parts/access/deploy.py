@@ -166,7 +166,8 @@ def configure_login(context: Context) -> Sequence[Resource]:
 
 
 MIB = 1 << 20
-SHARES = (("user", 75, 16384), ("user-", 50, 2048))  # of all members together, of each: percent of the memory; tasks
+SHARES = (("user", 75, 1024), ("user-", 50, 256))  # of all members together, of each: percent of the memory; tasks for a core
+CORES = 8  # taken for a host that the facility file says nothing of
 BACKGROUND = """\
 # Written by Farmlet. As the distribution has it, and last a session: what {name} starts is in its member's slice too.
 @include common-auth
@@ -184,12 +185,12 @@ def limit(context: Context) -> Sequence[Resource]:
 
     The rights table may name other limits for a member; see accounts.slices.
     """
-    memory = context.node.memory
+    memory, cores = context.node.memory, context.node.cores or CORES
     found: list[Resource] = []
     for name, percent, tasks in SHARES:
         most = f"{memory * percent // 100 // MIB}M" if memory else f"{percent}%"
         folder = f"/etc/systemd/system/{name}.slice.d"
-        text = f"# Written by Farmlet.\n[Slice]\nMemoryMax={most}\nTasksMax={tasks}\n"
+        text = f"# Written by Farmlet.\n[Slice]\nMemoryMax={most}\nTasksMax={tasks * cores}\n"
         found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
     return [*found, *(File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd"))]
 
