@@ -6,9 +6,9 @@ import subprocess
 import time
 
 import pytest
+from conftest import Sandbox
 from person import Person
 
-from conftest import Sandbox
 from farmlet.parts.identity.deploy import PROGRAM, USER
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
