@@ -31,14 +31,15 @@ def hub(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"HUB": str(folder / "hub.json")}
         )
-    url = f"http://127.0.0.1:{port}/hub"
-    deadline = time.monotonic() + 60
-    while not answers(f"{url}/health", service.cafile):
-        assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
-        time.sleep(0.2)
-    yield url
-    process.terminate()
-    process.wait(20)
+    url, deadline = f"http://127.0.0.1:{port}/hub", time.monotonic() + 60
+    try:
+        while not answers(f"{url}/health", service.cafile):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
+            time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def answers(url: str, cafile: str) -> bool:
