@@ -13,14 +13,6 @@ from test_3_leaving import until
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 LOGIN_SECONDS = 2.0
 
-BOMB = """
-import os
-while True:
-    try:
-        os.fork()
-    except OSError:
-        pass
-"""
 HOG = """
 held = []
 while True:
@@ -59,23 +51,13 @@ def look(sandbox: Sandbox, ruth: Person) -> list[float]:
     return seconds
 
 
-def test_fork_bomb_and_memory_hog_leave_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
+def test_a_memory_hog_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
     slice_ = f"user-{eve.ssh('id -u')}.slice"
     limits = dict(line.split("=") for line in sandbox.exec("head", f"systemctl show -p TasksMax,MemoryMax {slice_}").splitlines())
     assert int(limits["TasksMax"]) == 512 and int(limits["MemoryMax"]) < 6 << 30
-    bomb = eve.start(f"exec python3 -c '{BOMB}'")
-    until(
-        lambda: int(sandbox.exec("head", f"systemctl show -p TasksCurrent --value {slice_}")) > int(limits["TasksMax"]) * 0.9, 60
-    )
-    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
-    bomb.kill()
-    sandbox.run("user", "suspend", "eve")
-    until(lambda: not sandbox.exec("head", "pgrep -u eve || true"), 30)
-    sandbox.run("user", "resume", "eve")
-    until(lambda: eve.try_ssh("true").returncode == 0, 30)
     hog = eve.start(f"python3 -c '{HOG}'; echo ended $?")
     assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
-    said, _ = hog.communicate(timeout=60)
+    said, _ = hog.communicate(timeout=120)
     assert "ended 137" in said or hog.returncode == 255  # the kernel chose the hog, or the whole session
     assert sandbox.json("check", "access")
 

@@ -16,7 +16,7 @@ from browser import Browser
 from issuer import Service, claims
 
 pytestmark = [pytest.mark.service, pytest.mark.once]
-SCOPE = "openid profile offline_access wlcg.groups storage.read:/ storage.modify:/users/olga"
+SCOPE = "openid profile offline_access wlcg.groups storage.read:/ storage.modify:/users/agneta"
 ELEMENT = "https://se.example.org"
 
 
@@ -41,11 +41,11 @@ class Agent:
         return done.stdout.strip()
 
     def token(self, *options: str) -> str:
-        return self.do("oidc-token", *options, "olga")
+        return self.do("oidc-token", *options, "agneta")
 
     def generate(self, browser: Browser) -> str:
         """`oidc-gen`, by registration and device flow; its output."""
-        command = ["oidc-gen", "olga", f"--iss={self.service.issuer}", "--flow=device", f"--scope={SCOPE}"]
+        command = ["oidc-gen", "agneta", f"--iss={self.service.issuer}", "--flow=device", f"--scope={SCOPE}"]
         command += [f"--cp={self.service.cafile}", f"--pw-file={self.home / 'password'}"]
         command += ["--prompt=none", "--no-url-call", "--confirm-default"]
         path = self.home / "gen.log"
@@ -82,12 +82,12 @@ def allow(service: Service, browser: Browser, code: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def olga(service: Service) -> Browser:
-    return service.join("olga", "lab/production")[0]
+def agneta(service: Service) -> Browser:
+    return service.join("agneta", "lab/production")[0]
 
 
 @pytest.fixture(scope="module")
-def agent(service: Service, olga: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+def agent(service: Service, agneta: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
     assert shutil.which("oidc-agent"), "oidc-agent is missing: apt-get install oidc-agent-cli"
     home = tmp_path_factory.mktemp("agent")
     (home / "configuration").mkdir(mode=0o700)
@@ -102,7 +102,7 @@ def agent(service: Service, olga: Browser, tmp_path_factory: pytest.TempPathFact
             assert process.poll() is None and time.monotonic() < deadline, (home / "agent.log").read_text()
             time.sleep(0.05)
         made = Agent(service, home, socket)
-        made.generate(olga)
+        made.generate(agneta)
         yield made
     finally:
         process.terminate()
@@ -111,7 +111,7 @@ def agent(service: Service, olga: Browser, tmp_path_factory: pytest.TempPathFact
 
 def test_token_is_the_members(agent: Agent) -> None:
     body = claims(agent.token())
-    assert body["preferred_username"] == "olga" and set(body["scope"].split()) == set(SCOPE.split())
+    assert body["preferred_username"] == "agneta" and set(body["scope"].split()) == set(SCOPE.split())
     assert agent.do("oidc-token", agent.service.issuer).count(".") == 2  # accounts are found by their issuer too
 
 
@@ -129,25 +129,25 @@ def test_refresh_again_and_again(agent: Agent) -> None:
 
 @pytest.mark.parametrize("scope", ["storage.modify:/users/bob", "storage.modify:/data", "scim:write"])
 def test_widening_is_refused(agent: Agent, scope: str) -> None:
-    done = agent.run("oidc-token", f"--scope={scope}", "olga")
+    done = agent.run("oidc-token", f"--scope={scope}", "agneta")
     assert done.returncode != 0 and "scope" in done.stderr and "." not in done.stdout
     agent.token("--force-new")  # and harms nothing
 
 
 def test_more_than_was_allowed_is_cut(agent: Agent) -> None:
-    assert claims(agent.token("--scope=storage.modify:/"))["scope"] == "storage.modify:/users/olga"
+    assert claims(agent.token("--scope=storage.modify:/"))["scope"] == "storage.modify:/users/agneta"
 
 
 def test_account_is_loaded_again(agent: Agent) -> None:
-    agent.do("oidc-add", "--remove", "olga")
-    agent.do("oidc-add", f"--pw-file={agent.home / 'password'}", "olga")
-    assert claims(agent.token("--force-new"))["preferred_username"] == "olga"
+    agent.do("oidc-add", "--remove", "agneta")
+    agent.do("oidc-add", f"--pw-file={agent.home / 'password'}", "agneta")
+    assert claims(agent.token("--force-new"))["preferred_username"] == "agneta"
 
 
 def test_suspended_members_get_nothing(agent: Agent) -> None:
-    agent.service.do("member", "suspend", "olga")
+    agent.service.do("member", "suspend", "agneta")
     try:
-        done = agent.run("oidc-token", "--force-new", "olga")
+        done = agent.run("oidc-token", "--force-new", "agneta")
         assert done.returncode != 0 and "." not in done.stdout
     finally:
-        agent.service.do("member", "resume", "olga")
+        agent.service.do("member", "resume", "agneta")

@@ -18,8 +18,8 @@ Told = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def nora(service: Service) -> Browser:
-    return service.join("nora", "lab/production")[0]
+def noelle(service: Service) -> Browser:
+    return service.join("noelle", "lab/production")[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,22 +60,22 @@ def visit(browser: Browser) -> Callable[[Told], Told]:
 
 
 @pytest.mark.parametrize(("client", "algorithm"), [("node-public", "RS256"), ("node-web", "RS256"), ("node-es256", "ES256")])
-def test_code(service: Service, nora: Browser, client: str, algorithm: str) -> None:
-    told = run(service, client, visit(nora), algorithm=algorithm)
+def test_code(service: Service, noelle: Browser, client: str, algorithm: str) -> None:
+    told = run(service, client, visit(noelle), algorithm=algorithm)
     assert "outcome" in told, told
     outcome = told["outcome"]
-    assert outcome["person"]["preferred_username"] == outcome["claims"]["preferred_username"] == "nora"
+    assert outcome["person"]["preferred_username"] == outcome["claims"]["preferred_username"] == "noelle"
     assert outcome["renewed"]["sub"] == outcome["claims"]["sub"]
     assert client == "node-public" or outcome["told"]["active"] is True
     assert outcome["late"] == "invalid_grant"
 
 
-def test_device_flow(service: Service, nora: Browser) -> None:
-    told = run(service, "node-public", lambda started: service.allow(nora, started) and None, flow="device")
-    assert told["outcome"]["person"]["preferred_username"] == "nora"
+def test_device_flow(service: Service, noelle: Browser) -> None:
+    told = run(service, "node-public", lambda started: service.allow(noelle, started) and None, flow="device")
+    assert told["outcome"]["person"]["preferred_username"] == "noelle"
 
 
-def test_it_would_see_a_wrong_nonce_and_algorithm(service: Service, nora: Browser) -> None:
+def test_it_would_see_a_wrong_nonce_and_algorithm(service: Service, noelle: Browser) -> None:
     """The judge judges: what is not as it asked is an error there."""
-    assert "nonce" in run(service, "node-web", visit(nora), nonce="another")["message"]
-    assert "alg" in run(service, "node-web", visit(nora), algorithm="ES256")["message"]
+    assert "nonce" in run(service, "node-web", visit(noelle), nonce="another")["message"]
+    assert "alg" in run(service, "node-web", visit(noelle), algorithm="ES256")["message"]
