@@ -32,7 +32,7 @@ SYSTEM = """
     messagebus sshd polkitd dbus tss uuidd ntp chrony postfix exim debian-exim postgres mysql redis
     openldap sssd caddy docker podman condor condor_pool slurm slurmctld munge xrootd cvmfs jupyterhub grafana
     prometheus victoriametrics telegraf influxdb alertmanager motley-cue
-    debian ubuntu fedora centos rocky almalinux opensuse ec2-user azureuser cloud-user cloudadmin vagrant pi
+    debian ubuntu fedora centos rocky almalinux opensuse ec2-user azureuser cloud-user cloudadmin vagrant
     farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone
 """
 RESERVED = frozenset(SYSTEM.split())
