@@ -8,8 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
 from conftest import Sandbox, docker
+
 from farmlet.parts.accounts.deploy import PACKAGE
 from farmlet.parts.render import render
 
