@@ -39,6 +39,7 @@ for name in ada ben eve bob old leader zed; do id "$name" 2>&1; done
 getent group guests || echo no guests
 sssctl user-checks -a acct -s sshd ben 2>&1 | grep denied
 sssctl user-checks -a acct -s sshd eve 2>&1 | grep Success
+true
 """
 
 
