@@ -23,7 +23,8 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 UNIX_GROUP_LENGTH = 32
 MEMBER_LENGTH = 31
 
-# Whoever bears one of these names would be taken for the system account or group, e.g. `docker` is root by its socket.
+# Whoever bears one of these names would be taken for the system account or group, e.g. `docker` is root by its socket, and
+# `debian`, `ubuntu` and the like become root by sudo on hosts made from cloud images.
 SYSTEM = """
     root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup
     adm tty disk dialout fax voice cdrom floppy tape sudo wheel audio dip operator src shadow utmp video sasl plugdev
@@ -31,6 +32,7 @@ SYSTEM = """
     messagebus sshd polkitd dbus tss uuidd ntp chrony postfix exim debian-exim postgres mysql redis
     openldap sssd caddy docker podman condor condor_pool slurm slurmctld munge xrootd cvmfs jupyterhub grafana
     prometheus victoriametrics telegraf influxdb alertmanager motley-cue
+    debian ubuntu fedora centos rocky almalinux opensuse ec2-user azureuser cloud-user cloudadmin vagrant
     farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone
 """
 RESERVED = frozenset(SYSTEM.split())

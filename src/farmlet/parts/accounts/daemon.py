@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,7 +131,7 @@ class Daemon:
                 time.sleep(delay)
 
 
-def load(path: Path) -> Daemon:
+def load(path: Path, scratch: Path | None = None) -> Daemon:
     """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "departed", "faults", "source"}. Raises
     FarmletError.
 
@@ -139,6 +140,8 @@ def load(path: Path) -> Daemon:
     "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "secret"}: the
     file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
     started wrongly there is none, and nothing works.
+
+    `scratch`: a folder for what a dry run allocates, with an INDIGO IAM; never given to anybody.
     """
     from farmlet.parts.accounts.connection import Server  # python-ldap is only where a directory is
     from farmlet.parts.accounts.directory import Directory
@@ -152,7 +155,7 @@ def load(path: Path) -> Daemon:
     reader = Reader(source["issuer"], source["client"], secret)
     layout = _place(config)
     return Daemon(
-        source=_indigo(source, reader, table) if external else Builtin(reader),
+        source=_indigo(source, reader, table, scratch) if external else Builtin(reader),
         sinks=(Directory(Server(**config.get("server", {})), layout), Nodes(Path(config["outbox"]), layout)),
         table=table,
         departed=Departed(Path(config["departed"])),
@@ -166,8 +169,10 @@ def _place(config: Mapping[str, Any]) -> state.Layout:
     return state.Layout(config["base"], config["homes"], config["shell"], config.get("mark", state.MARK), subtrees)
 
 
-def _indigo(source: Mapping[str, Any], reader: Reader, table: Table) -> Indigo:
+def _indigo(source: Mapping[str, Any], reader: Reader, table: Table, scratch: Path | None) -> Indigo:
     ledger = Ledger(Path(source["folder"]) / "ledger.sqlite3", source["first_uid"], source["first_gid"])
+    if scratch:
+        ledger = ledger.copy(scratch / "ledger.sqlite3")
     return Indigo(reader, ledger, tuple(table.groups), source["prefix"])
 
 
@@ -178,12 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        daemon = load(options.config)
         if options.dry_run:
-            for line in daemon.plan():
-                print(line)
+            with tempfile.TemporaryDirectory() as scratch:
+                for line in load(options.config, Path(scratch)).plan():
+                    print(line)
             return 0
-        daemon.run()
+        load(options.config).run()
     except (FarmletError, OSError) as error:
         log.error("%s", error)
     return 1

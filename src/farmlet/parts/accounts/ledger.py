@@ -42,6 +42,19 @@ class Ledger:
     def __init__(self, path: Path, first_uid: int, first_gid: int) -> None:
         self._path, self._first = path, {"member": first_uid, "group": first_gid}
 
+    def copy(self, path: Path) -> Ledger:
+        """The same at `path`, for a dry run: what is allocated there was never given to anybody. Raises FarmletError."""
+        if self._path.exists():
+            try:
+                with (
+                    contextlib.closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True)) as source,
+                    contextlib.closing(sqlite3.connect(path)) as target,
+                ):
+                    source.backup(target)
+            except sqlite3.Error as error:
+                raise FarmletError(str(self._path), f"the ledger of UNIX names: {error}") from error
+        return Ledger(path, self._first["member"], self._first["group"])
+
     def ensure_groups(self, paths: Sequence[str]) -> dict[str, int]:
         """The gids of the facility's groups by path; new ones are given a number. Raises FarmletError.
 

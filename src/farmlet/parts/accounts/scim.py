@@ -32,6 +32,7 @@ class Reader:
     def __init__(self, issuer: str, client: str, secret: Path, cafile: str | None = None) -> None:
         self.issuer, self._client, self._secret, self._cafile = issuer, client, secret, cafile
         self._token, self._until = "", 0.0
+        self._context: ssl.SSLContext | None = None
 
     def users(self, path: str, count: int) -> list[dict[str, Any]]:
         """All users below `path`, `count` on a page (RFC 7644 §3.4.2.4); a server may give fewer.
@@ -58,8 +59,9 @@ class Reader:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
         request.add_header("Accept", "application/scim+json, application/json")
         try:
-            context = ssl.create_default_context(cafile=self._cafile)
-            with urllib.request.urlopen(request, timeout=timeout, context=context) as answer:
+            # a twentieth of a second, which a list of many pages would take for each
+            self._context = self._context or ssl.create_default_context(cafile=self._cafile)
+            with urllib.request.urlopen(request, timeout=timeout, context=self._context) as answer:
                 loaded = json.loads(answer.read(LIMIT))
         except urllib.error.HTTPError as error:
             if error.code == 404:
@@ -68,6 +70,7 @@ class Reader:
                 self._token = ""  # perhaps the signing key was rotated: the next try asks for a new one
             raise FarmletError(url, f"answers {error.code}") from error
         except (OSError, ValueError, http.client.HTTPException) as error:
+            self._context = None  # perhaps there are other authorities now
             raise FarmletError(url, f"{getattr(error, 'reason', error)}") from error
         if not isinstance(loaded, dict):
             raise FarmletError(url, "the answer is not a JSON object")

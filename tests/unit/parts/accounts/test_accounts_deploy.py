@@ -120,8 +120,8 @@ def test_an_existing_directory_is_asked_for_our_entries_alone(make_context: Make
     lines = str(files(make_context("head", LDAP), "client")["/etc/sssd/sssd.conf"].content).splitlines()
     for line in (
         "ldap_uri = ldaps://ldap.example.org",
-        "ldap_user_search_base = ou=People,dc=example,dc=org?subtree?(description=farmlet@farmlet.test*)",
-        "ldap_group_search_base = ou=groups,dc=example,dc=org?subtree?(description=farmlet@farmlet.test*)",
+        "ldap_user_search_base = ou=People,dc=example,dc=org?subtree?(description=farmlet@farmlet.test\\20*)",
+        "ldap_group_search_base = ou=groups,dc=example,dc=org?subtree?(description=farmlet@farmlet.test)",
         "ldap_tls_cacert = /etc/ssl/certs/ca-certificates.crt",
         "ldap_tls_reqcert = hard",
         "min_id = 20000",

@@ -16,8 +16,10 @@ import pytest
 from farmlet.errors import FarmletError
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts import checks, state
-from farmlet.parts.accounts.daemon import Daemon, load
+from farmlet.parts.accounts import daemon as daemon_module
+from farmlet.parts.accounts.daemon import Daemon, load, main
 from farmlet.parts.accounts.departed import Departed
+from farmlet.parts.accounts.ledger import Ledger
 from farmlet.parts.accounts.membership import Member
 from farmlet.parts.accounts.memory import Memory
 from farmlet.parts.accounts.nodes import Nodes
@@ -115,23 +117,47 @@ def test_what_changed_is_in_the_log_once(tmp_path: Path) -> None:
     assert (tmp_path / "members.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def configure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration for an INDIGO IAM; returns where its client's secret belongs."""
     # python-ldap need not be here
     for module, name in (("directory", "Directory"), ("connection", "Server")):
         stand_in = SimpleNamespace(**{name: lambda *_: Memory()})
         monkeypatch.setitem(sys.modules, f"farmlet.parts.accounts.{module}", stand_in)  # type: ignore[arg-type]
-    place = tmp_path / "issuer-client.secret"
-    source = {"issuer": ISSUER, "client": "reader", "folder": str(tmp_path), "secret": str(place), "prefix": ""}
-    config = {"source": source | {"first_uid": 20000, "first_gid": 30000}, "rights": {"groups": []}}
+    place = folder / "issuer-client.secret"
+    source = {"issuer": ISSUER, "client": "reader", "folder": str(folder), "secret": str(place), "prefix": ""}
+    rights = {"groups": [{"path": "lab", "login": True}]}
+    config = {"source": source | {"first_uid": 20000, "first_gid": 30000}, "rights": rights}
     layout = {
         "base": "dc=af",
         "homes": "/home",
         "shell": "/bin/sh",
-        "outbox": str(tmp_path),
-        "departed": str(tmp_path / "departed.json"),
-        "faults": str(tmp_path / "faults.json"),
+        "outbox": str(folder),
+        "departed": str(folder / "departed.json"),
+        "faults": str(folder / "faults.json"),
     }
-    (tmp_path / "config").write_text(json.dumps(config | layout))
+    (folder / "config").write_text(json.dumps(config | layout))
+    return place
+
+
+def test_a_dry_run_gives_nobody_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(tmp_path, monkeypatch)
+    ledger = Ledger(tmp_path / "ledger.sqlite3", 20000, 30000)
+    ledger.ensure_member("sub-1", "alan", ["lab"])
+    users = [
+        {"id": f"sub-{number}", "userName": name, "active": True, "name": {}, "groups": [{"display": "lab"}]}
+        for number, name in enumerate(("alan", "grace"), 1)
+    ]
+    monkeypatch.setattr(daemon_module, "Reader", lambda *_: SimpleNamespace(issuer=ISSUER, users=lambda *_: users))
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main(["--config", str(tmp_path / "config"), "--dry-run"]) == 0
+    assert "nodes: member grace: told, active" in capsys.readouterr().out.splitlines()
+    assert ledger.members().keys() == {"sub-1"} and {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = configure(tmp_path, monkeypatch)
     daemon = load(tmp_path / "config")
     with pytest.raises(FarmletError, match="secret of the client reader"):
         daemon.sync()
@@ -140,7 +166,7 @@ def test_without_its_secret_the_daemon_starts_and_says_where_to_put_it(tmp_path:
         daemon.sync()
     assert "reader" in caught.value.hint
     own = {"source": {"issuer": "https://service.af.test", "client": "accounts"}}
-    (tmp_path / "config").write_text(json.dumps(config | layout | own))
+    (tmp_path / "config").write_text(json.dumps(json.loads((tmp_path / "config").read_text()) | own))
     with pytest.raises(FarmletError, match="secret is missing"):
         load(tmp_path / "config")
 
@@ -186,3 +212,15 @@ def test_a_dry_run_tells_all_and_changes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()) and not there(daemon)
     assert daemon.sync() == ["memory: member grace: none → active lab", "nodes: member grace: told, active"]
     assert list(daemon.plan()) == []
+
+
+def test_the_check_of_the_list_asks_for_the_newest_and_some_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"name": f"user{number}", "uid": 20000 + number, "state": "active"} for number in range(10_000)]
+    (tmp_path / "accounts").write_text(json.dumps([*rows, {"name": "gone", "uid": 40000, "state": "removed"}]))
+    asked: set[str] = set()
+    monkeypatch.setattr(checks, "_known", lambda name: not asked.add(name))  # type: ignore[func-returns-value]
+    assert checks.check_listing(str(tmp_path / "accounts"), 15) == "10001 accounts"
+    assert {f"user{number}" for number in range(9950, 10_000)} < asked and len(asked) == 100
+    monkeypatch.setattr(checks, "_known", lambda name: name != "user9999")
+    with pytest.raises(Failed, match="does not know user9999"):
+        checks.check_listing(str(tmp_path / "accounts"), -1)

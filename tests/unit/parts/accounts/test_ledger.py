@@ -52,3 +52,12 @@ def test_a_ledger_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "ledger.sqlite3").write_text("no database" * 100)
     with pytest.raises(FarmletError, match="ledger of UNIX names"):
         Ledger(tmp_path / "ledger.sqlite3", 20000, 30000).members()
+
+
+def test_what_a_copy_allocates_was_never_given(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite3", 20000, 30000)
+    assert ledger.copy(tmp_path / "none.sqlite3").ensure_member("sub-1", "ada", GROUPS).number == 20000
+    assert not (tmp_path / "ledger.sqlite3").exists()
+    ledger.ensure_member("sub-1", "ada", GROUPS)
+    assert ledger.copy(tmp_path / "copy.sqlite3").ensure_member("sub-2", "ben", GROUPS).number == 20001
+    assert ledger.members().keys() == {"sub-1"}
