@@ -13,6 +13,16 @@ from test_3_leaving import until
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 LOGIN_SECONDS = 2.0
 
+# the first rests once it is refused; the second does not
+BOMBS = {"shell": "bash -c ':(){ :|:& };:'; sleep 600", "busy": "exec python3 -c '{BOMB}'"}
+BOMB = """
+import os
+while True:
+    try:
+        os.fork()
+    except OSError:
+        pass
+"""
 HOG = """
 held = []
 while True:
@@ -49,6 +59,19 @@ def look(sandbox: Sandbox, ruth: Person) -> list[float]:
     seconds = [time_login(ruth) for _ in range(3)]
     ruth.ssh("timeout 5 condor_q -totals")
     return seconds
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_fork_bomb_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person, kind: str) -> None:
+    bomb = eve.start(BOMBS[kind].format(BOMB=BOMB) if kind == "busy" else BOMBS[kind])
+    seconds = [each for _ in range(4) for each in look(sandbox, ruth)]
+    assert sorted(seconds)[len(seconds) // 2] <= LOGIN_SECONDS, seconds
+    if kind == "busy":
+        bomb.communicate(timeout=60)
+        uid = ruth.ssh("id -u eve")
+        assert f"uid {uid}: a fork bomb" in sandbox.exec("head", "journalctl -u farmlet-guard -n 5 -o cat")
+        assert eve.ssh("echo back") == "back", "her sessions were ended, not her membership"
+    bomb.kill()
 
 
 def test_a_memory_hog_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from farmlet.parts.resources import File, Resource, Unit
 
+NODE = "/opt/farmlet/base"  # environment of what runs on every node: the agent and the like
 SERVICE = "/opt/farmlet/service"  # environment of the control node's services (part base makes it)
 SOCKETS = "/run/farmlet-front"  # where the front door finds them
 

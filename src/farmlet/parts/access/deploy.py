@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
+from farmlet.parts.access import limits
 from farmlet.parts.access.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -29,6 +31,13 @@ HUB = "/var/lib/farmlet/hub"
 CONFIG = "/etc/farmlet/ssh.json"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
+PRINCIPALS = "/usr/lib/farmlet/principals"
+# sshd gives name and uid: an account of the host's own may have the name of a member, and is not theirs
+PRINCIPALS_SCRIPT = """\
+#!/bin/sh
+# Written by Farmlet: certificates of members open accounts of members only.
+[ "$2" -lt {first_uid} ] || echo "$1"
+"""
 
 # containers of members' own, without root
 ROOTLESS = ("podman", "crun", "uidmap", "passt", "slirp4netns", "fuse-overlayfs", "netavark", "aardvark-dns", "catatonit")
@@ -141,6 +150,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         "sshd.conf",
         host_key=HOST_KEY,
         authority=TRUSTED,
+        principals=PRINCIPALS,
         groups=login_groups(context.facility),
         admins=sorted(admins),
     )
@@ -159,40 +169,12 @@ def configure_login(context: Context) -> Sequence[Resource]:
     return (
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
+        Directory(str(PurePosixPath(PRINCIPALS).parent)),
+        File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=context.section("identity").first_uid), 0o755),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
-        *limit(context),
+        *limits.configure(context),
         Unit("ssh.service", reload=True),
     )
-
-
-MIB = 1 << 20
-SHARES = (("user", 75, 1024), ("user-", 50, 256))  # of all members together, of each: percent of the memory; tasks for a core
-CORES = 8  # taken for a host that the facility file says nothing of
-BACKGROUND = """\
-# Written by Farmlet. As the distribution has it, and last a session: what {name} starts is in its member's slice too.
-@include common-auth
-session optional pam_loginuid.so
-session required pam_env.so
-@include common-account
-@include common-session-noninteractive
-session optional pam_systemd.so
-session required pam_limits.so
-"""
-
-
-def limit(context: Context) -> Sequence[Resource]:
-    """What keeps one member's sessions from hurting the others: slices, in which cron and at jobs are as well.
-
-    The rights table may name other limits for a member; see accounts.slices.
-    """
-    memory, cores = context.node.memory, context.node.cores or CORES
-    found: list[Resource] = []
-    for name, percent, tasks in SHARES:
-        most = f"{memory * percent // 100 // MIB}M" if memory else f"{percent}%"
-        folder = f"/etc/systemd/system/{name}.slice.d"
-        text = f"# Written by Farmlet.\n[Slice]\nMemoryMax={most}\nTasksMax={tasks * cores}\n"
-        found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
-    return [*found, *(File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd"))]
 
 
 def check_login(context: Context) -> Sequence[Check]:
@@ -213,6 +195,7 @@ def check_login(context: Context) -> Sequence[Check]:
             {"certificate": f"{HOST_KEY}-cert.pub", "key": f"{HOST_KEY}.pub"},
         ),
         Check("access.login.authority", "farmlet.runtime.checks:check_file", {"path": TRUSTED}),
+        *limits.check(context),
     )
 
 

@@ -24,7 +24,6 @@ from farmlet.parts.resources import (
 )
 
 PACKAGE = "farmlet.parts.base"
-BASE = "/opt/farmlet/base"
 CA = "/etc/farmlet/ca.pem"
 HUB = "/var/lib/farmlet/hub"
 LOCAL_CA = "/usr/local/share/ca-certificates"
@@ -158,7 +157,7 @@ def check_front(context: Context) -> Sequence[Check]:
 
 
 def install_agent() -> Sequence[Resource]:
-    return (Packages(("python3", "python3-venv")), Environment(BASE, ""))
+    return (Packages(("python3", "python3-venv")), Environment(units.NODE, ""))
 
 
 def configure_agent(context: Context) -> Sequence[Resource]:
@@ -174,11 +173,11 @@ def configure_agent(context: Context) -> Sequence[Resource]:
     return (
         Directory("/etc/farmlet/agent.d"),
         Directory("/var/lib/farmlet/agent", 0o700),
-        Farmlet(BASE, context.wheel),
+        Farmlet(units.NODE, context.wheel),
         # its only name is the node's own: the facility's authority may not vouch for anything outside the domain
         Certificate(config["certificate"], config["key"], (context.node.fqdn,), client=True),
         File("/etc/farmlet/agent.json", json.dumps(config, indent=1, sort_keys=True) + "\n"),
-        File("/etc/systemd/system/farmlet-agent.service", render(PACKAGE, "agent.service", python=f"{BASE}/bin/python")),
+        File("/etc/systemd/system/farmlet-agent.service", render(PACKAGE, "agent.service", python=f"{units.NODE}/bin/python")),
         Unit("farmlet-agent.service"),
     )
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
+from farmlet.parts import units
 from farmlet.parts.batch.config import Batch
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 
 PACKAGE = "farmlet.parts.batch"
-PYTHON = "/opt/farmlet/base/bin/python"
+PYTHON = f"{units.NODE}/bin/python"
 CONFIG = "/etc/condor/config.d"
 POOL = f"{CONFIG}/10-farmlet-pool.config"
 KEY = "/etc/condor/passwords.d/POOL"

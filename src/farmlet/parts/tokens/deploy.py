@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
 
 PACKAGE = "farmlet.parts.tokens"
-PYTHON = "/opt/farmlet/base/bin/python"
+PYTHON = f"{units.NODE}/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"

@@ -1,0 +1,114 @@
+"""Ends fork bombs on a log-in node. Runs as root, standard library only.
+
+A member's slice has a limit of tasks (see limits.py), which keeps the node alive but not quick: hundreds of processes that
+try to fork all the time hold locks that every new session needs (measured: a log-in takes 10 to 40 s on two cores). The
+kernel counts refused forks (cgroup file `pids.events`). A program that merely reaches its limit is refused some times and
+gives up or waits, as shells do; only a bomb is refused thousands of times a second, and one look after another.
+
+    python -m farmlet.parts.access.guard --first-uid 20000
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+# where a kernel with one hierarchy has the slices, and one with a hierarchy for each controller
+ROOTS = (Path("/sys/fs/cgroup/user.slice"), Path("/sys/fs/cgroup/pids/user.slice"))
+SLICE = re.compile(r"user-([0-9]+)\.slice")
+REFUSED = re.compile(r"^max ([0-9]+)$", re.MULTILINE)
+SECONDS = 1.0  # between two looks
+BOMB = 300  # refused forks from look to look
+LOOKS = 2  # one look after another with so many
+ROUNDS, PAUSE = 100, 0.1  # of killing, and seconds between them
+log = logging.getLogger("farmlet.guard")
+
+
+def find_root() -> Path:
+    """The folder of the members' slices that has their limits of tasks."""
+    return next((root for root in ROOTS if (root / "pids.events").exists()), ROOTS[0])
+
+
+def count(root: Path, first_uid: int) -> dict[int, int]:
+    """Refused forks so far by member's uid. Kernels tell them at the limit or where the fork was tried: all are added up."""
+    found: dict[int, int] = {}
+    for folder in root.iterdir() if root.is_dir() else ():
+        match = SLICE.fullmatch(folder.name)
+        if match and int(match[1]) >= first_uid:
+            with suppress(OSError):  # a session that ends meanwhile
+                found[int(match[1])] = sum(_refused(path) for path in folder.rglob("pids.events"))
+    return found
+
+
+def _refused(path: Path) -> int:
+    match = REFUSED.search(path.read_text())
+    return int(match[1]) if match else 0
+
+
+class Watch:
+    """Tells bombs from look to look; `see` takes what `count` found and returns the uids that are one."""
+
+    def __init__(self) -> None:
+        self._before: Mapping[int, int] = {}
+        self._looks: dict[int, int] = {}
+
+    def see(self, counts: Mapping[int, int]) -> list[int]:
+        many = {uid for uid, refused in counts.items() if refused - self._before.get(uid, refused) >= BOMB}
+        self._before = counts
+        self._looks = {uid: self._looks.get(uid, 0) + 1 for uid in many}
+        return sorted(uid for uid, looks in self._looks.items() if looks >= LOOKS)
+
+
+def end(folder: Path, rounds: int = ROUNDS) -> int:
+    """Kill all that is in a slice, whatever it forks; returns how many processes were there.
+
+    No new ones may come meanwhile; the limit is as before in the end.
+    """
+    limit = folder / "pids.max"
+    before = limit.read_text()
+    limit.write_text("0")
+    try:
+        found: set[int] = set()
+        for _ in range(rounds):
+            pids = set(_processes(folder))
+            if not pids:
+                break
+            found |= pids
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(PAUSE)
+        return len(found)
+    finally:
+        limit.write_text(before)
+
+
+def _processes(folder: Path) -> Iterator[int]:
+    for path in folder.rglob("cgroup.procs"):
+        with suppress(OSError):
+            yield from map(int, path.read_text().split())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="end fork bombs of members")
+    parser.add_argument("--first-uid", type=int, required=True)
+    first_uid = parser.parse_args().first_uid
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    root, watch = find_root(), Watch()
+    while True:
+        for uid in watch.see(count(root, first_uid)):
+            with suppress(FileNotFoundError):
+                ended = end(root / f"user-{uid}.slice")
+                log.warning("uid %s: a fork bomb; ended all %s processes of their sessions", uid, ended)
+        time.sleep(SECONDS)
+
+
+if __name__ == "__main__":
+    main()

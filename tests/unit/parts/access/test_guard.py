@@ -1,0 +1,44 @@
+"""The guard of a log-in node tells bombs from programs that reach their limit. It kills in the facility tests only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from farmlet.parts.access.guard import BOMB, Watch, count
+
+
+def refuse(root: Path, name: str, refused: int) -> None:
+    (root / name).mkdir(parents=True, exist_ok=True)
+    (root / name / "pids.events").write_text(f"max {refused}\n")
+
+
+def test_refused_forks_are_counted_by_member(tmp_path: Path) -> None:
+    refuse(tmp_path, "user-20001.slice", 3)
+    refuse(tmp_path, "user-20001.slice/session-4.scope", 40)
+    refuse(tmp_path, "user-20001.slice/user@20001.service/app.slice", 500)
+    refuse(tmp_path, "user-0.slice", 7000)
+    refuse(tmp_path, "other.slice", 7000)
+    (tmp_path / "user-20002.slice").mkdir()
+    assert count(tmp_path, 20000) == {20001: 543, 20002: 0}
+    assert count(tmp_path / "gone", 20000) == {}
+
+
+def test_a_bomb_is_refused_look_after_look() -> None:
+    watch = Watch()
+    assert watch.see({20001: 0, 20002: 90 * BOMB}) == [], "what was before the guard began does not count"
+    assert watch.see({20001: BOMB, 20002: 90 * BOMB}) == []
+    assert watch.see({20001: 2 * BOMB, 20002: 90 * BOMB}) == [20001]
+
+
+def test_who_reaches_the_limit_once_is_left_alone() -> None:
+    watch = Watch()
+    watch.see({20001: 0})
+    for refused in (5 * BOMB, 5 * BOMB + 1, 9 * BOMB, 9 * BOMB, 9 * BOMB + BOMB - 1):
+        assert watch.see({20001: refused}) == []
+
+
+def test_a_session_that_is_new_brings_no_old_counts() -> None:
+    watch = Watch()
+    for _ in range(4):
+        assert watch.see({}) == []
+        assert watch.see({20001: 4 * BOMB}) == []
