@@ -31,7 +31,8 @@ def endpoint(route: str, show: Callable[..., Any], name: str) -> tuple[URLPatter
 
 def late(name: str) -> Callable[..., Any]:
     """A view for programs that is imported when it is first asked for: with SCIM's models a start would take twice as long."""
-    return csrf_exempt(lambda request, **words: import_string(f"{APP}.{name}")(request, **words))
+    show: Callable[..., Any] = csrf_exempt(lambda request, **words: import_string(f"{APP}.{name}")(request, **words))
+    return show
 
 
 # closed, there is no such place, and discovery does not name it; who registered before may still end that

@@ -50,9 +50,9 @@ class Service(ScimService):
         response_parameters: ResponseParameters[Any] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> ScimResponse:
-        """Members without groups have an empty list of them here too, as in a list of members."""
+        """Members without groups have an empty list of them here too, as in a list, unless only some attributes are asked for."""
         answer = ScimService.resource_response(resource, scim_ctx, response_parameters, status)
-        if answer.body and (ours := answer.body.get(OUR_USER)) and "uidNumber" in ours:
+        if answer.body and not _selects(response_parameters) and (ours := answer.body.get(OUR_USER)) and "uidNumber" in ours:
             ours |= {name: ours.get(name, []) for name in ("groups", "scopes")}
         return answer
 
@@ -60,18 +60,24 @@ class Service(ScimService):
         self, base_url: str, resource_types: list[ResourceType], page: SearchPage, search_request: SearchRequest[Any]
     ) -> ScimResponse:
         """The storage gives JSON with all attributes; models are made of it only where some are to be left out."""
-        if search_request.attributes or search_request.excluded_attributes:
-            loaded = [self._load(_trim(resource, search_request)) for resource in page.resources]
-            asked = {"scim_ctx": Context.RESOURCE_QUERY_RESPONSE, "response_parameters": search_request}
-            return list_page(page.total, search_request.start_index, [each.model_dump(**asked) for each in loaded])
-        return list_page(page.total, search_request.start_index, page.resources)
+        found: list[Any] = page.resources
+        if _selects(search_request):
+            models = (self._load(_trim(resource, search_request)) for resource in found)
+            found = [
+                each.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=search_request) for each in models
+            ]
+        return list_page(page.total, search_request.start_index, found)
 
     def _load(self, resource: Any) -> Model[Any]:
         model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))
         return model.model_validate(resource)
 
 
-def _trim(resource: dict[str, Any], request: SearchRequest[Any]) -> dict[str, Any]:
+def _selects(asked: ResponseParameters[Any] | None) -> bool:
+    return bool(asked and (asked.attributes or asked.excluded_attributes))
+
+
+def _trim(resource: Any, request: SearchRequest[Any]) -> Any:
     """The resource with at least the attributes asked for: what needs no model of scim2 is left out before one is made."""
     asked = {str(path).lower() for path in request.attributes or ()}
     if not asked or asked & CORE:
