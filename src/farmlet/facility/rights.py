@@ -148,22 +148,25 @@ class Table:
             optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
         write, stage, read = (
-            frozenset(
-                plain for rights in granted.values() for plain in map(normalise, getattr(rights, name)) if plain is not None
-            )
+            {plain for rights in granted.values() for plain in map(normalise, getattr(rights, name)) if plain is not None}
             for name in ("write", "stage", "read")
         )
-        return self._combined.setdefault(groups, _Combined(rights, read | write | stage, write, stage, shares))
+        combined = _Combined(rights, reduce(read | write | stage), reduce(write), reduce(stage), shares)
+        return self._combined.setdefault(groups, combined)
 
 
 @dataclass(frozen=True)
 class _Combined:
-    """`rights` without a user and paths, and the patterns of the paths, normalised: no member's name changes that."""
+    """`rights` without a user and paths, and the patterns of the paths, normalised: no member's name changes that.
+
+    A pattern within another one stays within it whatever the name, so the patterns are reduced too; a name may bring
+    more together (`/users/{user}` and `/users/jdoe`).
+    """
 
     rights: Rights
-    read: frozenset[str]
-    write: frozenset[str]
-    stage: frozenset[str]
+    read: tuple[str, ...]
+    write: tuple[str, ...]
+    stage: tuple[str, ...]
     shares: Mapping[str, float]
 
     def of(self, user: str) -> Rights:
@@ -203,6 +206,8 @@ def within(path: str, parent: str) -> bool:
 def reduce(paths: Iterable[str]) -> tuple[str, ...]:
     """The sorted paths that lie within no other one of `paths`."""
     given = set(paths)
+    if len(given) < 2:
+        return tuple(given)
     return tuple(sorted(path for path in given if not any(path != other and within(path, other) for other in given)))
 
 

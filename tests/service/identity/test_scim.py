@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +13,8 @@ import pytest
 from browser import Browser
 from issuer import Service
 from scim import GROUP, INDIGO_USER, OURS, USER, Program, start
+
+from farmlet.parts.identity.service import wsgi
 
 pytestmark = pytest.mark.service
 
@@ -146,6 +151,24 @@ def test_sorting_and_choice_of_attributes(program: Program, mila: Browser, nora:
     assert "emails" not in program.ask("GET", f"/Users/{nora['id']}", excludedAttributes="emails").body
     searched = {"schemas": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"], "filter": 'userName eq "mila"'}
     assert program.ask("POST", "/Users/.search", searched).body["totalResults"] == 1
+
+
+@pytest.mark.parametrize("asked", [{"attributes": f"userName,emails.value,{OURS}:uidNumber"}, {"excludedAttributes": "groups"}])
+def test_lists_with_some_attributes_are_as_single_resources(program: Program, mila: Browser, asked: dict[str, str]) -> None:
+    (listed,) = program.ask("GET", "/Users", filter='userName eq "mila"', **asked).body["Resources"]
+    assert listed == program.ask("GET", f"/Users/{listed['id']}", **asked).body
+    assert listed["userName"] == "mila" and "groups" not in listed
+
+
+@pytest.mark.once
+def test_a_start_does_not_wait_for_the_models(service: Service) -> None:
+    code = (
+        "import sys; from farmlet.parts.identity.service import wsgi; wsgi.build()\n"
+        "from django.urls import get_resolver; assert get_resolver().url_patterns\n"
+        "sys.exit('scim2_models' in sys.modules)"
+    )
+    environment = {**os.environ, wsgi.VARIABLE: str(service.config)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
 
 
 def test_versions(program: Program, nora: dict[str, Any]) -> None:

@@ -337,6 +337,14 @@ def test_paths_are_minimal_and_write_lies_within_read(table: Table, groups: set[
     assert all(any(within(path, parent) for parent in found.read) for path in found.write)
 
 
+@given(TABLES, MEMBERSHIPS)
+def test_paths_are_those_of_the_patterns_with_the_name_filled_in(table: Table, groups: set[str]) -> None:
+    found = table.of("ada", groups)
+    lines = [table.groups[path] for path in found.groups]
+    assert found.write == reduce(fill("ada", [pattern for line in lines for pattern in line.write]))
+    assert found.read == reduce(fill("ada", [path for line in lines for path in (*line.read, *line.write, *line.stage)]))
+
+
 @given(st.lists(PATHS), PATHS)
 def test_reduce_covers_the_same(paths: list[str], probe: str) -> None:
     assert any(within(probe, path) for path in reduce(paths)) == any(within(probe, path) for path in paths)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from django.urls import URLPattern, path, re_path
+from django.utils.module_loading import import_string
+from django.views.decorators.csrf import csrf_exempt
 
-from farmlet.parts.identity.service.openapi import document
-from farmlet.parts.identity.service.project import provider
-from farmlet.parts.identity.service.scim import feed, view
+from farmlet.parts.identity.service.project import APP, provider
+from farmlet.parts.identity.service.scim import access, feed
 from farmlet.parts.identity.service.views import (
     authorize,
     device,
@@ -28,13 +29,19 @@ def endpoint(route: str, show: Callable[..., Any], name: str) -> tuple[URLPatter
     return path(route.rstrip("/"), show), path(f"{route.rstrip('/')}/", show, name=name)
 
 
+def late(name: str) -> Callable[..., Any]:
+    """A view for programs that is imported when it is first asked for: with SCIM's models a start would take twice as long."""
+    show: Callable[..., Any] = csrf_exempt(lambda request, **words: import_string(f"{APP}.{name}")(request, **words))
+    return show
+
+
 # closed, there is no such place, and discovery does not name it; who registered before may still end that
 REGISTRATION = endpoint("register/", register.register, "register") if provider().configuration.registration == "open" else ()
 
 urlpatterns = [
     path(".well-known/openid-configuration", metadata.show_metadata),
     path(".well-known/oauth-authorization-server", metadata.show_metadata),
-    path("openapi.json", document.show, name="openapi"),
+    path("openapi.json", late("openapi.document.show"), name="openapi"),
     path("jwks", metadata.show_keys, name="jwks"),
     path("userinfo", metadata.show_member, name="userinfo"),
     *endpoint("authorize/", authorize.authorize, "authorize"),
@@ -52,8 +59,8 @@ urlpatterns = [
     path("join/<str:secret>/", pages.join, name="join"),
     path("style.css", pages.show_style, name="style"),
     path("scim/v2/changes", feed.follow, name="scim-changes"),
-    re_path(r"^scim/v2(?:/(?P<path>[\s\S]*))?$", view.serve, {"mount": view.OURS}),
-    re_path(r"^scim(?:/(?P<path>[\s\S]*))?$", view.serve, {"mount": view.INDIGO}),
+    re_path(r"^scim/v2(?:/(?P<path>[\s\S]*))?$", late("scim.view.serve"), {"mount": access.OURS}),
+    re_path(r"^scim(?:/(?P<path>[\s\S]*))?$", late("scim.view.serve"), {"mount": access.INDIGO}),
 ]
 
 handler400 = pages.show_error(400, "That request could not be understood.")

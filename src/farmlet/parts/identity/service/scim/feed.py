@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from farmlet.parts.identity.service.models import Change
-from farmlet.parts.identity.service.scim.view import ERROR, OURS, authorise_program, deny
+from farmlet.parts.identity.service.scim.access import ERROR, OURS, authorise_program, deny
 from farmlet.parts.identity.service.views.bearer import Denied
 
 LONGEST = 55.0  # seconds a reader of the feed is kept waiting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -14,9 +13,11 @@ from scim2_server.routing import Operation, Target
 from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 
-from farmlet.parts.identity.service.scim.models import OUR_USER
+from farmlet.parts.identity.service.scim.models import GROUP, OUR_USER, USER
 
 READING = (Operation.query, Operation.search, Operation.search_with_body)
+ALWAYS = ("schemas", "id", "meta")  # whatever a request leaves out, models are made with these
+CORE = {USER.lower(), GROUP.lower()}  # asked for by these, all the attributes that carry no schema's name are wanted
 LIST = "urn:ietf:params:scim:api:messages:2.0:ListResponse"
 
 
@@ -24,15 +25,6 @@ def list_page(total: int | None, start: int | None, page: list[Any]) -> ScimResp
     """A list (RFC 7644 §3.4.2): `page`, from the `start`-th (1 is the first) of `total` resources."""
     body = {"schemas": [LIST], "totalResults": total, "startIndex": start, "itemsPerPage": len(page), "Resources": page}
     return ScimResponse(HTTPStatus.OK, body)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Who asks: a program with its scopes, or for `/Me` the member with that id."""
-
-    by: str
-    scopes: frozenset[str]
-    member: str = ""
 
 
 class Service(ScimService):
@@ -58,9 +50,9 @@ class Service(ScimService):
         response_parameters: ResponseParameters[Any] | None = None,
         status: HTTPStatus = HTTPStatus.OK,
     ) -> ScimResponse:
-        """Members without groups have an empty list of them here too, as in a list of members."""
+        """Members without groups have an empty list of them here too, as in a list, unless only some attributes are asked for."""
         answer = ScimService.resource_response(resource, scim_ctx, response_parameters, status)
-        if answer.body and (ours := answer.body.get(OUR_USER)) and "uidNumber" in ours:
+        if answer.body and not _selects(response_parameters) and (ours := answer.body.get(OUR_USER)) and "uidNumber" in ours:
             ours |= {name: ours.get(name, []) for name in ("groups", "scopes")}
         return answer
 
@@ -68,11 +60,27 @@ class Service(ScimService):
         self, base_url: str, resource_types: list[ResourceType], page: SearchPage, search_request: SearchRequest[Any]
     ) -> ScimResponse:
         """The storage gives JSON with all attributes; models are made of it only where some are to be left out."""
-        if search_request.attributes or search_request.excluded_attributes:
-            page.resources = [self._load(resource) for resource in page.resources]
-            return super().search_response(base_url, resource_types, page, search_request)
-        return list_page(page.total, search_request.start_index, page.resources)
+        found: list[Any] = page.resources
+        if _selects(search_request):
+            models = (self._load(_trim(resource, search_request)) for resource in found)
+            found = [
+                each.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=search_request) for each in models
+            ]
+        return list_page(page.total, search_request.start_index, found)
 
     def _load(self, resource: Any) -> Model[Any]:
         model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))
         return model.model_validate(resource)
+
+
+def _selects(asked: ResponseParameters[Any] | None) -> bool:
+    return bool(asked and (asked.attributes or asked.excluded_attributes))
+
+
+def _trim(resource: Any, request: SearchRequest[Any]) -> Any:
+    """The resource with at least the attributes asked for: what needs no model of scim2 is left out before one is made."""
+    asked = {str(path).lower() for path in request.attributes or ()}
+    if not asked or asked & CORE:
+        return resource
+    text = ",".join(asked)
+    return {name: value for name, value in resource.items() if name in ALWAYS or name.lower() in text}

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from django.core.exceptions import RequestDataTooBig
@@ -17,36 +16,21 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import RESERVED_NAMES
 
 from farmlet.errors import InputError
-from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.scim.access import Mount, Subject, authorise_program, deny
 from farmlet.parts.identity.service.scim.groups import Groups
 from farmlet.parts.identity.service.scim.models import describe_service
 from farmlet.parts.identity.service.scim.nested import list_nested
-from farmlet.parts.identity.service.scim.service import Service, Subject
+from farmlet.parts.identity.service.scim.service import Service
 from farmlet.parts.identity.service.scim.storage import Storage
 from farmlet.parts.identity.service.scim.users import Users
-from farmlet.parts.identity.service.tokens import ANY
-from farmlet.parts.identity.service.views.bearer import Denied, authenticate, authenticate_member
+from farmlet.parts.identity.service.views.bearer import Denied, authenticate_member
 
-ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 SCOPES = frozenset({"scim:read", "scim:write"})
 DISCOVERY = RESERVED_NAMES - {"Bulk", "Me"}
 # what a member's token tells at /Me only with another scope (OpenID Connect Core §5.4)
 PROFILE = ("displayName", "name", "nickName", "profileUrl", "title", "photos", "locale", "timezone")
 CONTACT = ("emails", "phoneNumbers", "ims", "addresses")
-
-
-@dataclass(frozen=True)
-class Mount:
-    """`path` below the issuer; `largest`: resources of one page."""
-
-    path: str
-    largest: int
-    content: str
-
-
-OURS = Mount("/scim/v2", 1000, "application/scim+json")
-INDIGO = Mount("/scim", 100, "application/scim+json;charset=UTF-8")
 
 
 @cache
@@ -86,25 +70,6 @@ def authorise(request: HttpRequest, path: str) -> Subject:
         claims, member = authenticate_member(request, "openid")
         return Subject(member.name, frozenset(claims.scopes), str(member.sub))
     return authorise_program(request, SCOPES)
-
-
-def authorise_program(request: HttpRequest, wanted: frozenset[str]) -> Subject:
-    """The program whose token has one of the wanted scopes. Raises Denied."""
-    claims = authenticate(request, "", (ANY, provider().issuer))
-    client = Client.objects.filter(client_id=claims.client_id).first()
-    scopes = frozenset(claims.scopes & set(client.scopes)) if client else frozenset()
-    if scopes.isdisjoint(wanted):
-        raise Denied(403, "insufficient_scope", f"scope {' or '.join(sorted(wanted))} is needed, and its client's too")
-    if claims.username:
-        raise Denied(401, "invalid_token", "it is no program's own token")
-    return Subject(f"client {claims.client_id}", scopes)
-
-
-def deny(error: Denied, content: str) -> HttpResponse:
-    """An error of RFC 6750 in SCIM's form (RFC 7644 §3.12)."""
-    body = {"schemas": [ERROR], "status": str(error.status), "detail": error.description}
-    headers = {"WWW-Authenticate": error.challenge, "Cache-Control": "no-store"}
-    return JsonResponse(body, status=error.status, content_type=content, headers=headers)
 
 
 def _handle(request: HttpRequest, mount: Mount, path: str, subject: Subject) -> ScimResponse:
