@@ -100,7 +100,8 @@ class Window:
             self.page.set_viewport_size({"width": width, "height": height})
             if self.page.evaluate("document.documentElement.scrollWidth") > width:
                 found.append(f"scrolls sideways at {width} px")
-            found += [f"{width} px, {scheme}: {fault}" for fault in self._ask_axe()]
+            if width in (VIEWS[0][0], VIEWS[-1][0]):  # both schemes, and both grounds that texts stand on
+                found += [f"{width} px, {scheme}: {fault}" for fault in self._ask_axe()]
             self.page.screenshot(path=self.folder / f"{name}-{width}-{scheme}.png", full_page=True)
         if found or self.faults:
             raise AssertionError("\n".join([name, *found, *self.faults, self.text]))

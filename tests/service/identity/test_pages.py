@@ -109,6 +109,7 @@ def test_join(service: Service, open_window: Open) -> None:
     window = open_window()
     window.open(link)
     window.look("join-long", "hildegund", "Ünïversität")
+    assert window.page.locator("[autocomplete=new-password]").count() == 2  # what keeps passwords then offers one
     window.fill(new_password1="password1234", new_password2="password")
     window.press("Set the password")
     window.look("join-wrong", "The two are not the same")

@@ -21,8 +21,8 @@ INJECT = """async () => {
   return blocked
 }"""
 HARM = {
-    "document.querySelector('label').remove()": "360 px, light: label: ",
-    "document.querySelector('h1').style.color = '#ccc'": "360 px, light: color-contrast: ",
+    "document.querySelector('label').remove()": "1280 px, light: label: ",
+    "document.querySelector('h1').style.color = '#ccc'": "1280 px, light: color-contrast: ",
     "document.querySelector('h1').style.background = '#fff'": "320 px, dark: color-contrast: ",
     "document.querySelector('main').style.width = '700px'": "scrolls sideways at 360 px",
     "document.querySelector('button').style.outline = 'none'": "the focus is not seen: <button",
