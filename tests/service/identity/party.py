@@ -13,6 +13,7 @@ from issuer import PASSWORD, Answer, Service
 
 BACK = "https://client.example.org/back"
 SCOPE = "openid offline_access storage.read:/"
+WIDE = "openid profile offline_access wlcg.groups storage.read:/ storage.modify:/"
 
 
 @dataclass

@@ -23,7 +23,7 @@ from farmlet.runtime import audit
 pytestmark = pytest.mark.service
 PAGES = ("/", "/login/", "/device/", "/logout/", "/authorize", "/join/none/", "/none")
 FORMS = ("/token/", "/token", "/device-authorization/", "/introspect/", "/revoke/")
-KEPT = ("/jwks", "/openapi.json", "/.well-known/openid-configuration", "/style.css")
+KEPT = ("/jwks", "/openapi.json", "/.well-known/openid-configuration", "/style.css", "/icon.svg")
 OTHERS = ("/userinfo", "/scim/v2/Users", "/scim/Me", "/scim/v2/changes", "/register/none")
 EVIL = "evil.example.org"
 SCRIPT = '"><script>alert(1)</script>'

@@ -18,6 +18,7 @@ from farmlet.runtime import audit
 
 APP = "farmlet.parts.identity.service"
 MODELS = ("APPLICATION", "ACCESS_TOKEN", "REFRESH_TOKEN", "ID_TOKEN", "GRANT", "DEVICE_GRANT")
+SHORTEST = 12  # characters of a password
 PRACTICES = (
     "IMPLICIT_GRANT",
     "PASSWORD_GRANT",
@@ -85,6 +86,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         ],
         "ROOT_URLCONF": f"{APP}.urls",
         "USE_TZ": True,
+        "TIME_ZONE": "UTC",  # what the pages say they show; Django's default is America/Chicago
         "USE_I18N": False,
         "LANGUAGE_CODE": "en-gb",
         "APPEND_SLASH": False,
@@ -117,7 +119,7 @@ def _people(configuration: Configuration) -> dict[str, Any]:
         "AUTHENTICATION_BACKENDS": [f"{APP}.entry.Backend"],
         "PASSWORD_HASHERS": ["django.contrib.auth.hashers.ScryptPasswordHasher", f"{APP}.hashers.RandomSecretHasher"],
         "AUTH_PASSWORD_VALIDATORS": [
-            {"NAME": f"{validation}.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+            {"NAME": f"{validation}.MinimumLengthValidator", "OPTIONS": {"min_length": SHORTEST}},
             {"NAME": f"{validation}.CommonPasswordValidator"},
             {"NAME": f"{validation}.UserAttributeSimilarityValidator", "OPTIONS": {"user_attributes": ["name", "email"]}},
         ],

@@ -57,7 +57,8 @@ urlpatterns = [
     path("", pages.show_home, name="home"),
     path("login/", pages.Login.as_view(), name="login"),
     path("join/<str:secret>/", pages.join, name="join"),
-    path("style.css", pages.show_style, name="style"),
+    path("style.css", pages.show_file("style.css", "text/css; charset=utf-8"), name="style"),
+    path("icon.svg", pages.show_file("icon.svg", "image/svg+xml"), name="icon"),
     path("scim/v2/changes", feed.follow, name="scim-changes"),
     re_path(r"^scim/v2(?:/(?P<path>[\s\S]*))?$", late("scim.view.serve"), {"mount": access.OURS}),
     re_path(r"^scim(?:/(?P<path>[\s\S]*))?$", late("scim.view.serve"), {"mount": access.INDIGO}),
@@ -65,5 +66,5 @@ urlpatterns = [
 
 handler400 = pages.show_error(400, "That request could not be understood.")
 handler403 = pages.show_error(403, "You may not do that.")
-handler404 = pages.show_error(404, "There is no such page.")
-handler500 = pages.show_error(500, "Something went wrong on our side.")
+handler404 = pages.show_error(404, "There is no such page. The address may be mistyped or out of date.")
+handler500 = pages.show_fault

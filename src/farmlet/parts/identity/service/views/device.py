@@ -22,7 +22,7 @@ MEANINGS = {
     "offline_access": "stay connected without asking again, until you or it end this",
     "wlcg": "use the conventions of the WLCG for tokens",
     "wlcg.groups": "know your groups",
-    "storage.read": "read your data",
+    "storage.read": "read files",
     "storage.create": "add new files",
     "storage.modify": "change and delete files",
     "storage.stage": "bring files back from tape",
@@ -83,7 +83,9 @@ def explain(scope: str) -> str:
     """What a scope means to a person."""
     verb, _, rest = scope.partition(":")
     meaning = MEANINGS.get(verb, "")
-    return f"{meaning}: {rest}" if rest and meaning else meaning
+    if not rest or not meaning:
+        return meaning
+    return f"{meaning} in {rest}" if verb.startswith("storage.") else f"{meaning}: {rest}"
 
 
 def _settle(request: HttpRequest, device: DeviceGrant, scopes: tuple[str, ...]) -> HttpResponse:

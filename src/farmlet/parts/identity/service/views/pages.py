@@ -19,6 +19,7 @@ from django.contrib.auth.forms import SetPasswordForm
 from django.contrib.auth.views import LoginView
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
@@ -32,10 +33,11 @@ from farmlet.parts.identity.service.oauth.ask import Unknown, find_target
 from farmlet.parts.identity.service.oauth.redirects import find_source
 from farmlet.parts.identity.service.ownership import find_services
 from farmlet.parts.identity.service.policy import resolve
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.project import SHORTEST, provider
 
-POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 SCRIPT = "document.forms[0].submit()"  # the one there is, which spares people a click
+FRESH = forms.PasswordInput(attrs={"autocomplete": "new-password"})  # programs that keep passwords then offer one
 View = Callable[[HttpRequest], HttpResponse]
 
 
@@ -64,8 +66,9 @@ class Login(LoginView):
 class JoinForm(SetPasswordForm):
     """A first password, twice; Django's validators judge it."""
 
-    new_password1 = forms.CharField(label="Password", strip=False, widget=forms.PasswordInput)
-    new_password2 = forms.CharField(label="The same again", strip=False, widget=forms.PasswordInput)
+    error_messages = {"password_mismatch": "The two are not the same."}  # noqa: RUF012 - the base class declares it so
+    new_password1 = forms.CharField(label="Password", strip=False, help_text=f"At least {SHORTEST} characters.", widget=FRESH)
+    new_password2 = forms.CharField(label="The same again", strip=False, widget=FRESH)
 
 
 @login_required
@@ -101,11 +104,15 @@ def join(request: HttpRequest, secret: str) -> HttpResponse:
     return render(request, "identity/join.html", {"form": form, "newcomer": invitation.member})
 
 
-@require_safe
-def show_style(request: HttpRequest) -> HttpResponse:
-    """The one style sheet."""
-    sheet = files("farmlet.parts.identity.service").joinpath("style.css").read_bytes()
-    return HttpResponse(sheet, content_type="text/css; charset=utf-8", headers={"Cache-Control": "max-age=3600"})
+def show_file(name: str, kind: str) -> View:
+    """A view of a file that every page uses."""
+
+    @require_safe
+    def show(request: HttpRequest) -> HttpResponse:
+        content = files("farmlet.parts.identity.service").joinpath(name).read_bytes()
+        return HttpResponse(content, content_type=kind, headers={"Cache-Control": "max-age=3600"})
+
+    return cast(View, show)
 
 
 def show_error(status: int, message: str) -> Callable[..., HttpResponse]:
@@ -115,6 +122,13 @@ def show_error(status: int, message: str) -> Callable[..., HttpResponse]:
         return render(request, "identity/error.html", {"message": message}, status=status)
 
     return show
+
+
+def show_fault(request: HttpRequest) -> HttpResponse:
+    """The page of a fault of ours. It asks nothing of the database, which may be what fails."""
+    message = "Something went wrong on our side. Please try again in a moment; if it stays so, tell the administrators."
+    details = {"title": provider().configuration.title, "message": message}
+    return HttpResponse(render_to_string("identity/error.html", details), status=500)
 
 
 def refuse(request: HttpRequest, reason: str = "") -> HttpResponse:
