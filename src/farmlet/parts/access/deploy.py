@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
+from farmlet.parts.access import motley
 from farmlet.parts.access.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -143,7 +144,9 @@ def configure_login(context: Context) -> Sequence[Resource]:
         authority=TRUSTED,
         groups=login_groups(context.facility),
         admins=sorted(admins),
+        tokens=motley.is_on(context),
     )
+    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE, program=motley.PROGRAM)
     duties = {
         "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
         "deliver": {
@@ -159,6 +162,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
     return (
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
+        File("/etc/pam.d/sshd", stack),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
         *limit(context),
         Unit("ssh.service", reload=True),
@@ -198,7 +202,7 @@ def limit(context: Context) -> Sequence[Resource]:
 def check_login(context: Context) -> Sequence[Check]:
     wanted = {
         "passwordauthentication": "no",
-        "kbdinteractiveauthentication": "no",
+        "kbdinteractiveauthentication": "yes" if motley.is_on(context) else "no",
         "authorizedkeysfile": "none",
         "trustedusercakeys": TRUSTED,
         "usepam": "yes",
@@ -218,11 +222,22 @@ def check_login(context: Context) -> Sequence[Check]:
 
 PART = Part(
     name="access",
-    summary="log-in by SSH certificates of the facility",
+    summary="log-in by SSH certificates of the facility, and by tokens with motley-cue",
     section=Section,
     needs=("base", "identity", "accounts"),
     roles=(
         Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
+        # before sshd sends anybody there
+        Role(
+            "motley",
+            "members",
+            motley.configure_motley,
+            motley.install_motley,
+            motley.check_motley,
+            with_role="access.login",
+            # it keeps what it knows of a token as long as the token lives, and tokens that wait for their one log-in
+            forget=f"systemctl try-restart {motley.USER}.service",
+        ),
         Role("login", "members", configure_login, install_login, check_login, ports=(22,)),
     ),
 )
