@@ -69,7 +69,8 @@ def serve(context: Context) -> units.Web:
         app=f"farmlet.parts.access.cue:load({arguments})",
         venv=ENVIRONMENT,
         # a request waits for the issuer and the directory, and keeps its worker to itself
-        workers="--workers 2 --worker-class uvicorn_worker.UvicornWorker",
+        # and it tells others the address by which the front door, which alone comes in here, was reached
+        workers="--workers 2 --worker-class uvicorn_worker.UvicornWorker --forwarded-allow-ips=*",
         runtime=USER,
         environment={
             "MOTLEY_CUE_CONFIG": f"{CONFIG}/motley_cue.conf",

@@ -34,7 +34,7 @@ MOTLEY = ("/", "/info", "/info/*", "/user", "/user/deploy", "/user/generate_otp"
 # a role, its socket below units.SOCKETS, the paths at which it answers on a node that has it
 ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("access.authority", "ssh", ("/ssh/*",)),
-    ("access.motley", "motley", (*MOTLEY, "/api", *(f"/api{path}" for path in MOTLEY[1:]))),
+    ("access.motley", "motley", (*MOTLEY, "/api", "/api/", *(f"/api{path}" for path in MOTLEY[1:]))),
 )
 DEFAULT = ("identity.provider", "identity")  # has all other paths, and the home page
 
