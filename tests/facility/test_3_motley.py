@@ -226,7 +226,15 @@ def test_a_token_opens_no_other_account(cora: Client) -> None:
     assert "uid=" not in answer(cora, "otto", token)
 
 
-def test_without_log_in_right_suspended_and_removed_members_are_refused(cora: Client, sandbox: Sandbox) -> None:
+def test_a_class_behind_one_address_logs_in_at_once(cora: Client) -> None:
+    token, began = cora.token(), time.monotonic()
+    class_ = [cora.start(token, "echo six times seven is $((6 * 7))") for _ in range(10)]
+    said = [process.communicate(timeout=120)[0] for process in class_]
+    print(f"10 log-ins at once in {time.monotonic() - began:.1f} s")
+    assert [one for one in said if "six times seven is 42" not in one] == []
+
+
+def test_suspended_and_removed_members_are_refused(cora: Client, sandbox: Sandbox) -> None:
     token = cora.token()
     assert cora.enters(token)
     sandbox.run("user", "suspend", "cora")
@@ -238,3 +246,6 @@ def test_without_log_in_right_suspended_and_removed_members_are_refused(cora: Cl
     sandbox.run("user", "resume", "cora")
     until(lambda: cora.enters(token), 30)
     print(f"refused {seconds:.1f} s after the suspension")
+    sandbox.run("user", "remove", "cora")
+    until(lambda: not cora.enters(token), BOUND)
+    assert cora.ask("/user/deploy", token) in (401, 403)
