@@ -63,6 +63,7 @@ class Service:
     needs: Sequence[str] = ()
     after: Sequence[str] = ()
     install: bool = True
+    runtime: str = ""  # a folder of its own below /run, gone with the service
 
     @property
     def file(self) -> File:
@@ -78,6 +79,8 @@ class Service:
         lines += [f'Environment="{name}={value}"' for name, value in self.environment.items()]
         lines += [f"LoadCredential={name}:{path}" for name, path in self.credentials.items()]
         lines += [f"ReadWritePaths={path}" for path in self.writable]
+        if self.runtime:
+            lines += [f"RuntimeDirectory={self.runtime}", "RuntimeDirectoryMode=0700"]
         text = "\n".join(lines) + "\n" + HARDENING
         if self.install:
             text += "\n[Install]\nWantedBy=multi-user.target\n"
@@ -92,7 +95,8 @@ class Service:
 class Web:
     """A WSGI service on a unix socket that only the front door may open.
 
-    systemd holds the socket, so a restart of the service refuses nobody; `app` is gunicorn's `module:callable`.
+    systemd holds the socket, so a restart of the service refuses nobody; `app` is gunicorn's `module:callable` in the
+    environment `venv`. `workers`: gunicorn's options for them, if one with `threads` will not do.
     """
 
     name: str  # of the unit
@@ -103,12 +107,16 @@ class Web:
     threads: int = 8
     writable: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    venv: str = SERVICE
+    workers: str = ""
+    runtime: str = ""
 
     @property
     def service(self) -> Service:
         # one worker: the services keep little state, but what they keep (keys, open waits) is kept once
+        workers = self.workers or f"--workers 1 --threads {self.threads}"
         command = (
-            f"{SERVICE}/bin/gunicorn --workers 1 --threads {self.threads} --no-control-socket --graceful-timeout 3 "
+            f"{self.venv}/bin/gunicorn {workers} --no-control-socket --graceful-timeout 3 "
             f"--worker-tmp-dir /dev/shm --access-logfile /dev/null '{self.app}'"
         )
         return Service(
@@ -120,6 +128,7 @@ class Web:
             writable=self.writable,
             environment=self.environment,
             needs=(f"{self.name}.socket",),
+            runtime=self.runtime,
         )
 
     @property

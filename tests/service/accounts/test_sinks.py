@@ -167,6 +167,23 @@ def test_values_that_others_add_to_our_entries_are_theirs(theirs: slapd.Running)
     sink.sync(())
 
 
+def test_an_entry_of_the_class_of_old_is_made_anew(theirs: slapd.Running) -> None:
+    import ldap
+
+    dn = "uid=ada,ou=people,dc=example,dc=org"
+    connect(theirs).sync((ADA,))
+    connection = ldap.initialize(theirs.plain)
+    connection.simple_bind_s(slapd.BIND, slapd.SECRET)
+    entry = read(theirs)[dn] | {"objectClass": ["account", "posixAccount", "shadowAccount"]}
+    connection.delete_s(dn)
+    connection.add_s(dn, [(key, [value.encode() for value in values]) for key, values in entry.items() if key != "sn"])
+    connection.unbind_s()
+    assert connect(theirs).sync((ADA,)).changes == ("member ada: deleted", f"member ada: added, number {ADA.uid}")
+    assert "inetOrgPerson" in read(theirs)[dn]["objectClass"]
+    assert connect(theirs).sync((ADA,)).changes == ()
+    connect(theirs).sync(())
+
+
 def test_starttls_and_its_faults(theirs: slapd.Running, tmp_path: Path) -> None:
     assert not connect(theirs, theirs.plain).plan(()).faults
     (tmp_path / "wrong").write_text("guessed")

@@ -59,6 +59,7 @@ def test_the_member_and_the_administrators_are_told(service: Service, gerd: Brow
         (("--reason= ",), "reason"),
         (("--reason=x", "--audience=ssh"), "opens a log-in"),
         (("--reason=x", "--audience=https://se.example.org ssh"), "opens a log-in"),
+        (("--reason=x", "--audience=ssh_head.farmlet.test"), "opens a log-in"),
         (("--reason=x", "--scope=offline_access"), "may have none of these"),
         ((), "required: --reason"),
     ],

@@ -81,10 +81,9 @@ def test_a_service_member_never_logs_in(service: Service, prod: dict[str, Any]) 
         page = browser.submit(browser.open(f"{service.issuer}/login/"), username="prod", password=password)
         assert "do not fit" in page.text
     assert "join" not in prod
-    with pytest.raises(OAuthError, match="invalid_target"):
-        get(service, prod, "openid", "ssh")
-    with pytest.raises(OAuthError, match="invalid_target"):
-        get(service, prod, "openid", f"{ANY} ssh")
+    for audience in ("ssh", f"{ANY} ssh", "ssh_head.farmlet.test"):
+        with pytest.raises(OAuthError, match="invalid_target"):
+            get(service, prod, "openid", audience)
     basic = f"{prod['client_id']}:{prod['client_secret']}"
     answer = service.request("/device-authorization/", {"client_id": prod["client_id"]}, basic=basic)
     assert answer.body["error"] == "unauthorized_client"

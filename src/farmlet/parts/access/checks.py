@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,3 +69,27 @@ def check_authority(url: str, ca: str) -> str:
     except OSError as error:
         raise Failed(f"{url}: {getattr(error, 'reason', error)}") from error
     return "the authority answers, and refuses who has no token"
+
+
+def check_motley(host: str, issuer: str, audience: str, ca: str) -> str:
+    """motley-cue answers through the front door, asks for tokens of `issuer` for `audience`, and lets no other in."""
+    query = urllib.parse.urlencode({"url": issuer})
+    status, text = _ask(f"https://{host}/info/op?{query}", ca)
+    if status != 200 or json.loads(text).get("audience") != audience:
+        raise Failed(f"{host} does not ask for the audience {audience}: {status} {text[:200]}")
+    status, _ = _ask(f"https://{host}/user/get_status", ca, "none")
+    if status not in (401, 403):
+        raise Failed(f"{host} answers {status} to what is no token")
+    return f"motley-cue asks for tokens for {audience}, and refuses others"
+
+
+def _ask(url: str, ca: str, token: str = "") -> tuple[int, str]:
+    """Status and body. Raises Failed where nobody answers."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT, context=ssl.create_default_context(cafile=ca)) as answer:
+            return answer.status, answer.read(65536).decode(errors="replace")
+    except urllib.error.HTTPError as error:
+        return error.code, ""
+    except OSError as error:
+        raise Failed(f"{url}: {getattr(error, 'reason', error)}") from error

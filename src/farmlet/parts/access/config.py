@@ -9,6 +9,7 @@ class Section(BaseModel):
     """`certificate_hours`: how long a member's SSH certificate lives. `local_admins`: accounts of the hosts themselves
     that keep their key log-in, besides root and the account that deploys. `client`: with an external issuer, the id of the
     public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free).
+    `motley`: members may also come in by access token, as `mccli` does it (motley-cue; not with a directory by StartTLS).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,3 +17,4 @@ class Section(BaseModel):
     certificate_hours: int = Field(default=12, ge=1, le=24)
     local_admins: tuple[str, ...] = ()
     client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
+    motley: bool = True

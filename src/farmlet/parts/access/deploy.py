@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
-from farmlet.parts.access import limits
+from farmlet.parts.access import limits, motley
 from farmlet.parts.access.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -153,7 +153,9 @@ def configure_login(context: Context) -> Sequence[Resource]:
         principals=PRINCIPALS,
         groups=login_groups(context.facility),
         admins=sorted(admins),
+        tokens=motley.is_on(context),
     )
+    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE, program=motley.PROGRAM)
     duties = {
         "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
         "deliver": {
@@ -171,6 +173,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
         File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=context.section("identity").first_uid), 0o755),
+        File("/etc/pam.d/sshd", stack),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
         *limits.configure(context),
         Unit("ssh.service", reload=True),
@@ -180,7 +183,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
 def check_login(context: Context) -> Sequence[Check]:
     wanted = {
         "passwordauthentication": "no",
-        "kbdinteractiveauthentication": "no",
+        "kbdinteractiveauthentication": "yes" if motley.is_on(context) else "no",
         "authorizedkeysfile": "none",
         "trustedusercakeys": TRUSTED,
         "usepam": "yes",
@@ -201,11 +204,22 @@ def check_login(context: Context) -> Sequence[Check]:
 
 PART = Part(
     name="access",
-    summary="log-in by SSH certificates of the facility",
+    summary="log-in by SSH certificates of the facility, and by tokens with motley-cue",
     section=Section,
     needs=("base", "identity", "accounts"),
     roles=(
         Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
+        # before sshd sends anybody there
+        Role(
+            "motley",
+            "members",
+            motley.configure_motley,
+            motley.install_motley,
+            motley.check_motley,
+            with_role="access.login",
+            # it keeps what it knows of a token as long as the token lives, and tokens that wait for their one log-in
+            forget=f"systemctl try-restart {motley.USER}.service",
+        ),
         Role("login", "members", configure_login, install_login, check_login, ports=(22,)),
     ),
 )

@@ -166,7 +166,9 @@ def load(path: Path, scratch: Path | None = None) -> Daemon:
 
 def _place(config: Mapping[str, Any]) -> state.Layout:
     subtrees = (normalise(config["people"]), normalise(config["groups"])) if "people" in config else None
-    return state.Layout(config["base"], config["homes"], config["shell"], config.get("mark", state.MARK), subtrees)
+    return state.Layout(
+        config["base"], config["homes"], config["shell"], config.get("mark", state.MARK), subtrees, config["source"]["issuer"]
+    )
 
 
 def _indigo(source: Mapping[str, Any], reader: Reader, table: Table, scratch: Path | None) -> Indigo:

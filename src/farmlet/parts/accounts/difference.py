@@ -74,7 +74,7 @@ def diff(
 
     `found` is gone through once, so that it need not be held in memory. Entries of `held` names stay as they are.
     """
-    missing, ours, taken = dict(wanted), [], dict[tuple[str, str], str]()
+    missing, ours, anew, taken = dict(wanted), list[str](), list[str](), dict[tuple[str, str], str]()
     present: dict[str, Attributes] = {}
     for dn, attributes in found:
         name = find_name(dn)
@@ -83,6 +83,9 @@ def diff(
             if dn in missing:
                 taken["dn", dn] = dn
         elif want := missing.pop(dn, None):
+            if name not in held and _is_other(attributes, want):
+                anew.append(dn)
+                continue
             # members of groups wait for what is found of the others
             if name not in held and (MEMBERS in want or MEMBERS in attributes or _differs(attributes, want)):
                 present[dn] = attributes
@@ -91,6 +94,7 @@ def diff(
     faults, refused = _find_faults(wanted, missing, taken)
     changes = [
         *(Change("delete", dn, {}) for dn in sorted(ours)),  # a name or number may be in the way of another's
+        *(step for dn in anew for step in (Change("delete", dn, {}), Change("add", dn, wanted[dn]))),
         *_modify(present, wanted, held, refused),  # ends come before beginnings
         *_add(missing, held, refused),
     ]
@@ -158,6 +162,11 @@ def _claim(attributes: Attributes) -> Iterator[tuple[str, str]]:
         yield from ((name, value.lower()) for value in attributes.get(name, ()))
     if "posixGroup" in attributes.get("objectClass", ()):
         yield from ((f"group {name}", value.lower()) for name in ("cn", "gidNumber") for value in attributes.get(name, ()))
+
+
+def _is_other(found: Attributes, wanted: Attributes) -> bool:
+    """Whether the entry is another kind of thing, which no directory lets change: accounts were once no persons."""
+    return "account" in found.get("objectClass", ()) and "account" not in wanted["objectClass"]
 
 
 def _differs(found: Attributes, wanted: Attributes) -> bool:

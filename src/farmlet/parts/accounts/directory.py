@@ -20,7 +20,7 @@ from farmlet.parts.accounts.state import Account, Attributes, Fault
 FULL_SECONDS = 300.0  # how often everything is compared, though only something changed
 FEW = 100  # members and groups that are looked for by name; for more the whole directory is read
 NEEDED = ("objectClass", "description", "uid", "cn", "gecos", "uidNumber", "gidNumber", "homeDirectory", "loginShell",
-          "shadowExpire", MEMBERS, "dc", "o", "ou")  # fmt: skip
+          "shadowExpire", MEMBERS, "dc", "o", "ou", "sn", "labeledURI")  # fmt: skip
 PLAIN = re.compile(r"[a-z0-9_-]+")
 # the connection is gone or the server in no state to go on: the same would come of every further change
 LOST = (ldap.SERVER_DOWN, ldap.CONNECT_ERROR, ldap.TIMEOUT, ldap.UNAVAILABLE, ldap.BUSY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+import urllib.parse
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,6 +130,7 @@ class Layout:
 
     In a directory of somebody else `base` is empty: nothing above the entries is ours. There `subtrees` are the distinguished
     names below which people and groups are, in the spelling of `difference.normalise`, and `mark` is this facility's alone.
+    `issuer` is whose `sub` the accounts carry; "" writes no `labeledURI` (see `identify`).
     """
 
     base: str
@@ -136,6 +138,7 @@ class Layout:
     shell: str
     mark: str = MARK
     subtrees: tuple[str, str] | None = None
+    issuer: str = ""
 
     @property
     def people(self) -> str:
@@ -149,6 +152,11 @@ class Layout:
 def suffix(domain: str) -> str:
     """`farmlet.test` → `dc=farmlet,dc=test` (RFC 2247)."""
     return ",".join(f"dc={label}" for label in domain.split("."))
+
+
+def identify(sub: str, issuer: str) -> str:
+    """Whose account this is, as motley-cue asks for it (feudalAdapter, UserInfo.unique_id): both percent-encoded."""
+    return f"{urllib.parse.quote_plus(sub)}@{urllib.parse.quote_plus(issuer)}"
 
 
 def entries(accounts: Sequence[Account], layout: Layout, names: Container[str] | None = None) -> dict[str, Attributes]:
@@ -193,9 +201,11 @@ def _person(account: Account, layout: Layout) -> Attributes:
     title = " ".join("".join(letter if letter.isprintable() else " " for letter in account.title).split()) or account.name
     gecos = " ".join(re.sub(r"[^ -+\--9;-~]", " ", plain).split()) or account.name
     attributes: dict[str, tuple[str, ...]] = {
-        "objectClass": ("account", "posixAccount", "shadowAccount"),
+        # feudalAdapter, which motley-cue asks, knows persons of RFC 2798 only
+        "objectClass": ("inetOrgPerson", "posixAccount", "shadowAccount"),
         "uid": (account.name,),
         "cn": (title,),
+        "sn": (title.split()[-1],),
         "gecos": (gecos,),
         "uidNumber": (str(account.uid),),
         "gidNumber": (str(account.gid),),
@@ -205,6 +215,9 @@ def _person(account: Account, layout: Layout) -> Attributes:
     }
     if not account.active:
         attributes["shadowExpire"] = (EXPIRED,)
+    elif account.login and layout.issuer:
+        # only who may log in now can be found by it, and unlike `description` it tells A from a (RFC 2079)
+        attributes["labeledURI"] = (identify(account.sub, layout.issuer),)
     return attributes
 
 

@@ -28,9 +28,14 @@ CA = "/etc/farmlet/ca.pem"
 HUB = "/var/lib/farmlet/hub"
 LOCAL_CA = "/usr/local/share/ca-certificates"
 CADDY = "/etc/caddy/Caddyfile"
-# path on the control node, role that answers there, its socket below units.SOCKETS
-ROUTES = (("/ssh/*", "access.authority", "ssh"),)
-DEFAULT = ("identity.provider", "identity")
+# what mccli asks of motley-cue; the rest of it (verify_user, administration) is not for others
+MOTLEY = ("/", "/info", "/info/*", "/user", "/user/deploy", "/user/generate_otp", "/user/get_status", "/user/status")
+# a role, its socket below units.SOCKETS, the paths at which it answers on a node that has it
+ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("access.authority", "ssh", ("/ssh/*",)),
+    ("access.motley", "motley", (*MOTLEY, "/api", "/api/", *(f"/api{path}" for path in MOTLEY[1:]))),
+)
+DEFAULT = ("identity.provider", "identity")  # has all other paths, and the home page
 
 
 def install_trust() -> Sequence[Resource]:
@@ -118,8 +123,14 @@ def install_front() -> Sequence[Resource]:
     return (Packages(("caddy",)),)
 
 
+def find_routes(roles: Sequence[str]) -> list[tuple[str, str]]:
+    """(socket, paths with blanks between them) for a node with these roles."""
+    taken = {"/"} if DEFAULT[0] in roles else set()
+    return [(socket, " ".join(path for path in paths if path not in taken)) for role, socket, paths in ROUTES if role in roles]
+
+
 def configure_front(context: Context) -> Sequence[Resource]:
-    facility = context.facility
+    facility, roles = context.facility, context.node.roles
     certificate, key = "/etc/farmlet/tls/front.crt", "/etc/farmlet/tls/front.key"
     text = render(
         PACKAGE,
@@ -129,9 +140,9 @@ def configure_front(context: Context) -> Sequence[Resource]:
         key=key,
         ca=CA,
         sockets=units.SOCKETS,
-        nodes=[node.fqdn for node in facility.nodes.values()],
-        routes=[(path, socket) for path, role, socket in ROUTES if facility.has(role)],
-        default=DEFAULT[1] if facility.has(DEFAULT[0]) else "",
+        nodes=[node.fqdn for node in facility.nodes.values()] if "base.hub" in roles else [],
+        routes=find_routes(roles),
+        default=DEFAULT[1] if DEFAULT[0] in roles else "",
     )
     dropin = (
         "[Service]\nRuntimeDirectory=caddy\nRuntimeDirectoryMode=0750\nExecReload=\n"
@@ -154,6 +165,15 @@ def check_front(context: Context) -> Sequence[Check]:
         Check("base.front.certificate", "farmlet.runtime.checks:check_certificate", {"path": "/etc/farmlet/tls/front.crt"}),
         Check("base.front.strangers", f"{PACKAGE}.checks:check_stranger", {"host": context.node.fqdn, "ca": CA}),
     )
+
+
+def configure_door(context: Context) -> Sequence[Resource]:
+    """The front door of a log-in node, unless that is the control node, whose door has its paths too."""
+    return () if "base.front" in context.node.roles else configure_front(context)
+
+
+def check_door(context: Context) -> Sequence[Check]:
+    return () if "base.front" in context.node.roles else check_front(context)[:2]
 
 
 def install_agent() -> Sequence[Resource]:
@@ -198,6 +218,7 @@ PART = Part(
         Role("trust", "every", configure_trust, install_trust, check_trust),
         Role("hub", "control", configure_hub, install_hub, check_hub, data=(HUB,)),
         Role("front", "control", configure_front, install_front, check_front, ports=(443,)),
+        Role("door", "members", configure_door, install_front, check_door, ports=(443,), with_role="access.login"),
         Role("agent", "every", configure_agent, install_agent, check_agent),
     ),
 )

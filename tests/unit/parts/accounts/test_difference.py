@@ -78,7 +78,7 @@ def test_changes_are_told_in_words() -> None:
     assert [str(change) for change in diff(there.items(), wanted).changes] == [
         "group eve: deleted",
         "member eve: deleted",
-        "member alice: cn Alice A → Alice B; gecos Alice A → Alice B",
+        "member alice: cn Alice A → Alice B; gecos Alice A → Alice B; sn A → B",
         "member bob: shadowExpire none → 1",
         "group lab: -bob",
         "group lab-production: added, number 30001, 1 members",

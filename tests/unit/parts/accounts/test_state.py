@@ -158,6 +158,27 @@ def test_a_group_without_number_is_told() -> None:
     assert "left out of lab:" in str(found.faults[0])
 
 
+def test_only_who_may_log_in_now_is_found_by_whose_account_it_is() -> None:
+    layout = replace(LAYOUT, issuer="https://iam.example.org/")
+    robot = replace(user("robot", 20003, ["lab"]), service=True)
+    users = [user("ada", 20000, ["lab"]), user("ben", 20001, ["guests"]), user("eve", 20002, ["lab"], "suspended"), robot]
+    found = state.entries(state.read(users, TABLE).accounts, layout)
+    told = {entry["uid"][0]: entry["labeledURI"] for entry in found.values() if "labeledURI" in entry}
+    assert told == {"ada": ("sub-20000@https%3A%2F%2Fiam.example.org%2F",)}
+    assert state.identify("a@b/c", "https://x") == "a%40b%2Fc@https%3A%2F%2Fx"
+
+
+def test_an_entry_of_the_class_of_old_is_made_anew() -> None:
+    wanted = state.entries(state.read([user("ada", 20000, ["lab"]), user("ben", 20001, ["lab"])], TABLE).accounts, LAYOUT)
+    dn = f"uid=ada,{LAYOUT.people}"
+    old = {**wanted[dn], "objectClass": ("account", "posixAccount", "shadowAccount")}
+    found = {**wanted, dn: {name: values for name, values in old.items() if name != "sn"}}
+    steps = changes(found, wanted)
+    assert [(step.kind, step.dn) for step in steps] == [("delete", dn), ("add", dn)]
+    assert replay(found, steps) == wanted
+    assert not diff(found.items(), wanted, held=frozenset({"ada"})).changes
+
+
 def test_nobody_logs_in_to_a_service_member() -> None:
     robot = replace(user("robot", 20001, ["lab"]), service=True)
     people = state.read([robot, user("ada", 20002, ["lab"])], TABLE).accounts

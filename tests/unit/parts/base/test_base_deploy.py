@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from farmlet.parts import units
-from farmlet.parts.base.deploy import PART
+from farmlet.parts.base.deploy import PART, find_routes
 from farmlet.parts.part import Context
 from farmlet.parts.resources import Certificate, Directory, Environment, File
 
@@ -26,9 +26,19 @@ def test_the_front_door_knows_the_nodes_and_what_runs(make_context: MakeContext)
     text = files(make_context("service"), "front")["/etc/caddy/Caddyfile"]
     assert 'vars {tls_client_subject} "CN=head.farmlet.test" "CN=service.farmlet.test"\n' in text
     assert text.index("request_header -X-Farmlet-Node") < text.index("handle /node/*")
-    assert "handle /ssh/*" in text
+    assert "@ssh path /ssh/*\n" in text and "motley" not in text
     assert f"{units.SOCKETS}/identity.sock" in text
     assert "admin unix//" in text
+
+
+def test_a_log_in_nodes_door_opens_what_clients_of_motley_cue_need_and_no_more(make_context: MakeContext) -> None:
+    text = files(make_context("head"), "door")["/etc/caddy/Caddyfile"]
+    paths = next(line for line in text.splitlines() if "@motley path" in line).split()
+    assert {"/", "/info", "/user/deploy", "/api/user/deploy"} <= set(paths)
+    assert not [path for path in paths if "verify" in path or "admin" in path or path == "/user/*"]
+    assert "hub.sock" not in text and "client_auth" not in text and 'respond "nothing here" 404' in text
+    # one door a machine, and the home page stays the facility's
+    assert find_routes(("identity.provider", "access.motley"))[0][1].split()[0] == "/info"
 
 
 def test_each_node_has_boxes_of_its_own_at_the_hub(make_context: MakeContext) -> None:

@@ -15,7 +15,7 @@ from farmlet.errors import InputError
 from farmlet.parts.identity.service import tokens
 from farmlet.parts.identity.service.members import find
 from farmlet.parts.identity.service.models import Member
-from farmlet.parts.identity.service.policy import LOGINS, allow, resolve, resolve_audience
+from farmlet.parts.identity.service.policy import allow, opens_login, resolve, resolve_audience
 from farmlet.parts.identity.service.project import Provider
 from farmlet.runtime import audit
 
@@ -37,7 +37,7 @@ def break_glass(provider: Provider, name: str, scopes: Sequence[str], audience: 
     if not member.is_active:
         raise InputError(f"member {name}", f"is {member.standing}")
     aimed = resolve_audience(audience, None) or (tokens.ANY,)
-    if LOGINS & set(aimed):
+    if opens_login(aimed):
         raise InputError("--audience", f"{audience} opens a log-in, which would outlive the token", "use the node's root account")
     rights = resolve(provider.table, member)
     granted = tuple(scope for scope in allow(scopes, rights) if scope != "offline_access")

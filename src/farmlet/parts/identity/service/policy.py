@@ -17,8 +17,6 @@ from farmlet.parts.identity.service.tokens import ANY
 # what any member may ask for besides what the rights table decides
 PERSONAL = frozenset({"openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups"})
 STORAGE = ("storage.read:/", "storage.create:/", "storage.modify:/", "storage.stage:/")
-# audiences at which a token becomes a log-in: not for service members, and not by break-glass, which it would outlive
-LOGINS = frozenset({"ssh"})
 SUPPORTED = (*sorted(PERSONAL), *STORAGE, *COMPUTE)
 
 
@@ -59,11 +57,19 @@ def narrow(requested: Iterable[str], held: Iterable[str], rights: Rights) -> tup
     return intersect(requested, held, rights.optional)
 
 
+def opens_login(audience: Iterable[str]) -> bool:
+    """Whether a token for one of these becomes a log-in: at the SSH authority (`ssh`) or at a node's motley-cue (`ssh_NODE`).
+
+    Not for service members, and not by break-glass, which it would outlive.
+    """
+    return any(name == "ssh" or name.startswith("ssh_") for name in audience)
+
+
 def resolve_audience(text: str, client: Client | None) -> tuple[str, ...] | None:
     """The audience named by a space-separated `text`, by default anybody's; None where the client may not name it."""
     audience: Sequence[str] = text.split() or [ANY]
     if client is not None and client.audiences and not set(audience) <= set(client.audiences):
         return None
-    if client is not None and client.member_id and LOGINS & set(audience):
+    if client is not None and client.member_id and opens_login(audience):
         return None
     return tuple(dict.fromkeys(audience))

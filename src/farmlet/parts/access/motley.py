@@ -1,0 +1,126 @@
+"""Role `motley` of part `access`: motley-cue on the log-in nodes, for `mccli` and every other client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import files
+
+from farmlet.parts import units
+from farmlet.parts.part import Check, Context
+from farmlet.parts.render import render
+from farmlet.parts.resources import Account, Command, Directory, Environment, Farmlet, File, Packages, Resource, Unit
+
+PACKAGE = "farmlet.parts.access"
+USER = "farmlet-motley"
+ENVIRONMENT = "/opt/farmlet/motley"
+CONFIG = "/etc/farmlet/motley"
+RUN = f"/run/{USER}"
+SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+SOURCE, MODULE = "/usr/lib/farmlet/pam_token.c", "/usr/lib/farmlet/pam_token.so"
+# -I: nothing of the environment, or of the folder it is started in, is run
+PROGRAM = "/opt/farmlet/base/bin/python -I -m farmlet.parts.access.pam"
+COMPILE = (
+    "gcc -shared -fPIC -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
+    f"-Wl,-z,relro,-z,now -o {MODULE}.new {SOURCE} -lpam && mv {MODULE}.new {MODULE}"
+)
+
+
+def is_on(context: Context) -> bool:
+    """Whether members come in by token on this node. feudalAdapter knows no StartTLS, and no directory without TLS is asked."""
+    existing = context.section("accounts").ldap
+    return "access.motley" in context.node.roles and context.section("access").motley and not (existing and existing.starts)
+
+
+def name_audience(context: Context) -> str:
+    """The audience of this node's tokens: what one node is shown opens no other."""
+    return f"ssh_{context.node.fqdn}"
+
+
+def install_motley() -> Sequence[Resource]:
+    requirements = (files("farmlet.parts") / "requirements" / "motley.txt").read_text()
+    return (
+        Packages(("python3-venv", "python3-bonsai", "python3-ldap")),
+        Packages(("gcc", "libc6-dev", "libpam0g-dev")),
+        Environment(ENVIRONMENT, requirements, system=True),
+    )
+
+
+def find_directory(context: Context) -> dict[str, object]:
+    """Where the accounts are: "host", "port", "people", "groups", and "ca", the file of who vouches for the server."""
+    existing, facility = context.section("accounts").ldap, context.facility
+    if existing:
+        ca = "/etc/farmlet/ldap-ca.pem" if existing.ca else SYSTEM
+        place = {"people": existing.people, "groups": existing.groups}
+        return {"host": existing.host, "port": existing.port, **place, "ca": ca}
+    base = ",".join(f"dc={label}" for label in facility.domain.split("."))
+    place = {"people": f"ou=people,{base}", "groups": f"ou=groups,{base}"}
+    return {"host": facility.host("accounts.directory").fqdn, "port": 636, **place, "ca": "/etc/farmlet/ca.pem"}
+
+
+def serve(context: Context) -> units.Web:
+    wanted = (context.facility.issuer, name_audience(context), str(find_directory(context)["ca"]))
+    arguments = ", ".join(f'"{value}"' for value in wanted)
+    return units.Web(
+        name=USER,
+        socket="motley",
+        description="motley-cue for Farmlet",
+        user=USER,
+        app=f"farmlet.parts.access.cue:load({arguments})",
+        venv=ENVIRONMENT,
+        # a request waits for the issuer and the directory, and keeps its worker to itself
+        # and it tells others the address by which the front door, which alone comes in here, was reached
+        workers="--workers 2 --worker-class uvicorn_worker.UvicornWorker --forwarded-allow-ips=*",
+        runtime=USER,
+        environment={
+            "MOTLEY_CUE_CONFIG": f"{CONFIG}/motley_cue.conf",
+            "FEUDAL_ADAPTER_CONFIG": f"{CONFIG}/feudal_adapter.conf",
+            "FLAAT_CONFIG": f"{CONFIG}/flaat.conf",
+            "REQUESTS_CA_BUNDLE": SYSTEM,
+        },
+    )
+
+
+def configure_motley(context: Context) -> Sequence[Resource]:
+    web, on = serve(context), is_on(context)
+    values = {
+        "issuer": context.facility.issuer,
+        "audience": name_audience(context),
+        "host": context.node.fqdn,
+        "run": RUN,
+        "directory": find_directory(context),
+    }
+    # flaat compares without the slash that an INDIGO IAM's name ends with
+    flaat = values | {"issuer": context.facility.issuer.rstrip("/")}
+    return (
+        *configure_pam(),
+        Account(USER),
+        Directory(CONFIG),
+        File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),
+        File(f"{CONFIG}/feudal_adapter.conf", render(PACKAGE, "feudal_adapter.conf", **values)),
+        File(f"{CONFIG}/flaat.conf", render(PACKAGE, "flaat.conf", **flaat)),
+        Farmlet(ENVIRONMENT, context.wheel),
+        *web.files,
+        *(replace(unit, running=on) for unit in web.units if isinstance(unit, Unit)),
+    )
+
+
+def configure_pam() -> Sequence[Resource]:
+    """The module that asks for the token, compiled here: no distribution has it, and pam_exec cuts tokens off."""
+    text = (files(PACKAGE) / "templates" / "pam_token.c").read_text()
+    return (
+        Directory("/usr/lib/farmlet"),
+        File(SOURCE, text),
+        Command("PAM module for access tokens", COMPILE, unless=f"test {MODULE} -nt {SOURCE}"),
+    )
+
+
+def check_motley(context: Context) -> Sequence[Check]:
+    if not is_on(context):
+        return ()
+    asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context)}
+    return (
+        Check("access.motley.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{USER}.service"}),
+        Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE}),
+        Check("access.motley.door", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
+    )
