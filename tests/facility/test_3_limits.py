@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 
@@ -40,12 +41,12 @@ def ruth(sandbox: Sandbox, running: Sandbox) -> Person:
 
 @pytest.fixture
 def eve(sandbox: Sandbox, running: Sandbox) -> Iterator[Person]:
-    """Who does; nothing is left of it."""
-    person = Person.join(sandbox, "eve", "lab")
+    """Who does, each time another; nothing is left of it."""
+    person = Person.join(sandbox, f"eve{secrets.token_hex(3)}", "lab")
     until(lambda: person.try_ssh("true").returncode == 0, 30)
     yield person
-    sandbox.run("user", "suspend", "eve")
-    until(lambda: not sandbox.exec("head", "pgrep -u eve || true"), 30)
+    sandbox.run("user", "suspend", person.name)
+    until(lambda: not sandbox.exec("head", f"pgrep -u {person.name} || true"), 30)
 
 
 def time_login(person: Person) -> float:
@@ -68,7 +69,7 @@ def test_a_fork_bomb_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve
     assert sorted(seconds)[len(seconds) // 2] <= LOGIN_SECONDS, seconds
     if kind == "busy":
         bomb.communicate(timeout=60)
-        uid = ruth.ssh("id -u eve")
+        uid = ruth.ssh(f"id -u {eve.name}")
         assert f"uid {uid}: a fork bomb" in sandbox.exec("head", "journalctl -u farmlet-guard -n 5 -o cat")
         assert eve.ssh("echo back") == "back", "her sessions were ended, not her membership"
     bomb.kill()

@@ -30,10 +30,13 @@ class Iam:
     broken: bytes = b""  # what is sent instead of a page
 
     def __post_init__(self) -> None:
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.iam = self
+        self.listen(Server(("127.0.0.1", 0), Handler))
         self.issuer = f"http://localhost:{self._server.server_address[1]}/"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def listen(self, server: Server) -> None:
+        self._server = server
+        server.iam = self
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -1,0 +1,164 @@
+"""A whole facility whose members and tokens are those of an INDIGO IAM (a stand-in for it), by one line of its file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from collaboration import CERTIFICATE, CLIENT, SECRET, Collaboration
+from conftest import UP_SECONDS, Sandbox, kill_group
+from person import Person
+
+from farmlet.facility.load import default_text
+from farmlet.runtime.oauth import DeviceFlow, Tokens
+
+pytestmark = [pytest.mark.facility, pytest.mark.timeout(1200)]
+NAME, DOMAIN, PREFIX = "guest", "guest.test", "collaboration"
+POLL, MARGIN = 60, 15  # seconds between two looks at the IAM; for the rest of the way
+PLACE = "/etc/farmlet/issuer-client.secret"
+JOB = """\
+#!/bin/sh
+printf 'header = "Authorization: Bearer %s"\\n' "$(cat "$BEARER_TOKEN_FILE")" |
+  curl -sS --fail --capath "$X509_CERT_DIR" -K - -T /etc/os-release {url}
+"""
+SUBMIT = """\
+executable = write.sh
+use_oauth_services = farmlet
+requirements = (TARGET.FarmletSite =!= undefined)
+request_memory = 400M
+request_disk = 100M
+transfer_output_files = ""
+output = out
+error = err
+log = log
+queue
+"""
+
+
+@dataclass
+class Guest(Person):
+    """A person whom the IAM knows by another name than this facility."""
+
+    iam: Collaboration
+    username: str
+
+    def authorise(self, scope: str, audience: str = "", client: str = "farmlet") -> Tokens:
+        self.iam.person = self.username
+        flow = DeviceFlow(self.iam.issuer, client, self.ca)
+        return flow.wait(flow.start(scope, audience))
+
+
+@pytest.fixture(scope="module")
+def guest(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Collaboration]]:
+    """As docs/howto/admin/indigo.md says: the line, `up`, the secret from another terminal. Its `up` waits for the checks."""
+    folder = tmp_path_factory.mktemp(NAME)
+    house = Sandbox(folder, NAME, DOMAIN, {})
+    iam = Collaboration(host=f"tier1.sites.{DOMAIN}", proxy=house.container("tier1"))
+    text = default_text().replace("name: lab ", f"name: {NAME} ").replace("domain: farmlet.test", f"domain: {DOMAIN}")
+    line = f"issuer: {iam.issuer}\n  client: {CLIENT}\n  group_prefix: {PREFIX}"
+    (folder / "facility.yaml").write_text(text.replace("issuer: builtin", line))
+    iam.add("Zoë.Müller", f"{PREFIX}/lab", f"{PREFIX}/lab/production")
+    iam.add("a.stranger", "others")
+    up = house.start("up")
+    try:
+        wait(up, lambda: all(exists(house, "tier1", f"{CERTIFICATE}.{ending}") for ending in ("key", "crt")))
+        iam.open(folder)
+        wait(up, lambda: exists(house, "service", PLACE))
+        write = ["docker", "exec", "-i", house.container("service"), "sh", "-c", f"cat > {PLACE}"]
+        subprocess.run(write, input=SECRET, text=True, check=True)
+        said = up.communicate(timeout=UP_SECONDS)
+        assert up.returncode == 0, said
+        yield house, iam
+    finally:
+        if up.poll() is None:
+            kill_group(up, signal.SIGINT)
+        iam.close()
+        house.run("down", "--purge", code=None)
+
+
+@pytest.fixture(scope="module")
+def zoe(guest: tuple[Sandbox, Collaboration]) -> Guest:
+    house, iam = guest
+    person = Guest(house, "zoe-muller", house.folder / "zoe", iam, "Zoë.Müller")
+    person.folder.mkdir()
+    person.take_certificate()
+    return person
+
+
+def until(holds: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.5)
+
+
+def wait(up: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
+    """Until `up` has got there; it fails with what `up` said if it ended before."""
+    until(lambda: up.poll() is not None or holds(), UP_SECONDS)
+    if not holds():
+        pytest.fail(f"farmlet up ended before:\n{up.communicate()}")
+
+
+def exists(house: Sandbox, node: str, path: str) -> bool:
+    return subprocess.run(["docker", "exec", house.container(node), "test", "-e", path], capture_output=True).returncode == 0
+
+
+def put(person: Person, path: str, token: str) -> str:
+    """HTTP status of a write to the facility's element."""
+    command = ["curl", "-s", "--cacert", person.ca, "-o", "/dev/null", "-w", "%{http_code}", "-T", "/etc/hostname", "-K", "-"]
+    given, url = f'header = "Authorization: Bearer {token}"\n', f"https://head.{DOMAIN}:8443{path}"
+    return subprocess.run([*command, url], input=given, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_its_members_are_ours_by_a_name_of_ours(guest: tuple[Sandbox, Collaboration]) -> None:
+    house, iam = guest
+    assert [row["name"] for row in house.json("user", "list")] == ["zoe-muller"], "only members of the file's groups"
+    assert house.json("user", "show", "zoe-muller")["username"] == "Zoë.Müller"
+    refused = house.run("user", "add", "ada", "--group", "lab", code=2)
+    assert iam.issuer in refused.stderr
+
+
+def test_log_in_goes_by_its_tokens(zoe: Guest) -> None:
+    assert zoe.ssh("id -un; id -Gn; pwd").split("\n") == ["zoe-muller", "zoe-muller lab lab-production", "/home/zoe-muller"]
+
+
+def test_storage_goes_by_its_groups_alone(zoe: Guest) -> None:
+    groups = zoe.authorise("openid wlcg.groups").access_token
+    scopes = zoe.authorise("openid storage.read:/ storage.modify:/data").access_token
+    assert put(zoe, "/data/of-a-group", groups) == "201"
+    assert put(zoe, "/data/of-a-scope", scopes) == "403", "scopes do not count where groups do"
+    assert put(zoe, "/users/zoe-muller/file", groups) == "403", "a path with {user} is given to nobody"
+
+
+def test_a_job_at_the_site_writes_with_its_token(zoe: Guest) -> None:
+    refresh = zoe.authorise("offline_access wlcg wlcg.groups", client="batch").refresh_token
+    secret = json.dumps({"issuer": zoe.iam.issuer, "client_id": "batch", "refresh_token": refresh})
+    store = subprocess.run(
+        zoe.command("condor_store_cred add-oauth -s farmlet -i -"), input=secret, text=True, capture_output=True
+    )
+    assert store.returncode == 0, store
+    script = JOB.format(url=f"https://head.{DOMAIN}:8443/data/of-a-job")
+    for name, text in (("write.sh", script), ("write.sub", SUBMIT)):
+        done = subprocess.run(zoe.command(f"cat > {name}"), input=text, text=True, capture_output=True)
+        assert done.returncode == 0, done
+    zoe.ssh("condor_submit write.sub && condor_wait -wait 300 log >/dev/null")
+    assert zoe.ssh("cat err; condor_history -limit 1 -af ExitCode") == "0"
+    assert "Debian" in zoe.sandbox.exec("head", "cat /srv/farmlet/storage/data/of-a-job")
+
+
+def test_a_change_there_is_followed_within_a_poll(guest: tuple[Sandbox, Collaboration], zoe: Guest) -> None:
+    house, iam = guest
+    iam.add("alan", f"{PREFIX}/lab")
+    user = iam.find("Zoë.Müller")
+    user["groups"] = [iam.group(f"{PREFIX}/lab")]
+    until(lambda: house.exec("head", "id alan >/dev/null 2>&1 && id -Gn zoe-muller || true") == "zoe-muller lab", POLL + MARGIN)
+    session = zoe.start("sleep 300")
+    user["active"] = False
+    until(lambda: zoe.try_ssh("true").returncode == 255, POLL + MARGIN)
+    session.wait(MARGIN)
+    assert house.json("user", "show", "zoe-muller")["state"] == "suspended"
