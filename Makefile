@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables
 # what only the tests and the benchmarks need
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
-TEST_PACKAGES := postgresql slapd python3-ldap openssh-server rsync oidc-agent-cli $(if $(shell command -v npm),,nodejs npm)
+TEST_PACKAGES := btrfs-progs postgresql slapd python3-ldap openssh-server rsync oidc-agent-cli $(if $(shell command -v npm),,nodejs npm)
 BENCH_PACKAGES := wrk slapd python3-ldap
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean

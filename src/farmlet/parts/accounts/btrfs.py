@@ -33,7 +33,8 @@ class Btrfs(Plain):
 
     def create(self, path: Path) -> None:
         with _open(path.parent) as number:
-            fcntl.ioctl(number, SUBVOL_CREATE, struct.pack("=q4088s", 0, os.fsencode(path.name)))
+            # a bytearray: of bytes Python takes no more than 1024
+            fcntl.ioctl(number, SUBVOL_CREATE, bytearray(struct.pack("=q4088s", 0, os.fsencode(path.name))))
         path.chmod(0o700)
 
     def limit(self, path: Path, size: int | None) -> bool:

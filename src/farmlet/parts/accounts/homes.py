@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +39,13 @@ class Place:
     def archive(self) -> Path:
         return self.folder / ARCHIVE
 
+    @property
+    def draft(self) -> Path:
+        """Where this node puts a folder together."""
+        return self.folder / f".new-{os.uname().nodename}"
 
-def apply(
-    data: bytes, homes: str, scratch: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True
-) -> None:
+
+def apply(data: bytes, homes: str, scratch: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True) -> None:
     """Make the missing folders (0700) of active members who may log in, keep all to their sizes, and let sssd forget.
 
     `data` is the JSON list that the accounts daemon writes. Scratch is made for those who have a right to it. Files are kept
@@ -71,6 +73,7 @@ def open_place(folder: str, first_uid: int, skeleton: str | None = None) -> Plac
 
 def serve(accounts: list[dict[str, Any]], place: Place, kind: str) -> list[str]:
     """Make what is missing of one `kind` (home, scratch), and set the limits; returns what went wrong."""
+    clear(place)  # what a killed agent left
     faults = []
     for account in accounts:
         size = account["space"].get(kind)
@@ -121,8 +124,8 @@ def restore(account: Mapping[str, Any], place: Place) -> bool:
 
 def make(account: Mapping[str, Any], place: Place, size: int | None) -> None:
     """Make one folder; it appears whole, owned and limited, or not at all."""
-    within = Path(tempfile.mkdtemp(prefix=".new-", dir=place.folder))
-    path = within / account["name"]
+    place.draft.mkdir(mode=0o700)
+    path = place.draft / account["name"]
     try:
         place.room.create(path)
         place.room.limit(path, size)
@@ -133,7 +136,12 @@ def make(account: Mapping[str, Any], place: Place, size: int | None) -> None:
         path.chmod(0o700)
         path.rename(place.folder / account["name"])
     finally:
-        shutil.rmtree(within, ignore_errors=True)
+        clear(place)
+
+
+def clear(place: Place) -> None:
+    """Remove what is not whole: of this node only, for another may be at work."""
+    shutil.rmtree(place.draft, ignore_errors=True)
 
 
 def _all(path: Path) -> Iterator[Path]:
