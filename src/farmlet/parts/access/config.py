@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
     """`certificate_hours`: how long a member's SSH certificate lives. `local_admins`: accounts of the hosts themselves
     that keep their key log-in, besides root and the account that deploys. `client`: with an external issuer, the id of the
     public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free).
+    `news`: what members read when they log in to a terminal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -16,3 +17,11 @@ class Section(BaseModel):
     certificate_hours: int = Field(default=12, ge=1, le=24)
     local_admins: tuple[str, ...] = ()
     client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
+    news: str = Field(default="", max_length=4000)
+
+    @field_validator("news")
+    @classmethod
+    def _check_news(cls, value: str) -> str:
+        if not value.replace("\n", "").isprintable():
+            raise ValueError("has characters that a terminal might obey")
+        return value.strip("\n")

@@ -9,6 +9,7 @@ from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
 from farmlet.parts.access.config import Section
+from farmlet.parts.access.greeting import greet
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
@@ -161,6 +162,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
         *limit(context),
+        *greet(context),
         Unit("ssh.service", reload=True),
     )
 
