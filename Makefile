@@ -41,6 +41,7 @@ service: setup
 	$(BIN)/pytest -q tests/service
 
 facility: setup
+	tools/packages btrfs-progs
 	$(BIN)/pytest -q tests/facility
 
 bench: setup  ## every figure of docs/reference/performance.md

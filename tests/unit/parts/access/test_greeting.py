@@ -56,15 +56,8 @@ def shell(tmp_path: Path) -> Callable[..., str]:
         environment = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "HOME": str(tmp_path), "SSH_TTY": "/dev/pts/9"}
         primary, secondary = pty.openpty()
         command = ["bash", "--norc", "--noprofile", *([flags] if flags else []), "-c", f". {tmp_path}/greeting.sh"]
-        done = subprocess.run(
-            command,
-            env=environment | more,
-            stdin=secondary,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+        environment |= more
+        done = subprocess.run(command, env=environment, stdin=secondary, capture_output=True, text=True, check=True)
         os.close(primary)
         os.close(secondary)
         return done.stdout
