@@ -47,7 +47,7 @@ def disk(sandbox: Sandbox) -> Iterator[None]:
     try:
         # the node may not see the machine's disks: the mount is made for it
         number = re.sub(r"\D", "", loop)
-        subprocess.run([*inside, f"mknod /run/disk b 7 {number}; mount -t btrfs /run/disk /home; rm /run/disk"], check=True)
+        subprocess.run([*inside, f"mknod /dev/members b 7 {number}; mount -t btrfs /dev/members /home; rm /dev/members"], check=True)
         yield
     finally:
         subprocess.run([*inside, "umount -l /home"], check=False)
