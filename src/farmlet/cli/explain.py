@@ -12,6 +12,7 @@ from farmlet.engine.external import open_members
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility
 from farmlet.facility.rights import Table, scopes
+from farmlet.facility.sizes import show
 from farmlet.parts.storage.groups import share
 
 
@@ -20,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--why-not",
         metavar="RIGHT",
-        help="about one right: storage:write:/PATH, a scope, login, batch, notebooks, administer; exits 1 for no",
+        help="about one right: storage:write:/PATH, a scope, login, batch, notebooks, scratch, administer; exits 1 for no",
     )
 
 
@@ -63,6 +64,9 @@ def tell_all(facility: Facility, member: dict[str, Any], as_json: bool) -> None:
     for path, line in lines.items():
         print(f"  group {path} (line {line} of the facility file)")
     print(f"  batch group {rights.batch_group}, share {rights.batch_share}")
+    if login:
+        home = show(rights.home) if rights.home else "without a limit"
+        print(f"  home {home}, {f'scratch {show(rights.scratch)}' if rights.scratch else 'no scratch'}")
     by = f"storage, by the groups in tokens of {facility.issuer}:" if facility.external else "scopes"
     print(f"  {by} {' '.join(scopes(rights))}")
 

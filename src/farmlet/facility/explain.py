@@ -9,7 +9,7 @@ from farmlet.errors import InputError
 from farmlet.facility.names import ancestors
 from farmlet.facility.rights import COMPUTE, GroupRights, Table, fill, normalise, within
 
-PLAIN = ("login", "administer", "batch", "notebooks")
+PLAIN = ("login", "administer", "batch", "notebooks", "scratch")
 # what may be asked about a path → the lists of the table that give it
 LISTS = {
     "read": ("read", "write", "stage"),
@@ -95,6 +95,7 @@ def gives(line: GroupRights, right: Right, user: str) -> bool:
         "administer": line.administer,
         "batch": line.batch_share is not None,
         "notebooks": line.notebooks_cores is not None or line.notebooks_memory is not None,
+        "scratch": line.scratch is not None,
     }[right.verb]
 
 

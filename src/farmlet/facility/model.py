@@ -206,11 +206,16 @@ class Storage(Entry):
 
 
 class GroupEntry(Entry):
-    """One of `groups:`. An `optional` group stands in a token only when asked for by name (`wlcg.groups:/lab/alarm`)."""
+    """One of `groups:`. An `optional` group stands in a token only when asked for by name (`wlcg.groups:/lab/alarm`).
+
+    `home`, `scratch`: what a member's folders may hold, where their file system has limits; without `scratch` there is none.
+    """
 
     login: bool = False
     administer: bool = False
     optional: bool = False
+    home: Memory | None = None
+    scratch: Memory | None = None
     sessions: Sessions = Sessions()
     notebooks: Notebooks = Notebooks()
     batch: Batch = Batch()
@@ -232,6 +237,8 @@ class Group(GroupEntry):
             session_cores=self.sessions.cores,
             session_memory=self.sessions.memory,
             session_tasks=self.sessions.tasks,
+            home=self.home,
+            scratch=self.scratch,
             notebooks_cores=self.notebooks.cores,
             notebooks_memory=self.notebooks.memory,
             batch_share=self.batch.share,

@@ -30,7 +30,8 @@ PATHS = ("read", "write", "stage")
 class GroupRights:
     """One line of the table. Memory in bytes; paths are patterns that may hold `{user}`.
 
-    `session_…`: what all that runs for a member on one node may use.
+    `session_…`: what all that runs for a member on one node may use. `home`, `scratch`: what their folders may hold, where
+    the file system has limits; without `scratch` there is no such folder.
 
     `stage`: paths that may be brought back from tape. An `optional` group stands in a token only when asked for by name.
     `line` says where in the facility file it stands (for `explain`); it is no part of the policy, so it is neither
@@ -42,6 +43,8 @@ class GroupRights:
     session_cores: int | None = None
     session_memory: int | None = None
     session_tasks: int | None = None
+    home: int | None = None
+    scratch: int | None = None
     notebooks_cores: int | None = None
     notebooks_memory: int | None = None
     batch_share: float | None = None
@@ -75,6 +78,8 @@ class Rights:
     session_cores: int | None = None
     session_memory: int | None = None
     session_tasks: int | None = None
+    home: int | None = None
+    scratch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,8 @@ class Table:
             session_cores=_largest(rights.session_cores for rights in granted.values()),
             session_memory=_largest(rights.session_memory for rights in granted.values()),
             session_tasks=_largest(rights.session_tasks for rights in granted.values()),
+            home=_largest(rights.home for rights in granted.values()),
+            scratch=_largest(rights.scratch for rights in granted.values()),
             optional=tuple(path for path, rights in granted.items() if rights.optional),
         )
         write, stage, read = (

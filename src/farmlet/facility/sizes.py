@@ -17,3 +17,9 @@ def parse(text: str) -> int:
     if not match:
         raise ValueError(f"{text!r} is not a size")
     return int(float(match[1]) * UNITS[match[2]])
+
+
+def show(size: int) -> str:
+    """A number of bytes as `parse` reads it, with at most one decimal: `20G`, `1.5T`; `0K` for less than 52 bytes."""
+    unit = next((unit for unit in reversed(UNITS) if size >= UNITS[unit]), "K")
+    return f"{size / UNITS[unit]:.1f}".removesuffix(".0") + unit

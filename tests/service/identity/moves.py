@@ -21,7 +21,7 @@ from farmlet.runtime import audit
 
 GROUPS = ("lab", "lab/production", "lab/production/night", "guests", "board")
 ROUNDS, STEPS = 4, 40
-VERBS = ("suspend", "resume", "join", "leave", "revive", "give")
+VERBS = ("suspend", "remove", "resume", "resume", "join", "leave", "revive", "give")
 
 
 def prepare(folder: Path) -> Provider:

@@ -96,6 +96,22 @@ def test_names_and_numbers_are_never_given_again(service: Service) -> None:
     assert service.run("member", "approve", "rosa").returncode == 2
 
 
+def test_who_was_removed_may_come_back_as_who_they_were(service: Service) -> None:
+    service.join("renate")
+    first = json.loads(service.do("member", "show", "renate", "--json"))
+    service.do("member", "remove", "renate")
+    assert "do not fit" in login(service, "renate")
+    back = json.loads(service.do("member", "resume", "renate", "--json"))
+    assert {key: back[key] for key in ("state", "uid", "sub", "groups")} == {
+        key: first[key] for key in ("state", "uid", "sub", "groups")
+    }
+    assert "do not fit" in login(service, "renate")  # the old password is gone
+    browser = Browser(service.cafile)
+    browser.submit(browser.open(back["join"]), new_password1=PASSWORD, new_password2=PASSWORD)
+    assert "Logged in as renate" in login(service, "renate")
+    assert "join" not in json.loads(service.do("member", "resume", "renate", "--json"))
+
+
 @pytest.mark.parametrize("arguments", [("lab-production", "lab"), ("uwe", "unknown")])
 def test_impossible_members(service: Service, arguments: tuple[str, str]) -> None:
     done = service.run("member", "add", arguments[0], f"--group={arguments[1]}")

@@ -122,6 +122,7 @@ def test_suspension_removal_and_return(service: Service, crew: Browser) -> None:
     member(service, "remove", "spare")
     with pytest.raises(OAuthError, match=r"invalid_client|its service member is removed"):  # by how long it knows the client
         get(service, made, "storage.read:/crew")
+    assert "is removed" in service.run("member", "resume", "spare").stderr
     for words in (("secret", "spare"), ("extend", "spare", "2099-01-01"), ("give", "spare", "--owner=lab")):
         assert "is removed" in service.run("member", *words).stderr
     again = service.run("member", "add", "spare", "--service", "--owner=crew", "--group=crew")

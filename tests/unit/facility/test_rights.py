@@ -65,6 +65,12 @@ def test_equal_shares_go_to_the_first_of_the_table() -> None:
 def test_sizes_take_the_maximum() -> None:
     found = TABLE.of("ada", ["guests", "lab"])
     assert (found.notebooks_cores, found.notebooks_memory) == (4, 4 << 30)
+    table = Table({"a": GroupRights(home=2, scratch=5), "a/b": GroupRights(home=1), "c": GroupRights(home=3)})
+    assert [(one.home, one.scratch) for one in (table.of("ada", groups) for groups in (["a/b"], ["c"], ["c", "a"]))] == [
+        (2, 5),
+        (3, None),
+        (3, 5),
+    ]
 
 
 def test_write_implies_read() -> None:
@@ -224,6 +230,8 @@ GROUP = st.builds(
     administer=st.booleans(),
     notebooks_cores=st.none() | st.integers(1, 9),
     notebooks_memory=st.none() | st.integers(1, 9),
+    home=st.none() | st.integers(1, 9),
+    scratch=st.none() | st.integers(1, 9),
     batch_share=st.none() | st.floats(0.5, 9),
     read=st.lists(PATTERNS, max_size=3).map(tuple),
     write=st.lists(PATTERNS, max_size=3).map(tuple),
@@ -262,6 +270,9 @@ def test_more_groups_never_give_less(table: Table, groups: set[str], more: set[s
     assert many.login >= few.login and many.administer >= few.administer
     assert (many.notebooks_cores or 0) >= (few.notebooks_cores or 0)
     assert (many.notebooks_memory or 0) >= (few.notebooks_memory or 0)
+    assert (many.home or 0) >= (few.home or 0) and (many.scratch or 0) >= (few.scratch or 0)
+    lines = [table.groups[path] for path in many.groups]
+    assert many.home == max((line.home for line in lines if line.home), default=None)
     assert (many.batch_share or 0) >= (few.batch_share or 0)
     assert all(covers(grant(requested, many), scope) for scope in grant(requested, few))
 

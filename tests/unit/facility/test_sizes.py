@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from farmlet.facility.sizes import parse
+from farmlet.facility.sizes import parse, show
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,15 @@ def test_sizes(text: str, size: int) -> None:
 def test_no_sizes(text: str) -> None:
     with pytest.raises(ValueError, match="is not a size"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0K"), (1023, "1K"), (1536, "1.5K"), (20 << 30, "20G"), (3 << 39, "1.5T"), (5 << 50, "5120T")]
+)
+def test_shown(size: int, text: str) -> None:
+    assert show(size) == text
+
+
+@given(st.integers(0, 1 << 60))
+def test_what_is_shown_is_read_as_nearly_the_same(size: int) -> None:
+    assert abs(parse(show(size)) - size) <= max(size * 0.06, 64)

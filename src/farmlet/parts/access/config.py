@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -10,6 +10,7 @@ class Section(BaseModel):
     that keep their key log-in, besides root and the account that deploys. `client`: with an external issuer, the id of the
     public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free).
     `motley`: members may also come in by access token, as `mccli` does it (motley-cue; not with a directory by StartTLS).
+    `news`: what members read when they log in to a terminal.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -18,3 +19,11 @@ class Section(BaseModel):
     local_admins: tuple[str, ...] = ()
     client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
     motley: bool = True
+    news: str = Field(default="", max_length=4000)
+
+    @field_validator("news")
+    @classmethod
+    def _check_news(cls, value: str) -> str:
+        if not value.replace("\n", "").isprintable():
+            raise ValueError("has characters that a terminal might obey")
+        return value.strip("\n")

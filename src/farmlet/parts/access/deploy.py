@@ -11,6 +11,7 @@ from farmlet.facility.names import unix_group
 from farmlet.parts import units
 from farmlet.parts.access import limits, motley
 from farmlet.parts.access.config import Section
+from farmlet.parts.access.greeting import greet
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
@@ -176,6 +177,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         File("/etc/pam.d/sshd", stack),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
         *limits.configure(context),
+        *greet(context),
         Unit("ssh.service", reload=True),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pwd
 import random
+import shutil
 import socket
 import ssl
 import time
@@ -12,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from farmlet.facility.sizes import show
+from farmlet.parts.accounts.homes import open_place
 from farmlet.runtime.checks import TIMEOUT, Failed
 
 # StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
@@ -128,3 +131,17 @@ def check_names(path: str = "/etc/nsswitch.conf") -> str:
     if missing:
         raise Failed(f"{path} does not name sss for {' and '.join(missing)}")
     return "accounts and groups are asked of sssd"
+
+
+def check_homes(folder: str, kind: str, percent: int = 2) -> str:
+    """There is room for what members write: their disk has more than `percent` left. Tells of limits and of the archive."""
+    if not Path(folder).is_dir():
+        return f"nobody has a {kind} folder yet"
+    place, disk = open_place(folder, 0), shutil.disk_usage(folder)
+    told = f"{folder}: {show(disk.free)} free of {show(disk.total)}"
+    if disk.free * 100 <= disk.total * percent:
+        raise Failed(f"{told}: it is full, for everybody")
+    paths = [path for path in place.folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
+    limited = sum(1 for path in paths if (usage := place.room.usage(path)) and usage.limit is not None)
+    archived = len(list(place.archive.iterdir())) if place.archive.is_dir() else 0
+    return f"{told}, {len(paths)} folders, {limited} with limits ({place.room.name}), {archived} in the archive"

@@ -59,13 +59,16 @@ class Existing(BaseModel):
 
 
 class Section(BaseModel):
-    """`homes`: the directory that holds members' homes. `shell`: their log-in shell.
+    """`homes`, `scratch`: the directories that hold members' homes and their scratch folders. `shell`: their log-in shell.
 
+    `keep_days`: the home of a removed member goes to the archive after these days; nothing is ever deleted.
     `ldap`: an existing directory to hold the accounts; without it the facility has its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     homes: Path = "/home"
+    scratch: Path = "/scratch"
+    keep_days: int = Field(default=90, ge=0, le=36500)
     shell: Path = "/bin/bash"
     ldap: Existing | None = None

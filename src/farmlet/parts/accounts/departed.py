@@ -6,8 +6,10 @@ Names and numbers are never given again, so what is remembered here stays true.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 
 from farmlet.errors import FarmletError
@@ -18,7 +20,10 @@ Known = dict[str, dict[str, str | int]]
 
 
 class Departed:
-    """Everybody who ever had an account, in the file `path`: JSON {name: {"sub", "uid", "gid"}}."""
+    """Everybody who ever had an account, in the file `path`: JSON {name: {"sub", "uid", "gid"}}.
+
+    Who is removed has there also "left": when that was first seen, in seconds since 1970; whoever comes back has it no more.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,19 +38,17 @@ class Departed:
         """
         here = {account.name: account for account in accounts}
         known = self._load()
-        told: dict[str, dict[str, str | int]] = {
-            name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()
-        }
-        if keep and known | told != known:
-            write(self._path, json.dumps(known | told).encode(), 0o600)
+        told: Known = {name: {"sub": one.sub, "uid": one.uid, "gid": one.gid} for name, one in here.items()}
+        new = known | told
+        gone = [name for name in new if name not in held and (name not in here or here[name].state == "removed")]
+        for name in gone:
+            new[name] = new[name] | {"left": known.get(name, {}).get("left") or int(time.time())}
+        if keep and new != known:
+            write(self._path, json.dumps(new).encode(), 0o600)
         if keep:
-            self._known = known | told
-        gone = [
-            Account(str(row["sub"]), name, int(row["uid"]), int(row["gid"]), name, "removed", False, {})
-            for name, row in known.items()
-            if name not in here and name not in held
-        ]
-        return tuple(sorted([*here.values(), *gone], key=lambda account: account.name))
+            self._known = new
+        removed = {name: replace(here.get(name) or _rebuild(name, new[name]), left=int(new[name]["left"])) for name in gone}
+        return tuple(sorted((here | removed).values(), key=lambda account: account.name))
 
     def _load(self) -> Known:
         if self._known:
@@ -54,7 +57,15 @@ class Departed:
             return {}
         try:
             known = json.loads(self._path.read_text())
-            return {str(name): {key: row[key] for key in ("sub", "uid", "gid")} for name, row in known.items()}
+            keys = ("sub", "uid", "gid")
+            return {
+                str(name): {key: row[key] for key in keys} | {key: row[key] for key in ("left",) if key in row}
+                for name, row in known.items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             hint = "put it back from a backup; or move it away, and end by hand what runs for removed members"
             raise FarmletError(str(self._path), f"cannot be read: {error!r}", hint) from error
+
+
+def _rebuild(name: str, row: Mapping[str, str | int]) -> Account:
+    return Account(str(row["sub"]), name, int(row["uid"]), int(row["gid"]), name, "removed", False, {})

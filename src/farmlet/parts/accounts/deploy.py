@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
+from farmlet.parts.accounts.duties import check_homes, configure_homes, tell_agent
 from farmlet.parts.accounts.record import FOLDER
 from farmlet.parts.accounts.state import MARK, suffix
 from farmlet.parts.part import Check, Context, Part, Role
@@ -233,23 +234,6 @@ def configure_client(context: Context) -> Sequence[Resource]:
     )
 
 
-def tell_agent(context: Context, first_uid: int) -> Sequence[Resource]:
-    """The agent's duties: homes where members log in, and on every node the end of what runs for those who left."""
-    homes: dict[str, object] = {"homes": context.section("accounts").homes, "first_uid": first_uid}
-    calls: dict[str, dict[str, object]] = {
-        "closing": {"call": f"{PACKAGE}.ending:close"},
-        "ending": {"call": f"{PACKAGE}.ending:apply", "again": True},
-    }
-    if "access.login" in context.node.roles:
-        calls["homes"] = {"call": f"{PACKAGE}.homes:apply", "args": homes}
-        calls["slices"] = {"call": f"{PACKAGE}.slices:apply"}
-        calls["subids"] = {"call": f"{PACKAGE}.ending:grant", "args": {"first_uid": first_uid}}
-    return [
-        File(f"/etc/farmlet/agent.d/accounts.{name}.json", json.dumps({"apply": {"accounts": call}}, indent=1) + "\n")
-        for name, call in calls.items()
-    ]
-
-
 def check_client(context: Context) -> Sequence[Check]:
     existing = context.section("accounts").ldap
     server: dict[str, object] = {"ca": trust(context)}
@@ -274,5 +258,14 @@ PART = Part(
         Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
         Role("daemon", "control", configure_daemon, checks=check_daemon, data=(FOLDER,)),
         Role("client", "every", configure_client, install_client, check_client),
+        # in a sandbox the usual places are volumes, which outlive the node
+        Role(
+            "homes",
+            "members",
+            configure_homes,
+            checks=check_homes,
+            data=("/home", "/scratch"),
+            with_role="access.login",
+        ),
     ),
 )

@@ -1,4 +1,8 @@
-"""Homes of the members on a log-in node: what the agent does with the item `accounts`. Runs as root, standard library only."""
+"""Homes and scratch of the members on a log-in node: what the agent does with the item `accounts`. Root, standard library only.
+
+A home appears whole and owned, keeps to the size that the rights table gives, and is never changed otherwise. Whose home was
+put into the archive (see `keeping`) has that again.
+"""
 
 from __future__ import annotations
 
@@ -7,63 +11,139 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
+from farmlet.parts.accounts.btrfs import Btrfs, is_btrfs
+from farmlet.parts.accounts.room import Plain, Room
 
 # stricter than a regular expression of names needs to be: what is matched becomes a path that root writes to
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+ARCHIVE = ".archive"  # beside the homes, root's alone; no member's name begins like that
+LEAST = 1 << 20  # bytes for who has a folder and no right to it any more: what is there can be read and removed
 
 
-def apply(data: bytes, homes: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True) -> None:
-    """Make the missing homes (0700) of active members who may log in, and let sssd forget what it remembers.
+@dataclass(frozen=True)
+class Place:
+    """A folder of folders, one for each member, and what may be done there. `skeleton`: what a new one holds, if anything."""
 
-    `data` is the JSON list that the accounts daemon writes. A home that is there is never changed, whatever its state:
-    files are kept when a membership ends. All members are gone through; then FarmletError tells what went wrong.
+    folder: Path
+    room: Room
+    first_uid: int
+    skeleton: Path | None = None
+
+    @property
+    def archive(self) -> Path:
+        return self.folder / ARCHIVE
+
+    @property
+    def draft(self) -> Path:
+        """Where this node puts a folder together."""
+        return self.folder / f".new-{os.uname().nodename}"
+
+
+def apply(data: bytes, homes: str, scratch: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True) -> None:
+    """Make the missing folders (0700) of active members who may log in, keep all to their sizes, and let sssd forget.
+
+    `data` is the JSON list that the accounts daemon writes. Scratch is made for those who have a right to it. Files are kept
+    when a membership ends. All members are gone through; then FarmletError tells what went wrong.
     """
     if flush and shutil.which("sss_cache"):
         # an empty cache is no error to anybody but sss_cache
         subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
-    faults = []
-    for account in json.loads(data):
-        if account["state"] == "active" and account["login"]:
-            try:
-                ensure(account, Path(homes), Path(skeleton), first_uid)
-            except (FarmletError, OSError) as error:
-                faults.append(str(error))
+    accounts = [account for account in json.loads(data) if account["state"] == "active" and account["login"]]
+    faults = serve(accounts, open_place(homes, first_uid, skeleton), "home")
+    if any("scratch" in account["space"] for account in accounts) or Path(scratch).is_dir():
+        faults += serve(accounts, open_place(scratch, first_uid), "scratch")
     if faults:
         raise FarmletError(homes, "; ".join(faults))
 
 
-def ensure(account: Mapping[str, Any], homes: Path, skeleton: Path, first_uid: int) -> bool:
-    """Make one home; returns whether it was made. It appears whole and owned, or not at all."""
+def open_place(folder: str, first_uid: int, skeleton: str | None = None) -> Place:
+    """The place at `folder`, which is made if it is not there. Which room it is, the file system says."""
+    path = Path(folder)
+    if not path.is_dir():
+        path.mkdir(parents=True)
+        path.chmod(0o755)
+    return Place(path, Btrfs() if is_btrfs(path) else Plain(), first_uid, Path(skeleton) if skeleton else None)
+
+
+def serve(accounts: list[dict[str, Any]], place: Place, kind: str) -> list[str]:
+    """Make what is missing of one `kind` (home, scratch), and set the limits; returns what went wrong."""
+    clear(place)  # what a killed agent left
+    faults = []
+    for account in accounts:
+        size = account["space"].get(kind)
+        try:
+            if kind == "home" or size is not None:
+                ensure(account, place, size)
+            elif is_theirs(account, place):
+                place.room.limit(place.folder / account["name"], LEAST)
+        except (FarmletError, OSError) as error:
+            faults.append(str(error))
+    return faults
+
+
+def ensure(account: Mapping[str, Any], place: Place, size: int | None) -> None:
+    """Have one member's folder there, and kept to `size` bytes. Raises FarmletError or OSError."""
+    if not is_theirs(account, place) and not restore(account, place):
+        make(account, place, size)
+    place.room.limit(place.folder / account["name"], size)
+
+
+def is_theirs(account: Mapping[str, Any], place: Place) -> bool:
+    """Whether the member's folder is there. Raises FarmletError if it is somebody else's, or the member is none."""
     name, uid, gid = str(account["name"]), int(account["uid"]), int(account["gid"])
-    if not NAME.fullmatch(name) or uid < first_uid or gid < first_uid:
+    if not NAME.fullmatch(name) or uid < place.first_uid or gid < place.first_uid:
         raise FarmletError(f"member {name!r}", f"uid {uid}, gid {gid}: this is no member's account")
-    home = homes / name
-    if home.is_symlink() or home.exists():
-        owner = home.lstat().st_uid
-        if owner != uid:
-            raise FarmletError(str(home), f"belongs to uid {owner}, not to {name} ({uid})", "move it away by hand")
-        return False
-    homes.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=".new-", dir=homes))
+    return owns(uid, place.folder / name)
+
+
+def owns(uid: int, path: Path) -> bool:
+    """Whether `path` is there and belongs to `uid`. Raises FarmletError if it is there and does not."""
     try:
-        if skeleton.is_dir():
-            shutil.copytree(skeleton, room, symlinks=True, dirs_exist_ok=True)
-        for path in _all(room):
-            os.chown(path, uid, gid, follow_symlinks=False)
-        room.chmod(0o700)
-        room.rename(home)
-    except BaseException:
-        shutil.rmtree(room, ignore_errors=True)
-        raise
+        owner = path.lstat().st_uid
+    except FileNotFoundError:
+        return False
+    if owner != uid:
+        raise FarmletError(str(path), f"belongs to uid {owner}, not to {uid}", "move it away by hand")
     return True
 
 
-def _all(room: Path) -> Iterator[Path]:
-    yield room
-    yield from room.rglob("*")
+def restore(account: Mapping[str, Any], place: Place) -> bool:
+    """Bring the home of somebody who is back out of the archive, if it is there."""
+    kept = place.archive / account["name"]
+    if not owns(int(account["uid"]), kept):
+        return False
+    place.room.move(kept, place.folder / account["name"])
+    return True
+
+
+def make(account: Mapping[str, Any], place: Place, size: int | None) -> None:
+    """Make one folder; it appears whole, owned and limited, or not at all."""
+    place.draft.mkdir(mode=0o700)
+    path = place.draft / account["name"]
+    try:
+        place.room.create(path)
+        place.room.limit(path, size)
+        if place.skeleton and place.skeleton.is_dir():
+            shutil.copytree(place.skeleton, path, symlinks=True, dirs_exist_ok=True)
+        for entry in _all(path):
+            os.chown(entry, int(account["uid"]), int(account["gid"]), follow_symlinks=False)
+        path.chmod(0o700)
+        path.rename(place.folder / account["name"])
+    finally:
+        clear(place)
+
+
+def clear(place: Place) -> None:
+    """Remove what is not whole: of this node only, for another may be at work."""
+    shutil.rmtree(place.draft, ignore_errors=True)
+
+
+def _all(path: Path) -> Iterator[Path]:
+    yield path
+    yield from path.rglob("*")

@@ -65,9 +65,11 @@ def tell(before: Rows, after: Rows) -> Iterator[str]:
         if not old or not new:
             yield f"member {name}: {'told, ' + str(new['state']) if new else 'not told any more'}"
             continue
-        changed = [key for key in new if old.get(key) != new[key]]
+        changed = [key for key in new if old.get(key) != new[key] and key != "left"]  # the state says so already
         yield f"member {name}: {'; '.join(f'{key} {_show(old.get(key))} → {_show(new[key])}' for key in changed)}"
 
 
 def _show(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{key} {one}" for key, one in value.items()]
     return ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

@@ -20,6 +20,7 @@ from farmlet.parts.accounts.membership import Member
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
 LIMITS = ("cores", "memory", "tasks")
+FOLDERS = ("home", "scratch")
 EXPIRED = "1"  # shadowExpire, in days since 1970: long ago
 
 Attributes = Mapping[str, tuple[str, ...]]
@@ -32,6 +33,8 @@ class Account:
 
     `service`: no person; its account owns files and processes, and nobody logs in to it. `sessions`: the limits that the
     table names, of cores, memory (bytes) and tasks. `batch`: the accounting groups that jobs may run in, the usual one first.
+    `space`: what the table gives of `home` and `scratch`, in bytes. `left`: when a removed member was first missed, in
+    seconds since 1970; 0 for the others.
     """
 
     sub: str
@@ -45,6 +48,8 @@ class Account:
     service: bool = False
     sessions: Mapping[str, int] = field(default_factory=dict)
     batch: tuple[str, ...] = ()
+    space: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
 
     @property
     def active(self) -> bool:
@@ -121,6 +126,7 @@ def _account(member: Member, rights: Rights, groups: Mapping[str, int], batch: t
         service=member.service,
         batch=batch,
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
+        space={name: size for name in FOLDERS if (size := getattr(rights, name)) is not None},
     )
 
 
@@ -235,8 +241,7 @@ def _group(name: str, gid: int, members: Sequence[str], layout: Layout) -> Attri
 
 def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any]]:
     """The item `accounts` for the nodes: {"name", "sub", "uid", "gid", "home", "groups", "state", "login", "sessions",
-    "batch"} each;
-    see Account.
+    "batch", "space", "left"} each; see Account.
     """
     return [
         {
@@ -250,6 +255,8 @@ def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any
             "login": account.login,
             "sessions": dict(account.sessions),
             "batch": list(account.batch),
+            "space": dict(account.space),
+            "left": account.left,
         }
         for account in accounts
     ]

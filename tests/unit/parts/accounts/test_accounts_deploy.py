@@ -33,11 +33,16 @@ def test_sssd_asks_the_directory_by_tls_and_takes_no_system_numbers(make_context
 
 
 def test_homes_are_made_where_members_log_in_only(make_context: MakeContext) -> None:
-    path = "/etc/farmlet/agent.d/accounts.homes.json"
-    more = "accounts: {homes: /srv/homes}\n"
-    duties = json.loads(str(files(make_context("head", more), "client")[path].content))
-    assert duties["apply"]["accounts"]["args"] == {"homes": "/srv/homes", "first_uid": 20000}
-    assert path not in files(make_context("service", more), "client")
+    more = "accounts: {homes: /srv/homes, keep_days: 7}\n"
+    context = make_context("head", more)
+    assert "accounts.homes" in context.node.roles and "accounts.homes" not in make_context("service", more).node.roles
+    found = files(context, "homes")
+    folder = "/etc/farmlet/agent.d"
+    duties = json.loads(str(found[f"{folder}/accounts.homes.json"].content))["apply"]["accounts"]
+    places = {"homes": "/srv/homes", "scratch": "/scratch", "first_uid": 20000}
+    assert duties == {"call": "farmlet.parts.accounts.homes:apply", "args": places}
+    keeping = json.loads(str(found[f"{folder}/accounts.keeping.json"].content))["apply"]["accounts"]
+    assert keeping["args"] == places | {"days": 7} and keeping["again"] is True
 
 
 def test_what_runs_for_those_who_left_is_ended_on_every_node(make_context: MakeContext) -> None:

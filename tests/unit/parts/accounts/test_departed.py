@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,28 @@ def test_who_is_gone_is_removed_and_stays_so_until_back(tmp_path: Path) -> None:
         ("ada", 20000, "removed", False),
         ("bob", 20001, "active", True),
     ]
+    assert found[0].left > 1_600_000_000 and found[1].left == 0
     before = path.stat().st_mtime_ns
     assert Departed(path).complete([bob]) == found and path.stat().st_mtime_ns == before
     assert Departed(path).complete([ada, bob]) == (ada, bob)
     assert path.stat().st_mode & 0o777 == 0o600
+    assert '"left"' not in path.read_text()  # the grace begins anew when they leave again
+
+
+def test_a_source_that_remembers_the_removed_tells_the_same(tmp_path: Path) -> None:
+    path, gone = tmp_path / "departed.json", replace(account("ada", 20000), state="removed")
+    (first,) = Departed(path).complete([gone])
+    assert first.left > 0 and replace(first, left=0) == gone
+    (again,) = Departed(path).complete([])
+    assert (again.left, again.state) == (first.left, "removed")
+
+
+def test_a_memory_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "departed.json"
+    path.write_text('{"ada": {"sub": "sub-ada", "uid": 20000, "gid": 20000}}')
+    assert Departed(path).complete([], frozenset({"ada"})) == ()
+    (found,) = Departed(path).complete([])
+    assert found.left > 0
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"ada": 1}', '{"ada": {"uid": 1}}'])

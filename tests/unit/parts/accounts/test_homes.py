@@ -15,8 +15,8 @@ from farmlet.parts.accounts import homes
 
 def account(name: str, **more: Any) -> dict[str, Any]:
     # our own numbers: the test needs no root
-    values = {"name": name, "uid": os.getuid(), "gid": os.getgid(), "state": "active", "login": True, "groups": []}
-    return values | {"home": f"/home/{name}"} | more
+    values = {"name": name, "uid": os.getuid(), "gid": os.getgid(), "state": "active", "login": True, "space": {}, "left": 0}
+    return values | more
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def place(tmp_path: Path) -> Path:
 
 def apply(place: Path, *accounts: dict[str, Any], first_uid: int = 0) -> None:
     data = json.dumps(accounts).encode()
-    homes.apply(data, str(place / "home"), str(place / "skel"), first_uid, flush=False)
+    homes.apply(data, str(place / "home"), str(place / "scratch"), str(place / "skel"), first_uid, flush=False)
 
 
 def test_active_members_who_may_log_in_get_a_home(place: Path) -> None:
@@ -39,6 +39,25 @@ def test_active_members_who_may_log_in_get_a_home(place: Path) -> None:
     assert home.stat().st_mode & 0o777 == 0o700
     assert (home / ".profile").read_text() == "umask 027\n"
     assert (home / "link").is_symlink()
+    assert not (place / "scratch").exists()
+
+
+def test_scratch_is_for_those_with_a_right_to_it(place: Path) -> None:
+    apply(place, account("alice", space={"scratch": 1 << 30}), account("bob", space={"home": 1 << 30}))
+    assert [path.name for path in (place / "scratch").iterdir()] == ["alice"]
+    assert (place / "scratch" / "alice").stat().st_mode & 0o777 == 0o700
+    assert not list((place / "scratch" / "alice").iterdir())
+    apply(place, account("alice"), account("bob"))
+    assert (place / "scratch" / "alice").is_dir()
+
+
+def test_what_a_killed_agent_left_is_cleared_away(place: Path) -> None:
+    left = place / "home" / f".new-{os.uname().nodename}"
+    (left / "alice").mkdir(parents=True)
+    (left / "alice" / "half").write_text("x")
+    apply(place, account("alice"))
+    assert sorted(path.name for path in (place / "home" / "alice").iterdir()) == [".profile", "link"]
+    assert [path.name for path in (place / "home").iterdir()] == ["alice"]
 
 
 def test_a_home_that_is_there_is_left_alone(place: Path) -> None:

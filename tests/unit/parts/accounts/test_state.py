@@ -123,6 +123,8 @@ def test_the_listing_says_who_may_log_in() -> None:
         "login": True,
         "sessions": {},
         "batch": [],
+        "space": {},
+        "left": 0,
     }
 
 

@@ -27,7 +27,7 @@ TURN = 0x6661726D  # the advisory lock of PostgreSQL; any number that nobody els
 MOVES: dict[str, tuple[tuple[str, ...], str]] = {
     "approve": ((State.PENDING,), State.ACTIVE),
     "suspend": ((State.PENDING, State.ACTIVE), State.SUSPENDED),
-    "resume": ((State.SUSPENDED,), State.ACTIVE),
+    "resume": ((State.SUSPENDED, State.REMOVED), State.ACTIVE),
     "remove": ((State.PENDING, State.ACTIVE, State.SUSPENDED), State.REMOVED),
 }
 
@@ -116,7 +116,8 @@ def join(provider: Provider, invitation: Invitation, password: str) -> bool:
 def move(provider: Provider, name: str, verb: str, by: str) -> Member:
     """Approve, suspend, resume or remove. Safe to repeat. Raises InputError where the state does not allow it.
 
-    Who is suspended or removed loses every connection at once, so no program of theirs comes back by itself.
+    Who is suspended or removed loses every connection at once, so no program of theirs comes back by itself. A person who was
+    removed may come back, as who they were; a service member's client is gone for good.
     """
     starts, end = MOVES[verb]
     with transaction.atomic():
@@ -126,6 +127,8 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
             raise InputError(f"member {name}", f"expired on {member.expires.date()}", f"farmlet user extend {name} DATE")
         if member.state == end:
             return member
+        if member.kind == Member.Kind.SERVICE:
+            starts = tuple(state for state in starts if state != State.REMOVED)
         if member.state not in starts:
             raise InputError(f"member {name}", f"is {member.standing}; only {' or '.join(starts)} members can be {end}")
         member.state = end

@@ -26,7 +26,7 @@ def register(verbs: Any, add: Add) -> None:
         "show": (show_member, "one member"),
         "approve": (change_member, "let a pending member in"),
         "suspend": (change_member, "keep a member out for now"),
-        "resume": (change_member, "end a suspension"),
+        "resume": (change_member, "end a suspension; or let a person back who was removed"),
         "remove": (change_member, "end a membership for good"),
         "history": (tell_history, "what the audit log says of one member"),
         "secret": (renew_secret, "a new secret for a service member; the old one ends"),
@@ -121,16 +121,24 @@ def renew_secret(provider: Provider, options: argparse.Namespace) -> None:
 
 
 def change_member(provider: Provider, options: argparse.Namespace) -> None:
-    """Every change of one member; `renew` names the service members whose secret somebody may know who left them."""
+    """Every change of one member; `renew` names the service members whose secret somebody may know who left them.
+
+    Who comes back after a removal has no password any more: `join` is the link that sets one.
+    """
     from farmlet.parts.identity.service import members
     from farmlet.parts.identity.service.ownership import find_services
 
-    before = find_services(provider.table, members.find(options.name))
+    member = members.find(options.name)
+    removed, before = member.state == members.State.REMOVED, find_services(provider.table, member)
     _change(provider, options)
     member = members.find(options.name)
     kept = find_services(provider.table, member)
     shown = members.describe(member, provider.table) | {"renew": [each.name for each in before if each not in kept]}
-    show(shown, options.json, f"{options.name} is {shown['state']}, groups {', '.join(shown['groups'])}")
+    told = f"{options.name} is {shown['state']}, groups {', '.join(shown['groups'])}"
+    if removed and member.state == members.State.ACTIVE:
+        shown |= {"join": members.invite(provider, member)}
+        told += f"; join link:\n{shown['join']}"
+    show(shown, options.json, told)
     for name in shown["renew"]:
         say(f"{options.name} may know the secret of the service member {name}: `member secret {name}` makes a new one")
 

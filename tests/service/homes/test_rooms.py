@@ -1,0 +1,119 @@
+"""The seam to where homes lie, over both implementations, and what only the one with limits can do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from farmlet.errors import FarmletError
+from farmlet.parts.accounts.btrfs import Btrfs
+from farmlet.parts.accounts.homes import open_place
+from farmlet.parts.accounts.room import Room
+
+pytestmark = pytest.mark.service
+MIB = 1 << 20
+
+
+@pytest.fixture
+def room(folder: Path) -> Room:
+    return open_place(str(folder), 0).room
+
+
+def fill(path: Path, size: int) -> int:
+    """Write until `size` bytes are there or no more are taken; returns how many are, on disk."""
+    try:
+        with path.open("wb", buffering=0) as stream:
+            for _ in range(size // MIB):
+                stream.write(os.urandom(MIB))
+                os.fsync(stream.fileno())
+    except OSError as error:  # at the file's name already, or at its contents
+        assert error.errno == errno.EDQUOT, error
+    return path.stat().st_size if path.exists() else 0
+
+
+def measure(room: Room, path: Path, least: int) -> int:
+    """What is used, once the file system has counted at least that."""
+    end = time.monotonic() + 20
+    while True:
+        os.sync()
+        usage = room.usage(path)
+        assert usage is not None
+        if usage.used >= least:
+            return usage.used
+        assert time.monotonic() < end, usage
+        time.sleep(0.2)
+
+
+def test_a_folder_is_made_moved_and_back(room: Room, folder: Path) -> None:
+    path, archive = folder / "ada", folder / "put-away"
+    room.create(path)
+    assert path.stat().st_mode & 0o7777 == 0o700 and path.stat().st_uid == os.geteuid()
+    (path / "notes").write_text("mine")
+    archive.mkdir()
+    room.move(path, archive / "ada")
+    assert not path.exists() and (archive / "ada" / "notes").read_text() == "mine"
+    room.create(path)
+    with pytest.raises(FarmletError, match="is there already"):
+        room.move(archive / "ada", path)
+    path.rmdir()
+    room.move(archive / "ada", path)
+    assert (path / "notes").read_text() == "mine" and not list(archive.iterdir())
+    with pytest.raises(FileNotFoundError):
+        room.move(archive / "ada", folder / "other")
+
+
+def test_no_limit_is_what_every_room_can_do(room: Room, folder: Path) -> None:
+    room.create(folder / "ada")
+    assert room.limit(folder / "ada", None)
+    assert fill(folder / "ada" / "data", 3 * MIB) == 3 * MIB
+    assert room.limit(folder / "ada", 50 * MIB) == isinstance(room, Btrfs)
+
+
+def test_limits_follow_up_and_down_and_harm_nothing(btrfs: Path) -> None:
+    room, path = Btrfs(), btrfs / "limited"
+    room.create(path)
+    room.create(btrfs / "neighbour")
+    assert room.limit(path, 20 * MIB)
+    usage = room.usage(path)
+    assert usage is not None and usage.limit == 20 * MIB
+    kept = fill(path / "data", 40 * MIB)
+    assert 15 * MIB <= kept <= 20 * MIB
+    assert measure(room, path, kept) <= 20 * MIB
+    assert fill(btrfs / "neighbour" / "data", 30 * MIB) == 30 * MIB  # others are not hurt
+
+    assert room.limit(path, 60 * MIB)  # raised: at once
+    assert fill(path / "more", 20 * MIB) == 20 * MIB
+
+    before = (path / "data").read_bytes()
+    assert room.limit(path, 10 * MIB)  # below what is there: nothing goes, nothing comes, all can be read
+    assert fill(path / "third", 8 * MIB) < 8 * MIB
+    assert (path / "data").read_bytes() == before
+    for name in ("data", "more", "third"):
+        (path / name).unlink(missing_ok=True)
+    os.sync()
+    assert fill(path / "after", 4 * MIB) == 4 * MIB
+
+    assert room.limit(path, None)
+    assert room.usage(path) is not None and room.usage(path).limit is None  # type: ignore[union-attr]
+    assert fill(path / "free", 30 * MIB) == 30 * MIB
+
+
+def test_the_limit_goes_with_the_folder(btrfs: Path) -> None:
+    room, path = Btrfs(), btrfs / "moved"
+    room.create(path)
+    room.limit(path, 30 * MIB)
+    (btrfs / "elsewhere").mkdir()
+    room.move(path, btrfs / "elsewhere" / "moved")
+    usage = room.usage(btrfs / "elsewhere" / "moved")
+    assert usage is not None and usage.limit == 30 * MIB
+
+
+def test_a_plain_folder_on_btrfs_has_no_limit_and_says_so(btrfs: Path) -> None:
+    (btrfs / "old").mkdir()
+    room = Btrfs()
+    assert not room.limit(btrfs / "old", 20 * MIB) and room.limit(btrfs / "old", None)
+    assert room.usage(btrfs / "old") is None
