@@ -1,0 +1,156 @@
+"""Homes and scratch on a real log-in node: who may look, how much goes in, what stays of those who leave; what log-in shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import Sandbox, docker
+from person import PASSWORD, Person
+from test_3_leaving import until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
+DEPARTED = "/var/lib/farmlet/accounts/departed.json"
+HELD = "executable = /bin/sleep\narguments = 600\nhold = true\nqueue 2\n"
+SECONDS = 10.0  # from a change to what follows from it
+
+
+def join(sandbox: Sandbox, name: str) -> Person:
+    person = Person.join(sandbox, name, "lab")
+    until(lambda: person.try_ssh("test -w . && test -w /scratch/$USER").returncode == 0, 30)
+    return person
+
+
+@pytest.fixture(scope="module")
+def ivy3(sandbox: Sandbox, running: Sandbox) -> Person:
+    return join(sandbox, "ivy3")
+
+
+@pytest.fixture(scope="module")
+def olga3(sandbox: Sandbox, running: Sandbox) -> Person:
+    return join(sandbox, "olga3")
+
+
+@pytest.fixture
+def disk(sandbox: Sandbox) -> Iterator[None]:
+    """A btrfs on a loop device of this machine at /home of the node, as an admin's own disk would be."""
+    image = sandbox.folder / "disk"
+    with image.open("wb") as stream:
+        stream.truncate(1 << 30)
+    subprocess.run(["mkfs.btrfs", "-q", str(image)], check=True)
+    loop = subprocess.run(["losetup", "-f", "--show", str(image)], capture_output=True, text=True, check=True).stdout.strip()
+    inside = ["nsenter", "--mount", "--target", docker("inspect", "-f", "{{.State.Pid}}", sandbox.container("head")), "sh", "-ec"]
+    try:
+        # the node may not see the machine's disks: the mount is made for it
+        number = re.sub(r"\D", "", loop)
+        subprocess.run(
+            [*inside, f"mknod /dev/members b 7 {number}; mount -t btrfs /dev/members /home; rm /dev/members"], check=True
+        )
+        yield
+    finally:
+        docker("exec", sandbox.container("head"), "umount", "-l", "/home")
+        subprocess.run(["losetup", "-d", loop], check=False)
+        image.unlink()
+
+
+def resize(sandbox: Sandbox, size: str) -> None:
+    """Change the rights table."""
+    path = sandbox.folder / "facility.yaml"
+    path.write_text(re.sub(r"home: \d+[MG]", f"home: {size}", path.read_text()))
+    sandbox.run("up")
+
+
+def test_home_and_scratch_are_the_members_own(ivy3: Person, olga3: Person) -> None:
+    assert ivy3.ssh("stat -c '%U %a' ~ /scratch/ivy3").splitlines() == ["ivy3 700", "ivy3 700"]
+    ivy3.ssh("echo mine > ~/thesis; echo mine > /scratch/ivy3/big")
+    for path in ("/home/ivy3/thesis", "/scratch/ivy3/big"):
+        assert "Permission denied" in olga3.try_ssh(f"cat {path}").stderr
+
+
+def test_a_full_home_is_its_owners_alone_and_limits_follow_the_rights(
+    sandbox: Sandbox, ivy3: Person, olga3: Person, disk: None
+) -> None:
+    before = (sandbox.folder / "facility.yaml").read_text()
+    try:
+        resize(sandbox, "64M")
+        until(lambda: olga3.try_ssh("test -w .").returncode == 0 and ivy3.try_ssh("test -w .").returncode == 0, SECONDS)
+        done = ivy3.try_ssh("dd if=/dev/urandom of=hog bs=1M count=200 conv=fsync; stat -c %s hog")
+        assert "Disk quota exceeded" in done.stderr and 50 << 20 <= int(done.stdout) <= 64 << 20
+        assert ivy3.try_ssh("echo x > more && sync more").returncode
+        olga3.ssh("dd if=/dev/urandom of=data bs=1M count=50 conv=fsync")  # not hurt
+        resize(sandbox, "300M")
+        until(lambda: ivy3.try_ssh("dd if=/dev/urandom of=more bs=1M count=50 conv=fsync").returncode == 0, SECONDS)
+        resize(sandbox, "32M")
+        until(lambda: ivy3.try_ssh("dd if=/dev/urandom of=third bs=1M count=5 conv=fsync").returncode != 0, SECONDS)
+        assert ivy3.ssh("cat hog more | wc -c && rm -f hog more third && echo small > after && cat after").endswith("small")
+        (told,) = [row for row in sandbox.json("check", "accounts.homes.home") if row["node"] == "head"]
+        assert "limits by quota groups" in told["evidence"] and " 0 with limits" not in told["evidence"]
+    finally:
+        (sandbox.folder / "facility.yaml").write_text(before)
+        sandbox.run("up")
+
+
+def age(sandbox: Sandbox, name: str) -> None:
+    """As if the member had left long ago."""
+    program = f"import json; p = '{DEPARTED}'; d = json.load(open(p)); d['{name}']['left'] = 1; json.dump(d, open(p, 'w'))"
+    sandbox.exec("service", f'systemctl stop farmlet-accounts; python3 -c "{program}"; systemctl start farmlet-accounts')
+
+
+def come_back(sandbox: Sandbox, person: Person) -> None:
+    person.browser.join(sandbox.json("user", "resume", person.name)["join"], person.name, PASSWORD)
+    person.take_certificate()
+    until(lambda: person.try_ssh("test -w .").returncode == 0, 30)
+
+
+def test_who_comes_back_has_uid_and_home_within_the_grace_and_after_it(sandbox: Sandbox, olga3: Person) -> None:
+    nora3 = join(sandbox, "nora3")
+    uid = nora3.ssh("id -u; echo mine > thesis; echo kept > /scratch/nora3/big").splitlines()[0]
+    sandbox.run("user", "remove", "nora3")
+    until(lambda: nora3.try_ssh("true").returncode == 255, SECONDS)
+    time.sleep(6)  # the agent looks every 5 s
+    assert sandbox.exec("head", "cat /home/nora3/thesis") == "mine"
+    come_back(sandbox, nora3)
+    assert nora3.ssh("id -u; cat thesis").split() == [uid, "mine"]
+
+    sandbox.run("user", "remove", "nora3")
+    until(lambda: "left" in json.loads(sandbox.exec("service", f"cat {DEPARTED}"))["nora3"], SECONDS)
+    age(sandbox, "nora3")
+    until(lambda: not sandbox.exec("head", "ls -d /home/nora3 || true"), 30)
+    assert sandbox.exec("head", "stat -c '%u %a' /home/.archive /home/.archive/nora3").split() == ["0", "700", uid, "700"]
+    assert sandbox.exec("head", "cat /scratch/nora3/big") == "kept"
+    assert olga3.try_ssh("ls /home/.archive").returncode
+    (told,) = [row for row in sandbox.json("check", "accounts.homes.home") if row["node"] == "head"]
+    assert "1 in the archive" in told["evidence"]
+    come_back(sandbox, nora3)
+    assert nora3.ssh("id -u; cat thesis /scratch/nora3/big").split() == [uid, "mine", "kept"]
+    assert sandbox.exec("head", "ls /home/.archive") == ""
+
+
+def read_terminal(person: Person) -> tuple[str, float]:
+    """What a log-in at a terminal shows until the prompt, and the seconds until it is over."""
+    began = time.monotonic()
+    command = person.command("")[:-1]
+    command.insert(1, "-tt")
+    done = subprocess.run(command, input="exit\n", capture_output=True, text=True, timeout=60)
+    return done.stdout.replace("\r", ""), time.monotonic() - began
+
+
+def test_a_log_in_shows_space_and_jobs_and_never_waits_for_the_queue(sandbox: Sandbox, olga3: Person) -> None:
+    olga3.ssh(f"cat > held.sub <<'.'\n{HELD}.\ncondor_submit -terse held.sub")
+    until(lambda: "home" in read_terminal(olga3)[0], 60)
+    shown, _ = read_terminal(olga3)
+    assert "Example analysis facility" in shown and f"head.{sandbox.domain}" in shown
+    assert re.search(r"^  home     .*free of", shown, re.MULTILINE) and re.search(r"^  scratch  ", shown, re.MULTILINE)
+    assert re.search(r"^  jobs     (0 idle, 0 running, 2 held|the queue does not answer)", shown, re.MULTILINE)
+    assert "home" not in olga3.ssh("bash -lc true") and olga3.ssh("true") == ""  # nothing where a program listens
+    sandbox.exec("head", "pkill -STOP -x condor_schedd")
+    try:
+        shown, seconds = read_terminal(olga3)
+    finally:
+        sandbox.exec("head", "pkill -CONT -x condor_schedd")
+    assert "the queue does not answer just now" in shown and seconds < 5
+    olga3.ssh("condor_rm -all")
