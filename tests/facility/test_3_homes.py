@@ -52,7 +52,7 @@ def disk(sandbox: Sandbox) -> Iterator[None]:
         )
         yield
     finally:
-        subprocess.run([*inside, "umount -l /home"], check=False)
+        docker("exec", sandbox.container("head"), "umount", "-l", "/home")
         subprocess.run(["losetup", "-d", loop], check=False)
         image.unlink()
 
@@ -140,9 +140,7 @@ def read_terminal(person: Person) -> tuple[str, float]:
 
 
 def test_a_log_in_shows_space_and_jobs_and_never_waits_for_the_queue(sandbox: Sandbox, olga: Person) -> None:
-    olga.ssh(
-        "printf 'executable=/bin/sleep\\narguments=600\\nhold=true\\nqueue 2\\n' > held.sub && condor_submit -terse held.sub"
-    )
+    olga.ssh(f"cat > held.sub <<'.'\n{HELD}.\ncondor_submit -terse held.sub")
     until(lambda: "home" in read_terminal(olga)[0], 60)
     shown, _ = read_terminal(olga)
     assert "Example analysis facility" in shown and f"head.{sandbox.domain}" in shown

@@ -92,6 +92,8 @@ def test_limits_follow_up_and_down_and_harm_nothing(btrfs: Path) -> None:
     assert room.limit(path, 10 * MIB)  # below what is there: nothing goes, nothing comes, all can be read
     assert fill(path / "third", 8 * MIB) < 8 * MIB
     assert (path / "data").read_bytes() == before
+    os.sync()
+    assert room.limit(path, 80 * MIB) and room.limit(path, 10 * MIB)  # the full folder does not keep from raising it
     for name in ("data", "more", "third"):
         (path / name).unlink(missing_ok=True)
     os.sync()

@@ -44,11 +44,12 @@ class Btrfs(Plain):
         if usage is None and size is None:
             return True
         if usage is None:
-            _enable(path)
+            _enable(path.parent)
         if usage is None or usage.limit != size:
             # struct btrfs_ioctl_qgroup_limit_args: group; flags, max_rfer, max_excl, rsv_rfer, rsv_excl
             wanted = struct.pack("=6Q", _look(path)[1], MAX_REFERENCED, NO_LIMIT if size is None else size, 0, 0, 0)
-            with _open(path) as number:
+            # by the folder above: in one that is over its limit the kernel refuses even to raise that
+            with _open(path.parent) as number:
                 fcntl.ioctl(number, QGROUP_LIMIT, wanted)
         return True
 

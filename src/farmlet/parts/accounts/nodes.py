@@ -66,7 +66,8 @@ def tell(before: Rows, after: Rows) -> Iterator[str]:
             yield f"member {name}: {'told, ' + str(new['state']) if new else 'not told any more'}"
             continue
         changed = [key for key in new if old.get(key) != new[key] and key != "left"]  # the state says so already
-        yield f"member {name}: {'; '.join(f'{key} {_show(old.get(key))} → {_show(new[key])}' for key in changed)}"
+        if changed:
+            yield f"member {name}: {'; '.join(f'{key} {_show(old.get(key))} → {_show(new[key])}' for key in changed)}"
 
 
 def _show(value: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-PAGES = {"authorize", "logout", "device", "device-done", "home", "login", "join", "style"}
+PAGES = {"authorize", "logout", "device", "device-done", "home", "login", "join", "style", "icon"}
 # Django is set up once in a process, so the service's routes are read in one of their own
 PROGRAM = """
 import json, sys
