@@ -8,6 +8,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 import pytest
 from collaboration import CERTIFICATE, CLIENT, SECRET, Collaboration
@@ -46,6 +48,14 @@ class Guest(Person):
 
     iam: Collaboration
     username: str
+
+    @cached_property
+    def ca(self) -> str:
+        """What the person's machine trusts: the facility's authority, and the one of the IAM's door."""
+        bundle = self.folder / "authorities.pem"
+        theirs = self.sandbox.exec("head", "cat /usr/local/share/ca-certificates/farmlet-site-tier1.crt")
+        bundle.write_text(Path(self.sandbox.json("status")["ca"]).read_text() + theirs + "\n")
+        return str(bundle)
 
     def authorise(self, scope: str, audience: str = "", client: str = "farmlet") -> Tokens:
         self.iam.person = self.username
