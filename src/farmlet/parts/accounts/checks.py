@@ -15,6 +15,7 @@ from pathlib import Path
 
 from farmlet.facility.sizes import show
 from farmlet.parts.accounts.homes import open_place
+from farmlet.parts.accounts.keeping import SHARED, USAGE
 from farmlet.runtime.checks import TIMEOUT, Failed
 
 # StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
@@ -133,7 +134,7 @@ def check_names(path: str = "/etc/nsswitch.conf") -> str:
     return "accounts and groups are asked of sssd"
 
 
-def check_homes(folder: str, kind: str, percent: int = 2) -> str:
+def check_homes(folder: str, kind: str, usage: str = USAGE, percent: int = 2) -> str:
     """There is room for what members write: their disk has more than `percent` left. Tells of limits and of the archive."""
     if not Path(folder).is_dir():
         return f"nobody has a {kind} folder yet"
@@ -141,7 +142,8 @@ def check_homes(folder: str, kind: str, percent: int = 2) -> str:
     told = f"{folder}: {show(disk.free)} free of {show(disk.total)}"
     if disk.free * 100 <= disk.total * percent:
         raise Failed(f"{told}: it is full, for everybody")
-    paths = [path for path in place.folder.iterdir() if not path.name.startswith(".") and path.is_dir()]
-    limited = sum(1 for path in paths if (usage := place.room.usage(path)) and usage.limit is not None)
+    lines = Path(usage).read_text().splitlines() if Path(usage).exists() else []
+    mine = [line for line in lines if line.split(" ")[1] == kind]
+    limited = sum(1 for line in mine if not line.endswith(SHARED))
     archived = len(list(place.archive.iterdir())) if place.archive.is_dir() else 0
-    return f"{told}, {len(paths)} folders, {limited} with limits ({place.room.name}), {archived} in the archive"
+    return f"{told}; {limited} of {len(mine)} members have limits ({place.room.name}); {archived} in the archive"

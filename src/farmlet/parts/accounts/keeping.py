@@ -22,6 +22,7 @@ from farmlet.parts.accounts.room import Room, Usage
 from farmlet.runtime.files import write
 
 USAGE = "/run/farmlet-usage"
+SHARED = "shared by all"  # said where there is no limit
 TELL_SECONDS = 30.0
 log = logging.getLogger("farmlet.agent")
 
@@ -84,7 +85,7 @@ def _is_fresh(path: Path) -> bool:
 
 def _look(members: Iterable[str], folder: str) -> Iterator[tuple[str, str]]:
     place, disk = open_place(folder, 0), shutil.disk_usage(folder)
-    free = f"{show(disk.free)} free of {show(disk.total)}, shared by all"
+    free = f"{show(disk.free)} free of {show(disk.total)}, {SHARED}"
     for name in members:
         path = place.folder / name
         if NAME.fullmatch(name) and path.is_dir():
