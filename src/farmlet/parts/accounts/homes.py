@@ -56,7 +56,7 @@ def apply(data: bytes, homes: str, scratch: str, skeleton: str = "/etc/skel", fi
         subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
     accounts = [account for account in json.loads(data) if account["state"] == "active" and account["login"]]
     faults = serve(accounts, open_place(homes, first_uid, skeleton), "home")
-    if any("scratch" in account["space"] for account in accounts) or Path(scratch).is_dir():
+    if any("scratch" in account.get("space", {}) for account in accounts) or Path(scratch).is_dir():
         faults += serve(accounts, open_place(scratch, first_uid), "scratch")
     if faults:
         raise FarmletError(homes, "; ".join(faults))
@@ -76,7 +76,7 @@ def serve(accounts: list[dict[str, Any]], place: Place, kind: str) -> list[str]:
     clear(place)  # what a killed agent left
     faults = []
     for account in accounts:
-        size = account["space"].get(kind)
+        size = account.get("space", {}).get(kind)  # a daemon of before says nothing of it
         try:
             if kind == "home" or size is not None:
                 ensure(account, place, size)

@@ -34,7 +34,7 @@ def apply(data: bytes, homes: str, scratch: str, days: int, first_uid: int = 100
     wrong. Several nodes that share the homes may do this at once.
     """
     accounts = json.loads(data)
-    due = [row for row in accounts if row["state"] == "removed" and 0 < row["left"] <= time.time() - days * 86400]
+    due = [row for row in accounts if row["state"] == "removed" and 0 < row.get("left", 0) <= time.time() - days * 86400]
     faults = []
     for account in due if Path(homes).is_dir() else ():
         try:
