@@ -90,9 +90,9 @@ def test_a_full_home_is_its_owners_alone_and_limits_follow_the_rights(
         done = ivy.try_ssh("dd if=/dev/urandom of=hog bs=1M count=200 conv=fsync; stat -c %s hog")
         assert "Disk quota exceeded" in done.stderr and 50 << 20 <= int(done.stdout) <= 64 << 20
         olga.ssh("dd if=/dev/urandom of=data bs=1M count=50 conv=fsync")  # not hurt
+        until(lambda: re.search(r"of 64M used, (99|100) %: full", read_terminal(ivy)[0]), 60)
         (told,) = [row for row in sandbox.json("check", "accounts.homes.home") if row["node"] == "head"]
         assert re.search(r"[1-9]\d* of \d+ members have limits \(btrfs", told["evidence"])
-        until(lambda: re.search(r"of 64M used, (99|100) %: full", read_terminal(ivy)[0]), 60)
     finally:
         (sandbox.folder / "facility.yaml").write_text(before)
         sandbox.run("up")
