@@ -156,7 +156,9 @@ def configure_login(context: Context) -> Sequence[Resource]:
         admins=sorted(admins),
         tokens=motley.is_on(context),
     )
-    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE, program=motley.PROGRAM)
+    first_uid = context.section("identity").first_uid
+    program = f"{motley.PROGRAM} {first_uid}"
+    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE, program=program)
     duties = {
         "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
         "deliver": {
@@ -173,7 +175,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
-        File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=context.section("identity").first_uid), 0o755),
+        File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=first_uid), 0o755),
         File("/etc/pam.d/sshd", stack),
         File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
         *limits.configure(context),

@@ -1,6 +1,6 @@
 """What sshd's PAM step asks: does this access token, read from standard input, let this user in? Standard library only.
 
-    python -m farmlet.parts.access.pam USER    exits 0 if it does
+    python -m farmlet.parts.access.pam FIRST_UID USER    exits 0 if it does
 
 motley-cue answers on its unix socket. A one-time password stands for a token longer than ssh takes (mccli: sha512 in hex).
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import pwd
 import re
 import socket
 import sys
@@ -57,13 +58,24 @@ def verify(user: str, token: str, path: str = SOCKET) -> str:
     return "" if known else "the token is not this account's"
 
 
+def is_member(user: str, first_uid: int) -> bool:
+    """Whether the account that sshd would open is a member's: one of the host's own may have the same name."""
+    try:
+        return pwd.getpwnam(user).pw_uid >= first_uid
+    except KeyError:
+        return False
+
+
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 1:
+    if len(arguments) != 2:
         return 2
-    refusal = verify(arguments[0], sys.stdin.read(LONGEST + 1).strip())
+    first_uid, user = int(arguments[0]), arguments[1]
+    refusal = verify(user, sys.stdin.read(LONGEST + 1).strip())
+    if not refusal and not is_member(user, first_uid):
+        refusal = "this account is the host's own"
     if refusal and refusal != "no token":
         syslog.openlog("farmlet-pam", facility=syslog.LOG_AUTHPRIV)
-        syslog.syslog(syslog.LOG_NOTICE, f"log-in of {arguments[0]!r} by token refused: {refusal}")
+        syslog.syslog(syslog.LOG_NOTICE, f"log-in of {user!r} by token refused: {refusal}")
     return 1 if refusal else 0
 
 

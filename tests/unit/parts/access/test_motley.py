@@ -74,7 +74,7 @@ def test_nobody_is_asked_for_a_password_and_administrators_for_nothing(make_cont
     members, admins = found["/etc/ssh/sshd_config.d/00-farmlet.conf"].split("Match User ")
     assert "PasswordAuthentication no\n" in members and "KbdInteractiveAuthentication no\n" in admins
     asked = [line for line in found["/etc/pam.d/sshd"].splitlines() if line.startswith(("auth", "@include common-auth"))]
-    assert asked == [f"auth [success=done default=die] {motley.MODULE} {motley.PROGRAM}"]
+    assert asked == [f"auth [success=done default=die] {motley.MODULE} {motley.PROGRAM} 20000"]
 
 
 def test_an_existing_directory_is_asked_with_its_own_authority(make_context: MakeContext) -> None:
@@ -148,7 +148,12 @@ def test_nobody_there_opens_nothing(tmp_path: Path) -> None:
     assert "motley-cue" in pam.verify("ada", TOKEN, str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize("words", [[], ["ada"], ["ada", "ben"]])
+@pytest.mark.parametrize("words", [[], ["ada"], ["20000", "ada"], ["20000", "ada", "ben"]])
 def test_the_program_exits_otherwise_than_0(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "farmlet.parts.access.pam", *words], input="no token\n", text=True)
     assert done.returncode in (1, 2)
+
+
+def test_accounts_of_the_host_are_no_members() -> None:
+    assert not pam.is_member("root", 20000) and not pam.is_member("daemon", 20000) and not pam.is_member("nobody-here", 20000)
+    assert pam.is_member("nobody", 20000)  # whose uid is above
