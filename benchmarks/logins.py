@@ -1,0 +1,101 @@
+"""A log-in by certificate beside one by `mccli` and motley-cue, on the same node; how soon new members and changes are felt.
+
+In a sandbox of its own, in a temporary folder. Rounds of both ways are interleaved. Clocks are one machine's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from record import ROOT, farmlet, record, timed
+
+sys.path.insert(0, str(ROOT / "tests" / "facility"))
+from conftest import Sandbox
+from person import Person
+from test_3_motley import VERSION, Client
+
+from farmlet.facility.load import default_text
+
+ROUNDS, REPEATS, CROWD = 15, 20, 100
+DOMAIN = "bench.test"
+
+
+def wait(holds: Callable[[], bool], seconds: float = 60) -> float:
+    """Seconds until it holds."""
+    began = time.monotonic()
+    while not holds():
+        if time.monotonic() - began > seconds:
+            raise SystemExit(f"not within {seconds} s")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def compare(person: Person, client: Client) -> None:
+    """One log-in by each way after another; the token is there already, as the certificate is."""
+    token = client.token()
+    person.ssh("true"), client.run(token, "true")
+    own, theirs = [], []
+    for _ in range(ROUNDS):
+        own.append(timed(lambda: person.ssh("true")))
+        theirs.append(timed(lambda: client.run(token, "true")))
+    record("log-in by certificate", "", "s", own, "ssh HOST true, from its start to its end")
+    note = f"mccli {VERSION} ssh HOST true, its token given; motley-cue's answers are warm"
+    record("log-in by mccli and motley-cue", "peer", "s", theirs, note)
+    ratios = [one / other for one, other in zip(own, theirs, strict=True)]
+    record("log-in by certificate ÷ by mccli", "≤ 0.5", "×", ratios, "of rounds that ran one after the other")
+
+
+def crowd(person: Person) -> None:
+    """Many at once, of one address."""
+    started = time.monotonic()
+    processes, ends = [person.start("true") for _ in range(CROWD)], dict[int, float]()
+    while len(ends) < CROWD:
+        for number, process in enumerate(processes):
+            if number not in ends and process.poll() is not None:
+                ends[number] = time.monotonic() - started
+        time.sleep(0.02)
+    if any(process.returncode for process in processes):
+        raise SystemExit("log-ins failed")
+    late = sorted(ends.values())[CROWD * 95 // 100 - 1]
+    record(f"{CROWD} log-ins at once, 95th percentile", "≤ 10 s", "s", [late], "none failed; the clients run on the same cores")
+
+
+def follow(sandbox: Sandbox, person: Person) -> None:
+    """Suspended and back, REPEATS times: what a member feels, seen by trying again and again."""
+    refused, back = [], []
+    for _ in range(REPEATS):
+        sandbox.run("user", "suspend", person.name)
+        refused.append(wait(lambda: person.try_ssh("true").returncode == 255))
+        sandbox.run("user", "resume", person.name)
+        back.append(wait(lambda: person.try_ssh("true").returncode == 0))
+    note = "from the end of the command to the first log-in that {}; a try takes as long as a log-in"
+    record("suspended → log-in refused", "≤ 10 s", "s", refused, note.format("fails"))
+    record("active → log-in works", "≤ 5 s (p90)", "s", back, note.format("works"))
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="farmlet-bench-") as name:
+        folder = Path(name)
+        text = default_text().replace("name: lab ", "name: bench ").replace("domain: farmlet.test", f"domain: {DOMAIN}")
+        (folder / "facility.yaml").write_text(text)
+        subprocess.run([sys.executable, "-m", "venv", str(folder / "mccli")], check=True)
+        subprocess.run([str(folder / "mccli/bin/pip"), "install", "--quiet", f"mccli=={VERSION}"], check=True)
+        sandbox = Sandbox(folder, "bench", DOMAIN, {})
+        try:
+            farmlet("up", folder=folder)
+            person = Person.join(sandbox, "grace", "lab")
+            wait(lambda: person.try_ssh("true").returncode == 0)
+            compare(person, Client(person, folder / "mccli" / "bin" / "mccli"))
+            crowd(person)
+            follow(sandbox, person)
+        finally:
+            farmlet("down", "--purge", folder=folder)
+
+
+if __name__ == "__main__":
+    main()
