@@ -126,11 +126,11 @@ def test_join(service: Service, open_window: Open) -> None:
 
 
 def test_home_with_all_there_is(service: Service, open_window: Open) -> None:
-    service.join("thorwald", "crew/night")
+    service.join("thorwald", "lab/shift")
     service.do("member", "extend", "thorwald", "2031-03-31")
-    service.do("member", "add", "nightly", "--service", "--owner=crew/night", "--group=crew", "--name=Nightly tests")
+    service.do("member", "add", "nightly", "--service", "--owner=lab/shift", "--group=lab", "--name=Nightly tests")
     take = ("token", "--as=thorwald", "--by=ada", f"--reason=Upload of the night shift, {'interrupted ' * 6}")
-    service.do(*take, f"--scope=openid storage.modify:/crew/{'night' * 20}")
+    service.do(*take, f"--scope=openid storage.modify:/shift/{'night' * 20}")
     now = datetime.now(UTC).strftime("%-d %B %Y, %H:")
     open_window("thorwald").look("home-all", "31 March 2031", "nightly", "Tokens taken", now)
 
