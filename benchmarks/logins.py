@@ -43,7 +43,7 @@ def compare(person: Person, client: Client) -> None:
     for _ in range(ROUNDS):
         own.append(timed(lambda: person.ssh("true")))
         theirs.append(timed(lambda: client.run(token, "true")))
-    record("log-in by certificate", "", "s", own, "ssh HOST true, from its start to its end")
+    record("log-in by certificate", "reported", "s", own, "ssh HOST true, from its start to its end")
     note = f"mccli {VERSION} ssh HOST true, its token given; motley-cue's answers are warm"
     record("log-in by mccli and motley-cue", "peer", "s", theirs, note)
     ratios = [one / other for one, other in zip(own, theirs, strict=True)]
