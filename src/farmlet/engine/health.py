@@ -10,10 +10,11 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import Errors, FarmletError, InputError
+from farmlet.parts import units
 
 # it ends with 1 when a check fails; the results are what counts. The agent is told to look too, so that what
 # `farmlet status` shows next is no older than this.
-CHECK = "/opt/farmlet/base/bin/python -m farmlet.parts.base.agent --check"
+CHECK = f"{units.NODE}/bin/python -m farmlet.parts.base.agent --check"
 AGENT = ("sh", "-c", f"{CHECK}; code=$?; systemctl reload farmlet-agent.service; [ $code -le 1 ]")
 SETTLE_SECONDS = 90.0  # certificates and tokens reach the nodes, daemons find each other
 PAUSE = 0.5

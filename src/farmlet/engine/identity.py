@@ -5,10 +5,11 @@ from __future__ import annotations
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.nodes.driver import CommandError
 from farmlet.errors import FarmletError, InputError
+from farmlet.parts import units
 
 COMMAND = (
     "runuser", "-u", "farmlet-identity", "--",
-    "/opt/farmlet/service/bin/python", "-m", "farmlet.parts.identity.service", "--config", "/etc/farmlet/identity.json",
+    f"{units.SERVICE}/bin/python", "-m", "farmlet.parts.identity.service", "--config", "/etc/farmlet/identity.json",
 )  # fmt: skip
 
 

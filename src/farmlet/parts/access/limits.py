@@ -40,7 +40,6 @@ def configure(context: Context) -> Sequence[Resource]:
         text = f"# Written by Farmlet.\n[Slice]\nCPUWeight=100\nMemoryMax={most}\nTasksMax={tasks * cores}\n"
         found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
     found += [File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd")]
-    # (the agent's environment is there before: base comes first on every node)
     guard = render(PACKAGE, GUARD, python=f"{units.NODE}/bin/python", first_uid=context.section("identity").first_uid)
     return [*found, Farmlet(units.NODE, context.wheel), File(f"/etc/systemd/system/{GUARD}", guard), Unit(GUARD)]
 

@@ -19,7 +19,7 @@ RUN = f"/run/{USER}"
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 SOURCE, MODULE = "/usr/lib/farmlet/pam_token.c", "/usr/lib/farmlet/pam_token.so"
 # -I: nothing of the environment, or of the folder it is started in, is run
-PROGRAM = "/opt/farmlet/base/bin/python -I -m farmlet.parts.access.pam"
+PROGRAM = f"{units.NODE}/bin/python -I -m farmlet.parts.access.pam"
 COMPILE = (
     "gcc -shared -fPIC -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
     f"-Wl,-z,relro,-z,now -o {MODULE}.new {SOURCE} -lpam && mv {MODULE}.new {MODULE}"

@@ -1,10 +1,11 @@
-"""The guard of a log-in node tells bombs from programs that reach their limit. It kills in the facility tests only."""
+"""The guard of a log-in node tells bombs from programs that reach their limit. Real bombs are in the facility tests."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
-from farmlet.parts.access.guard import BOMB, Watch, count
+from farmlet.parts.access.guard import BOMB, Watch, count, end
 
 
 def refuse(root: Path, name: str, refused: int) -> None:
@@ -42,3 +43,14 @@ def test_a_session_that_is_new_brings_no_old_counts() -> None:
     for _ in range(4):
         assert watch.see({}) == []
         assert watch.see({20001: 4 * BOMB}) == []
+
+
+def test_the_end_takes_all_of_a_slice_and_leaves_the_limit_as_it_was(tmp_path: Path) -> None:
+    processes = [subprocess.Popen(["sleep", "60"]) for _ in range(2)]
+    (tmp_path / "pids.max").write_text("512\n")
+    (tmp_path / "cgroup.procs").write_text(f"{processes[0].pid}\n")
+    (tmp_path / "session-4.scope").mkdir()
+    (tmp_path / "session-4.scope" / "cgroup.procs").write_text(f"{processes[1].pid}\n")
+    assert end(tmp_path, rounds=1) == 2
+    assert [process.wait(10) for process in processes] == [-9, -9]
+    assert (tmp_path / "pids.max").read_text() == "512\n"
