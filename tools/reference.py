@@ -225,7 +225,11 @@ def write_ports(parts: Mapping[str, Part]) -> str:
         ),
         data=table(
             ("role", where, "paths"),
-            ((name, place(role), cells(role.data)) for name, _, role in roles if role.data),
+            (
+                (name, place(role), cells(role.data) or f"{cells(role.shares)}, the same on all these nodes")
+                for name, _, role in roles
+                if role.data or role.shares
+            ),
         ),
         published=table(
             ("role", "path"),

@@ -25,7 +25,7 @@ VERBS = {
     "demo": "a new member's first analysis, from registration to a fitted Z peak",
     "user": "members: add, list, approve, suspend, remove, their groups and ends; service members",
     "token": "break-glass: a token as a member, audited",
-    "node": "nodes: list, exec",
+    "node": "nodes: list, drain, remove, exec",
     "explain": "what a member may do, and which line of the file says so",
     "rotate": "new keys: issuer [--now]",
     "login": "a member's own machine: token, SSH certificate, and what ssh needs to use it",

@@ -1,19 +1,30 @@
-"""`farmlet node`: the nodes, and a root command on one of them."""
+"""`farmlet node`: the nodes, one that leaves, and a root command on one of them."""
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import add_common, print_json, print_table
-from farmlet.errors import InputError
+from farmlet.engine.deployment import Deployment
+from farmlet.engine.leaving import Busy, Leaving
+from farmlet.errors import FarmletError, InputError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="all nodes, their state and address")
     add_common(listing, again=True)
+    drain = actions.add_parser("drain", help="a node takes nothing new; what runs there goes on")
+    drain.add_argument("--undo", action="store_true", help="it takes part again")
+    remove = actions.add_parser("remove", help="drain a node, and take it out of the facility once nothing runs there")
+    remove.add_argument("--lost", action="store_true", help="it is broken and will not come back; what ran there is lost")
+    for action in (drain, remove):
+        add_common(action, again=True)
+        action.add_argument("name", help="the node")
+        action.add_argument("--wait", type=float, default=0, metavar="MINUTES", help="how long to wait until nothing runs there")
     exec_ = actions.add_parser("exec", help="a root command on one node: farmlet node exec NODE -- COMMAND")
     exec_.add_argument("name", help="the node")
     exec_.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root")
@@ -21,12 +32,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
-    if args.action == "exec":
-        command = args.command[1:] if args.command[:1] == ["--"] else args.command
-        if not command:
-            raise InputError("farmlet node exec", "needs a command", "farmlet node exec head -- systemctl --failed")
-        print(deployment.run(args.name, command, timeout=600), end="")
-        return 0
+    return {"list": list_, "drain": drain, "remove": remove, "exec": exec_}[args.action](deployment, args)
+
+
+def exec_(deployment: Deployment, args: argparse.Namespace) -> int:
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        raise InputError("farmlet node exec", "needs a command", "farmlet node exec head -- systemctl --failed")
+    print(deployment.run(args.name, command, timeout=600), end="")
+    return 0
+
+
+def list_(deployment: Deployment, args: argparse.Namespace) -> int:
+    drained = deployment.store.load().get("drained", {})
     rows: list[dict[str, Any]] = []
     for name, machine in deployment.layout.machines().items():
         target = deployment.target(name)
@@ -34,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         rows.append(
             {
                 "node": name,
-                "state": target.driver.state(machine),
+                "state": target.driver.state(machine) + (", drained" if name in drained else ""),
                 "name": machine.fqdn,
                 "address": target.driver.address(machine),
                 "roles": list(node.roles) if node else ["stand-in site"],
@@ -48,3 +66,52 @@ def run(args: argparse.Namespace) -> int:
             ("node", "state", "address", "name", "roles"),
         )
     return 0
+
+
+def drain(deployment: Deployment, args: argparse.Namespace) -> int:
+    leaving = Leaving(deployment, args.name)
+    if args.undo:
+        leaving.open()
+        if args.json:
+            print_json({"node": args.name, "drained": False, "busy": []})
+        else:
+            print(f"{args.name} takes part again")
+        return 0
+    leaving.close()
+    busy = leaving.wait(args.wait)
+    if args.json:
+        print_json({"node": args.name, "drained": True, "busy": [asdict(one) for one in busy]})
+        return 0
+    print(f"{args.name} takes nothing new" + ("; what runs there goes on:" if busy else ", and nothing runs there"))
+    for one in busy:
+        print(f"  {one.what} ({one.role})")
+    print(f"next: `farmlet node remove {args.name}`, or `farmlet node drain {args.name} --undo`")
+    return 0
+
+
+def remove(deployment: Deployment, args: argparse.Namespace) -> int:
+    leaving = Leaving(deployment, args.name)
+    if not args.lost:
+        leaving.refuse_what_stays()
+        leaving.close()
+        _refuse_busy(args.name, leaving.wait(args.wait))
+    with deployment.store.locked():
+        leaving.remove()
+    if args.json:
+        print_json({"node": args.name, "removed": True})
+        return 0
+    print(f"{args.name} is out of the facility")
+    if leaving.node.connect in ("ssh", "local"):
+        print("the host itself is left as it is, with its services running: switch it off or install it anew")
+    following = "`farmlet up`, so that the others forget it"
+    if args.name in deployment.facility.nodes:
+        following = f"take its lines out of the facility file, then {following}"
+    print(f"next: {following}")
+    return 0
+
+
+def _refuse_busy(name: str, busy: list[Busy]) -> None:
+    if busy:
+        told = "".join(f"\n  {one.what} ({one.role})" for one in busy)
+        hint = f"`farmlet node remove {name} --wait 600` waits up to 600 minutes; `farmlet node drain {name} --undo` gives up"
+        raise FarmletError(f"node {name}", f"takes nothing new, but is not empty and stays:{told}", hint)

@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
             {
                 "missing": dict(plan.missing),
                 "resized": dict(plan.resized),
+                "left": list(plan.left),
                 "changes": [change.to_json() for change in plan.changes],
             }
         )
@@ -29,10 +30,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"{name}: node is {state}: {WOULD.get(state, 'would be started')}")
     for name, fault in plan.resized.items():
         print(f"{name}: node would be resized: {fault}")
+    for name in plan.left:
+        print(f"{name}: node is no longer in the file: `farmlet node remove {name}` first, or put its lines back")
     for change in plan.changes:
         print(f"{change.node}: {change.resource.label}: {change.reason}")
     if plan.empty:
         print("nothing would change")
         return 0
-    print(f"{len(plan.missing) + len(plan.resized)} nodes, {len(plan.changes)} resources would change\nnext: `farmlet up`")
+    following = f"farmlet node remove {plan.left[0]}" if plan.left else "farmlet up"
+    print(f"{len(plan.missing) + len(plan.resized)} nodes, {len(plan.changes)} resources would change\nnext: `{following}`")
     return 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from farmlet.engine import sources
 from farmlet.engine.apply import Sources, apply
@@ -15,12 +16,13 @@ from farmlet.engine.report import Report
 from farmlet.engine.sandbox import Sandbox
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
-from farmlet.errors import FarmletError, InputError
-from farmlet.facility.model import Facility
+from farmlet.errors import Errors, FarmletError, InputError
+from farmlet.facility.model import Facility, Node
 from farmlet.parts.part import Part, SiteAccess
 from farmlet.runtime.files import write
 
 ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
+PER_NODE = ("nodes", "addresses", "keys")  # what the state folder keeps by a node's name
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class Plan:
     missing: Mapping[str, str]  # node → `absent`, `stopped` or `unreachable`
     changes: tuple[Change, ...]
     resized: Mapping[str, str] = field(default_factory=dict)  # node → what of its size is not as wanted
+    left: tuple[str, ...] = ()  # nodes that the file no longer names, which keep `up` from beginning
 
     @property
     def empty(self) -> bool:
-        return not self.missing and not self.changes and not self.resized
+        return not (self.missing or self.changes or self.resized or self.left)
 
 
 class Deployment:
@@ -51,6 +54,7 @@ class Deployment:
         self.sandbox.starts = True
         check_host(self.layout, self.sandbox)
         with self.store.locked():
+            self._refuse_left()
             self.store.ensure_key()
             self.layout.ensure_authorities()
             self._prepare()
@@ -60,6 +64,30 @@ class Deployment:
             self.store.save(facility=self.facility.name, wheel=pack().digest)
         return self.report.operations
 
+    def left(self) -> dict[str, Node]:
+        """Nodes that an earlier `up` made and the file no longer names."""
+        made: dict[str, Any] = self.store.load().get("nodes", {})
+        return {name: Node.model_validate(values) for name, values in made.items() if name not in self.facility.nodes}
+
+    def _refuse_left(self) -> None:
+        """A node that the others forget would go on with its jobs and sessions, and lose them."""
+        errors: list[FarmletError] = [
+            InputError(
+                f"nodes.{name}",
+                "is no longer in the facility file, and its jobs, sessions and credentials are still there",
+                f"`farmlet node remove {name}`, or put its lines back",
+            )
+            for name in self.left()
+        ]
+        if errors:
+            raise Errors(errors)
+
+    def forget(self, name: str) -> None:
+        """Know nothing of a node any more: the next `up` makes it anew, if the file names it."""
+        state = self.store.load()
+        kept = {key: {one: value for one, value in state.get(key, {}).items() if one != name} for key in PER_NODE}
+        self.store.save(**kept)
+
     def _prepare(self) -> None:
         """Docker objects and images that the containers of this facility need."""
         self.layout.drivers = self.sandbox.drivers(self.layout)
@@ -67,6 +95,7 @@ class Deployment:
 
     def _ensure_nodes(self) -> None:
         machines, drivers = self.layout.machines(), self.layout.drivers
+        self.store.save(nodes={name: node.model_dump(mode="json") for name, node in self.facility.nodes.items()})
         hosts = [node.name for node in self.facility.nodes.values() if node.connect == "ssh"]
         if hosts:
             self._write_known(hosts)  # a host that exists must be known before the first log-in
@@ -164,6 +193,7 @@ class Deployment:
         """What `up` would do; touches nothing."""
         if not self.store.exists():
             return Plan(dict.fromkeys(self.layout.names(), "absent"), ())
+        left = tuple(self.left())
         self.open()
         machines = self.layout.machines()
         states = {name: self.layout.drivers[name].state(machine) for name, machine in machines.items()}
@@ -171,15 +201,23 @@ class Deployment:
         running = [name for name in states if name not in missing]
         seen = self._observe(running) if running else {}
         resized = {name: fault for name in running if (fault := self.layout.drivers[name].differs(machines[name]))}
-        return Plan(missing, tuple(change for look in seen.values() for change in look.changes), resized)
+        return Plan(missing, tuple(change for look in seen.values() for change in look.changes), resized, left)
 
     def target(self, name: str) -> Target:
-        """One node, to run something on it."""
+        """One node or stand-in site, to run something on it."""
         self.open()
         machines = self.layout.machines()
-        if name not in machines:
-            raise InputError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(machines)}")
-        return Target(machines[name], self.layout.drivers[name], (), ())
+        if name in machines:
+            return Target(machines[name], self.layout.drivers[name], (), ())
+        node = self.find(name)
+        return Target(self.layout.machine(node), self.sandbox.driver(self.layout, node), (), ())
+
+    def find(self, name: str) -> Node:
+        """A node of the file, or one that the file no longer names."""
+        known = dict(self.facility.nodes) | self.left()
+        if name not in known:
+            raise InputError(f"node {name}", "is not in the facility file", f"nodes: {', '.join(known)}")
+        return known[name]
 
     def run(self, name: str, command: Sequence[str], stdin: str = "", timeout: float = 120) -> str:
         """Standard output of a root command on one node."""

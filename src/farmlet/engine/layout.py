@@ -67,10 +67,8 @@ class Layout:
 
     def machines(self) -> dict[str, Machine]:
         """Every machine by name, stand-in sites last."""
-        published = {
-            role.publishes: node.name for node in self.facility.nodes.values() for _, role in self.roles(node) if role.publishes
-        }
-        found = {node.name: self._machine(node, published) for node in self.facility.nodes.values()}
+        published = self._published()
+        found = {node.name: self.machine(node) for node in self.facility.nodes.values()}
         for standin in self.standins:
             site = standin.site
             shared = tuple((_volume(path), path, "ro") for path in standin.mounts if path in published)
@@ -78,10 +76,19 @@ class Layout:
             found[site.name] = Machine(site.name, standin.fqdn, image, site.cores, site.memory, shared=shared)
         return found
 
-    def _machine(self, node: Node, published: Mapping[str, str]) -> Machine:
-        data = dict.fromkeys(path for _, role in self.roles(node) for path in role.data)
-        shared = tuple((_volume(path), path, "rw" if owner == node.name else "ro") for path, owner in published.items())
-        return Machine(node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), shared)
+    def _published(self) -> dict[str, str]:
+        """Published path → who writes it."""
+        nodes = self.facility.nodes.values()
+        return {role.publishes: node.name for node in nodes for _, role in self.roles(node) if role.publishes}
+
+    def machine(self, node: Node) -> Machine:
+        """A node as its driver knows it; also one that the file no longer names."""
+        roles = [role for _, role in self.roles(node)]
+        data = dict.fromkeys(path for role in roles for path in role.data)
+        shared = {path: "rw" if owner == node.name else "ro" for path, owner in self._published().items()}
+        shared |= {path: "rw" for role in roles for path in role.shares}
+        volumes = tuple((_volume(path), path, mode) for path, mode in shared.items())
+        return Machine(node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), volumes)
 
     def roles(self, node: Node) -> list[tuple[str, Role]]:
         """The node's roles as (`part.role`, role), in the order of the parts' needs."""

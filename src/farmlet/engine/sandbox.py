@@ -66,6 +66,10 @@ class Sandbox:
             found[standin.site.name] = container
         return found
 
+    def driver(self, layout: Layout, node: Node) -> NodeDriver:
+        """The driver of one node that may have left the file; nothing is made."""
+        return self._driver(node, self._container(layout, make=False) if node.connect == "container" else None, FakeDriver())
+
     def _driver(self, node: Node, container: ContainerDriver | None, fake: FakeDriver) -> NodeDriver:
         if node.connect == "container":
             assert container is not None

@@ -74,15 +74,31 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Leave:
+    """How a node is emptied of a role, by root shell commands that may be repeated.
+
+    `close`: take nothing new (`$FARMLET_NODE` is the node's name); what runs goes on. `open`: the opposite. `busy`: print what
+    still runs, one line of words for each thing; nothing when there is nothing.
+    """
+
+    close: str = "true"
+    open: str = "true"
+    busy: str = "true"
+
+
+@dataclass(frozen=True)
 class Role:
     """One of the things a part runs on a node.
 
     `place`: where a part named without role puts it (design §7): on the `control` node, on the nodes that name it
     (`members`), or on `every` node. `with_role`: it goes wherever that role is. `ports`: TCP ports that others reach.
-    `data`: paths that hold what cannot be made again (backup, purge on hosts). `publishes`: a path whose content other
-    nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
+    `data`: paths that hold what cannot be made again (backup, purge on hosts); `shares`: such paths that are one and the same
+    on all nodes of the role, by a file server of the admin's, or in a sandbox by one volume. `publishes`: a path whose content
+    other nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
     `forget`: a root shell command after which the role trusts no key of the issuer that it had kept, and holds no token
     signed by one; `rotate issuer --now` runs it. Roles that forget within a minute by themselves need none.
+    `leave`: how a node is emptied of it, so that afterwards its `data` is missed by nobody; what has data and no such way
+    keeps its node in the facility.
     """
 
     name: str
@@ -92,9 +108,11 @@ class Role:
     checks: Callable[[Context], Sequence[Check]] = lambda context: ()
     ports: tuple[int, ...] = ()
     data: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     publishes: str = ""
     with_role: str | None = None
     forget: str = ""
+    leave: Leave | None = None
 
 
 @dataclass(frozen=True)

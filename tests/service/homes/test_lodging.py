@@ -36,7 +36,7 @@ def skeleton(folder: Path) -> str:
 def apply(folder: Path, *rows: dict[str, Any], days: int = 90) -> None:
     """All that an agent does."""
     data, places = json.dumps(rows).encode(), (str(folder / "home"), str(folder / "scratch"))
-    homes.apply(data, *places, skeleton(folder), 20000, flush=False)
+    homes.apply(data, *places, "head", skeleton(folder), 20000, flush=False)
     keeping.apply(data, *places, days, 20000, str(folder / "usage"))
 
 
@@ -98,7 +98,7 @@ from farmlet.parts.accounts import homes, keeping
 data, folder = sys.stdin.buffer.read(), sys.argv[1]
 places = (f"{folder}/home", f"{folder}/scratch")
 print("begun", flush=True)
-homes.apply(data, *places, f"{folder}/skel", 20000, flush=False)
+homes.apply(data, *places, "head", f"{folder}/skel", 20000, flush=False)
 keeping.apply(data, *places, 1, 20000, f"{folder}/usage")
 """
 
@@ -131,7 +131,7 @@ def test_killed_at_any_point_and_repeated_the_end_is_the_same(folder: Path) -> N
     assert -signal.SIGKILL in ended
     apply(folder, *rows, days=1)
     home = folder / "home"
-    assert {path.name for path in home.iterdir()} == {".archive", *(f"new{number}" for number in range(40))}
+    assert {path.name for path in home.iterdir()} == {".archive", ".nodes", *(f"new{number}" for number in range(40))}
     for number in range(40):
         assert (home / ".archive" / f"old{number}" / "thesis").read_text() == f"old{number}"
         for path in (home / f"new{number}", home / f"new{number}" / ".profile", folder / "scratch" / f"new{number}"):

@@ -32,7 +32,7 @@ def test_the_ports_page_has_every_role() -> None:
     for part in find().values():
         for role in part.roles:
             assert f"| `{part.name}.{role.name}` |" in text
-            assert all(f"`{path}`" in text for path in role.data)
+            assert all(f"`{path}`" in text for path in (*role.data, *role.shares))
 
 
 def test_values_are_told_in_words() -> None:

@@ -132,18 +132,19 @@ class ContainerDriver:
         return self._client.containers.get(made["Id"])
 
     def _binds(self, machine: Machine) -> list[str]:
-        binds = []
-        for path in machine.data:
-            slug = re.sub(r"[^a-z0-9]+", "-", path.lower()).strip("-")
-            binds.append(f"{self._volume(f'{machine.name}-{slug}')}:{path}:rw")
-        for volume, path, mode in machine.shared:
-            binds.append(f"{self._volume(volume)}:{path}:{mode}")
-        return binds
+        own = [f"{self._ensure_volume(self._own(machine, path))}:{path}:rw" for path in machine.data]
+        return own + [f"{self._ensure_volume(self._volume(name))}:{path}:{mode}" for name, path, mode in machine.shared]
+
+    def _own(self, machine: Machine, path: str) -> str:
+        """The volume that holds this path of this machine alone."""
+        return self._volume(f"{machine.name}-{re.sub(r'[^a-z0-9]+', '-', path.lower()).strip('-')}")
 
     def _volume(self, name: str) -> str:
-        full = f"farmlet-{self._facility}-{name}"
-        self._client.volumes.create(full, labels={LABEL: self._facility})
-        return full
+        return f"farmlet-{self._facility}-{name}"
+
+    def _ensure_volume(self, name: str) -> str:
+        self._client.volumes.create(name, labels={LABEL: self._facility})
+        return name
 
     def _wait(self, machine: Machine, container: Any) -> None:
         """Until systemd and sshd are up; then the deploy key is put in place (it is not part of any image)."""
@@ -203,3 +204,7 @@ class ContainerDriver:
         found = self._find(machine)
         if found is not None:
             found.remove(force=True, v=True)
+        for path in machine.data:
+            mine = {"name": f"^{self._own(machine, path)}$", "label": f"{LABEL}={self._facility}"}
+            for volume in self._client.volumes.list(filters=mine):
+                volume.remove()

@@ -12,7 +12,7 @@ from farmlet.parts import units
 from farmlet.parts.access import limits, motley
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
     Account,
@@ -39,6 +39,20 @@ PRINCIPALS_SCRIPT = """\
 # Written by Farmlet: certificates of members open accounts of members only.
 [ "$2" -lt {first_uid} ] || echo "$1"
 """
+
+# pam_nologin tells the text to who is turned away; all that runs for one member on a node is in a slice of theirs
+NOLOGIN = "/etc/nologin"
+BUSY = """\
+systemctl list-units --plain --no-legend --type=slice 'user-*.slice' | while read -r slice rest; do
+    uid=${slice#user-} uid=${uid%.slice} count=$(systemctl show -P TasksCurrent "$slice")
+    [ "$uid" -lt 1000 ] || [ "${count:-0}" = "[not set]" ] || echo "$(id -nu "$uid") has $count processes and threads"
+done
+"""
+LEAVE = Leave(
+    close=f'echo "$FARMLET_NODE is being emptied: please log in at another node of the facility." > {NOLOGIN}',
+    open=f"rm -f {NOLOGIN}",
+    busy=BUSY,
+)
 
 # containers of members' own, without root
 ROOTLESS = ("podman", "crun", "uidmap", "passt", "slirp4netns", "fuse-overlayfs", "netavark", "aardvark-dns", "catatonit")
@@ -224,6 +238,6 @@ PART = Part(
             # it keeps what it knows of a token as long as the token lives, and tokens that wait for their one log-in
             forget=f"systemctl try-restart {motley.USER}.service",
         ),
-        Role("login", "members", configure_login, install_login, check_login, ports=(22,)),
+        Role("login", "members", configure_login, install_login, check_login, ports=(22,), leave=LEAVE),
     ),
 )

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farmlet.facility.sizes import show
-from farmlet.parts.accounts.homes import open_place
+from farmlet.parts.accounts.homes import NODES, open_place
 from farmlet.parts.accounts.keeping import SHARED, USAGE
 from farmlet.runtime.checks import TIMEOUT, Failed
 
@@ -134,10 +134,15 @@ def check_names(path: str = "/etc/nsswitch.conf") -> str:
     return "accounts and groups are asked of sssd"
 
 
-def check_homes(folder: str, kind: str, usage: str = USAGE, percent: int = 2) -> str:
-    """There is room for what members write: their disk has more than `percent` left. Tells of limits and of the archive."""
+def check_homes(folder: str, kind: str, nodes: Sequence[str] = (), usage: str = USAGE, percent: int = 2) -> str:
+    """There is room for what members write: their disk has more than `percent` left; all of `nodes` have the same folders.
+
+    Tells of limits and of the archive.
+    """
     if not Path(folder).is_dir():
         return f"nobody has a {kind} folder yet"
+    if apart := sorted(set(nodes) - {path.name for path in Path(folder, NODES).glob("*")}):
+        raise Failed(f"{', '.join(apart)} and this node each have a {folder} of their own: mount one file server on all of them")
     place, disk = open_place(folder, 0), shutil.disk_usage(folder)
     told = f"{folder}: {show(disk.free)} free of {show(disk.total)}"
     if disk.free * 100 <= disk.total * percent:
@@ -146,4 +151,5 @@ def check_homes(folder: str, kind: str, usage: str = USAGE, percent: int = 2) ->
     mine = [line for line in lines if line.split(" ")[1] == kind]
     limited = sum(1 for line in mine if not line.endswith(SHARED))
     archived = len(list(place.archive.iterdir())) if place.archive.is_dir() else 0
-    return f"{told}; {limited} of {len(mine)} members have limits ({place.room.name}); {archived} in the archive"
+    shared = f"; the same on {', '.join(nodes)}" if len(nodes) > 1 else ""
+    return f"{told}; {limited} of {len(mine)} members have limits ({place.room.name}); {archived} in the archive{shared}"

@@ -258,13 +258,13 @@ PART = Part(
         Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
         Role("daemon", "control", configure_daemon, checks=check_daemon, data=(FOLDER,)),
         Role("client", "every", configure_client, install_client, check_client),
-        # in a sandbox the usual places are volumes, which outlive the node
+        # in a sandbox the usual places are volumes, which outlive the nodes and are the same on all of them
         Role(
             "homes",
             "members",
             configure_homes,
             checks=check_homes,
-            data=("/home", "/scratch"),
+            shares=("/home", "/scratch"),
             with_role="access.login",
         ),
     ),

@@ -35,7 +35,7 @@ def configure_homes(context: Context) -> Sequence[Resource]:
     keeping = {"call": f"{PACKAGE}.keeping:apply", "args": places | {"days": section.keep_days}, "again": True}
     return (
         Directory("/etc/farmlet/agent.d"),
-        write_duty("homes", {"call": f"{PACKAGE}.homes:apply", "args": places}),
+        write_duty("homes", {"call": f"{PACKAGE}.homes:apply", "args": places | {"node": context.node.name}}),
         write_duty("keeping", keeping),
     )
 
@@ -43,7 +43,8 @@ def configure_homes(context: Context) -> Sequence[Resource]:
 def check_homes(context: Context) -> Sequence[Check]:
     section = context.section("accounts")
     places = {"home": section.homes, "scratch": section.scratch}
+    nodes = [node.name for node in context.facility.hosts("accounts.homes")]
     return tuple(
-        Check(f"accounts.homes.{kind}", f"{PACKAGE}.checks:check_homes", {"folder": folder, "kind": kind})
+        Check(f"accounts.homes.{kind}", f"{PACKAGE}.checks:check_homes", {"folder": folder, "kind": kind, "nodes": nodes})
         for kind, folder in places.items()
     )

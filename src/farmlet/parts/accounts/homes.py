@@ -6,6 +6,7 @@ put into the archive (see `keeping`) has that again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -22,7 +23,9 @@ from farmlet.parts.accounts.room import Plain, Room
 
 # stricter than a regular expression of names needs to be: what is matched becomes a path that root writes to
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-ARCHIVE = ".archive"  # beside the homes, root's alone; no member's name begins like that
+# beside the homes, root's alone; no member's name begins like that
+ARCHIVE = ".archive"
+NODES = ".nodes"  # a file for each node that has these homes
 LEAST = 1 << 20  # bytes for who has a folder and no right to it any more: what is there can be read and removed
 
 
@@ -45,19 +48,24 @@ class Place:
         return self.folder / f".new-{os.uname().nodename}"
 
 
-def apply(data: bytes, homes: str, scratch: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True) -> None:
+def apply(
+    data: bytes, homes: str, scratch: str, node: str, skeleton: str = "/etc/skel", first_uid: int = 1000, flush: bool = True
+) -> None:
     """Make the missing folders (0700) of active members who may log in, keep all to their sizes, and let sssd forget.
 
     `data` is the JSON list that the accounts daemon writes. Scratch is made for those who have a right to it. Files are kept
-    when a membership ends. All members are gone through; then FarmletError tells what went wrong.
+    when a membership ends. All members are gone through; then FarmletError tells what went wrong. Other nodes may do the
+    same in the same folders at the same time; `node` is the name of this one.
     """
     if flush and shutil.which("sss_cache"):
         # an empty cache is no error to anybody but sss_cache
         subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
     accounts = [account for account in json.loads(data) if account["state"] == "active" and account["login"]]
     faults = serve(accounts, open_place(homes, first_uid, skeleton), "home")
+    mark(homes, node)
     if any("scratch" in account.get("space", {}) for account in accounts) or Path(scratch).is_dir():
         faults += serve(accounts, open_place(scratch, first_uid), "scratch")
+        mark(scratch, node)
     if faults:
         raise FarmletError(homes, "; ".join(faults))
 
@@ -69,6 +77,13 @@ def open_place(folder: str, first_uid: int, skeleton: str | None = None) -> Plac
         path.mkdir(parents=True)
         path.chmod(0o755)
     return Place(path, Btrfs() if is_btrfs(path) else Plain(), first_uid, Path(skeleton) if skeleton else None)
+
+
+def mark(folder: str, node: str) -> None:
+    """Leave the name of this node, so that the others can tell that it has the same homes as they."""
+    marks = Path(folder) / NODES
+    marks.mkdir(mode=0o700, exist_ok=True)
+    (marks / node).touch()
 
 
 def serve(accounts: list[dict[str, Any]], place: Place, kind: str) -> list[str]:
@@ -134,9 +149,18 @@ def make(account: Mapping[str, Any], place: Place, size: int | None) -> None:
         for entry in _all(path):
             os.chown(entry, int(account["uid"]), int(account["gid"]), follow_symlinks=False)
         path.chmod(0o700)
-        path.rename(place.folder / account["name"])
+        settle(path, place.folder / account["name"], int(account["uid"]))
     finally:
         clear(place)
+
+
+def settle(path: Path, target: Path, uid: int) -> None:
+    """Put the folder where it belongs, unless another node was first with the same."""
+    try:
+        path.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not owns(uid, target):
+            raise
 
 
 def clear(place: Place) -> None:

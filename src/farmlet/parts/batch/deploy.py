@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 
 from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
 from farmlet.parts import units
 from farmlet.parts.batch.config import Batch
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 
@@ -137,6 +138,28 @@ def configure_execute(context: Context) -> Sequence[Resource]:
     )
 
 
+# A node that is being emptied: its queue is worked off and takes no new job; its slots finish what they run.
+CLOSED_ACCESS = """\
+SUBMIT_REQUIREMENT_NAMES = $(SUBMIT_REQUIREMENT_NAMES) FarmletLeaving
+SUBMIT_REQUIREMENT_FarmletLeaving = False
+SUBMIT_REQUIREMENT_FarmletLeaving_REASON = "This node is being emptied: please submit on another node of the facility."
+"""
+BUSY_ACCESS = 'condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "$owner has $count jobs in its queue"; done'
+BUSY_EXECUTE = 'count=$(ps -C condor_starter -o pid= | wc -l); [ "$count" -eq 0 ] || echo "$count jobs run in its slots"'
+
+
+def _leaving(role: str) -> str:
+    return f"{CONFIG}/95-farmlet-leaving-{role}.config"
+
+
+def _set(role: str, text: str) -> str:
+    return f"printf '%s\n' {shlex.quote(text)} > {_leaving(role)} && condor_reconfig"
+
+
+def _unset(role: str) -> str:
+    return f"rm -f {_leaving(role)} && condor_reconfig"
+
+
 def check_central(context: Context) -> Sequence[Check]:
     nodes = describe_tokens(context)["nodes"]
     args = {"outbox": OUTBOX, "item": ITEM, "nodes": list(nodes) if isinstance(nodes, dict) else []}
@@ -167,7 +190,24 @@ PART = Part(
     needs=("base", "accounts"),
     roles=(
         Role("central", "control", configure_central, install_condor, check_central, ports=(PORT,)),
-        Role("access", "members", configure_access, install_condor, check_access, ports=(PORT,), data=(SPOOL,)),
-        Role("execute", "members", configure_execute, install_condor, check_execute, ports=(PORT,)),
+        Role(
+            "access",
+            "members",
+            configure_access,
+            install_condor,
+            check_access,
+            ports=(PORT,),
+            data=(SPOOL,),
+            leave=Leave(_set("access", CLOSED_ACCESS), _unset("access"), BUSY_ACCESS),
+        ),
+        Role(
+            "execute",
+            "members",
+            configure_execute,
+            install_condor,
+            check_execute,
+            ports=(PORT,),
+            leave=Leave(_set("execute", "START = False"), _unset("execute"), BUSY_EXECUTE),
+        ),
     ),
 )

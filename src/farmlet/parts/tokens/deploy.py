@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from farmlet.parts import units
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
@@ -53,6 +53,7 @@ PART = Part(
             checks=check_credmon,
             data=(FOLDER,),
             with_role="batch.access",
+            leave=Leave(),  # what is stored serves the jobs of this access point
             # tokens that look old are renewed at the next pass, within a minute; none is missing meanwhile
             forget=f"find {FOLDER} -name '*.use' -exec touch -d @0 {{}} +",
         ),

@@ -40,7 +40,7 @@ def test_homes_are_made_where_members_log_in_only(make_context: MakeContext) -> 
     folder = "/etc/farmlet/agent.d"
     duties = json.loads(str(found[f"{folder}/accounts.homes.json"].content))["apply"]["accounts"]
     places = {"homes": "/srv/homes", "scratch": "/scratch", "first_uid": 20000}
-    assert duties == {"call": "farmlet.parts.accounts.homes:apply", "args": places}
+    assert duties == {"call": "farmlet.parts.accounts.homes:apply", "args": places | {"node": "head"}}
     keeping = json.loads(str(found[f"{folder}/accounts.keeping.json"].content))["apply"]["accounts"]
     assert keeping["args"] == places | {"days": 7} and keeping["again"] is True
 
