@@ -20,7 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     drain = actions.add_parser("drain", help="a node takes nothing new; what runs there goes on")
     drain.add_argument("--undo", action="store_true", help="it takes part again")
     remove = actions.add_parser("remove", help="drain a node, and take it out of the facility once nothing runs there")
-    remove.add_argument("--lost", action="store_true", help="it is broken and will not come back; what ran there is lost")
+    remove.add_argument("--lost", action="store_true", help="it is broken for good: what it held is lost, data too")
     for action in (drain, remove):
         add_common(action, again=True)
         action.add_argument("name", help="the node")
@@ -91,7 +91,10 @@ def drain(deployment: Deployment, args: argparse.Namespace) -> int:
 
 def remove(deployment: Deployment, args: argparse.Namespace) -> int:
     leaving = Leaving(deployment, args.name)
-    if not args.lost:
+    leaving.refuse_control()
+    if args.lost:
+        leaving.refuse_running()
+    else:
         leaving.refuse_what_stays()
         leaving.close()
         _refuse_busy(args.name, leaving.wait(args.wait))

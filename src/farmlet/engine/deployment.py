@@ -22,7 +22,7 @@ from farmlet.parts.part import Part, SiteAccess
 from farmlet.runtime.files import write
 
 ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
-PER_NODE = ("nodes", "addresses", "keys")  # what the state folder keeps by a node's name
+PER_NODE = ("nodes", "addresses", "keys", "drained")  # what the state folder keeps by a node's name
 
 
 @dataclass(frozen=True)

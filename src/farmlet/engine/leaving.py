@@ -30,13 +30,19 @@ class Leaving:
         self.node: Node = deployment.find(name)
         self.roles: Sequence[tuple[str, Role]] = deployment.layout.roles(self.node)
 
+    def refuse_control(self) -> None:
+        if self.name == self.deployment.facility.controller:
+            what = "is the control node, without which there is no facility"
+            raise InputError(f"node {self.name}", what, "farmlet down --purge removes the whole facility")
+
+    def refuse_running(self) -> None:
+        target = self.deployment.target(self.name)
+        if target.driver.state(target.machine) == "running":
+            raise InputError(f"node {self.name}", "is not lost: it runs", f"farmlet node remove {self.name}")
+
     def refuse_what_stays(self) -> None:
         """Errors for each thing that would be missed without this node."""
         facility = self.deployment.facility
-        if self.name == facility.controller:
-            raise InputError(
-                f"node {self.name}", "is the control node, without which there is no facility", "farmlet down --purge"
-            )
         errors: list[FarmletError] = []
         for title, role in self.roles:
             if role.data and not role.leave:
@@ -51,11 +57,18 @@ class Leaving:
 
     def close(self) -> None:
         """Take nothing new from now on. Safe to repeat."""
+        self._note(time.strftime("%F %T"))
         self._each("close")
 
     def open(self) -> None:
         """Take part again."""
         self._each("open")
+        self._note(None)
+
+    def _note(self, since: str | None) -> None:
+        store = self.deployment.store
+        others = {name: one for name, one in store.load().get("drained", {}).items() if name != self.name}
+        store.save(drained=others | ({self.name: since} if since else {}))
 
     def _each(self, verb: str) -> None:
         for title, role in self.roles:

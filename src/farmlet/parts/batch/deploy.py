@@ -144,8 +144,13 @@ SUBMIT_REQUIREMENT_NAMES = $(SUBMIT_REQUIREMENT_NAMES) FarmletLeaving
 SUBMIT_REQUIREMENT_FarmletLeaving = False
 SUBMIT_REQUIREMENT_FarmletLeaving_REASON = "This node is being emptied: please submit on another node of the facility."
 """
-BUSY_ACCESS = 'condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "$owner has $count jobs in its queue"; done'
-BUSY_EXECUTE = 'count=$(ps -C condor_starter -o pid= | wc -l); [ "$count" -eq 0 ] || echo "$count jobs run in its slots"'
+BUSY_ACCESS = """\
+condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "$owner has $count jobs in its queue"; done
+"""
+BUSY_EXECUTE = """\
+count=$(ps -C condor_starter -o pid= | wc -l)
+[ "$count" -eq 0 ] || echo "$count jobs run in its slots"
+"""
 
 
 def _leaving(role: str) -> str:

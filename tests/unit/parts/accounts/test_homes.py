@@ -119,5 +119,5 @@ def test_another_node_that_was_first_is_no_fault(place: Path, monkeypatch: pytes
 
 def test_homes_that_are_not_the_same_on_all_nodes_are_told(place: Path) -> None:
     apply(place, account("alice"), node="head")
-    with pytest.raises(Failed, match="second and this node each have a .*home of their own: mount one file server"):
+    with pytest.raises(Failed, match=r"second and this node each have a .*home of their own: mount one file server"):
         check_homes(str(place / "home"), "home", ["head", "second"])

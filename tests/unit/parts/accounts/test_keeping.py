@@ -97,10 +97,10 @@ def test_usage_in_words(usage: Usage | None, words: str) -> None:
 
 def test_the_check_tells_of_limits_archive_and_a_full_disk(place: Path) -> None:
     apply(place, row("alice"), row("bob", "removed", 1), row("carol"))
-    told = check_homes(str(place / "home"), "home", str(place / "usage"))
+    told = check_homes(str(place / "home"), "home", usage=str(place / "usage"))
     assert told.endswith("0 of 2 members have limits (plain folders, no limits); 1 in the archive")
     (place / "usage").write_text("alice home 1G of 20G used, 5 %\nalice scratch x\ncarol home 1G free, shared by all\n")
-    assert "; 1 of 2 members have limits (" in check_homes(str(place / "home"), "home", str(place / "usage"))
+    assert "; 1 of 2 members have limits (" in check_homes(str(place / "home"), "home", usage=str(place / "usage"))
     assert check_homes(str(place / "none"), "scratch") == "nobody has a scratch folder yet"
     with pytest.raises(Failed, match="it is full, for everybody"):
         check_homes(str(place / "home"), "home", percent=100)

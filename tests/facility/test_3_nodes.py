@@ -1,0 +1,103 @@
+"""One line more is another node: log-in, the same homes, jobs; and it goes again without losing anything."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Sandbox
+from person import Person
+from test_3_leaving import until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(1200)]
+LINE = "  second: {connect: container, cores: 2, memory: 4G, runs: [access, batch, software]}\n"
+HEAD = "  head:"
+JOB = """\
+executable = /bin/sh
+arguments = "-c 'sleep {seconds}; hostname >> thesis'"
++WantLocal = true
+requirements = Machine == "second.{domain}"
+queue
+"""
+
+
+@pytest.fixture(scope="module")
+def file(sandbox: Sandbox) -> Iterator[Path]:
+    """The facility file; as it was, afterwards."""
+    path = sandbox.folder / "facility.yaml"
+    before = path.read_text()
+    yield path
+    path.write_text(before)
+    if "second" in sandbox.json("node", "list").__repr__():
+        sandbox.run("node", "remove", "second", "--lost", code=None)
+    sandbox.run("up", code=None)
+
+
+@pytest.fixture(scope="module")
+def tilda(sandbox: Sandbox, running: Sandbox, file: Path) -> Person:
+    """A member who was there before the node."""
+    person = Person.join(sandbox, "tilda", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    person.ssh("echo of head > thesis")
+    return person
+
+
+def submit(person: Person, node: str, seconds: int) -> str:
+    """Submit a job for the slots of `second` there; its number."""
+    text = JOB.format(seconds=seconds, domain=person.sandbox.domain)
+    return person.ssh(f"condor_submit -terse - <<'END'\n{text}END\n", node).split(" ")[0]
+
+
+def test_a_line_more_gives_log_in_homes_and_jobs_there(sandbox: Sandbox, tilda: Person, file: Path) -> None:
+    file.write_text(file.read_text().replace(HEAD, LINE + HEAD))
+    sandbox.run("up")
+    until(lambda: tilda.try_ssh("true", "second").returncode == 0, 30)
+    assert tilda.ssh("cat thesis; id -un", "second").split("\n") == ["of head", "tilda"]
+    for row in sandbox.json("check", "accounts.homes"):
+        assert "the same on second, head" in row["evidence"] or "folder yet" in row["evidence"], row
+    for node in ("head", "second"):
+        submit(tilda, node, 0)
+        until(lambda: f"second.{sandbox.domain}" in tilda.ssh("cat thesis"), 90)
+        tilda.ssh("echo of head > thesis")
+
+
+def test_emptied_it_takes_nothing_new_and_ends_what_it_has(sandbox: Sandbox, tilda: Person) -> None:
+    number = submit(tilda, "second", 30)
+    until(lambda: tilda.ssh(f"condor_q {number} -af JobStatus", "second") == "2", 90)
+    session = tilda.start("echo in; cat", "second")
+    assert session.stdout and session.stdout.readline() == "in\n"
+    found = sandbox.json("node", "drain", "second")
+    told = {row["role"]: row["what"] for row in found["busy"]}
+    assert "tilda has" in told["access.login"] and told["batch.access"] == "tilda has 1 jobs in its queue"
+    assert told["batch.execute"] == "1 jobs run in its slots"
+    refused = tilda.try_ssh("true", "second")
+    assert refused.returncode and "log in at another node" in refused.stderr
+    assert "running, drained" in sandbox.run("node", "list").stdout
+    sandbox.run("up")  # it stays so
+    assert tilda.try_ssh("true", "second").returncode
+    assert session.communicate("still here\n", timeout=10)[0] == "still here\n"
+
+
+def test_it_is_removed_when_it_is_empty_and_not_before(sandbox: Sandbox, tilda: Person, file: Path) -> None:
+    early = sandbox.run("node", "remove", "second", code=1).stderr
+    assert "not empty and stays" in early and "jobs" in early
+    file.write_text(file.read_text().replace(LINE, ""))
+    assert "farmlet node remove second" in sandbox.run("up", code=2).stderr
+    assert "no longer in the file" in sandbox.run("plan", code=3).stdout
+    said = sandbox.run("node", "remove", "second", "--wait", "5").stdout
+    assert "second is out of the facility" in said
+    assert tilda.ssh("cat thesis").splitlines() == ["of head", f"second.{sandbox.domain}"], "its job came to its end"
+    volumes = subprocess.run(["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
+    assert not [name for name in volumes if "-second-" in name]
+    sandbox.run("up")
+    assert sandbox.run("plan").stdout == "nothing would change\n"
+
+
+def test_what_has_data_stays(sandbox: Sandbox) -> None:
+    refused = sandbox.run("node", "remove", "head", code=2).stderr
+    assert "storage.element has data here and nowhere else: /srv/farmlet/storage" in refused
+    assert "accounts.homes has data here and nowhere else: /home, /scratch" in refused
+    assert "is the control node" in sandbox.run("node", "remove", "service", code=2).stderr
+    assert "is not lost: it runs" in sandbox.run("node", "remove", "head", "--lost", code=2).stderr
