@@ -77,7 +77,12 @@ def test_plan_of_an_absent_facility(farmlet: Any, folder: Path) -> None:
     assert "head: node is absent" in result.out and "farmlet up" in result.out
     result = farmlet("plan", "--json")
     assert result.code == 3
-    assert json.loads(result.out) == {"missing": {"head": "absent", "service": "absent"}, "resized": {}, "changes": []}
+    assert json.loads(result.out) == {
+        "missing": {"head": "absent", "service": "absent"},
+        "resized": {},
+        "left": [],
+        "changes": [],
+    }
     assert not (folder / ".farmlet").exists(), "a plan makes nothing"
 
 

@@ -21,6 +21,7 @@ from farmlet.runtime.checks import TIMEOUT, Failed
 # StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
 START = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
 STARTED = b"\x0a\x01\x00"
+PASS_SECONDS = 900.0  # the daemon looks at everything every five minutes, and needs less than one for 10 000 members
 ASKED = 50  # the newest accounts that a check asks for, and as many of the others: each is a search in the directory
 
 
@@ -111,16 +112,19 @@ def check_record(path: str, seconds: float) -> str:
     return f"{count} members of {issuer}, read {age:.0f} s ago"
 
 
-def check_faults(path: str) -> str:
-    """At its last pass the daemon could do for every member what was to be done."""
+def check_faults(path: str, seconds: float = PASS_SECONDS) -> str:
+    """At its last pass, `seconds` ago at most, the daemon could do for every member what was to be done."""
     try:
         faults = list(map(str, json.loads(Path(path).read_text())))
+        age = time.time() - Path(path).stat().st_mtime
     except (OSError, ValueError, TypeError) as error:
         raise Failed(f"the daemon has not come to the end of a pass ({error}): journalctl -u farmlet-accounts") from error
     if faults:
         raise Failed(
             "; ".join(fault.replace("\n", " ") for fault in faults[:3]) + (f"; {len(faults) - 3} more" if faults[3:] else "")
         )
+    if age > seconds:
+        raise Failed(f"the daemon has come to the end of no pass for {age:.0f} s: journalctl -u farmlet-accounts")
     return "nothing is in the way of any account"
 
 

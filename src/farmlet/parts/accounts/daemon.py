@@ -110,6 +110,7 @@ class Daemon:
             for fault in [fault for fault in faults if fault not in (before or ())][:LOGGED]:
                 log.warning("%s", fault)
             write(self.faults, json.dumps(list(faults), indent=1).encode(), 0o600)
+        os.utime(self.faults)  # needs no space: a full disk shows as passes that do not end
 
     def run(self) -> None:
         """For ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -185,6 +186,11 @@ def test_while_the_directory_is_away_ends_are_told_and_beginnings_wait(tmp_path:
     make(tmp_path, source).sync()
     assert {row["name"]: row["groups"] for row in read(tmp_path)} == {"alan": [], "grace": [], "new": ["lab"]}
     assert checks.check_faults(str(tmp_path / "faults.json"))
+    os.utime(tmp_path / "faults.json", (0, 0))
+    with pytest.raises(Failed, match="end of no pass"):
+        checks.check_faults(str(tmp_path / "faults.json"))
+    make(tmp_path, source).sync()
+    assert checks.check_faults(str(tmp_path / "faults.json")), "a pass is told though nothing is wrong, as before"
 
 
 def test_one_member_who_cannot_have_an_account_keeps_nobody_else_from_theirs(tmp_path: Path) -> None:
