@@ -24,9 +24,11 @@ from issuers.server import Server
 from record import ROOT, record
 
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT / "tests" / "service"))
 sys.path.insert(0, str(ROOT / "tests" / "service" / "accounts"))
 sys.path.append("/usr/lib/python3/dist-packages")  # python-ldap has no wheel
 import slapd
+import test_agent
 
 from farmlet.parts.accounts import daemon
 
@@ -62,6 +64,7 @@ def main() -> None:
                     )
                     record_changes(identity, folder)
                     record_idle(folder)
+                    record_agent(folder)
 
 
 def fill(identity: Server) -> None:
@@ -126,6 +129,30 @@ def record_idle(folder: Path) -> None:
         f"all members read, every entry compared; {median(own):.1f} s of it are the daemon's own work; "
         f"load average {os.getloadavg()[0]:.0f}; {HOW}",
     )
+
+
+def record_agent(folder: Path) -> None:
+    """A node's agent that is sent the whole list, makes the homes, and looks again at what becomes of them."""
+    listing, peaks = (folder / "accounts").read_bytes(), []
+    for number in range(3):
+        site = test_agent.Site(folder / f"node{number}")
+        try:
+            home = site.root / "home"
+            places = {"homes": str(home), "scratch": str(site.root / "scratch"), "first_uid": 1000}
+            package = "farmlet.parts.accounts"
+            here = {"node": "head", "flush": False}
+            site.write("homes.json", apply={"accounts": {"call": f"{package}.homes:apply", "args": places | here}})
+            keeping = places | {"days": 90, "usage": str(site.root / "usage")}
+            site.write("keeping.json", apply={"accounts": {"call": f"{package}.keeping:apply", "args": keeping, "again": True}})
+            (site.data / "outbox/all/accounts").write_bytes(listing)
+            agent = site.start()
+            wait(lambda site=site: (site.root / "usage").exists())
+            status = Path(f"/proc/{agent.pid}/status").read_text()
+            peaks.append(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
+        finally:
+            site.close()
+    note = f"the most it ever had, with a list of {len(listing) / 1e6:.1f} MB and as many homes made; {HOW}"
+    record("accounts: memory of a node's agent", "≤ 40 MB", "MiB", peaks, note)
 
 
 def configure(identity: Server, directory: slapd.Running, folder: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 from relay import Relay
 
 from farmlet.engine.authority import Authority
-from farmlet.parts.base.courier import Courier, Unreachable
+from farmlet.parts.base.courier import Courier, Parcel, Unreachable
 
 pytestmark = pytest.mark.service
 NODES = {"head.localhost": "head", "other.localhost": "other"}
@@ -149,6 +149,22 @@ def test_items_come_and_go_as_this_nodes_own_duties_say(site: Site, tmp_path: Pa
     assert log.read_text() == "again\n"
 
 
+def test_a_large_item_comes_whole_and_not_again_for_others_changes(site: Site, tmp_path: Path) -> None:
+    target, other, large = tmp_path / "list", tmp_path / "token", b"".join(b"%d\n" % number for number in range(100_000))
+    (site.data / "outbox/all/list").write_bytes(large)
+    site.write("a.json", deliver={"list": delivery(target), "token": delivery(other)})
+    site.start()
+    until(lambda: target.exists() and target.read_bytes() == large)
+    calls: list[str] = []
+    courier, known = site.courier(), site.courier().fetch(Parcel("", {}), 0)
+    courier._call = lambda *words: calls.append(words[1]) or Courier._call(courier, *words)  # type: ignore[method-assign,func-returns-value]
+    (site.data / "outbox/all/token").write_bytes(b"one")
+    assert courier.fetch(known, 5).items == {"list": large, "token": b"one"}
+    assert [call for call in calls if "/item/" in call] == []
+    (site.data / "outbox/all/list").write_bytes(large[::-1])
+    until(lambda: target.read_bytes() == large[::-1])
+
+
 def test_checks_run_at_once_when_asked_and_are_handed_in(site: Site, tmp_path: Path) -> None:
     call = {"call": "farmlet.runtime.checks:check_file", "args": {"path": str(tmp_path / "flag")}}
     site.write("checks.json", checks=[{"name": "part.role.flag", **call}])
@@ -194,15 +210,15 @@ def test_the_agent_is_small_and_ends_when_told(site: Site) -> None:
 
 
 def test_who_cannot_show_a_nodes_certificate_gets_nothing(site: Site, tmp_path: Path) -> None:
-    assert site.courier().fetch("", 0).items == {}
+    assert site.courier().fetch(Parcel("", {}), 0).items == {}
     # of the right authority, but made for a server: the handshake or the hub refuses it
     with pytest.raises(Unreachable):
-        site.courier("server").fetch("", 0)
+        site.courier("server").fetch(Parcel("", {}), 0)
     stranger = Authority(tmp_path, "stranger", "localhost", "Stranger")
     stranger.ensure()
     make_certificate(stranger, tmp_path, "fake", "head.localhost", client=True)
     with pytest.raises(Unreachable):
-        site.courier("fake").fetch("", 0)
+        site.courier("fake").fetch(Parcel("", {}), 0)
     # and the node trusts nobody but the facility's authority
     with pytest.raises(Unreachable):
-        site.courier(ca="stranger.crt").fetch("", 0)
+        site.courier(ca="stranger.crt").fetch(Parcel("", {}), 0)

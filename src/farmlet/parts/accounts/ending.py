@@ -8,7 +8,6 @@ Files stay where they are.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -19,10 +18,10 @@ import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import read
 
 SHIFT = 16  # a member's containers have the ids from `uid << 16` on: no two members share one, whatever the numbers
 COUNT = 1 << SHIFT
@@ -43,7 +42,7 @@ def close(data: bytes) -> None:
 
 def find_gone(data: bytes) -> dict[int, str]:
     """Names by uid of the members who are not active. `data` is the JSON list that the accounts daemon writes."""
-    return {int(account["uid"]): str(account["name"]) for account in json.loads(data) if account["state"] != "active"}
+    return {int(account["uid"]): str(account["name"]) for account in read(data) if account["state"] != "active"}
 
 
 def apply(data: bytes, spool: str = "/var/spool/cron", linger: str = "/var/lib/systemd/linger") -> None:
@@ -54,7 +53,7 @@ def apply(data: bytes, spool: str = "/var/spool/cron", linger: str = "/var/lib/s
     """
     gone = find_gone(data)
     names = set(gone.values())
-    _put_aside(Path(spool), names, {str(account["name"]) for account in json.loads(data)} - names)
+    _put_aside(Path(spool), names, {str(account["name"]) for account in read(data)} - names)
     for path in _files(Path(spool) / "atjobs"):
         if path.lstat().st_uid in gone:
             path.unlink(missing_ok=True)
@@ -152,11 +151,10 @@ def _files(folder: Path) -> list[Path]:
 
 def grant(data: bytes, first_uid: int, files: Iterable[str] = ("/etc/subuid", "/etc/subgid")) -> None:
     """Give each member who may log in the ids that rootless containers need (subuid(5)). Lines of others stay as they are."""
-    accounts: list[Mapping[str, Any]] = json.loads(data)
-    members = {str(account["name"]) for account in accounts}
+    members = {str(account["name"]) for account in read(data)}
     wanted = [
         f"{account['name']}:{int(account['uid']) << SHIFT}:{COUNT}"
-        for account in accounts
+        for account in read(data)
         if account["login"] and first_uid <= int(account["uid"]) < COUNT - 1
     ]
     for file in files:

@@ -7,12 +7,11 @@ put into the archive (see `keeping`) has that again.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.parts.accounts.btrfs import Btrfs, is_btrfs
 from farmlet.parts.accounts.room import Plain, Room
+from farmlet.runtime.rows import read
 
 # stricter than a regular expression of names needs to be: what is matched becomes a path that root writes to
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -60,14 +60,18 @@ def apply(
     if flush and shutil.which("sss_cache"):
         # an empty cache is no error to anybody but sss_cache
         subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
-    accounts = [account for account in json.loads(data) if account["state"] == "active" and account["login"]]
-    faults = serve(accounts, open_place(homes, first_uid, skeleton), "home")
+    faults = serve(find_lodgers(data), open_place(homes, first_uid, skeleton), "home")
     mark(homes, node)
-    if any("scratch" in account.get("space", {}) for account in accounts) or Path(scratch).is_dir():
-        faults += serve(accounts, open_place(scratch, first_uid), "scratch")
+    if Path(scratch).is_dir() or any("scratch" in account.get("space", {}) for account in find_lodgers(data)):
+        faults += serve(find_lodgers(data), open_place(scratch, first_uid), "scratch")
         mark(scratch, node)
     if faults:
         raise FarmletError(homes, "; ".join(faults))
+
+
+def find_lodgers(data: bytes) -> Iterator[dict[str, Any]]:
+    """The rows of those who have a home here."""
+    return (account for account in read(data) if account["state"] == "active" and account["login"])
 
 
 def open_place(folder: str, first_uid: int, skeleton: str | None = None) -> Place:
@@ -86,7 +90,7 @@ def mark(folder: str, node: str) -> None:
     (marks / node).touch()
 
 
-def serve(accounts: list[dict[str, Any]], place: Place, kind: str) -> list[str]:
+def serve(accounts: Iterable[Mapping[str, Any]], place: Place, kind: str) -> list[str]:
     """Make what is missing of one `kind` (home, scratch), and set the limits; returns what went wrong."""
     clear(place)  # what a killed agent left
     faults = []

@@ -6,7 +6,6 @@ beside the homes that root alone can look into, by one rename. Scratch stays whe
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from farmlet.facility.sizes import show
 from farmlet.parts.accounts.homes import ARCHIVE, NAME, is_theirs, open_place, owns
 from farmlet.parts.accounts.room import Room, Usage
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import read
 
 USAGE = "/run/farmlet-usage"
 SHARED = "shared by all"  # said where there is no limit
@@ -36,8 +36,8 @@ def apply(data: bytes, homes: str, scratch: str, days: int, first_uid: int = 100
     `data` is the JSON list that the accounts daemon writes. All members are gone through; then FarmletError tells what went
     wrong. Several nodes that share the homes may do this at once.
     """
-    accounts = json.loads(data)
-    due = [row for row in accounts if row["state"] == "removed" and 0 < row.get("left", 0) <= time.time() - days * 86400]
+    until = time.time() - days * 86400
+    due = (row for row in read(data) if row["state"] == "removed" and 0 < row.get("left", 0) <= until)
     faults = []
     for account in due if Path(homes).is_dir() else ():
         try:
@@ -46,7 +46,7 @@ def apply(data: bytes, homes: str, scratch: str, days: int, first_uid: int = 100
         except (FarmletError, OSError) as error:
             faults.append(str(error))
     if (began := time.monotonic()) >= _due.get(usage, 0.0):
-        tell(accounts, {"home": homes, "scratch": scratch}, Path(usage))
+        tell(read(data), {"home": homes, "scratch": scratch}, Path(usage))
         _due[usage] = began + max(TELL_SECONDS, PATIENCE * (time.monotonic() - began))
     if faults:
         raise FarmletError(homes, "; ".join(faults))

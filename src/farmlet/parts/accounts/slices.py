@@ -6,13 +6,13 @@ root, standard library only.
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import read
 
 NAME = "60-farmlet.conf"
 
@@ -22,7 +22,7 @@ def apply(data: bytes, folder: str = "/etc/systemd/system", reload: bool = True)
 
     Acts on sessions that are there too. Raises FarmletError or OSError.
     """
-    accounts = [account for account in json.loads(data) if account["state"] == "active" and account.get("sessions")]
+    accounts = (account for account in read(data) if account["state"] == "active" and account.get("sessions"))
     wanted = {f"user-{int(account['uid'])}.slice.d": describe(account["sessions"]) for account in accounts}
     root, changed = Path(folder), False
     for name, text in wanted.items():

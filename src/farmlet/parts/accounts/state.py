@@ -5,7 +5,6 @@ Standard library only. Entries follow RFC 2307. Each of ours carries `descriptio
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 import urllib.parse
@@ -16,6 +15,7 @@ from typing import Any
 from farmlet.facility.names import MEMBER, accounting_group, check_member, unix_group
 from farmlet.facility.rights import Rights, Table
 from farmlet.parts.accounts.membership import Member
+from farmlet.runtime.rows import dump
 
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
@@ -263,5 +263,5 @@ def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any
 
 
 def listing(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The item as the nodes get it: a JSON list."""
-    return (json.dumps(list(rows)) + "\n").encode()
+    """The item as the nodes get it."""
+    return dump(rows)

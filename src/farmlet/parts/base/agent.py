@@ -113,7 +113,9 @@ class Executor:
 
 
 def _digest(data: bytes, text: str) -> str:
-    return hashlib.sha256(data + text.encode()).hexdigest()
+    found = hashlib.sha256(data)
+    found.update(text.encode())
+    return found.hexdigest()
 
 
 def _equals(delivery: Delivery, data: bytes) -> bool:
@@ -214,7 +216,7 @@ class Agent:
         delay = 0.0
         while not self._stop.wait(delay):
             try:
-                self._parcel = self._courier.fetch(self._parcel.version, POLL_SECONDS)
+                self._parcel = self._courier.fetch(self._parcel, POLL_SECONDS)
                 if delay:
                     log.info("the hub answers again")
                 delay = 0.0

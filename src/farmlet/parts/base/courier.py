@@ -16,6 +16,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 
 ANSWER_BYTES = 64 * 1024 * 1024
+ITEM_SECONDS = 60
 
 
 class Unreachable(FarmletError):
@@ -39,19 +40,25 @@ class Courier:
     def __init__(self, url: str, ca: str, certificate: str, key: str) -> None:
         self._url, self._ca, self._certificate, self._key = url, ca, certificate, key
 
-    def fetch(self, version: str, wait: int) -> Parcel:
-        """The wanted state, as soon as it is another than `version`, or after `wait` seconds. Raises Unreachable."""
-        answer = json.loads(self._call("GET", f"/node/wanted?version={version}&wait={wait}", None, wait + 10))
+    def fetch(self, known: Parcel, wait: int) -> Parcel:
+        """The wanted state, as soon as it is another than `known`, or after `wait` seconds. Raises Unreachable."""
+        answer = json.loads(self._call("GET", f"/node/wanted?version={known.version}&wait={wait}", None, wait + 10))
         try:
-            items = {name: self._open(name, item) for name, item in answer["items"].items()}
+            items = {name: self._open(name, item, known.items.get(name)) for name, item in answer["items"].items()}
             return Parcel(str(answer["version"]), items)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise Unreachable(self._url, f"an answer that cannot be read: {error!r}") from error
 
-    def _open(self, name: str, item: dict[str, str]) -> bytes:
-        data = base64.b64decode(item["content"], validate=True)
+    def _open(self, name: str, item: dict[str, str], known: bytes | None) -> bytes:
+        """The content of an item: out of the answer, or, when it is a large one, what is `known` or the hub's next answer."""
+        if "content" in item:
+            data = base64.b64decode(item["content"], validate=True)
+        elif known is not None and hashlib.sha256(known).hexdigest() == item["sha256"]:
+            return known
+        else:
+            data = self._call("GET", f"/node/item/{name}", None, ITEM_SECONDS)
         if hashlib.sha256(data).hexdigest() != item["sha256"]:
-            raise Unreachable(self._url, f"item {name} arrived damaged")
+            raise Unreachable(self._url, f"item {name} arrived damaged")  # or changed meanwhile: the next answer has both
         return data
 
     def publish(self, name: str, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """The hub: where the agents of all nodes fetch what is meant for them and leave what they have to say. WSGI.
 
     GET  /node/wanted?version=V&wait=SECONDS   {"version", "items": {name: {"sha256", "content" (base64)}}}; waits for
-                                               another version than V, at most 55 s
+                                               another version than V, at most 55 s; a large item has no content here
+    GET  /node/item/NAME                       one item as it is: a node asks for a large one when its sha256 is new
     PUT  /node/inbox/NAME                      a file from the node, e.g. its SSH host key: 204
     POST /node/results                         JSON list of {"check", "ok", "evidence", "seconds", "at"}: 204
 
@@ -18,6 +19,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -27,7 +29,8 @@ from farmlet.runtime.files import write
 NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 INBOX_BYTES = 64 * 1024
 INBOX_ITEMS = 32
-ITEM_BYTES = 4 * 1024 * 1024
+ITEM_BYTES = 64 * 1024 * 1024
+INLINE_BYTES = 64 * 1024  # larger items are asked for one by one
 RESULTS_BYTES = 256 * 1024
 WAIT_SECONDS = 55.0
 TICK = 0.2
@@ -51,38 +54,47 @@ class Refused(Exception):
         self.status, self.text = status, text
 
 
+@dataclass(frozen=True)
+class Item:
+    """A file of the outbox. `sha256` is hexadecimal."""
+
+    data: bytes
+    sha256: str
+
+
 class Outbox:
     """The items of one node: those of `outbox/all`, and its own, which win. Reads a file again only when it changed."""
 
     def __init__(self, root: Path, node: str) -> None:
         self._folders = (root / "outbox" / "all", root / "outbox" / node)
-        self._seen: dict[Path, tuple[tuple[int, int, int], bytes]] = {}
+        self._seen: dict[Path, tuple[tuple[int, int, int], Item]] = {}
 
-    def load(self) -> dict[str, bytes]:
+    def load(self) -> dict[str, Item]:
         """Every item by name. Names that are none (temporary files) and files that are too large are left out."""
-        items: dict[str, bytes] = {}
+        items: dict[str, Item] = {}
         for folder in self._folders:
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if NAME.fullmatch(path.name) and (data := self._read(path)) is not None:
-                    items[path.name] = data
+                if NAME.fullmatch(path.name) and (item := self._read(path)) is not None:
+                    items[path.name] = item
         return items
 
-    def _read(self, path: Path) -> bytes | None:
+    def _read(self, path: Path) -> Item | None:
         try:
             info = path.lstat()
             mark = (info.st_ino, info.st_mtime_ns, info.st_size)
             if self._seen.get(path, (None,))[0] != mark:
                 if not path.is_file() or path.is_symlink() or info.st_size > ITEM_BYTES:
                     return None
-                self._seen[path] = (mark, path.read_bytes())
+                data = path.read_bytes()
+                self._seen[path] = (mark, Item(data, hashlib.sha256(data).hexdigest()))
         except OSError:  # replaced or removed between listing and reading: the next tick sees it
             return None
         return self._seen[path][1]
 
 
-def version(items: Mapping[str, bytes]) -> str:
+def version(items: Mapping[str, Item]) -> str:
     """A name for exactly these items: sha256 (hex) over names and contents."""
-    lines = (f"{name} {hashlib.sha256(data).hexdigest()}\n" for name, data in sorted(items.items()))
+    lines = (f"{name} {item.sha256}\n" for name, item in sorted(items.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
@@ -102,16 +114,19 @@ class Hub:
         if answer is None:
             start("204 No Content", [])
             return []
-        start("200 OK", [("Content-Type", "application/json"), ("Cache-Control", "no-store")])
-        return [json.dumps(answer).encode()]
+        kind = "application/octet-stream" if isinstance(answer, bytes) else "application/json"
+        start("200 OK", [("Content-Type", kind), ("Cache-Control", "no-store")])
+        return [answer if isinstance(answer, bytes) else json.dumps(answer).encode()]
 
-    def _answer(self, environ: Environ) -> dict[str, Any] | None:
+    def _answer(self, environ: Environ) -> dict[str, Any] | bytes | None:
         node = self._identify(environ)
         route = (environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""))
         match route:
             case ("GET", "/node/wanted"):
                 query = parse_qs(environ.get("QUERY_STRING", ""))
                 return self._wanted(node, query.get("version", [""])[0], _number(query.get("wait", ["0"])[0]))
+            case ("GET", str(path)) if path.startswith("/node/item/"):
+                return self._hand_out(node, path.removeprefix("/node/item/"))
             case ("PUT", str(path)) if path.startswith("/node/inbox/"):
                 self._receive(node, path.removeprefix("/node/inbox/"), _body(environ, INBOX_BYTES))
             case ("POST", "/node/results"):
@@ -136,11 +151,13 @@ class Hub:
             if found != known or time.monotonic() >= end:
                 break
             time.sleep(TICK)
-        encoded = {
-            name: {"sha256": hashlib.sha256(data).hexdigest(), "content": base64.b64encode(data).decode()}
-            for name, data in items.items()
-        }
-        return {"version": found, "items": encoded}
+        return {"version": found, "items": {name: _describe(item) for name, item in items.items()}}
+
+    def _hand_out(self, node: str, name: str) -> bytes:
+        item = Outbox(self._root, node).load().get(name)
+        if item is None:
+            raise Refused("404 Not Found", "there is no such item for this node")
+        return item.data
 
     def _receive(self, node: str, name: str, data: bytes) -> None:
         if not NAME.fullmatch(name):
@@ -162,6 +179,12 @@ class Hub:
             raise Refused("400 Bad Request", "this is not a list of results of checks")
         record = {"at": time.time(), "results": results}
         write(self._root / "results" / f"{node}.json", json.dumps(record, indent=1).encode(), 0o640)
+
+
+def _describe(item: Item) -> dict[str, str]:
+    if len(item.data) > INLINE_BYTES:
+        return {"sha256": item.sha256}
+    return {"sha256": item.sha256, "content": base64.b64encode(item.data).decode()}
 
 
 def _is_result(value: object) -> bool:

@@ -6,12 +6,12 @@ of theirs, and who is not in the map submits nothing. Runs as root, standard lib
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import read
 
 RELOAD = ("systemctl", "try-reload-or-restart", "condor.service")
 SECONDS = 30
@@ -19,7 +19,7 @@ SECONDS = 30
 
 def apply(data: bytes, path: str) -> None:
     """Write the map (a line `* NAME GROUP,…` for each active member with a batch right) and have it read. Raises FarmletError."""
-    rows = [account for account in json.loads(data) if account["state"] == "active" and account.get("batch")]
+    rows = (account for account in read(data) if account["state"] == "active" and account.get("batch"))
     text = "".join(f"* {row['name']} {','.join(row['batch'])}\n" for row in rows)
     target = Path(path)
     if target.exists() and target.read_text() == text:

@@ -148,7 +148,8 @@ BUSY_ACCESS = """\
 condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "$owner has $count jobs in its queue"; done
 """
 BUSY_EXECUTE = """\
-count=$(ps -C condor_starter -o pid= | wc -l)
+# whenever it reads its settings, the startd asks its starter with `-classad` what it can do
+count=$(ps -C condor_starter -o args= | grep -vc -e -classad || true)
 [ "$count" -eq 0 ] || echo "$count jobs run in its slots"
 """
 

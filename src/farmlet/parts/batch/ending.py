@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import read
 
 SECONDS = 20
 SHADOW_SECONDS = 6.0
@@ -29,8 +29,7 @@ def apply(data: bytes, remove: bool = False) -> None:
 
     Raises FarmletError when the queue does not answer.
     """
-    accounts = json.loads(data)
-    states = {str(account["name"]): str(account["state"]) for account in accounts}
+    states = {str(account["name"]): str(account["state"]) for account in read(data)}
     queued = _read(["condor_q", "-all", "-allusers", "-af", "Owner", "JobStatus", "HoldReasonSubCode"])
     jobs = [line.split() for line in queued.splitlines()]
     jobs = [row for row in jobs if row[1] not in ENDED]
@@ -47,7 +46,7 @@ def apply(data: bytes, remove: bool = False) -> None:
     if held:
         _read(["condor_hold", "-constraint", f"{_of(held)} && JobStatus != {HELD}", "-reason", REASON, "-subcode", str(CODE)])
     if ended or held:
-        _await_shadows({int(account["uid"]) for account in accounts if account["name"] in ended | held})
+        _await_shadows({int(account["uid"]) for account in read(data) if account["name"] in ended | held})
     if back:
         _read(["condor_release", "-constraint", f"{_of(back)} && JobStatus == {HELD} && HoldReasonSubCode =?= {CODE}"])
 
@@ -72,7 +71,7 @@ def _is_shadow(status: Path, uids: Collection[int]) -> bool:
 
 def revoke(data: bytes, domain: str, path: str) -> None:
     """Have the central manager refuse tokens (IDTOKENS) of members who are not active: HTCondor's revocation expression."""
-    gone = sorted(str(account["name"]) for account in json.loads(data) if account["state"] != "active")
+    gone = sorted(str(account["name"]) for account in read(data) if account["state"] != "active")
     names = " ".join(f"{name}@{domain}" for name in gone)
     text = f'SEC_TOKEN_REVOCATION_EXPR = stringListMember(sub, "{names}", " ")\n' if gone else ""
     target = Path(path)

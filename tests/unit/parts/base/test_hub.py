@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import threading
@@ -76,7 +77,20 @@ def test_the_inbox_is_bounded(root: Path) -> None:
     assert (root / "inbox/head/item0").read_bytes() == b"new"
 
 
-def test_an_item_too_large_is_not_served(root: Path) -> None:
+def test_a_large_item_is_told_and_comes_when_asked_for(root: Path) -> None:
+    large = b"x" * (hub.INLINE_BYTES + 1)
+    (root / "outbox/all/list").write_bytes(large)
+    (root / "outbox/service/secret").write_bytes(b"not for head")
+    told = json.loads(ask(root, "GET", "/node/wanted")[1])["items"]["list"]
+    assert told == {"sha256": hashlib.sha256(large).hexdigest()}
+    assert ask(root, "GET", "/node/item/list") == ("200 OK", large)
+    for name in ("secret", "none", "../service/secret", ""):
+        assert ask(root, "GET", f"/node/item/{name}")[0].startswith("404")
+    assert ask(root, "GET", "/node/item/list", None)[0].startswith("403")
+
+
+def test_an_item_too_large_is_not_served(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "ITEM_BYTES", 1000)
     (root / "outbox/all/big").write_bytes(b"x" * (hub.ITEM_BYTES + 1))
     (root / "outbox/all/link").symlink_to("/etc/passwd")
     assert items(ask(root, "GET", "/node/wanted")[1]) == {}

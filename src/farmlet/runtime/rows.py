@@ -1,0 +1,27 @@
+"""Lists that grow with the number of members: JSON, a row on each line, so that nobody needs to hold them parsed as a whole.
+
+A node's agent is to stay small with ten thousand members.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A JSON list of objects, one a line."""
+    return ("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n").encode()
+
+
+def read(data: bytes) -> Iterator[dict[str, Any]]:
+    """The rows of what `dump` wrote, one after another; any other JSON list is read at once. Raises ValueError."""
+    if not data.startswith(b"[\n"):
+        yield from json.loads(data)
+        return
+    for line in io.BytesIO(data):
+        text = line.strip().removesuffix(b",")
+        if text not in (b"[", b"]", b""):
+            yield json.loads(text)
