@@ -45,7 +45,7 @@ NOLOGIN = "/etc/nologin"
 BUSY = """\
 systemctl list-units --plain --no-legend --type=slice 'user-*.slice' | while read -r slice rest; do
     uid=${slice#user-} uid=${uid%.slice} count=$(systemctl show -P TasksCurrent "$slice")
-    [ "$uid" -lt 1000 ] || [ "${count:-0}" = "[not set]" ] || echo "$(id -nu "$uid") has $count processes and threads"
+    [ "$uid" -lt 1000 ] || [ "${count:-0}" = "[not set]" ] || echo "processes and threads of $(id -nu "$uid"): $count"
 done
 """
 LEAVE = Leave(

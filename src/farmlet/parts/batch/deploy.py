@@ -145,12 +145,12 @@ SUBMIT_REQUIREMENT_FarmletLeaving = False
 SUBMIT_REQUIREMENT_FarmletLeaving_REASON = "This node is being emptied: please submit on another node of the facility."
 """
 BUSY_ACCESS = """\
-condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "$owner has $count jobs in its queue"; done
+condor_q -allusers -af Owner | sort | uniq -c | while read -r count owner; do echo "jobs of $owner in its queue: $count"; done
 """
 BUSY_EXECUTE = """\
 # whenever it reads its settings, the startd asks its starter with `-classad` what it can do
 count=$(ps -C condor_starter -o args= | grep -vc -e -classad || true)
-[ "$count" -eq 0 ] || echo "$count jobs run in its slots"
+[ "$count" -eq 0 ] || echo "jobs that run in its slots: $count"
 """
 
 
