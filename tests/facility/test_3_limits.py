@@ -86,6 +86,24 @@ def test_a_memory_hog_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, ev
     assert sandbox.json("check", "access")
 
 
+def test_a_disk_filler_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
+    """Everywhere where a member may write and that is not theirs: the node's own disk is none of these."""
+    places = sandbox.exec("head", "find / -type d -perm -0002 -not -path '/proc/*' 2>/dev/null").split()
+    open_ = set(eve.ssh(f"for place in {' '.join(places)}; do test -w $place && echo $place; done; true").split())
+    assert "/tmp" in open_ and "/var/tmp" not in open_
+    disks = sandbox.exec("head", f"for place in {' '.join(sorted(open_))}; do findmnt -no FSTYPE -T $place; done").split()
+    assert set(disks) <= {"tmpfs", "mqueue"}, dict(zip(sorted(open_), disks, strict=True))
+    before = int(sandbox.exec("head", "df --output=avail -B1 / | tail -1"))
+    said = eve.ssh("for place in /tmp /dev/shm $XDG_RUNTIME_DIR; do cat /dev/zero > $place/filler; done 2>&1; ls /tmp/filler")
+    assert "No space left on device" in said
+    try:
+        assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+        ruth.ssh("printf 'executable = /bin/true\nhold = true\nqueue\n' | condor_submit -terse - && condor_rm -all")
+        assert before - int(sandbox.exec("head", "df --output=avail -B1 / | tail -1")) < 1 << 30
+    finally:
+        sandbox.exec("head", "rm -f /tmp/filler /dev/shm/filler")
+
+
 def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
     ruth.ssh("echo 'sleep 7010' | at now 2>/dev/null; nohup setsid sleep 7011 >/dev/null 2>&1 </dev/null & true")
     uid = ruth.ssh("id -u")

@@ -14,6 +14,12 @@ from farmlet.parts.resources import Directory, Farmlet, File, Resource, Unit
 
 PACKAGE = "farmlet.parts.access"
 GUARD = "farmlet-guard.service"
+TEMPORARY, TEMPORARY_UNIT = "/usr/lib/farmlet/temporary", "farmlet-temporary.service"
+TEMPORARY_PERCENT = 20  # of the memory, for all of /tmp: what one member writes there counts as theirs, until it is removed
+# of the distribution's tmp.conf, which a file of the same name takes the place of
+TMPFILES = "# Written by Farmlet.\nq /tmp 1777 root root 10d\nq /var/tmp 1755 root root 30d\n"
+# or podman would unpack images below /var/tmp; there they are within the member's own limits
+CONTAINERS = '# Written by Farmlet.\n[engine]\nimage_copy_tmp_dir = "storage"\n'
 MIB = 1 << 20
 SHARES = (("user", 75, 1024), ("user-", 50, 256))  # of all members together, of each: percent of the memory; tasks for a core
 CORES = 8  # taken for a host that the facility file says nothing of
@@ -40,9 +46,28 @@ def configure(context: Context) -> Sequence[Resource]:
         text = f"# Written by Farmlet.\n[Slice]\nCPUWeight=100\nMemoryMax={most}\nTasksMax={tasks * cores}\n"
         found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
     found += [File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd")]
+    found += make_room(memory)
     guard = render(PACKAGE, GUARD, python=f"{units.NODE}/bin/python", first_uid=context.section("identity").first_uid)
     return [*found, Farmlet(units.NODE, context.wheel), File(f"/etc/systemd/system/{GUARD}", guard), Unit(GUARD)]
 
 
+def make_room(memory: int | None) -> Sequence[Resource]:
+    """Room for temporary files, on a node with so many bytes of memory: whoever fills it does not fill the node's disk."""
+    size = f"{memory * TEMPORARY_PERCENT // 100 // MIB}M" if memory else f"{TEMPORARY_PERCENT}%"
+    return (
+        Directory("/etc/containers"),
+        Directory("/etc/containers/containers.conf.d"),
+        File("/etc/containers/containers.conf.d/50-farmlet.conf", CONTAINERS),
+        File("/etc/tmpfiles.d/tmp.conf", TMPFILES),
+        Directory("/usr/lib/farmlet"),
+        File(TEMPORARY, render(PACKAGE, "temporary.sh", size=size), 0o755),
+        File(f"/etc/systemd/system/{TEMPORARY_UNIT}", render(PACKAGE, TEMPORARY_UNIT, program=TEMPORARY)),
+        Unit(TEMPORARY_UNIT),
+    )
+
+
 def check(context: Context) -> Sequence[Check]:
-    return (Check("access.login.guard", "farmlet.runtime.checks:check_unit", {"unit": GUARD}),)
+    return tuple(
+        Check(f"access.login.{name}", "farmlet.runtime.checks:check_unit", {"unit": unit})
+        for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT))
+    )
