@@ -88,11 +88,12 @@ def test_a_memory_hog_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, ev
 
 def test_a_disk_filler_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
     """Everywhere where a member may write and that is not theirs: the node's own disk is none of these."""
-    places = sandbox.exec("head", "find / -type d -perm -0002 -not -path '/proc/*' 2>/dev/null").split()
+    places = sandbox.exec("head", "find / -type d -perm -0002 -not -path '/proc/*' 2>/dev/null || true").split()
     open_ = set(eve.ssh(f"for place in {' '.join(places)}; do test -w $place && echo $place; done; true").split())
     assert "/tmp" in open_ and "/var/tmp" not in open_
     disks = sandbox.exec("head", f"for place in {' '.join(sorted(open_))}; do findmnt -no FSTYPE -T $place; done").split()
     assert set(disks) <= {"tmpfs", "mqueue"}, dict(zip(sorted(open_), disks, strict=True))
+    assert "/run/lock/condor/local_univ_execute" in places
     before = int(sandbox.exec("head", "df --output=avail -B1 / | tail -1"))
     said = eve.ssh("for place in /tmp /dev/shm $XDG_RUNTIME_DIR; do cat /dev/zero > $place/filler; done 2>&1; ls /tmp/filler")
     assert "No space left on device" in said
@@ -102,6 +103,14 @@ def test_a_disk_filler_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, e
         assert before - int(sandbox.exec("head", "df --output=avail -B1 / | tail -1")) < 1 << 30
     finally:
         sandbox.exec("head", "rm -f /tmp/filler /dev/shm/filler")
+
+
+@pytest.mark.parametrize("universe", ["local", "scheduler"])
+def test_nothing_runs_beside_the_sessions_by_way_of_the_queue(ruth: Person, universe: str) -> None:
+    refused = ruth.try_ssh(f"printf 'universe = {universe}\nexecutable = /bin/sleep\narguments = 9\nqueue\n' | condor_submit -")
+    assert refused.returncode and "use universe = vanilla" in refused.stderr
+    dag = "printf 'executable = /bin/true\nhold = true\nqueue\n' > a.sub; echo JOB a a.sub > a.dag; condor_submit_dag -f a.dag"
+    assert "submitted to cluster" in ruth.ssh(f"{dag}; condor_rm -all")
 
 
 def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:

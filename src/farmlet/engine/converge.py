@@ -96,7 +96,9 @@ def do_farmlet(step: Step) -> None:
     path = shlex.quote(step["path"])
     pip = f"{path}/bin/python -m pip install --quiet --no-index --no-deps --force-reinstall --disable-pip-version-check"
     install = f"{pip} {ROOM}/payload/{step['file']} && printf %s {step['wheel']} > {path}/.farmlet"
-    server.shell(commands=[f"rm -f {path}/.farmlet && {install}"])
+    # several roles want it: the second would pull it from under the service that the first has just started
+    there = f'[ "$(cat {path}/.farmlet 2>/dev/null)" = {step["wheel"]} ]'
+    server.shell(commands=[f"{there} || {{ rm -f {path}/.farmlet && {install}; }}"])
 
 
 def do_account(step: Step) -> None:

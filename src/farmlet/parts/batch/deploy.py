@@ -12,7 +12,7 @@ from farmlet.parts import units
 from farmlet.parts.batch.config import Batch
 from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
-from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
+from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
 
 PACKAGE = "farmlet.parts.batch"
 PYTHON = f"{units.NODE}/bin/python"
@@ -120,6 +120,7 @@ def configure_access(context: Context) -> Sequence[Resource]:
     return (
         *configure_pool(context),
         File(f"{CONFIG}/30-farmlet-access.config", text),
+        Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
         tell_agent("access", {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.ending:apply", "args": leavers}}}),
         tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
         Unit(UNIT),
