@@ -99,7 +99,7 @@ class Monitor:
         for name in [name for name in times if name.endswith((".use", ".refused"))]:
             if f"{name.rpartition('.')[0]}.top" not in times:
                 self._forget(Path(folder, name))
-        found = {}
+        found: dict[Path, tuple[Keeper, Stamp]] = {}
         for name in (name for name in times if name.endswith(".top")):
             top = Path(folder, name)
             stored = self._stamps.get(top, ())[:1]
