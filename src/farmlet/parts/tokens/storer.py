@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -141,9 +142,10 @@ def await_token(request: Request) -> None:
     while time.monotonic() < deadline:
         done = run("query-oauth", "-s", request.name, *request.options)
         if done.returncode == ABSENT:
-            what = "the issuer took it back at once: you may have none of the rights"
-            raise FarmletError(request.name, what, f"farmlet explain, or an administrator: {' '.join(request.options)}")
-        if "not yet been processed" not in done.stdout + done.stderr:
+            what = f"the issuer refuses a token for that: {' '.join(request.options[1::2]) or 'your rights to storage'}"
+            raise FarmletError(request.name, what, "ask for what your groups may have, of an element of this facility")
+        # the age of the token, by its name
+        if re.search(rf"^{re.escape(request.name)} = ", done.stdout, re.MULTILINE):
             return
         time.sleep(0.2)
     print(f"{request.name}: the issuer does not answer just now; jobs get their token once it does", file=sys.stderr)
