@@ -5,8 +5,6 @@
 The monitor, a process of its own, renews COUNT credentials of COUNT members at a stand-in of an issuer beside it: TLS on
 loopback, tokens of the usual size, refresh tokens rotated and each good once. The stand-in's own CPU is not counted. The looks
 at everything that fall into SECONDS, one a minute, are counted besides.
-
-    benchmarks/tokens.py delivery NODE-EXEC…   seconds until a renewed token is in a running job: see docs/howto/admin/faults.md
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ import tempfile
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs
 
 from cryptography import x509
@@ -43,7 +41,7 @@ class Counter(BaseHTTPRequestHandler):
     """Discovery and token endpoint; `live` has the number that is good next for each member."""
 
     protocol_version = "HTTP/1.1"
-    live: dict[str, int] = {}
+    live: ClassVar[dict[str, int]] = {}
 
     def do_GET(self) -> None:
         host = f"https://{self.headers['Host']}"

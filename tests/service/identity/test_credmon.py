@@ -143,7 +143,8 @@ def check_killed(house: Service, browser: Browser, root: Path) -> None:
         for use in folder.glob("*.use"):
             os.utime(use, (0, 0))
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        until(lambda: (root / "pid").exists() and (root / "pid").read_text() == str(process.pid))
+        mine = str(process.pid)
+        until(lambda mine=mine: (root / "pid").exists() and (root / "pid").read_text() == mine)
         time.sleep(random.uniform(0, 0.1))
         process.kill()
         process.wait()

@@ -83,6 +83,11 @@ def configure_sessions(context: Context) -> Sequence[Resource]:
         Directory("/etc/systemd/system/user@.service.d"),
         File("/etc/systemd/system/user@.service.d/farmlet-token.conf", render(PACKAGE, "session.conf", program=SESSION)),
         File("/etc/security/pam_env.conf", render(PACKAGE, "environment.conf", places=PLACES)),
+        # before the greeting, which ends with an empty line
+        File(
+            "/etc/profile.d/farmlet-credential.sh",
+            render(PACKAGE, "greeting.sh", places=PLACES, command=STORER.rpartition("/")[2]),
+        ),
     )
 
 
