@@ -213,17 +213,19 @@ def test_killed_at_any_moment_the_tokens_are_as_before(sandbox: Sandbox, tilda: 
     for pause in (0.0, 0.05, 0.2):
         # renewals are due at once, and the monitor is ended somewhere within them
         due = f"touch -d @0 {FOLDER}/{ME}/*.use; kill -HUP $(cat {FOLDER}/pid)"
-        sandbox.exec("head", f"{due}; sleep {pause}; kill -9 $(cat {FOLDER}/pid)")
-        sandbox.exec("head", "pkill -9 -x condor_credd || true")
-        until(lambda: fresh(sandbox, before), 90)
+        sandbox.exec("head", f"{due}; sleep {pause}; kill -9 $(cat {FOLDER}/pid); pkill -9 -x condor_credd")
+        until(lambda: sandbox.exec("head", f"kill -0 $(cat {FOLDER}/pid) 2>/dev/null && echo up || true"), 60)
+        until(lambda: are_fresh(sandbox, before), 60)
         assert sandbox.exec("head", look) == before
     until(lambda: tilda.try_ssh(STORE).returncode == 0, 60)
 
 
-def fresh(sandbox: Sandbox, before: str) -> bool:
-    """Whether each token is good for a while still."""
-    tokens = sandbox.exec("head", f"cd {FOLDER}/{ME} && for i in *.use; do cat $i; echo; done").split()
-    return len(tokens) == len(before.splitlines()) and all(float(str(claims(text)["exp"])) > time.time() + 25 for text in tokens)
+def are_fresh(sandbox: Sandbox, before: str) -> bool:
+    """Whether each token was made anew and is good for a while still."""
+    said = sandbox.exec("head", f"cd {FOLDER}/{ME} && for i in *.use; do stat -c %Y $i; cat $i; echo; done").split()
+    made, tokens = [int(word) for word in said[::2]], said[1::2]
+    good = all(float(str(claims(text)["exp"])) > time.time() + LIFE / 3 for text in tokens)
+    return len(tokens) == len(before.splitlines()) and all(made) and good
 
 
 def test_taken_back_jobs_are_held_and_released_when_it_is_stored_anew(sandbox: Sandbox, hasty: None) -> None:
