@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from pathlib import Path
 
 from farmlet.errors import FarmletError
+from farmlet.runtime.rows import read
 
 log = logging.getLogger("farmlet.agent")
 
@@ -21,7 +21,7 @@ def apply(data: bytes, folder: str, places: str) -> None:
     stores a new one with the next submission.
     """
     left = []
-    for account in json.loads(data):
+    for account in read(data):
         name = str(account["name"])
         # the credential first: the monitor makes tokens of what is there
         for place in (Path(folder) / name, Path(places) / name) if account["state"] != "active" else ():
