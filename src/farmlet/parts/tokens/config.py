@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Tokens(BaseModel):
     """`issuers`: further ones, besides the facility's own, whose refresh tokens members may store for their jobs
     (`condor_store_cred`). `client`: with an external issuer, the id of the public client there by which credentials for jobs are
-    made (device flow, refresh tokens; `audience` must be free); by default that of `access`. `keep_days`: a credential that no
-    job and no session of its member has needed for so long is removed.
+    made (device flow, refresh tokens). `keep_days`: a credential that no job and no session of its member has needed for so
+    long is removed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuers: tuple[str, ...] = ()
-    client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
+    client: str = Field(default="batch", max_length=256, pattern="^[!-~]+$")
     keep_days: int = Field(default=30, ge=1, le=365)
 
     @field_validator("issuers")

@@ -33,6 +33,7 @@ from farmlet.runtime.files import write
 log = logging.getLogger("farmlet.credmon")
 
 LONGEST = 60.0  # seconds between two looks at everything
+SLICE = 5.0  # seconds of a pass: who stores a credential while thousands are due does not wait for all of them
 PATIENCE = 3  # questions in a row that an issuer does not answer, after which it is left alone for this pass
 
 Stamp = tuple[int | None, ...]
@@ -64,9 +65,11 @@ class Monitor:
         if scan:
             self._scan()
         silent: Counter[str] = Counter()
-        now = time.time()
+        now, end = time.time(), time.monotonic() + SLICE
         for path in sorted((path for path, due in self._due.items() if due <= now), key=lambda path: self._due[path]):
             keeper = self._keepers[path]
+            if time.monotonic() > end:
+                break
             # an issuer that answers nobody is not asked for everybody: each silence takes its time
             if silent[keeper.issuer] < PATIENCE:
                 silent[keeper.issuer] = 0 if self._renew(keeper) else silent[keeper.issuer] + 1
@@ -76,7 +79,8 @@ class Monitor:
         if self._changed or scan:
             self._changed = False
             self._settle()
-        return min(max(min(self._due.values(), default=math.inf) - time.time(), BACKOFF[0]), LONGEST)
+        wait = min(self._due.values(), default=math.inf) - time.time()
+        return min(max(wait, BACKOFF[0] if time.monotonic() < end else 0.0), LONGEST)
 
     def _scan(self) -> None:
         """Know what is stored now; tokens whose credential was taken back go with it."""

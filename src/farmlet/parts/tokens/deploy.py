@@ -65,12 +65,11 @@ def find_arguments(context: Context) -> list[str]:
 def describe(context: Context) -> dict[str, str]:
     """What the members' program asks with; see `storer.Config`."""
     facility = context.facility
-    client = context.section("tokens").client or context.section("access").client
     return {
         "service": SERVICE,
         "issuer": facility.issuer,
-        "client": client if facility.external else "batch",
-        "scope": "wlcg.groups" if facility.external else STORAGE,
+        "client": context.section("tokens").client if facility.external else "batch",
+        "scope": "wlcg wlcg.groups" if facility.external else STORAGE,
     }
 
 

@@ -91,15 +91,14 @@ def ensure(request: Request, config: Config, wait: bool) -> None:
     if found == OTHER and (jobs := find_jobs(request)):
         what = f"means other permissions in your jobs {', '.join(jobs[:5])}"
         raise InputError(request.handle, what, "choose another name, or wait for their end")
+    if found == OTHER:  # no job should start with the token of what it was before
+        run("delete-oauth", "-s", request.name)
     store(request, {"of": config.service})
     await_token(request)
 
 
 def ask(config: Config, wait: bool) -> None:
     """Have the member allow it in a browser, and store what comes of it. Nothing is left if they do not. Raises FarmletError."""
-    if not config.client:
-        hint = "they name one: tokens: {client: ID}"
-        raise FarmletError(config.issuer, "has no client for jobs yet; tell the administrators", hint)
     if not (wait or sys.stderr.isatty()):
         what = "you have no credential for jobs and sessions here yet, and this is no terminal to ask you on"
         raise InputError(config.service, what, "once, on a terminal: farmlet-credential")
@@ -126,7 +125,6 @@ def keep(config: Config, token: str) -> None:
             oauth.revoke(config.issuer, config.client, token)
         raise
     await_token(request)
-    print("Stored. It is renewed for as long as you use it.", file=sys.stderr)
 
 
 def store(request: Request, value: dict[str, str]) -> None:
@@ -187,6 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             keep(config, sys.stdin.readline().strip())
         for word in options.service or [config.service]:
             ensure(Request.parse(word), config, options.wait)
+        if not options.service:
+            print("Your jobs and sessions here have a credential. To take it back:", file=sys.stderr)
+            print(f"  condor_store_cred delete-oauth -s {config.service}", file=sys.stderr)
     except KeyboardInterrupt:
         print("\nnothing was stored", file=sys.stderr)
         return 130

@@ -59,12 +59,12 @@ def test_credmon_follows_the_access_point_and_asks_only_our_issuer() -> None:
 
 
 def test_further_issuers_and_an_external_one() -> None:
-    external = "identity: {issuer: https://iam.example/}\naccess: {client: ours}\ntokens: {issuers: [https://other.example]}\n"
+    external = "identity: {issuer: https://iam.example/}\ntokens: {client: ours, issuers: [https://other.example]}\n"
     files, _ = configure(external)
     config = files["/etc/condor/config.d/50-farmlet-credmon.config"].data.decode()
     assert "--issuer https://iam.example/ --issuer https://other.example\n" in config and "--audience" not in config
     found = json.loads(files["/etc/farmlet/credential.json"].data)
-    assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg.groups"}
+    assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
     with pytest.raises(FarmletError, match="is not the https URL"):
         configure('tokens: {issuers: ["https://x $(y)"]}\n')
 
