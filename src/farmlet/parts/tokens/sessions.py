@@ -7,6 +7,7 @@ The folder of a member is made when their first session opens and goes some seco
 from __future__ import annotations
 
 import logging
+import os
 import pwd
 from pathlib import Path
 
@@ -22,8 +23,9 @@ def refresh(places: Path, root: Path) -> None:
     for place in places.glob("*/") if places.is_dir() else ():
         try:
             _refresh(place, root / place.name / f"{SERVICE}.use")
-            # credd removes credentials so long after their member's last job: who is logged in is not gone
-            (root / f"{place.name}.mark").unlink(missing_ok=True)
+            # credd removes the credential some time after this mark, which schedd made after the last job: that time begins anew
+            if (mark := root / f"{place.name}.mark").exists():
+                os.utime(mark)
         except FileNotFoundError:
             continue  # the session has just ended
         except (OSError, KeyError) as error:

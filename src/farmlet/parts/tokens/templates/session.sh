@@ -13,5 +13,9 @@ open)
     mv -f "$place/.token" "$place/token"
   fi
   ;;
-close) rm -rf "$place" ;;
+close)
+  rm -rf "$place"
+  # HTCondor's mark: unless its member comes back or has jobs, the credential is removed some time after it
+  [ ! -d {{ folder }}/"$name" ] || : > {{ folder }}/"$name".mark
+  ;;
 esac
