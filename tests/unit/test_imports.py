@@ -45,7 +45,9 @@ ON_NODES = {
     "farmlet.parts.base.courier": CLASH,
     "farmlet.parts.base.duties": CLASH,
     "farmlet.parts.*.checks": CLASH,
-    "farmlet.parts.tokens.credmon*": CLASH,
+    "farmlet.parts.tokens.credmon": CLASH,
+    "farmlet.parts.tokens.storer": CLASH,
+    "farmlet.parts.tokens.ending": CLASH,
     "farmlet.parts.overlay.controller": CLASH,
     "farmlet.parts.overlay.executor": CLASH,
     "farmlet.parts.overlay.render": CLASH,
@@ -65,6 +67,9 @@ PLAIN = {
     "farmlet.cli.options": (),
     "farmlet.cli.log*": (),
     "farmlet.parts.access.login*": (),
+    # run by HTCondor's own programs
+    "farmlet.parts.tokens.credmon": (),
+    "farmlet.parts.tokens.storer": (),
 }
 
 

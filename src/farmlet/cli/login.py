@@ -71,7 +71,8 @@ def enter(args: argparse.Namespace) -> int:
 
 def include(write: bool) -> None:
     """See to the line in ~/.ssh/config: written, or told."""
-    from farmlet.parts.access.login import screen, snippet
+    from farmlet.parts.access.login import snippet
+    from farmlet.runtime import screen
 
     if snippet.is_included():
         return

@@ -129,13 +129,11 @@ def run_jobs(play: Play) -> str:
 
 
 def hand_over(play: Play) -> None:
-    """Give the access point a refresh token for jobs, from which its credential monitor makes short-lived ones."""
+    """The consent that condor_submit asks for on a terminal, given beforehand: here is none."""
     tokens = play.authorise(BATCH_CLIENT, f"offline_access {play.scope}")
     if not tokens.refresh_token:
         raise FarmletError(play.stage.issuer, f"no refresh token for the client {BATCH_CLIENT}")
-    credential = {"issuer": play.stage.issuer, "client_id": BATCH_CLIENT, "refresh_token": tokens.refresh_token}
-    # sshd gives a socket as standard input, which cannot be opened by name; after `cat` it is a pipe
-    play.machine.ssh("cat | condor_store_cred add-oauth -s farmlet -i -", json.dumps(credential).encode())
+    play.machine.ssh("farmlet-credential --stdin", f"{tokens.refresh_token}\n".encode())
 
 
 def fit_peak(play: Play) -> str:

@@ -59,6 +59,12 @@ class Context:
         """The facility file's section of `part` (a pydantic model of that part's config.py)."""
         return self.facility.parts[part]
 
+    @property
+    def elements(self) -> list[str]:
+        """The URLs of all storage elements the facility knows, which are the audiences of tokens for them."""
+        own = [f"https://{node.fqdn}:8443" for node in self.facility.hosts("storage.element")]
+        return own + [site.storage for site in self.trust.sites.values() if site.storage]
+
 
 @dataclass(frozen=True)
 class Check:

@@ -16,6 +16,8 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
@@ -107,14 +109,22 @@ class DeviceFlow:
 
 
 def refresh(
-    issuer: str, client_id: str, refresh_token: str, cafile: str | None = None, *, scope: str = "", audience: str = ""
+    issuer: str,
+    client_id: str,
+    refresh_token: str,
+    cafile: str | None = None,
+    *,
+    scope: str = "",
+    audience: str = "",
+    endpoint: str = "",
 ) -> Tokens:
     """New tokens for a refresh token of a public client; `scope` and `audience` narrow the access token only.
 
-    The issuer rotates: `Tokens.refresh_token` replaces the one given. Raises OAuthError (`invalid_grant`: the refresh
-    token is dead for good) or Unreachable (try again).
+    The issuer rotates: `Tokens.refresh_token` replaces the one given. `endpoint`: where to ask, for who asks often and
+    knows (`find_endpoint`). Raises OAuthError (`invalid_grant`: the refresh token is dead for good) or Unreachable (try
+    again).
     """
-    endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
+    endpoint = endpoint or find_endpoint(issuer, cafile)
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client_id}
     return _tokens(_post(endpoint, form | {"scope": scope, "audience": audience}, cafile), issuer)
 
@@ -133,6 +143,11 @@ def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | N
     headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
     form = {"grant_type": "client_credentials", "scope": scope, "audience": audience}
     return _tokens(_post(endpoint, form, cafile, headers), issuer)
+
+
+def find_endpoint(issuer: str, cafile: str | None = None) -> str:
+    """The issuer's token endpoint. Raises OAuthError or Unreachable."""
+    return _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
 
 
 def load_metadata(issuer: str, cafile: str | None = None) -> Mapping[str, Any]:
@@ -179,14 +194,26 @@ def _fetch(request: urllib.request.Request, cafile: str | None) -> bytes:
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
         raise Unreachable(request.full_url, "not an https URL", "an issuer is only trusted over https")
     try:
-        context = ssl.create_default_context(cafile=cafile)
-        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
-        with opener.open(request, timeout=TIMEOUT) as answer:
+        with _open(cafile, _stamp(cafile)).open(request, timeout=TIMEOUT) as answer:
             return bytes(answer.read(LIMIT))
     except urllib.error.HTTPError as error:
         raise _refused(error, request.full_url) from error
     except (OSError, http.client.HTTPException) as error:
         raise Unreachable(request.full_url, f"no answer: {getattr(error, 'reason', error)}") from error
+
+
+def _stamp(cafile: str | None) -> tuple[int, ...]:
+    """What changes with the authorities. Raises OSError."""
+    usual = ssl.get_default_verify_paths()
+    places = (cafile,) if cafile else (usual.cafile, usual.capath)
+    return tuple(Path(place).stat().st_mtime_ns for place in places if place)
+
+
+@lru_cache(maxsize=8)
+def _open(cafile: str | None, stamp: tuple[int, ...]) -> urllib.request.OpenerDirector:
+    """Who asks with these authorities: to read them may take longer than the request itself."""
+    context = ssl.create_default_context(cafile=cafile)
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
 
 
 def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:

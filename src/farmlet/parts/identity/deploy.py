@@ -87,12 +87,6 @@ def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str 
     return Command(f"client {name}", f"{PROGRAM} {shlex.join(words)}", user=USER)
 
 
-def elements(context: Context) -> list[str]:
-    """The audiences of all storage elements the facility knows."""
-    own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
-    return own + [site.storage for site in context.trust.sites.values() if site.storage]
-
-
 def configuration(context: Context) -> dict[str, object]:
     """What the service reads at its start; see `service.configuration`."""
     facility, section = context.facility, context.section("identity")
@@ -128,7 +122,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
         client("farmlet", PERSON, DEVICE),
         # what jobs carry opens storage, never a log-in
-        client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *elements(context))),
+        client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *context.elements)),
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
         *WEB.files,
         *WEB.units,

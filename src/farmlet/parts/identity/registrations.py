@@ -33,5 +33,5 @@ REGISTRATIONS = (
         secret=True,
     ),
     Registration("farmlet", "members' own machines: SSH certificates (audience `ssh`), data", DEVICE, MEMBER),
-    Registration("batch", "what members hand over for their jobs, kept fresh on the access point", DEVICE, JOB),
+    Registration("batch", "jobs and sessions, by consent, kept fresh on the access point (`tokens.client`)", DEVICE, JOB),
 )

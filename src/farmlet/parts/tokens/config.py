@@ -1,11 +1,30 @@
-"""`tokens:` of the facility file. Nothing to choose yet."""
+"""`tokens:` of the facility file."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Tokens(BaseModel):
-    """No settings."""
+    """`issuers`: further ones, besides the facility's own, whose refresh tokens members may store for their jobs
+    (`condor_store_cred`). `client`: with an external issuer, the id of the public client there by which credentials for jobs are
+    made (device flow, refresh tokens). `keep_days`: a credential that no job and no session of its member has needed for so
+    long is removed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuers: tuple[str, ...] = ()
+    client: str = Field(default="batch", max_length=256, pattern="^[!-~]+$")
+    keep_days: int = Field(default=30, ge=1, le=365)
+
+    @field_validator("issuers")
+    @classmethod
+    def _check_issuers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for issuer in value:
+            # they stand in a command line of HTCondor's configuration
+            if urlsplit(issuer).scheme != "https" or not urlsplit(issuer).hostname or set(issuer) & set(" \t\n\"'\\$()"):
+                raise ValueError(f"{issuer!r} is not the https URL of an issuer")
+        return value

@@ -8,31 +8,85 @@ from collections.abc import Sequence
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
-from farmlet.parts.resources import Command, Directory, File, Resource, Unit
+from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
 
 PACKAGE = "farmlet.parts.tokens"
 PYTHON = f"{units.NODE}/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
+STORER = "/usr/local/bin/farmlet-credential"  # members call it too
+SESSION = "/usr/lib/farmlet/session"
+PLACES = "/run/farmlet-tokens"  # of sessions
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
-ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER}}
+SERVICE = "farmlet"  # what jobs call the facility's tokens
+STORAGE = "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/"  # as far as the member's rights go
+ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER, "places": PLACES}}
 
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
+    config = render(
+        PACKAGE,
+        "credmon.config",
+        folder=FOLDER,
+        program=PROGRAM,
+        arguments=" ".join(find_arguments(context)),
+        storer=STORER,
+        keep=context.section("tokens").keep_days * 86400,
+    )
     return (
         Directory(FOLDER, 0o2770, "root", "condor"),
         Directory("/usr/lib/farmlet"),
+        Farmlet(units.NODE, context.wheel),
         File(PROGRAM, render(PACKAGE, "credmon.sh", python=PYTHON), 0o755),
-        File(
-            "/etc/condor/config.d/50-farmlet-credmon.config",
-            render(PACKAGE, "credmon.config", folder=FOLDER, program=PROGRAM, issuer=context.facility.issuer),
-        ),
+        File(STORER, render(PACKAGE, "storer.sh", python=PYTHON), 0o755),
+        File("/etc/farmlet/credential.json", json.dumps(describe(context), indent=1) + "\n"),
+        File("/etc/condor/config.d/50-farmlet-credmon.config", config),
+        *configure_sessions(context),
+        # once all of it is there, also for systemd to read
         Unit("condor.service"),
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/tokens.credmon.json", json.dumps({"apply": {"accounts": ENDING}}, indent=1) + "\n"),
-        # Debian keeps it where only root looks; members hand over their credential with it
+        # Debian keeps it where only root looks; members take their credential back with it
         Command("condor_store_cred for members", f"ln -sf {STORE} /usr/local/bin/", "test -x /usr/local/bin/condor_store_cred"),
+    )
+
+
+def find_arguments(context: Context) -> list[str]:
+    """The monitor's command line."""
+    facility = context.facility
+    words = [FOLDER, "--jobs", "--sessions", PLACES]
+    words += [word for issuer in (facility.issuer, *context.section("tokens").issuers) for word in ("--issuer", issuer)]
+    # an external issuer has a policy of its own for audiences
+    audiences = () if facility.external else context.elements
+    return words + [word for audience in audiences for word in ("--audience", audience)]
+
+
+def describe(context: Context) -> dict[str, str]:
+    """What the members' program asks with; see `storer.Config`."""
+    facility = context.facility
+    return {
+        "service": SERVICE,
+        "issuer": facility.issuer,
+        "client": context.section("tokens").client if facility.external else "batch",
+        "scope": "wlcg wlcg.groups" if facility.external else STORAGE,
+    }
+
+
+def configure_sessions(context: Context) -> Sequence[Resource]:
+    """A token for whoever is logged in: user@UID.service comes with the first session and goes after the last one."""
+    first_uid = context.section("identity").first_uid
+    script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=SERVICE)
+    return (
+        File(SESSION, script, 0o755),
+        Directory("/etc/systemd/system/user@.service.d"),
+        File("/etc/systemd/system/user@.service.d/farmlet-token.conf", render(PACKAGE, "session.conf", program=SESSION)),
+        File("/etc/security/pam_env.conf", render(PACKAGE, "environment.conf", places=PLACES)),
+        # before the greeting, which ends with an empty line
+        File(
+            "/etc/profile.d/farmlet-credential.sh",
+            render(PACKAGE, "greeting.sh", places=PLACES, command=STORER.rpartition("/")[2]),
+        ),
     )
 
 

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from farmlet.cli import login
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.access.authority import known_hosts
-from farmlet.parts.access.login import about, discovery, screen, snippet, stay, words
+from farmlet.parts.access.login import about, discovery, snippet, stay, words
 from farmlet.parts.access.login.enter import normalise
 from farmlet.parts.access.login.places import Place, root
 from farmlet.parts.access.login.state import Span, State, find_due, load, save
+from farmlet.runtime import screen
 from farmlet.runtime.oauth import OAuthError, Started, Unreachable
 
 URL = "https://service.farmlet.test"

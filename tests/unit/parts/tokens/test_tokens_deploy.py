@@ -2,33 +2,71 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from pathlib import Path
 
-from farmlet.facility.model import Facility, Node
-from farmlet.parts.part import Context, Trust
+import pytest
+
+from farmlet.errors import FarmletError
+from farmlet.facility.load import loads
+from farmlet.parts.access.deploy import PART as ACCESS
+from farmlet.parts.accounts.deploy import PART as ACCOUNTS
+from farmlet.parts.base.deploy import PART as BASE
+from farmlet.parts.batch.deploy import PART as BATCH
+from farmlet.parts.identity.deploy import PART as IDENTITY
+from farmlet.parts.part import Context, SiteAccess, Trust
 from farmlet.parts.resources import Directory, File
-from farmlet.parts.tokens.credmon import Keeper
-from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM
+from farmlet.parts.storage.deploy import PART as STORAGE
+from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM, STORER
+from farmlet.parts.tokens.keeper import Keeper
+from farmlet.parts.tokens.source import Issuers, Source
+
+CATALOG = {part.name: part for part in (BASE, IDENTITY, ACCOUNTS, ACCESS, BATCH, STORAGE, PART)}
+TEXT = """
+farmlet: 1
+facility: {name: af, title: Example, domain: af.test}
+nodes:
+  head: {connect: fake, runs: [access, batch, storage]}
+  service: {connect: fake, runs: [identity, accounts, tokens]}
+groups: {lab: {login: true}}
+"""
+
+
+def configure(more: str = "") -> tuple[dict[str, File], list[Directory]]:
+    facility = loads(TEXT + more, "facility.yaml", CATALOG)
+    site = SiteAccess("tier1", "tier1.test", "drone", "", "", "https://tier1.test:8443")
+    context = Context(facility, facility.nodes["head"], Trust("", {"tier1": site}), "wheel")
+    found = PART.role("credmon").configure(context)
+    files = {resource.path: resource for resource in found if isinstance(resource, File)}
+    return files, [resource for resource in found if isinstance(resource, Directory)]
 
 
 def test_credmon_follows_the_access_point_and_asks_only_our_issuer() -> None:
-    nodes = {
-        "head": Node(name="head", fqdn="head.af.test", connect="fake", roles=("batch.access", "tokens.credmon")),
-        "service": Node(name="service", fqdn="service.af.test", connect="fake"),
-    }
-    facility = Facility(version=1, name="af", title="", domain="af.test", nodes=nodes, controller="service")
-    role = PART.role("credmon")
-    assert role.with_role == "batch.access"
-    found = role.configure(Context(facility, nodes["head"], Trust(""), "wheel"))
-    files = {resource.path: resource for resource in found if isinstance(resource, File)}
+    assert PART.role("credmon").with_role == "batch.access"
+    files, folders = configure()
     config = files["/etc/condor/config.d/50-farmlet-credmon.config"].data.decode()
     assert f"CREDMON_OAUTH = {PROGRAM}\n" in config
-    assert f"CREDMON_OAUTH_ARGS = {FOLDER} --issuer https://service.af.test\n" in config
-    assert files[PROGRAM].mode == 0o755
-    folder = next(resource for resource in found if isinstance(resource, Directory) and resource.path == FOLDER)
+    arguments = next(line for line in config.splitlines() if line.startswith("CREDMON_OAUTH_ARGS"))
+    assert arguments.count("--issuer") == 1 and "--issuer https://service.af.test" in arguments
+    assert arguments.endswith("--audience https://head.af.test:8443 --audience https://tier1.test:8443")
+    assert f"SEC_CREDENTIAL_STORER = {STORER}\n" in config and "SEC_CREDENTIAL_SWEEP_DELAY = 2592000\n" in config
+    assert files[PROGRAM].mode == files[STORER].mode == 0o755
+    folder = next(directory for directory in folders if directory.path == FOLDER)
     assert (folder.mode, folder.owner, folder.group) == (0o2770, "root", "condor")
+    assert json.loads(files["/etc/farmlet/credential.json"].data)["client"] == "batch"
+
+
+def test_further_issuers_and_an_external_one() -> None:
+    external = "identity: {issuer: https://iam.example/}\ntokens: {client: ours, issuers: [https://other.example]}\n"
+    files, _ = configure(external)
+    config = files["/etc/condor/config.d/50-farmlet-credmon.config"].data.decode()
+    assert "--issuer https://iam.example/ --issuer https://other.example\n" in config and "--audience" not in config
+    found = json.loads(files["/etc/farmlet/credential.json"].data)
+    assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
+    with pytest.raises(FarmletError, match="is not the https URL"):
+        configure('tokens: {issuers: ["https://x $(y)"]}\n')
 
 
 def test_after_an_emergency_rotation_every_token_of_a_job_is_due_and_none_is_missing(tmp_path: Path) -> None:
@@ -37,7 +75,7 @@ def test_after_an_emergency_rotation_every_token_of_a_job_is_due_and_none_is_mis
     top.write_text("{}")
     use = top.with_suffix(".use")
     use.write_text("old")
-    keeper = Keeper(top, (), None)
+    keeper = Keeper(top, Source(top), Issuers(()))
     keeper._lifetime = 3600
     assert keeper.due() > time.time()
     subprocess.run(["sh", "-c", PART.role("credmon").forget.replace(FOLDER, str(tmp_path))], check=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import FACILITY
-from farmlet.parts.access.login import about, discovery, places, renew, screen, state, words
+from farmlet.parts.access.login import about, discovery, places, renew, state, words
 from farmlet.parts.access.login.places import Place
 from farmlet.parts.access.login.state import State
-from farmlet.runtime import oauth
+from farmlet.runtime import oauth, screen
 from farmlet.runtime.files import write
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while the facility waits for their consent. All of it on standard error."""
+"""What a person sees while the facility waits for their consent. All of it on standard error; segno draws, if it is there."""
 
 from __future__ import annotations
 

@@ -1,0 +1,95 @@
+"""One token of a member, kept fresh: `SERVICE.use` beside `SERVICE.top`. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from pathlib import Path
+
+from farmlet.parts.tokens.credential import Credential, Unusable, Wish, read_end
+from farmlet.parts.tokens.source import Issuers, Source
+from farmlet.runtime import oauth
+from farmlet.runtime.files import write
+
+BACKOFF = (2.0, 60.0)  # seconds until an issuer that did not answer is asked again: at first, at most
+SPENT = (0.32, 0.4)  # of its life, within which a token is renewed: jobs get it later, and issuers may be away
+SHORTEST = 30.0  # seconds; what a token is taken to live at least, lest its issuer be asked without end
+# The issuer's verdicts that stay (RFC 6749 §5.2, RFC 8707 §2). What it says of the client is about the facility's own
+# settings, which may be mended: no reason to have all members come back.
+FINAL = frozenset({"invalid_grant", "invalid_scope", "invalid_target"})
+
+
+class Keeper:
+    """Keeps one `.use`. `source` has the refresh token, `audience` is the usual one (blank-separated)."""
+
+    def __init__(self, top: Path, source: Source, issuers: Issuers, audience: str = "") -> None:
+        self.top, self.use, self.source = top, top.with_suffix(".use"), source
+        self.issuer = ""  # whom it asked last
+        self._issuers, self._audience = issuers, audience
+        self._lifetime = 0
+        self._pause = self._later = 0.0  # back-off in seconds, and until when
+
+    def due(self) -> float:
+        """When it wants to be renewed (seconds since the epoch): at a third of the token's life or a little later.
+
+        At once when there is no token yet or the member stored another credential.
+        """
+        try:
+            made, stored = self.use.stat().st_mtime_ns, self.top.stat().st_mtime_ns
+            end = read_end(self.use.read_bytes())
+        except OSError:
+            return self._later
+        if stored > made:
+            return self._later
+        life = max(self._lifetime or end - made / 1e9, SHORTEST)
+        return max(made / 1e9 + life * random.Random(f"{self.top}{made}").uniform(*SPENT), self._later)
+
+    def delay(self) -> None:
+        """Ask later: twice as late each time, until it works again."""
+        first, most = BACKOFF
+        self._pause = min(max(2 * self._pause, first), most)
+        self._later = time.time() + self._pause * random.uniform(0.8, 1.2)
+
+    def wake(self) -> None:
+        """Something on the disk has changed: forget what spoke against asking."""
+        self._pause = self._later = 0.0
+
+    def renew(self) -> None:
+        """Get a new access token.
+
+        Raises Unusable, oauth.Unreachable (ask again later), FileNotFoundError (it was taken back) or OSError (the disk).
+        """
+        data, owner = self.source.load(), self.source.owner
+        tokens = self._ask(data)
+        if self.source.take(data, tokens):
+            self._lifetime = tokens.expires_in
+            write(self.use, tokens.access_token.encode(), 0o600, owner)
+            self.use.with_suffix(".refused").unlink(missing_ok=True)
+        self.wake()
+
+    def _ask(self, data: bytes) -> oauth.Tokens:
+        """Raises as `renew`. What the issuer takes no more is away then, and a note says why."""
+        culprit = self.top
+        try:
+            wish = Wish.parse(self.top.read_bytes())
+            culprit = self.source.top
+            credential = Credential.parse(data, self._issuers.urls)
+            self.issuer = credential.issuer
+            return self._issuers.refresh(credential, wish.scope, wish.audience or self._audience)
+        except oauth.OAuthError as error:
+            if error.code not in FINAL:
+                raise
+            refuse(self.source.top if error.code == "invalid_grant" else self.top, str(error))
+            raise Unusable(str(error)) from error
+        except Unusable as error:
+            refuse(culprit, str(error))
+            raise
+
+
+def refuse(top: Path, reason: str) -> None:
+    """Take away what is worth nothing any more, so that its member is asked anew; tokens made of it live to their end."""
+    info = top.stat()
+    note = {"reason": reason, "at": time.strftime("%FT%TZ", time.gmtime())}
+    write(top.with_suffix(".refused"), json.dumps(note).encode(), 0o600, (info.st_uid, info.st_gid))
+    top.unlink(missing_ok=True)

@@ -1,0 +1,44 @@
+"""Tokens of log-in sessions: `NAME/token` below a folder on tmpfs, for members who are logged in.
+
+The folder of a member is made when their first session opens and goes some seconds after the last one has ended
+(`templates/session.sh`). The monitor keeps the token in it equal to the one of their jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from pathlib import Path
+
+from farmlet.runtime.files import write
+
+log = logging.getLogger("farmlet.credmon")
+
+SERVICE = "farmlet"
+
+
+def refresh(places: Path, root: Path) -> None:
+    """Bring the tokens of all who are logged in up to date; no member's token is there without a stored credential."""
+    for place in places.glob("*/") if places.is_dir() else ():
+        try:
+            _refresh(place, root / place.name / f"{SERVICE}.use")
+            # credd removes the credential some time after this mark, which schedd made after the last job: that time begins anew
+            if (mark := root / f"{place.name}.mark").exists():
+                os.utime(mark)
+        except FileNotFoundError:
+            continue  # the session has just ended
+        except (OSError, KeyError) as error:
+            log.warning("%s: %s", place, error)
+
+
+def _refresh(place: Path, use: Path) -> None:
+    token = place / "token"
+    try:
+        data = use.read_bytes()
+    except FileNotFoundError:
+        token.unlink(missing_ok=True)
+        return
+    if not token.exists() or token.read_bytes() != data:
+        user = pwd.getpwnam(place.name)
+        write(token, data, 0o400, (user.pw_uid, user.pw_gid))

@@ -1,0 +1,21 @@
+#!/bin/sh
+# Written by farmlet: `open UID` when a member's first session begins, `close UID` some seconds after the last one has ended.
+# The token in between is kept fresh by the credential monitor, which finds the member's folder here.
+set -eu
+name=$(id -un "$2") && [ "$2" -ge {{ first_uid }} ] || exit 0
+place={{ places }}/$name use={{ folder }}/$name/{{ service }}.use
+case $1 in
+open)
+  mkdir -p -m 0755 {{ places }}
+  mkdir -p -m 0755 "$place"
+  if [ -s "$use" ]; then
+    install -m 0400 -o "$2" -g "$(id -g "$2")" "$use" "$place/.token"
+    mv -f "$place/.token" "$place/token"
+  fi
+  ;;
+close)
+  rm -rf "$place"
+  # HTCondor's mark: unless its member comes back or has jobs, the credential is removed some time after it
+  [ ! -d {{ folder }}/"$name" ] || : > {{ folder }}/"$name".mark
+  ;;
+esac

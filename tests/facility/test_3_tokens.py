@@ -1,0 +1,271 @@
+"""Tokens of jobs and sessions, from the first submission to the end of a membership, with tokens that live a minute.
+
+One job runs on a drone for three lifetimes; most of what is looked at here happens meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import pty
+import re
+import secrets
+import select
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import Sandbox
+from person import PASSWORD, Person
+
+from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
+LIFE = 60  # seconds of a token
+FOLDER = "/var/lib/condor/oauth_credentials"
+ME = f"tilda{secrets.token_hex(3)}"
+STORE = "condor_store_cred query-oauth -s farmlet"
+
+JOB = """#!/usr/bin/env python3
+import base64, json, os, sys, time, urllib.request
+def token():
+    return open(os.environ["BEARER_TOKEN_FILE"]).read()
+def end():
+    part = token().split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["exp"]
+until = time.time() + float(sys.argv[1])
+while time.time() < until:
+    print(int(time.time()), end(), flush=True)
+    time.sleep(2)
+headers = {"Authorization": f"Bearer {token()}"}
+print(urllib.request.urlopen(urllib.request.Request(sys.argv[2], b"at the end", headers, method="PUT")).status)
+"""
+SUBMIT = """
+executable = job.py
+arguments = "{arguments}"
+use_oauth_services = farmlet
+request_memory = 128
+log = jobs.log
+output = {name}.out
+error = {name}.err
+{more}
+queue
+"""
+
+
+@dataclass
+class Terminal:
+    """A command of a person at the node, on a terminal."""
+
+    person: Person
+    script: str
+
+    def __enter__(self) -> Terminal:
+        self.said = ""
+        self.primary, secondary = pty.openpty()
+        words = self.person.command(self.script)
+        self.process = subprocess.Popen([words[0], "-tt", *words[1:]], stdin=secondary, stdout=secondary, stderr=secondary)
+        os.close(secondary)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.primary)
+
+    def read(self, pattern: str, seconds: float = 60) -> str:
+        """The part of what it says that matches."""
+        deadline = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.said)):
+            assert time.monotonic() < deadline, self.said
+            if select.select([self.primary], [], [], 1)[0]:
+                self.said += os.read(self.primary, 4096).decode()
+        return found[0]
+
+    def allow(self) -> None:
+        page = self.read(r"https://\S+user_code=[\w-]+(?=\r)")
+        self.person.browser.allow(page, self.person.name, PASSWORD)
+
+
+def until(condition: Callable[[], object], seconds: float) -> float:
+    """Seconds until the condition was true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, "it did not come true in time"
+        time.sleep(0.5)
+    return time.monotonic() - began
+
+
+def join(sandbox: Sandbox, name: str) -> Person:
+    person = Person.join(sandbox, name, "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    person.ssh(f"cat > job.py <<'.'\n{JOB}.\nchmod +x job.py")
+    return person
+
+
+def write(person: Person, name: str, arguments: str, more: str = "") -> str:
+    """The command that submits a job."""
+    person.ssh(f"cat > {name}.sub <<'.'\n{SUBMIT.format(name=name, arguments=arguments, more=more)}.\n")
+    return f"condor_submit -terse {name}.sub"
+
+
+def secret(sandbox: Sandbox, name: str) -> str:
+    """A member's refresh token, as it is now."""
+    return str(json.loads(sandbox.exec("head", f"cat {FOLDER}/{name}/farmlet.top"))["refresh_token"])
+
+
+def claims(token: str) -> dict[str, object]:
+    part = token.split(".")[1]
+    return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
+
+
+@pytest.fixture(scope="module")
+def hasty(sandbox: Sandbox, running: Sandbox) -> Iterator[None]:
+    """Tokens of jobs live a minute."""
+    audiences = (ANY, f"https://head.{sandbox.domain}:8443", f"https://tier1.sites.{sandbox.domain}:8443")
+    usual = client("batch", PERSON[3:], DEVICE, audiences=audiences).run
+    sandbox.exec("service", f"runuser -u {USER} -- {usual} --access-lifetime {LIFE}")
+    yield
+    sandbox.exec("service", f"runuser -u {USER} -- {usual}")
+
+
+@pytest.fixture(scope="module")
+def tilda(sandbox: Sandbox, hasty: None) -> Person:
+    return join(sandbox, ME)
+
+
+@pytest.fixture(scope="module")
+def first(tilda: Person) -> str:
+    """The refresh token of tilda's first submission, whose job runs for three lifetimes."""
+    url = f"https://tier1.sites.{tilda.sandbox.domain}:8443/users/{ME}/late"
+    submit = write(tilda, "late", f"{3 * LIFE + 10} {url}", "requirements = TARGET.FarmletSite =!= undefined")
+    with Terminal(tilda, submit) as terminal:
+        terminal.read("code: [A-Z-]+")
+        terminal.allow()
+        terminal.read(r"\d+\.0 - \d+\.0")
+    return secret(tilda.sandbox, ME)
+
+
+def test_without_a_terminal_the_command_is_named(tilda: Person) -> None:
+    done = tilda.try_ssh(write(tilda, "dumb", "0 x"))
+    assert done.returncode != 0 and "on a terminal: farmlet-credential" in done.stderr
+    assert tilda.try_ssh(STORE).returncode == 1 and not tilda.ssh("condor_q -af ClusterId")
+
+
+def test_interrupted_nothing_is_left(tilda: Person) -> None:
+    with Terminal(tilda, "farmlet-credential") as terminal:
+        terminal.read("waiting")
+        os.write(terminal.primary, b"\x03")
+        terminal.read("nothing was stored")
+    assert tilda.try_ssh(STORE).returncode == 1
+
+
+def test_the_first_submission_asks_and_the_next_does_not(tilda: Person, first: str) -> None:
+    tilda.ssh(write(tilda, "next", "0 x", "+WantLocal = true\nhold = true"))
+    assert tilda.try_ssh("farmlet-credential").returncode == 0
+    tilda.ssh("condor_rm -constraint 'JobStatus == 5'")
+
+
+def test_a_narrower_token_by_submit_words(tilda: Person, first: str) -> None:
+    words = (
+        f"farmlet_oauth_permissions_NAME = storage.read:/users/{ME}\nfarmlet_oauth_resource_NAME = https://elsewhere.example\n"
+    )
+    ours = words.replace("https://elsewhere.example", f"https://head.{tilda.sandbox.domain}:8443").replace("NAME", "in")
+    show = "executable = show.sh\n+WantLocal = true\n"
+    tilda.ssh("printf '#!/bin/sh\\ncat $_CONDOR_CREDS/farmlet_in.use\\n' > show.sh && chmod +x show.sh")
+    tilda.ssh(write(tilda, "narrow", "", show + ours))
+    until(lambda: tilda.ssh("cat narrow.out 2>/dev/null || true"), 60)
+    found = claims(tilda.ssh("cat narrow.out"))
+    assert (found["scope"], found["aud"]) == (f"storage.read:/users/{ME}", f"https://head.{tilda.sandbox.domain}:8443")
+    # the client for jobs may have tokens for storage elements only
+    done = tilda.try_ssh(write(tilda, "odd", "", show + words.replace("NAME", "odd")))
+    assert done.returncode != 0 and "the issuer refuses a token for that" in done.stderr
+    done = tilda.try_ssh(write(tilda, "bare", "", show + f"farmlet_oauth_permissions = storage.read:/users/{ME}"))
+    assert done.returncode != 0 and "a narrower token needs a name of its own" in done.stderr
+
+
+def test_a_session_has_the_token_and_loses_it_after_the_last(sandbox: Sandbox, tilda: Person, first: str) -> None:
+    place = f"/run/farmlet-tokens/{ME}"
+    assert tilda.ssh("stat -c '%a %U' $BEARER_TOKEN_FILE; stat -f -c %T $BEARER_TOKEN_FILE") == f"400 {ME}\ntmpfs"
+    tilda.ssh(f"xrdfs roots://head.{sandbox.domain} mkdir -p /users/{ME}/session")
+    assert sandbox.exec("head", f"cmp {place}/token {FOLDER}/{ME}/farmlet.use && echo same") == "same"
+    stranger = sandbox.exec("head", f"setpriv --reuid=nobody --clear-groups cat {place}/token 2>&1 || true")
+    assert "Permission denied" in stranger
+    until(lambda: sandbox.exec("head", f"test -e {place} || echo gone") == "gone", 60)
+
+
+def test_the_refresh_token_is_on_no_other_node(sandbox: Sandbox, tilda: Person, first: str) -> None:
+    until(lambda: tilda.ssh("cat late.out 2>/dev/null; condor_q -af JobStatus -constraint 'JobStatus == 2'"), 120)
+    parts = sorted({text.partition(".")[2][::-1] for text in (first, secret(sandbox, ME))})
+    program = Path(__file__).with_name("search.py").read_text()
+    for node in ("service", "tier1"):
+        found = sandbox.exec(node, f"python3 - {secrets.token_hex(8)} {' '.join(parts)} <<'.'\n{program}.\n")
+        assert found == "the sample only", (node, found)
+
+
+def test_killed_at_any_moment_the_tokens_are_as_before(sandbox: Sandbox, tilda: Person, first: str) -> None:
+    look = f"stat -c '%n %a %U' {FOLDER}/{ME}/*.use"
+    before = sandbox.exec("head", look)
+    for pause in (0.0, 0.05, 0.2):
+        # renewals are due at once, and the monitor is ended somewhere within them
+        due = f"touch -d @0 {FOLDER}/{ME}/*.use; kill -HUP $(cat {FOLDER}/pid)"
+        sandbox.exec("head", f"{due}; sleep {pause}; kill -9 $(cat {FOLDER}/pid); pkill -9 -x condor_credd")
+        until(lambda: sandbox.exec("head", f"kill -0 $(cat {FOLDER}/pid) 2>/dev/null && echo up || true"), 60)
+        until(lambda: are_fresh(sandbox, before), 60)
+        assert sandbox.exec("head", look) == before
+    until(lambda: tilda.try_ssh(STORE).returncode == 0, 60)
+
+
+def are_fresh(sandbox: Sandbox, before: str) -> bool:
+    """Whether each token was made anew and is good for a while still."""
+    said = sandbox.exec("head", f"cd {FOLDER}/{ME} && for i in *.use; do stat -c %Y $i; cat $i; echo; done").split()
+    made, tokens = [int(word) for word in said[::2]], said[1::2]
+    good = all(float(str(claims(text)["exp"])) > time.time() + LIFE / 3 for text in tokens)
+    return len(tokens) == len(before.splitlines()) and all(made) and good
+
+
+def test_taken_back_jobs_are_held_and_released_when_it_is_stored_anew(sandbox: Sandbox, hasty: None) -> None:
+    udo = join(sandbox, f"udo{secrets.token_hex(3)}")
+    submit = write(udo, "wait", "0 x", "requirements = false")
+    with Terminal(udo, submit) as terminal:
+        terminal.allow()
+        terminal.read(r"\d+\.0 - \d+\.0")
+    udo.ssh("condor_store_cred delete-oauth -s farmlet")
+    until(lambda: udo.ssh("condor_q -af JobStatus") == "5", 90)
+    assert "no credential for farmlet any more" in udo.ssh("condor_q -af HoldReason")
+    token = udo.authorise("offline_access storage.read:/", client="batch").refresh_token
+    given = subprocess.run(udo.command("farmlet-credential --stdin"), input=token, text=True, capture_output=True, timeout=60)
+    assert given.returncode == 0, given.stderr
+    until(lambda: udo.ssh("condor_q -af JobStatus") == "1", 30)
+    udo.ssh("condor_rm -all")
+
+
+def test_a_job_of_three_lifetimes_writes_at_its_end(sandbox: Sandbox, tilda: Person, first: str) -> None:
+    until(lambda: not tilda.ssh("condor_q -af ClusterId"), 4 * LIFE + 120)
+    *lines, status = tilda.ssh("cat late.out late.err").splitlines()
+    assert status in ("200", "201"), status
+    pairs = [[int(word) for word in line.split()] for line in lines]
+    assert len({end for _, end in pairs}) >= 4 and pairs[-1][1] > pairs[-1][0]
+    assert pairs[-1][0] - pairs[0][0] >= 3 * LIFE
+
+
+def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, tilda: Person, first: str) -> None:
+    kept = sandbox.exec("head", f"base64 -w0 {FOLDER}/{ME}/farmlet.top")
+    session = tilda.start("echo up; exec sleep 300")
+    assert session.stdout is not None and session.stdout.readline() == "up\n"
+    sandbox.run("user", "suspend", ME)
+    gone = f"ls -d {FOLDER}/{ME} /run/farmlet-tokens/{ME} 2>/dev/null || true"
+    seconds = until(lambda: not sandbox.exec("head", gone), 60)
+    session.kill()
+    session.wait()
+    # who kept it has nothing of it
+    sandbox.exec(
+        "head", f"mkdir {FOLDER}/{ME}; echo {kept} | base64 -d > {FOLDER}/{ME}/farmlet.top; kill -HUP $(cat {FOLDER}/pid)"
+    )
+    until(lambda: sandbox.exec("head", f"ls {FOLDER}/{ME}") == "farmlet.refused", 30)
+    assert "invalid_grant" in sandbox.exec("head", f"cat {FOLDER}/{ME}/farmlet.refused")
+    assert seconds <= 30, "the goal is 10 s; each look takes a second on a busy machine"

@@ -1,0 +1,158 @@
+"""The credential monitor against a real issuer of its own: outages, kills at any moment, narrower tokens, an end for good."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser
+from issuer import Service, claims, found, serve
+
+from farmlet.parts.tokens import keeper
+from farmlet.parts.tokens.credmon import Monitor
+from farmlet.parts.tokens.source import Issuers
+
+pytestmark = [pytest.mark.service, pytest.mark.once]
+SCOPE = "offline_access storage.read:/ storage.modify:/"
+LIFE = 4  # seconds of a token of the client `hasty`
+ELEMENT = "https://se.example.org"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """An issuer that this file may stop."""
+    with found(tmp_path_factory.mktemp("credmon")) as running:
+        running.do("client", "ensure", "hasty", "--public", "--grant=device,refresh", f"--access-lifetime={LIFE}")
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tore(house: Service) -> Browser:
+    return house.join("tore", "lab")[0]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def store(house: Service, browser: Browser, folder: Path, client: str = "hasty") -> Path:
+    """What condor_credd does with the credential of a member."""
+    token = house.connect(browser, client, scope=SCOPE)["refresh_token"]
+    folder.mkdir(exist_ok=True)
+    top = folder / "farmlet.top"
+    top.write_text(json.dumps({"issuer": house.issuer, "client_id": client, "refresh_token": token}))
+    return top
+
+
+def watch(house: Service, root: Path, audience: str = "") -> Monitor:
+    return Monitor(root, Issuers([house.issuer], house.cafile), audience)
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.05)
+
+
+def test_narrower_tokens_come_from_the_same_credential(house: Service, tore: Browser, root: Path) -> None:
+    top = store(house, tore, root / "tore", "farmlet")
+    narrow = top.with_name("farmlet_in.top")
+    narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/users/tore,storage.read:/x", "audience": ELEMENT}))
+    nothing = top.with_name("farmlet_bad.top")
+    nothing.write_text(json.dumps({"of": "farmlet", "scopes": "storage.modify:/data"}))
+    monitor = watch(house, root, f"{ELEMENT} https://other.example")
+    for _ in range(2):
+        monitor.sweep()
+    wide, small = (claims(path.with_suffix(".use").read_text()) for path in (top, narrow))
+    assert wide["aud"] == [ELEMENT, "https://other.example"]
+    assert wide["scope"].split() == ["offline_access", "storage.read:/", "storage.modify:/users/tore"]
+    assert (small["aud"], small["scope"]) == (ELEMENT, "storage.read:/users/tore storage.read:/x")
+    # what the member may not have is refused by itself, and the credential stays
+    assert not nothing.exists() and "invalid_scope" in nothing.with_suffix(".refused").read_text()
+    assert top.exists() and narrow.exists()
+    before = top.with_suffix(".use").stat().st_mtime_ns
+    monitor.sweep()
+    assert top.with_suffix(".use").stat().st_mtime_ns == before, "one token's renewal is no reason for another's"
+
+
+def test_ended_at_the_issuer_is_over_for_all_of_it_until_stored_anew(house: Service, tore: Browser, root: Path) -> None:
+    top = store(house, tore, root / "tore")
+    narrow = top.with_name("farmlet_in.top")
+    narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/users/tore"}))
+    monitor = watch(house, root)
+    monitor.sweep()
+    assert house.request("/revoke", {"client_id": "hasty", "token": json.loads(top.read_text())["refresh_token"]}).status == 200
+    for use in (top.with_suffix(".use"), narrow.with_suffix(".use")):
+        os.utime(use, (0, 0))
+    monitor.sweep()
+    assert not top.exists() and narrow.exists() and "invalid_grant" in top.with_suffix(".refused").read_text()
+    until(lambda: [monitor.sweep(), not top.with_suffix(".use").exists()][1], 3 * LIFE)  # what was made of it lives to its end
+    store(house, tore, root / "tore")
+    narrow.with_suffix(".use").unlink(missing_ok=True)
+    monitor.sweep()
+    assert top.with_suffix(".use").exists() and narrow.with_suffix(".use").exists()
+    assert not top.with_suffix(".refused").exists()
+
+
+def test_an_issuer_away_for_three_lifetimes(house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "SHORTEST", 1.0)
+    top = store(house, tore, root / "tore")
+    monitor, stop = watch(house, root), time.monotonic() + 3 * LIFE
+    monitor.sweep()
+    os.kill(house.pid, signal.SIGKILL)  # gunicorn's workers go with their parent
+    while time.monotonic() < stop:
+        monitor.sweep()
+        time.sleep(0.2)
+    assert claims(top.with_suffix(".use").read_text())["exp"] < time.time() and top.exists()
+    port = house.issuer.rpartition(":")[2]
+    with serve(house, f"127.0.0.1:{port}", "--certfile", house.cafile, "--keyfile", str(house.folder / "tls.key")):
+        until(lambda: [monitor.sweep(), claims(top.with_suffix(".use").read_text())["exp"] > time.time()][1], 90)
+        assert not top.with_suffix(".refused").exists()
+        check_killed(house, tore, root)
+
+
+def check_killed(house: Service, browser: Browser, root: Path) -> None:
+    """kill -9 at any moment: whatever was on its way, tokens, their owners and modes are afterwards as before."""
+    folder = root / "tore"
+    for name in ("one", "two"):
+        (folder / f"farmlet_{name}.top").write_text(json.dumps({"of": "farmlet", "scopes": f"storage.read:/{name}"}))
+    command = [
+        sys.executable,
+        "-m",
+        "farmlet.parts.tokens.credmon",
+        str(root),
+        "--issuer",
+        house.issuer,
+        "--cafile",
+        house.cafile,
+    ]
+    watch(house, root).sweep()
+    before = {path.name: (path.stat().st_mode, path.stat().st_uid) for path in folder.glob("*.use")}
+    assert len(before) == 3
+    for _ in range(8):
+        for use in folder.glob("*.use"):
+            os.utime(use, (0, 0))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        mine = str(process.pid)
+        until(lambda mine=mine: (root / "pid").exists() and (root / "pid").read_text() == mine)
+        time.sleep(random.uniform(0, 0.1))
+        process.kill()
+        process.wait()
+    monitor = watch(house, root)
+    until(lambda: [monitor.sweep(), all(is_good(folder / name) for name in before)][1])
+    assert {path.name: (path.stat().st_mode, path.stat().st_uid) for path in folder.glob("*.use")} == before
+    assert not list(folder.glob("*.refused"))
+
+
+def is_good(use: Path) -> bool:
+    return use.exists() and bool(claims(use.read_text())["exp"] > time.time() + LIFE / 4)

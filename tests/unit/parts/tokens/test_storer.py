@@ -1,0 +1,56 @@
+"""What condor_submit says to the program that stores credentials, and what that says where it cannot ask."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from farmlet.errors import InputError
+from farmlet.parts.tokens import storer
+from farmlet.parts.tokens.storer import Config, Request
+
+CONFIG = Config("farmlet", "https://127.0.0.1:9", "batch", "storage.read:/")
+
+
+def test_words_of_condor_submit() -> None:
+    found = Request.parse("farmlet&handle=in&scopes=storage.read:/a,storage.read:/b&audience=https://se:8443")
+    assert found.name == "farmlet_in"
+    assert found.options == ("-S", "storage.read:/a,storage.read:/b", "-A", "https://se:8443")
+    assert Request.parse("farmlet") == Request("farmlet") and Request.parse("farmlet&handle=&scopes=") == Request("farmlet")
+    for word, what in (("farmlet&scopes=storage.read:/a", "needs a name of its own"), ("../x", "no name"), ("", "no name")):
+        with pytest.raises(InputError, match=what):
+            Request.parse(word)
+
+
+@pytest.fixture
+def credd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A condor_store_cred that notes what it was told, and exits as the file `code` says."""
+    program = tmp_path / "condor_store_cred"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words; cat >> {tmp_path}/given; exit $(cat {tmp_path}/code)\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    (tmp_path / "code").write_text("1")
+    monkeypatch.setattr(storer, "STORE", str(program))
+    return tmp_path
+
+
+def test_without_a_terminal_nobody_is_asked(credd: Path) -> None:
+    with pytest.raises(InputError, match="no terminal") as caught:
+        storer.ensure(Request("farmlet"), CONFIG, wait=False)
+    assert "farmlet-credential" in caught.value.hint
+    assert (credd / "words").read_text() == "query-oauth -s farmlet\n"
+
+
+def test_other_services_are_the_members_own_affair(credd: Path) -> None:
+    with pytest.raises(InputError, match="not of this facility"):
+        storer.ensure(Request("dropbox"), CONFIG, wait=False)
+    (credd / "code").write_text("0")
+    storer.ensure(Request("dropbox"), CONFIG, wait=False)
+
+
+def test_the_secret_goes_by_standard_input_only(credd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storer, "PATIENCE", 0.0)
+    (credd / "code").write_text("0")
+    storer.keep(CONFIG, "its-secret")
+    assert "its-secret" in (credd / "given").read_text() and "its-secret" not in (credd / "words").read_text()
