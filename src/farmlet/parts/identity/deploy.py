@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from farmlet.facility.rights import PROBE
 from farmlet.parts import units
 from farmlet.parts.identity.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
@@ -33,6 +34,7 @@ PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
 # compute.… is for clients that are registered for it: it names no owner, so at a site it would open others' jobs too
 PERSON = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups", *STORAGE)
+PROBES = (f"storage.read:{PROBE}", f"storage.modify:{PROBE}")
 DEVICE = (oauth.DEVICE_CODE, "refresh_token")
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody
@@ -90,7 +92,8 @@ def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str 
 def elements(context: Context) -> list[str]:
     """The audiences of all storage elements the facility knows."""
     own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
-    return own + [site.storage for site in context.trust.sites.values() if site.storage]
+    sites = [site.storage for site in context.trust.sites.values() if site.storage]
+    return own + sites + [element.audience for element in context.trust.elements.values()]
 
 
 def configuration(context: Context) -> dict[str, object]:
@@ -130,6 +133,8 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         # what jobs carry opens storage, never a log-in
         client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *elements(context))),
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
+        # the check of storage: a corner of its own on each element, which is nobody else's business
+        client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", elements(context) or [ANY]),
         *WEB.files,
         *WEB.units,
         UPKEEP.file,

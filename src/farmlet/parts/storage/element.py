@@ -70,10 +70,9 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,
-        tokens=TOKENS,
-        groups=GROUPS if groups else "",
+        authorise=render(PACKAGE, "authorise.cfg", tokens=TOKENS, groups=GROUPS if groups else ""),
     )
-    tokens = render(PACKAGE, "tokens.cfg", audience=[ANY, url(fqdn)], issuer=issuer, name=name, groups=bool(groups))
+    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups))
     return (
         *trust(authorities),
         Directory("/srv/farmlet"),
@@ -87,6 +86,11 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE)),
         Unit(UNIT),
     )
+
+
+def write_tokens(audience: Sequence[str], issuer: str, name: str, groups: bool, prefix: str = "/") -> str:
+    """Configuration of XRootD's module for tokens; their paths begin at `prefix` of the server's name space."""
+    return render(PACKAGE, "tokens.cfg", audience=audience, issuer=issuer, name=name, groups=groups, prefix=prefix)
 
 
 def url(fqdn: str) -> str:
