@@ -37,9 +37,7 @@ Description=Farmlet storage: each night
 
 [Timer]
 OnActiveSec=1s
-OnCalendar=daily
-RandomizedDelaySec=1h
-AccuracySec=1s
+OnCalendar=*-*-* 03:17
 Persistent=true
 
 [Install]

@@ -11,6 +11,7 @@ import os
 import ssl
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,23 +32,36 @@ def check_element(url: str, audience: str, issuer: str, secret: str, folder: str
 
     `secret`: path of the client's secret; `folder`: hashed authorities.
     """
-    path, data = f"{PROBE}/check-{os.uname().nodename}-{os.getpid()}", os.urandom(SIZE)
-    bearer = {"Authorization": f"Bearer {_token(issuer, secret, audience)}"}
-    place, began = urlsplit(url), time.monotonic()
+    bearer, began = {"Authorization": f"Bearer {_token(issuer, secret, audience)}"}, time.monotonic()
+    try:
+        try:
+            _try(url, bearer, folder)
+        except http.client.RemoteDisconnected:  # a server may close a connection that was kept; clients ask again then
+            _try(url, bearer, folder)
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"{url}: {error}") from error
+    return f"{url}: {SIZE} bytes written, read back, deleted in {time.monotonic() - began:.2f} s"
+
+
+def _try(url: str, bearer: dict[str, str], folder: str) -> None:
+    """Write, read back, compare, delete. Raises Failed, OSError or HTTPException."""
+    place, data = urlsplit(url), os.urandom(SIZE)
     context = ssl.create_default_context(capath=folder)
     connection = http.client.HTTPSConnection(place.netloc, timeout=TIMEOUT, context=context)
-    target = place.path.rstrip("/") + path
+    target = f"{place.path.rstrip('/')}{PROBE}/check-{os.uname().nodename}-{os.getpid()}"
     try:
         _ask(connection, "PUT", target, bearer, (200, 201, 204), data)
         headers, found = _ask(connection, "GET", target, bearer | {"Want-Digest": "adler32"}, (200,))
         _compare(data, found, headers, url)
         _ask(connection, "DELETE", target, bearer, (200, 204))
         _ask(connection, "GET", target, bearer, (404,))
-    except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"{url}: {error}") from error
+    except Exception:
+        connection.close()  # the next request opens it anew
+        with suppress(Failed, OSError, http.client.HTTPException):
+            _ask(connection, "DELETE", target, bearer, (200, 204))
+        raise
     finally:
         connection.close()
-    return f"{url}: {SIZE} bytes written, read back, deleted in {time.monotonic() - began:.2f} s"
 
 
 def _ask(
