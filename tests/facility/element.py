@@ -32,14 +32,15 @@ class Element:
 
     host: str
     ca: str
+    port: int = 8443
 
     @property
     def url(self) -> str:
-        return f"https://{self.host}:8443"
+        return f"https://{self.host}:{self.port}"
 
     def connect(self, seconds: float = 60) -> http.client.HTTPSConnection:
         context = ssl.create_default_context(cafile=self.ca)
-        return http.client.HTTPSConnection(self.host, 8443, timeout=seconds, context=context)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=seconds, context=context)
 
     def ask(
         self,

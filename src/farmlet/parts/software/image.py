@@ -13,7 +13,15 @@ from importlib.resources import files
 from string import Template
 
 # what speaks to storage elements; nodes have it from part storage
-CLIENTS = ("curl", "davix", "gfal2-plugin-http", "gfal2-plugin-xrootd", "gfal2-util-scripts", "xrootd-client")
+CLIENTS = (
+    "curl",
+    "davix",
+    "gfal2-plugin-file",
+    "gfal2-plugin-http",
+    "gfal2-plugin-xrootd",
+    "gfal2-util-scripts",
+    "xrootd-client",
+)
 
 
 class _Script(Template):

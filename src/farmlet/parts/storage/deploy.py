@@ -18,7 +18,7 @@ GUIDE = "/etc/farmlet/storage.json"
 SECRET = "/var/lib/farmlet/identity/clients/storage.secret"  # made by identity, read by the node's agent as root
 CLIENTS = (
     *("xrootd-client", "xrootd-client-plugins", "davix", "curl"),
-    *("gfal2-plugin-http", "gfal2-plugin-xrootd", "gfal2-util-scripts"),
+    *("gfal2-plugin-file", "gfal2-plugin-http", "gfal2-plugin-xrootd", "gfal2-util-scripts"),
 )
 TABLE = "/etc/farmlet/storage-paths.json"
 COUNTS = "/var/lib/farmlet/storage"

@@ -11,7 +11,7 @@ new=$(( $(date +%s) - $(stat -c %Y "$file") < 3 ))
 case $1$new in
 adler320) told=$(xrdadler32 "$file") ;;
 crc32c0) told=$(xrdcrc32c "$file") ;;
-adler321) told=$(xrdadler32 - < "$file") ;;
+adler321) told=$(xrdadler32 < "$file") ;;
 crc32c1) told=$(xrdcrc32c - < "$file") ;;
 md5*) told=$(md5sum < "$file") ;;
 *) exit 1 ;;
