@@ -69,12 +69,11 @@ def _files(facility: Facility, one: Element) -> dict[str, str]:
     """The files of an XRootD server; other servers are told in the text alone."""
     if one.kind != "xrootd":
         return {}
-    tokens = f"/etc/xrootd/tokens-{facility.name}.cfg"
-    by_groups = one.authorise == "groups"
-    table = f"/etc/xrootd/groups-{facility.name}"
+    name, by_groups = f"{facility.name}-{one.name}", one.authorise == "groups"
+    tokens, table = f"/etc/xrootd/tokens-{name}.cfg", f"/etc/xrootd/groups-{name}"
     server = render(PACKAGE, "authorise.cfg", tokens=tokens, groups=table if by_groups else "")
     text = element.write_tokens([element.ANY, one.audience], facility.issuer, facility.name, by_groups, one.prefix)
-    found = {f"/etc/xrootd/config.d/{facility.name}.cfg": server, tokens: text}
+    found = {f"/etc/xrootd/config.d/{name}.cfg": server, tokens: text}
     if by_groups:
         found[table] = write_table(facility.rights, _claims(facility), one.prefix)
     return found

@@ -83,13 +83,13 @@ def test_each_certificate_is_a_file_of_its_own() -> None:
 
 def test_a_page_for_scopes_has_no_groups() -> None:
     page = remote.describe(load(one(prefix="/vo/lab")), "far", "CA\n")
-    tokens = page.files["/etc/xrootd/tokens-lab.cfg"]
+    tokens = page.files["/etc/xrootd/tokens-lab-far.cfg"]
     assert (
         "base_path = /vo/lab\n" in tokens and "authorization_strategy = capability\n" in tokens and "onmissing = deny\n" in tokens
     )
     assert f"audience = {element.ANY}, https://se.example.org\n" in tokens
     assert not any("groups" in path for path in page.files)
-    server = re.sub(r"#.*", "", page.files["/etc/xrootd/config.d/lab.cfg"])
+    server = re.sub(r"#.*", "", page.files["/etc/xrootd/config.d/lab-far.cfg"])
     assert "acc.authdb" not in server and "++" not in server
     for text in page.files.values():
         assert text.strip() in page.text
@@ -98,9 +98,9 @@ def test_a_page_for_scopes_has_no_groups() -> None:
 
 def test_a_page_for_groups_gives_paths_below_the_prefix_and_none_to_single_members() -> None:
     page = remote.describe(load(one(prefix="/vo/lab", authorise="groups")), "far", "CA\n")
-    table = re.sub(r"#.*\n", "", page.files["/etc/xrootd/groups-lab"])
+    table = re.sub(r"#.*\n", "", page.files["/etc/xrootd/groups-lab-far"])
     assert table == "g /lab /vo/lab/ rl\ng /lab/production /vo/lab/data/ a /vo/lab/ rl\n"
-    assert "authorization_strategy = group\n" in page.files["/etc/xrootd/tokens-lab.cfg"]
+    assert "authorization_strategy = group\n" in page.files["/etc/xrootd/tokens-lab-far.cfg"]
     assert "{user}" not in page.text and "| `/lab/production` | `/vo/lab/data` | read, write, delete |" in page.text
 
 
