@@ -107,7 +107,7 @@ def keys(section: type[BaseModel], above: str) -> str:
     for name, field in section.model_fields.items():
         limits = bound(field.metadata) if get_origin(hints[name]) is not Annotated else ""
         rows.append((f"`{name}`", join(describe(hints[name]), limits), preset(field)))
-        kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, types.UnionType) else (hints[name],)
+        kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, types.UnionType, tuple) else (hints[name],)
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 path = f"{above}.{name}"

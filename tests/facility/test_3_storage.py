@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import Sandbox
+from element import find
 from person import Person
 
 from farmlet.parts.identity.deploy import PROGRAM, USER
@@ -17,7 +21,7 @@ LIFE, LEEWAY = 20, 90  # seconds: of the short-lived token, and what XRootD's cl
 
 @pytest.fixture(scope="module")
 def sven(sandbox: Sandbox, running: Sandbox) -> Person:
-    words = f"--public --grant device --access-lifetime {LIFE} --scope 'openid storage.read:/'"
+    words = f"--public --grant device --access-lifetime {LIFE} --scope 'openid storage.read:/ storage.modify:/'"
     sandbox.exec("service", f"runuser -u {USER} -- {PROGRAM} client ensure hasty {words}")
     return Person.join(sandbox, "sven", "lab")
 
@@ -56,9 +60,27 @@ def test_another_audience_or_none_is_refused(sven: Person) -> None:
 
 
 def test_an_expired_token_is_refused(sven: Person) -> None:
-    token = sven.authorise("storage.read:/", client="hasty").access_token
+    """A request that has begun goes on to its own end, one that begins later is refused."""
+    token = sven.authorise("storage.read:/ storage.modify:/users/sven", client="hasty").access_token
     assert ask(sven, "GET", "/users/sven/file", token) == "200"
-    end = time.monotonic() + LIFE + LEEWAY
-    while ask(sven, "GET", "/users/sven/file", token) != "403":
-        assert time.monotonic() < end, "it is taken long after its end"
-        time.sleep(2)
+    refused = threading.Event()
+
+    def drip() -> Iterator[bytes]:
+        while not refused.wait(1):
+            yield bytes(1000)
+        yield b"the end"
+
+    here = find(sven.sandbox)[0]
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(here.ask, "PUT", "/users/sven/slow", token, drip(), {"Transfer-Encoding": "chunked"})
+        end = time.monotonic() + LIFE + LEEWAY
+        try:
+            while ask(sven, "GET", "/users/sven/file", token) != "403":
+                assert time.monotonic() < end, "it is taken long after its end"
+                time.sleep(2)
+            assert not slow.done()
+        finally:
+            refused.set()
+        assert slow.result().status == 201
+    fresh = sven.authorise("storage.read:/").access_token
+    assert here.ask("GET", "/users/sven/slow", fresh).body.endswith(b"the end")

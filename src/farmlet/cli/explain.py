@@ -1,4 +1,4 @@
-"""`farmlet explain`: what a member may do, and which lines of the facility file say so."""
+"""`farmlet explain`: what a member may do, and which lines of the facility file say so; or what an element's admin must do."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from typing import Any
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import print_json
 from farmlet.engine.external import open_members
+from farmlet.errors import InputError
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility
 from farmlet.facility.rights import Table, scopes
 from farmlet.facility.sizes import show
 from farmlet.parts.storage.groups import share
+from farmlet.parts.storage.remote import describe as describe_element
+
+MISSING = "(the first `farmlet up` makes it)"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="USER", help="the member's UNIX name")
+    parser.add_argument("name", metavar="USER", nargs="?", help="the member's UNIX name")
+    parser.add_argument(
+        "--storage",
+        metavar="ELEMENT",
+        help="instead of a member: the page for the admin of a storage element of `storage.elements`, what they must configure",
+    )
     parser.add_argument(
         "--why-not",
         metavar="RIGHT",
@@ -26,6 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.name is None) == (args.storage is None):
+        raise InputError("farmlet explain", "needs a member or a storage element", "farmlet explain USER, or --storage ELEMENT")
+    if args.storage is not None:
+        return tell_element(args)
     if args.why_not is not None:
         parse(args.why_not)  # a word that is not known needs no facility
     deployment = open_deployment(args, running=True)
@@ -42,6 +55,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(describe(args.name, answer)))
     return 0 if answer.allowed else 1
+
+
+def tell_element(args: argparse.Namespace) -> int:
+    """Print the page for an element's admin. It needs no running facility, but the facility's authority."""
+    deployment = open_deployment(args)
+    facility = deployment.facility
+    ca = "" if facility.external else deployment.layout.authority().read() or MISSING
+    page = describe_element(facility, args.storage, ca)
+    if args.json:
+        print_json({"text": page.text, "files": dict(page.files)})
+    else:
+        print(page.text, end="")
+    return 0
 
 
 def find_table(facility: Facility) -> Table:

@@ -19,6 +19,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.parts.part import Context, Part, Role, SiteAccess, Trust
 from farmlet.parts.resources import Command, File, Resource, Wanted
+from farmlet.parts.storage.remote import find_elements
 
 CHECKS = "/etc/farmlet/agent.d/checks.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
@@ -109,7 +110,7 @@ class Layout:
 
     def targets(self, keys: Mapping[str, Mapping[str, str]], sites: Mapping[str, SiteAccess]) -> list[Target]:
         """Every machine with all it should have, given the public keys and sites seen so far."""
-        trust = Trust(self.authority().read(), sites)
+        trust = Trust(self.authority().read(), sites, find_elements(self.facility))
         machines = self.machines()
         found = [self._target(machines[node.name], node, trust) for node in self.facility.nodes.values()]
         for standin in self.standins:

@@ -8,6 +8,7 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import FarmletError
+from farmlet.parts.storage.remote import find_elements
 
 RESULTS = "/var/lib/farmlet/hub/results"
 STALE_SECONDS = 60  # agents report every 15 s
@@ -21,10 +22,13 @@ def endpoints(deployment: Deployment) -> dict[str, str]:
     """Where each service answers, by name, from this host."""
     facility = deployment.facility
     found = {"issuer": facility.issuer}
-    for key, role, form in (("ssh", "access.login", "{}"), ("storage", "storage.element", "https://{}:8443")):
-        if facility.hosts(role):
-            found[key] = form.format(facility.hosts(role)[0].fqdn)
-    return found | {f"storage@{name}": url for name, url in deployment.storages().items()}
+    if hosts := facility.hosts("access.login"):
+        found["ssh"] = hosts[0].fqdn
+    # each storage node is an element of its own; the first is the one that is meant where none is named
+    for number, node in enumerate(facility.hosts("storage.element")):
+        found[f"storage@{node.name}" if number else "storage"] = f"https://{node.fqdn}:8443"
+    others = deployment.storages() | {name: one.url for name, one in find_elements(facility).items()}
+    return found | {f"storage@{name}": url for name, url in others.items()}
 
 
 def status(deployment: Deployment) -> dict[str, Any]:

@@ -116,7 +116,8 @@ class _Loader:
         return value if isinstance(value, dict) else {}
 
     def check(self, model: type[Model], name: str) -> Model | None:
-        return self.review.check(model, (name,), self.section(name))
+        machines = {*self.entries("nodes"), *self.entries("sites")}
+        return self.review.check(model, (name,), self.section(name), {"machines": machines})
 
     def check_each(self, section: str, model: type[Model]) -> dict[str, Model]:
         """The sound entries of a section."""

@@ -23,6 +23,7 @@ COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
 # Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
 PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 USER = "{user}"
+PROBE = "/.farmlet"  # on each storage element: where the facility's own checks write, and nothing else of theirs counts
 PATHS = ("read", "write", "stage")
 
 

@@ -6,6 +6,7 @@ A part is found through the entry-point group `farmlet.parts`; each entry is a `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from farmlet.facility.model import Facility, Node
 
 GROUP = "farmlet.parts"
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -34,16 +36,39 @@ class SiteAccess:
 
 
 @dataclass(frozen=True)
+class ElementAccess:
+    """How members reach a storage element that is not ours: the facility's /data is at `url`/data. `ca`: PEM texts or ""."""
+
+    name: str
+    url: str
+    audience: str
+    scopes: bool  # whether it goes by the scopes of tokens, else by their groups
+    ca: str = ""
+
+
+@dataclass(frozen=True)
 class Trust:
     """Public material every node may hold. PEM texts."""
 
     ca: str  # the facility's authority
     sites: Mapping[str, SiteAccess] = field(default_factory=dict)
+    elements: Mapping[str, ElementAccess] = field(default_factory=dict)
+
+    @property
+    def authorities(self) -> dict[str, str]:
+        """Whom a client of the facility trusts besides the system's own: one certificate each, by a name fit for a file."""
+        found = {f"site-{name}": site.ca for name, site in self.sites.items()}
+        found |= {f"element-{name}": element.ca for name, element in self.elements.items()}
+        single = {"facility": self.ca}
+        for name, text in found.items():
+            for number, one in enumerate(CERTIFICATE.findall(text), start=1):
+                single[name if number == 1 else f"{name}-{number}"] = one
+        return single
 
     @property
     def bundle(self) -> str:
-        """All authorities a client of the facility trusts besides the system's own."""
-        return self.ca + "".join(site.ca for site in self.sites.values())
+        """The same in one text."""
+        return "".join(self.authorities.values())
 
 
 @dataclass(frozen=True)
@@ -61,9 +86,10 @@ class Context:
 
     @property
     def elements(self) -> list[str]:
-        """The URLs of all storage elements the facility knows, which are the audiences of tokens for them."""
+        """The audiences of all storage elements the facility knows; of our own and the stand-ins' the URL."""
         own = [f"https://{node.fqdn}:8443" for node in self.facility.hosts("storage.element")]
-        return own + [site.storage for site in self.trust.sites.values() if site.storage]
+        sites = [site.storage for site in self.trust.sites.values() if site.storage]
+        return own + sites + [element.audience for element in self.trust.elements.values()]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,6 +191,22 @@ def test_refresh_token_of_another_client_is_refused_and_unharmed(service: Servic
     token = service.connect(alice)["refresh_token"]
     assert service.refresh(token, "batch").body["error"] == "invalid_grant"
     assert service.refresh(token).status == 200
+
+
+def test_only_the_facilitys_own_checks_have_storage_without_a_member(service: Service, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    scopes = "--scope=storage.read:/.farmlet storage.modify:/.farmlet storage.create:/.farmlet storage.read:/data openid"
+    service.do("client", "ensure", "prober", "--grant=client_credentials", scopes, "--secret-file", str(secret))
+    basic = f"prober:{secret.read_text().strip()}"
+    answer = service.token({"grant_type": "client_credentials", "scope": "storage.read:/ storage.modify:/"}, basic)
+    assert answer.body["scope"].split() == ["storage.read:/.farmlet", "storage.modify:/.farmlet"]
+    for scope in (
+        "storage.read:/data",
+        "storage.create:/.farmlet",
+        "storage.modify:/.farmlet/../data",
+        "storage.read:/.farmlets",
+    ):
+        assert service.token({"grant_type": "client_credentials", "scope": scope}, basic).body["error"] == "invalid_scope", scope
 
 
 def test_client_credentials(service: Service) -> None:

@@ -43,8 +43,7 @@ def install_trust() -> Sequence[Resource]:
 
 
 def configure_trust(context: Context) -> Sequence[Resource]:
-    authorities = {"farmlet-facility": context.trust.ca}
-    authorities |= {f"farmlet-site-{name}": site.ca for name, site in context.trust.sites.items() if site.ca}
+    authorities = {f"farmlet-{name}": text for name, text in context.trust.authorities.items()}
     keep = " ".join(f"! -name {name}.crt" for name in authorities)
     return (
         # systemd shares mounts at boot; where something took that back, LoadCredential= silently gives nothing

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from farmlet.facility.rights import PROBE
 from farmlet.parts import units
 from farmlet.parts.identity.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
@@ -33,6 +34,7 @@ PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
 # compute.… is for clients that are registered for it: it names no owner, so at a site it would open others' jobs too
 PERSON = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups", *STORAGE)
+PROBES = (f"storage.read:{PROBE}", f"storage.modify:{PROBE}")
 DEVICE = (oauth.DEVICE_CODE, "refresh_token")
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody
@@ -124,6 +126,8 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         # what jobs carry opens storage, never a log-in
         client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *context.elements)),
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
+        # the check of storage: a corner of its own on each element, which is nobody else's business
+        client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", context.elements or [ANY]),
         *WEB.files,
         *WEB.units,
         UPKEEP.file,

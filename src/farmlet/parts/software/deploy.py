@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farmlet.parts.part import Check, Context, Part, Role
-from farmlet.parts.resources import Command, Directory, File, Packages, Resource
+from farmlet.parts.resources import Command, Directory, Environment, File, Packages, Resource
 from farmlet.parts.software import image
 from farmlet.parts.software.config import Software
 
 ROOT = "/cvmfs"
 BUILT = "/usr/lib/farmlet/images"
+PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
 SUITE = "sid"  # Debian 13 has no Apptainer; sid's installs on it unchanged
 
 
@@ -42,20 +43,24 @@ def configure_build(context: Context) -> Sequence[Resource]:
     recipe = image.analysis()
     target, folder = published(recipe.name), certificates(context.facility.domain)
     copy = f"rm -rf {target}.new && cp -a {BUILT}/{recipe.name} {target}.new && rm -rf {target} && mv {target}.new {target}"
-    authorities = [("facility", context.trust.ca), *((site.name, site.ca) for site in context.trust.sites.values() if site.ca)]
     return (
         Directory(f"{ROOT}/unpacked"),
         Command(f"publish image {recipe.name}", copy, image.built(recipe, target)),
         Directory(f"{ROOT}/{context.facility.domain}"),
         Directory(folder),
-        *(File(f"{folder}/{name}.pem", text) for name, text in authorities),
+        *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),
         Command("hash the authorities", f"openssl rehash {folder}"),
     )
 
 
 def install_client() -> Sequence[Resource]:
-    return (Packages(("apptainer", "squashfuse", "fuse-overlayfs", "fuse3", "uidmap"), SUITE),)
+    return (
+        Packages(("apptainer", "squashfuse", "fuse-overlayfs", "fuse3", "uidmap"), SUITE),
+        # what the image has, for those who work on the node itself
+        Packages(("python3-venv",)),
+        Environment(PYTHON, image.requirements()),
+    )
 
 
 def check_build(context: Context) -> Sequence[Check]:

@@ -12,6 +12,17 @@ from dataclasses import asdict, dataclass
 from importlib.resources import files
 from string import Template
 
+# what speaks to storage elements; nodes have it from part storage
+CLIENTS = (
+    "curl",
+    "davix",
+    "gfal2-plugin-file",
+    "gfal2-plugin-http",
+    "gfal2-plugin-xrootd",
+    "gfal2-util-scripts",
+    "xrootd-client",
+)
+
 
 class _Script(Template):
     """Placeholders are `@@name`: the dollar and the single at sign belong to the shell."""
@@ -41,9 +52,14 @@ class Image:
 
 
 def analysis() -> Image:
-    """The image of the demo and the default of jobs: Python with the Scikit-HEP tools, curl and the XRootD client."""
-    packages = ("ca-certificates", "curl", "libpython3-stdlib", "procps", "python3", "python3-venv", "xrootd-client")
-    return Image("analysis", _read("analysis.txt"), packages)
+    """The image of the demo and the default of jobs: Python with the Scikit-HEP tools, and the clients of storage."""
+    python = ("libpython3-stdlib", "python3", "python3-venv")
+    return Image("analysis", requirements(), ("ca-certificates", "procps", *python, *CLIENTS))
+
+
+def requirements() -> str:
+    """The analysis image's Python packages, pinned (pip's format)."""
+    return _read("analysis.txt")
 
 
 def render(image: Image) -> str:

@@ -1,11 +1,79 @@
-"""`storage:` of the facility file. Nothing to choose yet; who may read and write what stands with the groups."""
+"""`storage:` of the facility file: elements that are not ours. Who may read and write what stands with the groups."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+from collections import Counter
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
+PEM = re.compile(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?)+")
+
+
+class Element(BaseModel):
+    """A storage element that is not ours. `url`: its WebDAV endpoint, https://HOST[:PORT].
+
+    `prefix`: where in its name space the facility's paths begin: our /data is its PREFIX/data. `authorise`: whether its admin
+    goes by the scopes of our tokens or by their groups. `ca`: the certificates (PEM) that vouch for it, if the system's
+    authorities do not; all nodes and jobs trust them. `kind`: what software it is, for the page that its admin is given.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    kind: Literal["dcache", "xrootd", "webdav"]
+    url: str
+    prefix: str = Field(default="/", pattern=r"^(/|(/[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*)+)$")
+    authorise: Literal["scopes", "groups"] = "scopes"
+    ca: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str) -> str:
+        plain = value.rstrip("/")
+        if not re.fullmatch(rf"https://{HOST}", plain):
+            raise ValueError("is like https://se.example.org:1094; a path in its name space is `prefix`")
+        return plain.lower()
+
+    @field_validator("ca")
+    @classmethod
+    def _check_ca(cls, value: str) -> str:
+        if value and not PEM.fullmatch(value):
+            raise ValueError("is the text of certificates, from -----BEGIN CERTIFICATE----- on")
+        return value
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def audience(self) -> str:
+        """What a token for this element alone names as its audience."""
+        return self.url
+
+    @property
+    def base(self) -> str:
+        """The URL at which the facility's paths begin, without a slash at its end."""
+        return self.url + self.prefix.rstrip("/")
 
 
 class Storage(BaseModel):
-    """No settings."""
+    """`elements`: storage elements that are not ours, which members use by the same tokens and paths."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    elements: tuple[Element, ...] = ()
+
+    @field_validator("elements")
+    @classmethod
+    def _check_elements(cls, value: tuple[Element, ...], info: ValidationInfo) -> tuple[Element, ...]:
+        machines = (info.context or {}).get("machines", ())
+        if taken := sorted(one.name for one in value if one.name in machines):
+            raise ValueError(f"a node or site has this name too: {', '.join(taken)}")
+        for what, found in (("name", [one.name for one in value]), ("place", [one.base for one in value])):
+            if twice := sorted(text for text, count in Counter(found).items() if count > 1):
+                raise ValueError(f"the same {what} twice: {', '.join(twice)}")
+        return value

@@ -2,26 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 
+from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
-from farmlet.parts.resources import Packages, Resource
+from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 from farmlet.parts.storage import element
 from farmlet.parts.storage.config import Storage
+from farmlet.parts.storage.usage import list_paths
 
-CHECKS = "farmlet.parts.storage.checks"
+PACKAGE = "farmlet.parts.storage"
+CHECKS = f"{PACKAGE}.checks"
+GUIDE = "/etc/farmlet/storage.json"
+SECRET = "/var/lib/farmlet/identity/clients/storage.secret"  # made by identity, read by the node's agent as root
+CLIENTS = (
+    *("xrootd-client", "xrootd-client-plugins", "davix", "curl"),
+    *("gfal2-plugin-file", "gfal2-plugin-http", "gfal2-plugin-xrootd", "gfal2-util-scripts"),
+)
+TABLE = "/etc/farmlet/storage-paths.json"
+COUNTS = "/var/lib/farmlet/storage"
+USAGE = units.Service(
+    name="farmlet-storage-usage",
+    description="Farmlet storage: count what lies there",
+    user=element.USER,
+    command=f"{units.NODE}/bin/python -m {PACKAGE}.usage --root {element.DATA} --table {TABLE} --out {COUNTS}/usage.json",
+    kind="oneshot",
+    writable=(COUNTS,),
+    install=False,
+)
+TIMER = """\
+[Unit]
+Description=Farmlet storage: each night
 
+[Timer]
+OnActiveSec=1s
+OnCalendar=*-*-* 03:17
+Persistent=true
 
-def authorities(context: Context) -> Mapping[str, str]:
-    """Whom servers and clients of the facility trust, by name."""
-    sites = {f"site-{name}": site.ca for name, site in context.trust.sites.items() if site.ca}
-    return {"facility": context.trust.ca, **sites}
+[Install]
+WantedBy=timers.target
+"""
 
 
 def configure_element(context: Context) -> Sequence[Resource]:
-    facility = context.facility
-    return element.configure(
-        context.node.fqdn, facility.issuer, facility.name, authorities(context), element.find_groups(facility)
+    facility, groups = context.facility, element.find_groups(context.facility)
+    return (
+        *element.configure(context.node.fqdn, facility.issuer, facility.name, context.trust.authorities, groups),
+        Directory("/var/lib/farmlet"),
+        Directory(COUNTS, 0o755, element.USER, element.USER),
+        File(TABLE, json.dumps(list_paths(facility.rights), indent=1) + "\n"),
+        USAGE.file,
+        File(f"/etc/systemd/system/{USAGE.name}.timer", TIMER),
+        Unit(f"{USAGE.name}.timer"),
     )
 
 
@@ -32,21 +65,46 @@ def check_element(context: Context) -> Sequence[Check]:
         Check("storage.certificate", "farmlet.runtime.checks:check_certificate", {"path": element.CERTIFICATE}),
         Check("storage.door", f"{CHECKS}:check_door", {"url": element.url(host), "folder": element.AUTHORITIES}),
         Check("storage.root", "farmlet.runtime.checks:check_port", {"host": host, "port": element.ROOT_PORT}),
+        Check("storage.usage", f"{PACKAGE}.usage:check_usage", {"path": f"{COUNTS}/usage.json"}),
     )
 
 
 def install_client() -> Sequence[Resource]:
-    return (Packages(("xrootd-client", "xrootd-client-plugins", "davix", "curl", "openssl", "ca-certificates")),)
+    return (Packages((*CLIENTS, "openssl", "ca-certificates")),)
 
 
 def configure_client(context: Context) -> Sequence[Resource]:
     # curl and davix go by the system's trust, which part base keeps; XRootD's client by this folder
-    return element.trust(authorities(context))
+    return (*element.trust(context.trust.authorities), Directory("/etc/farmlet"), File(GUIDE, write_guide(context)))
 
 
 def check_client(context: Context) -> Sequence[Check]:
-    args = {"folder": element.AUTHORITIES, "names": [f"farmlet-{name}.pem" for name in authorities(context)]}
+    args = {"folder": element.AUTHORITIES, "names": [f"farmlet-{name}.pem" for name in context.trust.authorities]}
     return (Check("storage.client", f"{CHECKS}:check_client", args),)
+
+
+def write_guide(context: Context) -> str:
+    """Where data is, for people and programs on a node (JSON); nothing in it is secret."""
+    scopes = not context.facility.external
+    urls = {node.name: element.url(node.fqdn) for node in context.facility.hosts("storage.element")}
+    urls |= {site.name: site.storage for site in context.trust.sites.values() if site.storage}
+    rows = [{"name": name, "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
+    for one in context.trust.elements.values():
+        rows.append({"name": one.name, "url": one.url, "audience": one.audience, "scopes": one.scopes})
+    return json.dumps({"elements": rows}, indent=1) + "\n"
+
+
+def check_probe(context: Context) -> Sequence[Check]:
+    """Own elements, and others as far as they go by what our own issuer says; a stand-in site's is the site's business."""
+    if context.facility.external:  # its tokens are by groups, which a program of ours is in none of
+        return ()
+    found = {node.name: (element.url(node.fqdn),) * 2 for node in context.facility.hosts("storage.element")}
+    found |= {name: (one.url, one.audience) for name, one in context.trust.elements.items() if one.scopes}
+    fixed = {"issuer": context.facility.issuer, "secret": SECRET, "folder": element.AUTHORITIES}
+    return tuple(
+        Check(f"storage.keeps.{name}", f"{PACKAGE}.probe:check_element", {"url": url, "audience": audience, **fixed})
+        for name, (url, audience) in found.items()
+    )
 
 
 PART = Part(
@@ -66,5 +124,6 @@ PART = Part(
             forget=element.FORGET,
         ),
         Role("client", "every", configure_client, install_client, check_client),
+        Role("probe", "control", lambda context: (), checks=check_probe),
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 
 from farmlet.facility.model import Facility
 from farmlet.parts.render import render
@@ -16,6 +17,7 @@ DATA = "/srv/farmlet/storage"
 CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.cfg"
 GROUPS = "/etc/xrootd/groups-storage"
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
+CHECKSUM, SWEEP = "/usr/lib/farmlet/checksum", "/usr/lib/farmlet/sweep.py"
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -28,8 +30,9 @@ FOLDERS = ("users", "data")
 
 def install() -> Sequence[Resource]:
     """The server's packages. Its unit is ours, so nothing starts before it is configured."""
-    server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins")
-    return (Packages((*server, "openssl", "ca-certificates")),)
+    # of the client's tools the server needs those for checksums
+    server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
+    return (Packages((*server, "openssl", "ca-certificates", "python3-minimal")),)
 
 
 def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
@@ -67,13 +70,13 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         root_port=ROOT_PORT,
         web_port=WEB_PORT,
         data=DATA,
+        checksum=CHECKSUM,
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,
-        tokens=TOKENS,
-        groups=GROUPS if groups else "",
+        authorise=render(PACKAGE, "authorise.cfg", tokens=TOKENS, groups=GROUPS if groups else ""),
     )
-    tokens = render(PACKAGE, "tokens.cfg", audience=[ANY, url(fqdn)], issuer=issuer, name=name, groups=bool(groups))
+    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups))
     return (
         *trust(authorities),
         Directory("/srv/farmlet"),
@@ -81,12 +84,20 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         Directory("/etc/farmlet"),
         Directory("/etc/farmlet/tls"),
         Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
+        Directory("/usr/lib/farmlet"),
+        File(CHECKSUM, render(PACKAGE, "checksum.sh", data=DATA), 0o755),
         File(CONFIG, server),
         File(TOKENS, tokens),
         File(GROUPS, groups) if groups else Absent(GROUPS),
-        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE)),
+        File(SWEEP, (files(PACKAGE) / "templates" / "sweep.py").read_text()),
+        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE, sweep=SWEEP)),
         Unit(UNIT),
     )
+
+
+def write_tokens(audience: Sequence[str], issuer: str, name: str, groups: bool, prefix: str = "/") -> str:
+    """Configuration of XRootD's module for tokens; their paths begin at `prefix` of the server's name space."""
+    return render(PACKAGE, "tokens.cfg", audience=audience, issuer=issuer, name=name, groups=groups, prefix=prefix)
 
 
 def url(fqdn: str) -> str:

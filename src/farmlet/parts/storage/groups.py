@@ -20,15 +20,17 @@ HEAD = """\
 """
 
 
-def write_table(table: Table, claims: Mapping[str, str]) -> str:
+def write_table(table: Table, claims: Mapping[str, str], prefix: str = "/") -> str:
     """The Authfile for the rights `table`. `claims`: group path → its name in tokens (`wlcg.groups`).
+
+    `prefix`: where in the server's name space our paths begin.
 
     A path with `{user}` belongs to no group, so nobody is given it. Raises InputError for a path that cannot stand here.
     """
     shared = share(table)
     lines = []
     for path in shared.groups:
-        rules = list(_rules(shared.of("member", [path]), path))
+        rules = list(_rules(shared.of("member", [path]), path, prefix.rstrip("/")))
         if rules:
             lines.append(f"g {claims[path]} {' '.join(rules)}\n")
     return HEAD + "".join(lines)
@@ -51,10 +53,10 @@ def _common(patterns: Iterable[str]) -> tuple[str, ...]:
     return tuple(pattern for pattern in patterns if "{user}" not in pattern)
 
 
-def _rules(rights: Rights, group: str) -> Iterator[str]:
+def _rules(rights: Rights, group: str, prefix: str) -> Iterator[str]:
     """`PATH PRIVILEGES`, the longest path first, since the first that fits decides."""
     for path in sorted({*rights.read, *rights.write}, key=lambda path: (-len(path), path)):
         if not PLAIN.fullmatch(path):
             raise InputError(f"groups.{group}.storage", f"{path!r} cannot stand in XRootD's table of groups")
         # XRootD compares texts: without its slash /data would open /database as well
-        yield f"{path.rstrip('/')}/ {'a' if path in rights.write else 'rl'}"
+        yield f"{prefix}{path.rstrip('/')}/ {'a' if path in rights.write else 'rl'}"

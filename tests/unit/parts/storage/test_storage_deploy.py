@@ -101,7 +101,7 @@ def test_key_and_data_are_the_servers_own() -> None:
     for path in (element.DATA, f"{element.DATA}/users", f"{element.DATA}/data"):
         # members have accounts on this node: their way to the files is the server
         assert (folders[path].owner, folders[path].mode) == ("xrootd", 0o750)
-    assert {role.name: role.ports for role in PART.roles} == {"element": (1094, 8443), "client": ()}
+    assert {role.name: role.ports for role in PART.roles} == {"element": (1094, 8443), "client": (), "probe": ()}
 
 
 class Open(http.server.BaseHTTPRequestHandler):

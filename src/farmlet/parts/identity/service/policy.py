@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from farmlet.facility.rights import COMPUTE, Rights, Table, grant
+from farmlet.facility.rights import COMPUTE, PROBE, Rights, Table, grant, normalise, within
 from farmlet.parts.identity.service import lookup
 from farmlet.parts.identity.service.models import Client, Member
 from farmlet.parts.identity.service.scopes import intersect, name_group
@@ -50,6 +50,13 @@ def restrict(requested: Iterable[str], client: Client) -> tuple[str, ...]:
     if "refresh_token" not in client.grants:
         held.discard("offline_access")
     return intersect(requested, held)
+
+
+def probes(scope: str) -> bool:
+    """Whether a storage scope is one for the facility's own checks: these need no member behind them."""
+    verb, _, text = scope.partition(":")
+    path = normalise(text)
+    return verb in ("storage.read", "storage.modify") and path is not None and within(path, PROBE)
 
 
 def narrow(requested: Iterable[str], held: Iterable[str], rights: Rights) -> tuple[str, ...]:

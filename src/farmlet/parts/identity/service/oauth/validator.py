@@ -26,7 +26,7 @@ from farmlet.parts.identity.service.members import digest
 from farmlet.parts.identity.service.models import Client, DeviceGrant, Grant
 from farmlet.parts.identity.service.oauth import codes, connections, target
 from farmlet.parts.identity.service.oauth.mint import create_identity
-from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, resolve_once, restrict
+from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, probes, resolve_once, restrict
 from farmlet.parts.identity.service.project import provider
 
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
@@ -135,7 +135,8 @@ class Validator(OAuth2Validator):
             self.settle_audience(request, "")
             return bool(request.scopes)
         granted = restrict(scopes, client)
-        request.scopes = [scope for scope in granted if scope not in PERSONAL and not scope.startswith(("storage.", "wlcg."))]
+        apart = ("storage.", "wlcg.")
+        request.scopes = [one for one in granted if probes(one) or (one not in PERSONAL and not one.startswith(apart))]
         self.settle_audience(request, "")
         return bool(request.scopes)
 

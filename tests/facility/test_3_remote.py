@@ -1,0 +1,133 @@
+"""Elements that are not ours: real XRootD servers on the stand-in site's machine, set up by the pages that their admins get."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from conftest import Sandbox
+from element import Element, find
+from person import Person
+from test_3_leaving import until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+# what such a server has anyhow; the rest is the page's
+SERVER = """\
+all.sitename remote
+all.adminpath /run/remote-{name}
+all.pidpath /run/remote-{name}
+all.export /
+oss.localroot /srv/remote/{name}
+xrd.port {root}
+xrd.tls /run/remote-{name}/host.crt /run/remote-{name}/host.key
+xrd.tlsca certdir /etc/grid-security/certificates
+xrootd.tls capable all -data
+if exec xrootd
+  xrd.protocol http:{web} libXrdHttp.so
+  http.desthttps yes
+  http.selfhttps2http no
+fi
+"""
+PREPARE = """\
+install -d -o xrootd -g xrootd /srv/remote /srv/remote/{name} /run/remote-{name} /etc/xrootd/config.d
+install -o xrootd -g xrootd -m 400 /etc/farmlet/tls/xrootd.key /run/remote-{name}/host.key
+install -o xrootd -g xrootd -m 644 /etc/farmlet/tls/xrootd.crt /run/remote-{name}/host.crt
+"""
+START = """\
+systemd-run --quiet --unit=remote-{name} --uid=xrootd --gid=xrootd -E XDG_CACHE_HOME=/run/remote-{name} -p WorkingDirectory=/run/remote-{name} \
+  xrootd -c /run/remote-{name}/server.cfg -n {name}
+"""
+STOP = "systemctl stop remote-{name}; systemctl reset-failed remote-{name} 2>/dev/null || true; rm -rf /srv/remote/{name} /run/remote-{name}"
+
+
+def inside(sandbox: Sandbox, script: str, text: str = "") -> None:
+    """On the site's machine, which is not of the facility."""
+    command = ["docker", "exec", "-i", sandbox.container("tier1"), "sh", "-ec", script]
+    subprocess.run(command, input=text, text=True, check=True, capture_output=True)
+
+
+def start(sandbox: Sandbox, name: str, authorise: str, prefix: str, root: int, web: int) -> Element:
+    """A server as its admin would make it of the page that `farmlet explain --storage` writes."""
+    host = f"tier1.sites.{sandbox.domain}"
+    entry = f"{{name: {name}, kind: xrootd, url: 'https://{host}:{web}', prefix: {prefix}, authorise: {authorise}}}"
+    file = sandbox.folder / f"{name}.yaml"
+    file.write_text((sandbox.folder / "facility.yaml").read_text() + f"\nstorage: {{elements: [{entry}]}}\n")
+    page = json.loads(sandbox.run("explain", "--facility", str(file), "--storage", name, "--json").stdout)
+    inside(sandbox, PREPARE.format(name=name))
+    text = SERVER.format(name=name, root=root, web=web)
+    for path, content in page["files"].items():
+        assert content.strip() in page["text"]
+        if "/config.d/" in path:
+            text += content
+        else:
+            inside(sandbox, f"cat > {path}", content)
+    inside(sandbox, f"cat > /run/remote-{name}/server.cfg", text)
+    inside(sandbox, START.format(name=name))
+    remote = Element(host, find(sandbox)[1].ca, web)
+    until(lambda: answers(remote), 30)
+    return remote
+
+
+def answers(remote: Element) -> bool:
+    try:
+        return remote.get("/", "") == 403
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def gwen(sandbox: Sandbox, running: Sandbox) -> Person:
+    return Person.join(sandbox, "gwen", "lab/production")
+
+
+@pytest.fixture(scope="module")
+def hugo(sandbox: Sandbox, running: Sandbox) -> Person:
+    return Person.join(sandbox, "hugo", "lab")
+
+
+@pytest.fixture(scope="module")
+def grouped(sandbox: Sandbox, running: Sandbox) -> Iterator[Element]:
+    yield start(sandbox, "grouped", "groups", "/vo/lab", 2094, 9443)
+    inside(sandbox, STOP.format(name="grouped"))
+
+
+@pytest.fixture(scope="module")
+def prefixed(sandbox: Sandbox, running: Sandbox) -> Iterator[Element]:
+    yield start(sandbox, "prefixed", "scopes", "/pnfs/example/lab", 3094, 10443)
+    inside(sandbox, STOP.format(name="prefixed"))
+
+
+def test_where_groups_decide_scopes_do_not(grouped: Element, gwen: Person, hugo: Person) -> None:
+    groups = gwen.authorise("openid wlcg.groups").access_token
+    scopes = gwen.authorise("openid storage.read:/ storage.modify:/data").access_token
+    assert grouped.put("/vo/lab/data/file", groups, b"of a group") == 201
+    assert grouped.put("/vo/lab/data/other", scopes, b"of a scope") == 403
+    assert grouped.get("/vo/lab/data/file", scopes) == 403
+    plain = hugo.authorise("openid wlcg.groups").access_token
+    assert grouped.ask("GET", "/vo/lab/data/file", plain).body == b"of a group"
+    assert grouped.put("/vo/lab/data/file", plain, b"hugo's") == 403, "who is in no group that may write"
+    for path in ("/data/file", "/vo/other/file", "/vo/lab/users/gwen/file", "/vo/labs/data/file", "/vo/lab/database/file"):
+        assert grouped.put(path, groups, b"x") == 403, path
+    elsewhere = gwen.authorise("openid wlcg.groups", "https://elsewhere.example.org").access_token
+    assert grouped.get("/vo/lab/data/file", elsewhere) == 403
+    assert grouped.get("/vo/lab/data/file", gwen.authorise("openid wlcg.groups", grouped.url).access_token) == 200
+
+
+def test_where_paths_carry_a_prefix_scopes_name_what_is_below_it(
+    prefixed: Element, sandbox: Sandbox, gwen: Person, hugo: Person
+) -> None:
+    writer = hugo.authorise("storage.read:/ storage.modify:/users/hugo").access_token
+    inner = "/pnfs/example/lab"
+    assert prefixed.put(f"{inner}/users/hugo/file", writer, b"below") == 201
+    assert prefixed.ask("GET", f"{inner}/users/hugo/file", writer).body == b"below"
+    for path in ("/users/hugo/file", f"{inner}/users/gwen/file", "/pnfs/example/other/users/hugo/file", "/pnfs/example/labs/x"):
+        assert prefixed.put(path, writer, b"x") == 403, path
+    groups = gwen.authorise("openid wlcg.groups").access_token
+    assert prefixed.put(f"{inner}/data/file", groups, b"x") == 403, "groups do not count where scopes do"
+    here = find(sandbox)[0]
+    given = {"Destination": f"{prefixed.url}{inner}/users/hugo/copy", "TransferHeaderAuthorization": f"Bearer {writer}"}
+    assert here.put("/users/hugo/file", writer, b"to be copied") == 201
+    assert here.ask("COPY", "/users/hugo/file", writer, headers=given).copied
+    assert prefixed.ask("GET", f"{inner}/users/hugo/copy", writer).body == b"to be copied"

@@ -1,0 +1,119 @@
+"""Elements that are not ours: what the facility file may say of them, and what their admins are told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from farmlet.errors import Errors, InputError
+from farmlet.facility.load import loads
+from farmlet.facility.model import Facility
+from farmlet.parts.part import ElementAccess, Trust, find
+from farmlet.parts.storage import element, remote
+
+TEXT = """
+farmlet: 1
+facility: {name: lab, title: Example, domain: farmlet.test}
+nodes:
+  head: {connect: fake, runs: [access, storage]}
+  disk: {connect: fake, runs: [storage]}
+  service: {connect: fake, runs: [identity, accounts]}
+groups:
+  lab: {login: true, storage: {read: [/], write: ["/users/{user}"]}}
+  lab/production: {storage: {write: [/data]}}
+"""
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+ELEMENT = "  - {{name: {name}, kind: {kind}, url: {url}, prefix: {prefix}, authorise: {authorise}}}\n"
+
+
+def load(*elements: str, more: str = "") -> Facility:
+    listed = "storage:\n  elements:\n" + "".join(elements) if elements else ""
+    return loads(TEXT + listed + more, "facility.yaml", find())
+
+
+def one(
+    name: str = "far", kind: str = "xrootd", url: str = "https://se.example.org", prefix: str = "/", authorise: str = "scopes"
+) -> str:
+    return ELEMENT.format(name=name, kind=kind, url=url, prefix=prefix, authorise=authorise)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    wrong = [
+        one(url="http://se.example.org"),
+        one("near", url="https://se.example.org/path"),
+        one("Far"),
+        one("up", prefix="/a/../b"),
+        one("down", kind="ftp"),
+        one("left", authorise="both"),
+    ]
+    with pytest.raises(Errors) as caught:
+        load(*wrong)
+    faults = [str(error) for error in caught.value.errors]
+    for number, key in enumerate(("url", "url", "name", "prefix", "kind", "authorise")):
+        assert any(f"storage.elements.{number}.{key}" in fault for fault in faults), (number, faults)
+
+
+@pytest.mark.parametrize(
+    "elements, said",
+    [
+        ((one("far"), one("far", url="https://other.example.org")), "the same name twice: far"),
+        ((one("far"), one("near", url="https://SE.example.org/")), "the same place twice"),
+        ((one("head"),), "a node or site has this name too: head"),
+    ],
+)
+def test_names_and_places_are_one_elements_alone(elements: tuple[str, ...], said: str) -> None:
+    with pytest.raises(Errors, match=said):
+        load(*elements)
+
+
+def test_two_on_one_host_differ_by_their_prefix() -> None:
+    facility = load(one("far", prefix="/a"), one("near", prefix="/b", authorise="groups"))
+    assert remote.find_elements(facility) == {
+        "far": ElementAccess("far", "https://se.example.org/a", "https://se.example.org", True),
+        "near": ElementAccess("near", "https://se.example.org/b", "https://se.example.org", False),
+    }
+
+
+def test_each_certificate_is_a_file_of_its_own() -> None:
+    trust = Trust("OWN\n", elements={"far": ElementAccess("far", "https://x", "https://x", True, PEM + PEM)})
+    assert trust.authorities == {"facility": "OWN\n", "element-far": PEM, "element-far-2": PEM}
+    assert trust.bundle == "OWN\n" + PEM + PEM
+
+
+def test_a_page_for_scopes_has_no_groups() -> None:
+    page = remote.describe(load(one(prefix="/vo/lab")), "far", "CA\n")
+    tokens = page.files["/etc/xrootd/tokens-lab-far.cfg"]
+    assert (
+        "base_path = /vo/lab\n" in tokens and "authorization_strategy = capability\n" in tokens and "onmissing = deny\n" in tokens
+    )
+    assert f"audience = {element.ANY}, https://se.example.org\n" in tokens
+    assert not any("groups" in path for path in page.files)
+    server = re.sub(r"#.*", "", page.files["/etc/xrootd/config.d/lab-far.cfg"])
+    assert "acc.authdb" not in server and "++" not in server
+    for text in page.files.values():
+        assert text.strip() in page.text
+    assert "CA\n" in page.text and "issuer = https://service.farmlet.test\n" in page.text
+
+
+def test_a_page_for_groups_gives_paths_below_the_prefix_and_none_to_single_members() -> None:
+    page = remote.describe(load(one(prefix="/vo/lab", authorise="groups")), "far", "CA\n")
+    table = re.sub(r"#.*\n", "", page.files["/etc/xrootd/groups-lab-far"])
+    assert table == "g /lab /vo/lab/ rl\ng /lab/production /vo/lab/data/ a /vo/lab/ rl\n"
+    assert "authorization_strategy = group\n" in page.files["/etc/xrootd/tokens-lab-far.cfg"]
+    assert "{user}" not in page.text and "| `/lab/production` | `/vo/lab/data` | read, write, delete |" in page.text
+
+
+@pytest.mark.parametrize("kind, words", [("dcache", "gplazma.oidc.provider!lab"), ("webdav", "storm"), ("xrootd", "ofs.authlib")])
+@pytest.mark.parametrize("authorise", ["scopes", "groups"])
+def test_there_is_a_page_for_every_kind(kind: str, words: str, authorise: str) -> None:
+    page = remote.describe(load(one(kind=kind, prefix="/vo", authorise=authorise)), "far", "")
+    assert words in page.text and "https://service.farmlet.test" in page.text and "authority of the issuer" not in page.text
+    assert "\n\n\n" not in page.text and "{{" not in page.text and "{%" not in page.text
+
+
+def test_a_name_that_is_not_in_the_file_is_told() -> None:
+    with pytest.raises(InputError, match="elements: far"):
+        remote.describe(load(one()), "near", "")
+    with pytest.raises(InputError, match="elements"):
+        remote.describe(load(), "near", "")
