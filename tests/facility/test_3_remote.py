@@ -36,10 +36,15 @@ install -o xrootd -g xrootd -m 400 /etc/farmlet/tls/xrootd.key /run/remote-{name
 install -o xrootd -g xrootd -m 644 /etc/farmlet/tls/xrootd.crt /run/remote-{name}/host.crt
 """
 START = """\
-systemd-run --quiet --unit=remote-{name} --uid=xrootd --gid=xrootd -E XDG_CACHE_HOME=/run/remote-{name} -p WorkingDirectory=/run/remote-{name} \
+systemd-run --quiet --unit=remote-{name} --uid=xrootd --gid=xrootd \
+  -E XDG_CACHE_HOME=/run/remote-{name} -p WorkingDirectory=/run/remote-{name} \
   xrootd -c /run/remote-{name}/server.cfg -n {name}
 """
-STOP = "systemctl stop remote-{name}; systemctl reset-failed remote-{name} 2>/dev/null || true; rm -rf /srv/remote/{name} /run/remote-{name}"
+STOP = """\
+systemctl stop remote-{name}
+systemctl reset-failed remote-{name} 2>/dev/null || true
+rm -rf /srv/remote/{name} /run/remote-{name}
+"""
 
 
 def inside(sandbox: Sandbox, script: str, text: str = "") -> None:

@@ -19,7 +19,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.parts.part import Context, Part, Role, SiteAccess, Trust
 from farmlet.parts.resources import Command, File, Resource, Wanted
-from farmlet.parts.storage.remote import find_elements
+from farmlet.parts.storage.elements import find_elements
 
 CHECKS = "/etc/farmlet/agent.d/checks.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses

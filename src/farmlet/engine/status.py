@@ -8,7 +8,7 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import FarmletError
-from farmlet.parts.storage.remote import find_elements
+from farmlet.parts.storage.elements import find_elements
 
 RESULTS = "/var/lib/farmlet/hub/results"
 STALE_SECONDS = 60  # agents report every 15 s

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 from farmlet.errors import InputError
 from farmlet.facility.model import Facility
-from farmlet.parts.part import ElementAccess
 from farmlet.parts.render import render
 from farmlet.parts.storage import element
-from farmlet.parts.storage.config import Element, Storage
+from farmlet.parts.storage.config import Element
+from farmlet.parts.storage.elements import elements
 from farmlet.parts.storage.groups import share, write_table
 
 PACKAGE = "farmlet.parts.storage"
@@ -26,19 +26,6 @@ class Page:
 
     text: str
     files: Mapping[str, str]
-
-
-def elements(facility: Facility) -> tuple[Element, ...]:
-    """The elements that the facility file names."""
-    section = facility.parts.get("storage")
-    return section.elements if isinstance(section, Storage) else ()
-
-
-def find_elements(facility: Facility) -> dict[str, ElementAccess]:
-    """How members reach each of them, by name."""
-    return {
-        one.name: ElementAccess(one.name, one.base, one.audience, one.authorise == "scopes", one.ca) for one in elements(facility)
-    }
 
 
 def describe(facility: Facility, name: str, ca: str) -> Page:

@@ -11,6 +11,7 @@ from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts.part import ElementAccess, Trust, find
 from farmlet.parts.storage import element, remote
+from farmlet.parts.storage.elements import find_elements
 
 TEXT = """
 farmlet: 1
@@ -69,7 +70,7 @@ def test_names_and_places_are_one_elements_alone(elements: tuple[str, ...], said
 
 def test_two_on_one_host_differ_by_their_prefix() -> None:
     facility = load(one("far", prefix="/a"), one("near", prefix="/b", authorise="groups"))
-    assert remote.find_elements(facility) == {
+    assert find_elements(facility) == {
         "far": ElementAccess("far", "https://se.example.org/a", "https://se.example.org", True),
         "near": ElementAccess("near", "https://se.example.org/b", "https://se.example.org", False),
     }
