@@ -149,6 +149,8 @@ class Monitor:
             keeper.delay()
             answered = False
         self._due[keeper.top] = later or keeper.due()
+        # whatever it looks like at the next look, it is not as it was at the last one
+        self._stamps[keeper.top] = self._stamps[keeper.top][:1] if answered else self._stamps[keeper.top]
         return answered
 
     def run(self) -> None:

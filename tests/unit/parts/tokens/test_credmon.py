@@ -129,6 +129,16 @@ def test_renewed_at_a_third_of_its_life_not_before(tmp_path: Path, issuer: Issue
     assert held(top) == ("alice.2" if due else "alice.1")
 
 
+def test_looking_old_it_is_renewed_each_time(tmp_path: Path, issuer: Issuer) -> None:
+    """What an emergency rotation of the issuer's keys does, twice within a minute."""
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = watch(tmp_path, issuer)
+    for number in range(3):
+        monitor.sweep()
+        assert held(top) == f"alice.{number + 1}"
+        os.utime(top.with_suffix(".use"), (0, 0))
+
+
 def test_stored_anew_is_used_at_once(tmp_path: Path, issuer: Issuer) -> None:
     monitor = watch(tmp_path, issuer)
     top = store(tmp_path, issuer.url, "alice.0")
