@@ -39,9 +39,7 @@ START = """\
 systemd-run --quiet --unit=remote-{name} --uid=xrootd --gid=xrootd -E XDG_CACHE_HOME=/run/remote-{name} -p WorkingDirectory=/run/remote-{name} \
   xrootd -c /run/remote-{name}/server.cfg -n {name}
 """
-STOP = (
-    "systemctl stop remote-{name}; systemctl reset-failed remote-{name} 2>/dev/null || true; rm -rf /srv/remote/{name} /run/remote-{name}"
-)
+STOP = "systemctl stop remote-{name}; systemctl reset-failed remote-{name} 2>/dev/null || true; rm -rf /srv/remote/{name} /run/remote-{name}"
 
 
 def inside(sandbox: Sandbox, script: str, text: str = "") -> None:
