@@ -100,12 +100,12 @@ def test_the_check_writes_and_leaves_nothing_and_finds_a_disk_that_refuses(sandb
     row = rows()["storage.keeps.head@service"]
     assert row["ok"] and "read back" in str(row["evidence"])
     until(lambda: sandbox.exec("head", "ls -A /srv/farmlet/storage/.farmlet") == "", 20)
-    sandbox.exec("head", "chown root /srv/farmlet/storage/.farmlet")
+    sandbox.exec("head", "chown root:root /srv/farmlet/storage/.farmlet")
     try:
         row = rows()["storage.keeps.head@service"]
         assert not row["ok"] and "PUT" in str(row["evidence"])
     finally:
-        sandbox.exec("head", "chown xrootd /srv/farmlet/storage/.farmlet")
+        sandbox.exec("head", "chown xrootd:xrootd /srv/farmlet/storage/.farmlet")
     assert rows()["storage.keeps.head@service"]["ok"]
 
 
