@@ -22,6 +22,19 @@ queue {count}
 """
 # it does not heed a polite request to end
 JOB = "#!/bin/sh\ntrap '' TERM INT HUP\nwhile true; do sleep 7654; done\n"
+# a workflow whose one job waits for ever
+DAG = """
+printf 'executable = /bin/true\\nrequirements = false\\nqueue\\n' > waits.sub
+echo 'JOB waits waits.sub' > work.dag
+condor_submit_dag work.dag > /dev/null
+"""
+# an IDTOKEN of the member's, used by somebody who has found it
+FOUND = """
+umask 077 && mkdir -p /root/found && cd /root/found
+test -s token || condor_token_create -identity dora@{domain} -lifetime 3600 > token
+export _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS _CONDOR_SEC_TOKEN_DIRECTORY=/root/found
+condor_ping -type collector READ 2>&1 || true
+"""
 # a container image of one program: nothing needs to be fetched
 IMAGE = """
 set -e
@@ -65,7 +78,8 @@ def busy(sandbox: Sandbox, dora: Person) -> Iterator[int]:
     dora.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
     for local, count in (("true", 2), ("false", 3)):
         dora.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
-    until(lambda: dora.ssh("condor_q -af JobStatus").split().count("2") == 5, 120)
+    dora.ssh(DAG)
+    until(lambda: sorted(dora.ssh("condor_q -af JobStatus").split()) == ["1", *6 * ["2"]], 120)
     yield int(dora.ssh("id -u"))
     session.kill()
     session.wait()
@@ -75,6 +89,7 @@ def test_suspended_nothing_is_left_and_nothing_new_begins(sandbox: Sandbox, dora
     found = find_processes(sandbox, "head", busy)
     for number in range(7001, 7005):
         assert f"sleep {number}" in found
+    assert "condor_dagman" in found and "succeeded as dora@" in sandbox.exec("service", FOUND.format(domain=sandbox.domain))
     assert "sleep 7007" in found and sandbox.exec("tier1", "pgrep -f 'sleep 765[4]'")
     sandbox.run("user", "suspend", "dora")
     began = time.monotonic()
@@ -84,6 +99,7 @@ def test_suspended_nothing_is_left_and_nothing_new_begins(sandbox: Sandbox, dora
         "jobs": lambda: set(sandbox.exec("head", "condor_q -all -constraint 'Owner==\"dora\"' -af JobStatus").split()) == {"5"},
         "jobs at the site": lambda: not sandbox.exec("tier1", "pgrep -f 'sleep 765[4]' || true"),
         "crontab": lambda: not sandbox.exec("head", "find /var/spool/cron/crontabs -name dora"),
+        "IDTOKEN": lambda: "succeeded as dora@" not in sandbox.exec("service", FOUND.format(domain=sandbox.domain)),
         "at jobs": lambda: sandbox.exec("head", f"find /var/spool/cron/atjobs -uid {busy}") == "",
     }
     times = {what: until(gone, 60) for what, gone in ended.items()}
@@ -101,5 +117,6 @@ def test_back_again_log_in_home_crontab_and_jobs_are_there(sandbox: Sandbox, dor
     until(lambda: dora.try_ssh("true").returncode == 0, 15)
     assert "sleep 7005" in dora.ssh("crontab -l")
     until(lambda: set(dora.ssh("condor_q -af JobStatus").split()) <= {"1", "2"}, 20)
-    assert dora.ssh("test -f jobs.sub && condor_q -af JobStatus | wc -l") == "5"
+    assert dora.ssh("test -f jobs.sub && condor_q -af JobStatus | wc -l") == "7"
     dora.ssh("crontab -r; condor_rm -all")
+    sandbox.exec("service", "rm -rf /root/found")
