@@ -133,7 +133,7 @@ def peer(sandbox: Sandbox, admin: Client) -> Iterator[None]:
         on_node(sandbox, START.format(**values))
         yield
     finally:
-        on_node(sandbox, f"systemctl stop farmlet-peer; rm -rf {FOLDER}")
+        on_node(sandbox, f"systemctl stop farmlet-peer || true; rm -rf {FOLDER}")
 
 
 def call(admin: Client, verb: str, client: Client) -> Callable[[], None]:
