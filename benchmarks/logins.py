@@ -6,11 +6,15 @@ clients and servers.
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from record import ROOT, farmlet, record, timed
@@ -130,26 +134,43 @@ def worst(seconds: list[float]) -> float:
     return sorted(seconds)[len(seconds) * 9 // 10 - 1]
 
 
-def main() -> None:
+@contextmanager
+def facility() -> Iterator[Sandbox]:
+    """A sandbox of its own, up; or that of the folder $FARMLET_SANDBOX, which stays, for work on single figures."""
+    if there := os.environ.get("FARMLET_SANDBOX"):
+        names = json.loads(farmlet("validate", "--json", folder=Path(there)))
+        yield Sandbox(Path(there), names["name"], names["domain"], {})
+        return
     with tempfile.TemporaryDirectory(prefix="farmlet-bench-") as name:
         folder = Path(name)
         text = default_text().replace("name: lab ", "name: bench ").replace("domain: farmlet.test", f"domain: {DOMAIN}")
         (folder / "facility.yaml").write_text(text)
-        subprocess.run([sys.executable, "-m", "venv", str(folder / "mccli")], check=True)
-        subprocess.run([str(folder / "mccli/bin/pip"), "install", "--quiet", f"mccli=={VERSION}"], check=True)
-        sandbox = Sandbox(folder, "bench", DOMAIN, {})
         try:
             farmlet("up", folder=folder)
-            person = Person.join(sandbox, "grace", "lab")
-            wait(lambda: person.try_ssh("true").returncode == 0)
-            client = Client(person, folder / "mccli" / "bin" / "mccli")
-            compare(person, client)
-            crowd(person)
-            follow(sandbox, person)
-            follow_by_token(sandbox, client)
-            follow_groups(sandbox, person)
+            yield Sandbox(folder, "bench", DOMAIN, {})
         finally:
             farmlet("down", "--purge", folder=folder)
+
+
+@contextmanager
+def fetch_mccli() -> Iterator[Path]:
+    """The program, as it is on PyPI, in an environment of its own."""
+    with tempfile.TemporaryDirectory(prefix="farmlet-mccli-") as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([f"{folder}/bin/pip", "install", "--quiet", f"mccli=={VERSION}"], check=True)
+        yield Path(folder) / "bin" / "mccli"
+
+
+def main() -> None:
+    with fetch_mccli() as mccli, facility() as sandbox:
+        person = Person.join(sandbox, f"grace{secrets.token_hex(2)}", "lab")
+        wait(lambda: person.try_ssh("true").returncode == 0)
+        client = Client(person, mccli)
+        compare(person, client)
+        crowd(person)
+        follow(sandbox, person)
+        follow_by_token(sandbox, client)
+        follow_groups(sandbox, person)
 
 
 if __name__ == "__main__":

@@ -49,10 +49,12 @@ print(Connection(Server("ldaps://{host}:636", get_info=None), auto_bind=True).bo
 
 @dataclass
 class Client:
-    """A person with `mccli` on a machine of their own."""
+    """A person with `mccli` on a machine of their own; the ports are those of motley-cue and of sshd."""
 
     person: Person
     program: Path
+    web: int = 443
+    port: int = 22
 
     @property
     def host(self) -> str:
@@ -62,12 +64,18 @@ class Client:
     def audience(self) -> str:
         return f"ssh_{self.host}"
 
+    @property
+    def endpoint(self) -> str:
+        return f"https://{self.host}:{self.web}"
+
     def token(self, audience: str = "", scope: str = "openid") -> str:
         return self.person.authorise(scope, audience or self.audience).access_token
 
     def start(self, token: str, script: str) -> subprocess.Popen[str]:
         options = shlex.split(SSH.format(known=self.person.folder / "known_hosts"))
-        command = [str(self.program), "ssh", "--mc-endpoint", f"https://{self.host}", *options, self.host, script]
+        # mccli answers the first prompt alone, and waits half a minute at a second
+        options += ["-p", str(self.port), "-o", "NumberOfPasswordPrompts=1"]
+        command = [str(self.program), "ssh", "--mc-endpoint", self.endpoint, *options, self.host, script]
         trust = {"REQUESTS_CA_BUNDLE": self.person.ca, "SSL_CERT_FILE": self.person.ca}
         # in the environment, as its manual has it: an argument could be read by everybody on this machine
         environment = os.environ | trust | {"ACCESS_TOKEN": token, "HOME": str(self.person.folder)}
@@ -82,7 +90,7 @@ class Client:
         return "six times seven is 42" in self.run(token, "echo six times seven is $((6 * 7))")
 
     def ask(self, path: str, token: str) -> int:
-        request = urllib.request.Request(f"https://{self.host}{path}", headers={"Authorization": f"Bearer {token}"})
+        request = urllib.request.Request(f"{self.endpoint}{path}", headers={"Authorization": f"Bearer {token}"})
         try:
             with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=self.person.ca), timeout=30) as answer:
                 return int(answer.status)
