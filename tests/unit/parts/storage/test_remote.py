@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from farmlet.errors import Errors, InputError
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
-from farmlet.parts.part import ElementAccess, Trust, find
+from farmlet.parts.part import Context, ElementAccess, Trust, find
+from farmlet.parts.resources import Certificate
 from farmlet.parts.storage import element, remote
+from farmlet.parts.storage.deploy import check_probe, configure_element, write_guide
 from farmlet.parts.storage.elements import find_elements
 
 TEXT = """
@@ -118,3 +121,32 @@ def test_a_name_that_is_not_in_the_file_is_told() -> None:
         remote.describe(load(one()), "near", "")
     with pytest.raises(InputError, match="elements"):
         remote.describe(load(), "near", "")
+
+
+def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere() -> None:
+    facility = load(one(prefix="/vo"), one("near", url="https://near.example.org", authorise="groups"))
+    trust = Trust("CA\n", elements=find_elements(facility))
+    contexts = {name: Context(facility, facility.nodes[name], trust, "0" * 64) for name in facility.nodes}
+    guides = {name: json.loads(write_guide(context))["elements"] for name, context in contexts.items()}
+    urls = {row["name"]: row["url"] for row in guides["disk"]}
+    assert urls == {
+        "head": "https://head.farmlet.test:8443",
+        "disk": "https://disk.farmlet.test:8443",
+        "far": "https://se.example.org/vo",
+        "near": "https://near.example.org",
+    }
+    assert guides["head"] == guides["disk"] == guides["service"]
+    # near goes by groups, which no program of ours is in
+    checked = {check.name: check.args["url"] for check in check_probe(contexts["service"])}
+    assert checked == {f"storage.keeps.{name}": url for name, url in urls.items() if name != "near"}
+    known = set(contexts["service"].elements)
+    assert known == {url.removesuffix("/vo") for url in urls.values()}
+    for name in ("head", "disk"):
+        certificate = next(one for one in configure_element(contexts[name]) if isinstance(one, Certificate))
+        assert certificate.names == (f"{name}.farmlet.test",)
+
+
+def test_with_an_external_issuer_nothing_of_ours_writes() -> None:
+    facility = load(one(), more="identity: {issuer: https://iam.example.org/}\n")
+    context = Context(facility, facility.nodes["service"], Trust("CA\n", elements=find_elements(facility)), "0" * 64)
+    assert check_probe(context) == ()
