@@ -65,6 +65,7 @@ class Layout:
     store: Store
     drivers: Mapping[str, NodeDriver]
     images: Mapping[str, str] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)  # checks of what is not the facility's, as far as seen by `targets`
 
     def machines(self) -> dict[str, Machine]:
         """Every machine by name, stand-in sites last."""
@@ -128,6 +129,7 @@ class Layout:
             wanted.append(Wanted(title, tuple(role.configure(context))))
             for check in role.checks(context):
                 checks[check.name] = {"name": check.name, "call": check.call, "args": check.args}
+                self.outside |= {check.name} if check.outside else set()
         listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
         return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)

@@ -97,12 +97,14 @@ class Check:
     """Something that must hold on a node that has this role; run by the node agent, a function of the standard library.
 
     `call` is `module:function`; the function takes `args` as keywords and returns its evidence (one line), or raises
-    `farmlet.runtime.checks.Failed` with it.
+    `farmlet.runtime.checks.Failed` with it. `outside`: it is about something that is not the facility's, which may be away
+    without keeping `farmlet up` from its end.
     """
 
     name: str
     call: str
     args: Mapping[str, Any] = field(default_factory=dict)
+    outside: bool = False
 
 
 @dataclass(frozen=True)

@@ -98,12 +98,17 @@ def check_probe(context: Context) -> Sequence[Check]:
     """Own elements, and others as far as they go by what our own issuer says; a stand-in site's is the site's business."""
     if context.facility.external:  # its tokens are by groups, which a program of ours is in none of
         return ()
-    found = {node.name: (element.url(node.fqdn),) * 2 for node in context.facility.hosts("storage.element")}
-    found |= {name: (one.url, one.audience) for name, one in context.trust.elements.items() if one.scopes}
+    own = {node.name: (element.url(node.fqdn),) * 2 for node in context.facility.hosts("storage.element")}
+    others = {name: (one.url, one.audience) for name, one in context.trust.elements.items() if one.scopes}
     fixed = {"issuer": context.facility.issuer, "secret": SECRET, "folder": element.AUTHORITIES}
     return tuple(
-        Check(f"storage.keeps.{name}", f"{PACKAGE}.probe:check_element", {"url": url, "audience": audience, **fixed})
-        for name, (url, audience) in found.items()
+        Check(
+            f"storage.keeps.{name}",
+            f"{PACKAGE}.probe:check_element",
+            {"url": url, "audience": audience, **fixed},
+            outside=name in others,
+        )
+        for name, (url, audience) in (own | others).items()
     )
 
 

@@ -137,7 +137,9 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
     }
     assert guides["head"] == guides["disk"] == guides["service"]
     # near goes by groups, which no program of ours is in
-    checked = {check.name: check.args["url"] for check in check_probe(contexts["service"])}
+    probes = check_probe(contexts["service"])
+    checked = {check.name: check.args["url"] for check in probes}
+    assert [check.name for check in probes if check.outside] == ["storage.keeps.far"], "ours must hold when `up` ends"
     assert checked == {f"storage.keeps.{name}": url for name, url in urls.items() if name != "near"}
     known = set(contexts["service"].elements)
     assert known == {url.removesuffix("/vo") for url in urls.values()}
