@@ -27,17 +27,29 @@ MARGIN = 120.0  # seconds before its end at which a token is not used any more
 _tokens: dict[str, tuple[float, str]] = {}  # audience → end (monotonic), token: the agent checks four times a minute
 
 
+class Refused(Failed):
+    """The element takes no token like this one."""
+
+
 def check_element(url: str, audience: str, issuer: str, secret: str, folder: str) -> str:
     """A file comes back from `url` as it was written, with its checksum, and goes when it is deleted.
 
     `secret`: path of the client's secret; `folder`: hashed authorities.
     """
-    bearer, began = {"Authorization": f"Bearer {_token(issuer, secret, audience)}"}, time.monotonic()
+    began, known = time.monotonic(), audience in _tokens
+
+    def attempt() -> None:
+        _try(url, {"Authorization": f"Bearer {_token(issuer, secret, audience)}"}, folder)
+
     try:
         try:
-            _try(url, bearer, folder)
+            attempt()
         except http.client.RemoteDisconnected:  # a server may close a connection that was kept; clients ask again then
-            _try(url, bearer, folder)
+            attempt()
+        except Refused:
+            if not known:
+                raise
+            attempt()  # with a new token: the issuer's keys may have changed
     except (OSError, http.client.HTTPException) as error:
         raise Failed(f"{url}: {error}") from error
     return f"{url}: {SIZE} bytes written, read back, deleted in {time.monotonic() - began:.2f} s"
@@ -75,11 +87,13 @@ def _ask(
     connection.request(method, path, body=data, headers=headers)
     answer = connection.getresponse()
     body = answer.read()
-    if answer.status in (401, 403):
-        _tokens.clear()  # the issuer's keys may have changed
     if answer.status not in wanted:
         said = body[:100].decode(errors="replace").strip()
-        raise Failed(f"{method} https://{connection.host}:{connection.port}{path} answers {answer.status}: {said}")
+        told = f"{method} https://{connection.host}:{connection.port}{path} answers {answer.status}: {said}"
+        if answer.status in (401, 403):
+            _tokens.clear()
+            raise Refused(told)
+        raise Failed(told)
     return answer.headers, body
 
 
