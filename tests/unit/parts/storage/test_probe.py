@@ -27,9 +27,13 @@ class Shelf(http.server.BaseHTTPRequestHandler):
     seen: ClassVar[list[str]] = []
 
     def do_PUT(self) -> None:
-        self.kept[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
-        self.seen.append(self.headers["Authorization"])
-        self.reply(507 if self.mood == "full" else 201)
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.headers["Authorization"] in self.mood:
+            self.reply(403)
+        else:
+            self.kept[self.path] = data
+            self.seen.append(self.headers["Authorization"])
+            self.reply(507 if self.mood == "full" else 201)
 
     def do_GET(self) -> None:
         if self.path not in self.kept:
@@ -118,6 +122,15 @@ def test_a_token_that_was_refused_is_not_used_again(shelf: tuple[str, str], secr
     Shelf.mood = ""
     run(shelf, secret)
     assert Shelf.seen == ["Bearer token-0", "Bearer token-1"]
+
+
+def test_keys_that_have_changed_are_no_fault_of_the_element(shelf: tuple[str, str], secret: str) -> None:
+    run(shelf, secret)
+    Shelf.mood = "Bearer token-0"
+    assert "written, read back, deleted" in run(shelf, secret)
+    Shelf.mood = "Bearer token-1 Bearer token-2"
+    with pytest.raises(Failed, match="403"):
+        run(shelf, secret)
 
 
 def test_without_its_secret_it_says_so(shelf: tuple[str, str], tmp_path: Path) -> None:
