@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
-from farmlet.parts.resources import Directory, Farmlet, File, Resource, Unit
+from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 
 PACKAGE = "farmlet.parts.access"
 GUARD = "farmlet-guard.service"
@@ -20,6 +20,9 @@ TEMPORARY_PERCENT = 20  # of the memory, for all of /tmp: what one member writes
 TMPFILES = "# Written by Farmlet.\nq /tmp 1777 root root 10d\nq /var/tmp 1755 root root 30d\n"
 # or podman would unpack images below /var/tmp; there they are within the member's own limits
 CONTAINERS = '# Written by Farmlet.\n[engine]\nimage_copy_tmp_dir = "storage"\n'
+# podman does not make that folder: systemd does, as each member's first session begins
+CONTAINERS_TMP = "# Written by Farmlet.\nd %h/.local/share/containers/storage/tmp 0700\n"
+SETUP = "systemd-tmpfiles-setup.service"  # of each member's own systemd
 MIB = 1 << 20
 SHARES = (("user", 75, 1024), ("user-", 50, 256))  # of all members together, of each: percent of the memory; tasks for a core
 CORES = 8  # taken for a host that the facility file says nothing of
@@ -58,6 +61,9 @@ def make_room(memory: int | None) -> Sequence[Resource]:
         Directory("/etc/containers"),
         Directory("/etc/containers/containers.conf.d"),
         File("/etc/containers/containers.conf.d/50-farmlet.conf", CONTAINERS),
+        Directory("/usr/share/user-tmpfiles.d"),
+        File("/usr/share/user-tmpfiles.d/farmlet.conf", CONTAINERS_TMP),
+        Command("members' own tmpfiles", f"systemctl --global enable {SETUP}", f"systemctl --global is-enabled -q {SETUP}"),
         File("/etc/tmpfiles.d/tmp.conf", TMPFILES),
         Directory("/usr/lib/farmlet"),
         File(TEMPORARY, render(PACKAGE, "temporary.sh", size=size), 0o755),
