@@ -13,7 +13,8 @@ from typing import Any
 
 def dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A JSON list of objects, one a line."""
-    return ("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n").encode()
+    lines = [json.dumps(row).encode() for row in rows]
+    return b"\n".join((b"[", b",\n".join(lines), b"]", b""))
 
 
 def read(data: bytes) -> Iterator[dict[str, Any]]:
