@@ -46,7 +46,9 @@ def timed(action: Callable[[], Any]) -> float:
 def record(figure: str, goal: str, unit: str, values: Sequence[float], note: str = "") -> None:
     """Keep the values of one figure and write the page anew."""
     RESULTS.mkdir(exist_ok=True)
-    command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    # a folder of this machine means nothing elsewhere
+    words = ["FOLDER" if Path(word).is_dir() else word for word in sys.argv[1:]]
+    command = " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *words])
     kept = {
         "figure": figure,
         "goal": goal,
