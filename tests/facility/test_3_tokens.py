@@ -14,13 +14,14 @@ import secrets
 import select
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Sandbox
 from person import PASSWORD, Person
+from test_3_leaving import until
 
 from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
 
@@ -89,15 +90,6 @@ class Terminal:
     def allow(self) -> None:
         page = self.read(r"https://\S+user_code=[\w-]+(?=\r)")
         self.person.browser.allow(page, self.person.name, PASSWORD)
-
-
-def until(condition: Callable[[], object], seconds: float) -> float:
-    """Seconds until the condition was true."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it did not come true in time"
-        time.sleep(0.5)
-    return time.monotonic() - began
 
 
 def join(sandbox: Sandbox, name: str) -> Person:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -225,14 +226,26 @@ def there_are(house: House, folder: str) -> list[str]:
     return sorted(house.sandbox.exec("head", f"ls -A {DATA}{folder}").split())
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
+def begin_upload(house: House, path: str) -> http.client.HTTPSConnection:
+    """An upload of which a part has arrived."""
     connection = house.here.connect()
-    connection.putrequest("PUT", "/users/tess/broken")
+    connection.putrequest("PUT", path)
     for name, value in (("Authorization", f"Bearer {house.writer}"), ("Content-Length", str(64 << 20))):
         connection.putheader(name, value)
     connection.endheaders()
     connection.send(bytes(8 << 20))
-    until(lambda: house.exists("/users/tess/broken"), 10)
+    until(lambda: house.exists(path), 10)
+    return connection
+
+
+def await_door(house: House) -> None:
+    """Until the server answers again."""
+    ask = "curl -sk -o /dev/null -w '%{http_code}' https://localhost:8443/ || true"
+    until(lambda: house.sandbox.exec("head", ask) == "403", 20)
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
+    connection = begin_upload(house, "/users/tess/broken")
     assert house.here.get("/users/tess/broken", house.writer) != 200, "it is not whole yet"
     connection.close()
     until(lambda: not house.exists("/users/tess/broken"), 15)
@@ -242,24 +255,14 @@ def test_a_put_to_a_folder_does_not_keep_the_server_from_starting(house: House) 
     for path in ("/users/tess", "/users/tess/", "/users/tess%00/x"):
         assert house.here.put(path, house.writer, b"x") in REFUSED
     house.sandbox.exec("head", "systemctl restart farmlet-storage")
-    until(
-        lambda: house.sandbox.exec("head", "curl -sk -o /dev/null -w '%{http_code}' https://localhost:8443/ || true") == "403", 20
-    )
+    await_door(house)
     assert house.here.ask("GET", "/users/tess/kept", house.writer).body == b"kept"
 
 
 def test_a_server_that_is_killed_leaves_no_half_file(house: House) -> None:
-    connection = house.here.connect()
-    connection.putrequest("PUT", "/users/tess/killed")
-    for name, value in (("Authorization", f"Bearer {house.writer}"), ("Content-Length", str(64 << 20))):
-        connection.putheader(name, value)
-    connection.endheaders()
-    connection.send(bytes(8 << 20))
-    until(lambda: house.exists("/users/tess/killed"), 10)
+    connection = begin_upload(house, "/users/tess/killed")
     house.sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
-    until(
-        lambda: house.sandbox.exec("head", "curl -sk -o /dev/null -w '%{http_code}' https://localhost:8443/ || true") == "403", 20
-    )
+    await_door(house)
     assert not house.exists("/users/tess/killed") and house.exists("/users/tess/kept")
     connection.close()
 
