@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from farmlet.facility.pem import Certificates
+
 Path = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")]
 # of RFC 4514 what needs no escape, in configuration files of others either
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+(, ?[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+)*$")]
-PEM = re.compile(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?)+")
 
 
 class Existing(BaseModel):
@@ -28,7 +29,7 @@ class Existing(BaseModel):
     people: Name
     groups: Name
     bind: Name
-    ca: str = ""
+    ca: Certificates = ""
 
     @field_validator("url")
     @classmethod
@@ -36,13 +37,6 @@ class Existing(BaseModel):
         if not re.fullmatch(r"ldaps?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/?", value):
             raise ValueError("is like ldaps://ldap.example.org")
         return value.rstrip("/")
-
-    @field_validator("ca")
-    @classmethod
-    def _check_ca(cls, value: str) -> str:
-        if value and not PEM.fullmatch(value):
-            raise ValueError("is the text of certificates, from -----BEGIN CERTIFICATE----- on")
-        return value
 
     @property
     def host(self) -> str:

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from farmlet.facility.pem import Certificates
+
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
-PEM = re.compile(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n?)+")
 
 
 class Element(BaseModel):
@@ -28,7 +29,7 @@ class Element(BaseModel):
     url: str
     prefix: str = Field(default="/", pattern=r"^(/|(/[A-Za-z0-9_~+-][A-Za-z0-9._~+-]*)+)$")
     authorise: Literal["scopes", "groups"] = "scopes"
-    ca: str = ""
+    ca: Certificates = ""
 
     @field_validator("url")
     @classmethod
@@ -37,13 +38,6 @@ class Element(BaseModel):
         if not re.fullmatch(rf"https://{HOST}", plain):
             raise ValueError("is like https://se.example.org:1094; a path in its name space is `prefix`")
         return plain.lower()
-
-    @field_validator("ca")
-    @classmethod
-    def _check_ca(cls, value: str) -> str:
-        if value and not PEM.fullmatch(value):
-            raise ValueError("is the text of certificates, from -----BEGIN CERTIFICATE----- on")
-        return value
 
     @property
     def host(self) -> str:
