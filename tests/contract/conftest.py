@@ -68,7 +68,7 @@ def machine(client: docker.DockerClient) -> Machine:
 
 @pytest.fixture(scope="session")
 def containers(client: docker.DockerClient, network: ipaddress.IPv4Network, store: Store) -> ContainerDriver:
-    addresses = {NAME: str(network.network_address + 10)}
+    addresses = {NAME: str(network.network_address + 10), "other": str(network.network_address + 11)}
     return ContainerDriver(client, FACILITY, NETWORK, addresses, store.key)
 
 

@@ -14,6 +14,7 @@ import docker
 import docker.errors
 import pytest
 
+from farmlet.engine.docker import LABEL
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell, Shell
 from farmlet.engine.nodes.fake import FakeDriver
@@ -141,16 +142,33 @@ def test_a_container_that_ends_is_told_in_words(
     assert "ended" in caught.value.what and "no cgroups" in caught.value.what and "docker logs" in caught.value.hint
 
 
-def test_data_outlives_a_container(containers: ContainerDriver, blank: Machine, known: Path) -> None:
+def test_data_outlives_a_container(containers: ContainerDriver, blank: Machine, client: docker.DockerClient, known: Path) -> None:
+    """A container that somebody removed beside us is made anew, with the data of the lost one."""
     containers.shell(blank).run(["sh", "-c", "echo precious > /srv/kept/file; echo gone > /srv/file"])
     first = containers.host_key(blank)
-    containers.remove(blank)
+    client.containers.get(containers.name(blank)).remove(force=True, v=True)
     containers.ensure(blank)
     assert containers.host_key(blank) != first, "no key is part of the image"
     known.write_text(f"{containers.address(blank)} {containers.host_key(blank)}\n")
     assert containers.shell(blank).run(["cat", "/srv/kept/file"]) == "precious\n"
     with pytest.raises(FarmletError):
         containers.shell(blank).run(["cat", "/srv/file"])
+
+
+def test_a_removed_node_leaves_only_what_others_share(
+    containers: ContainerDriver, machine: Machine, client: docker.DockerClient
+) -> None:
+    sharing = replace(machine, name="other", shared=(("common", "/srv/common", "rw"),))
+
+    def volumes() -> set[str]:
+        return {volume.name for volume in client.volumes.list(filters={"label": f"{LABEL}=contract"})}
+
+    before = volumes()
+    containers.ensure(sharing)
+    assert len(volumes() - before) == 2
+    containers.remove(sharing)
+    assert containers.state(sharing) == "absent"
+    assert [name.rsplit("-", 1)[1] for name in volumes() - before] == ["common"]
 
 
 def test_a_container_of_somebody_else_is_left_alone(

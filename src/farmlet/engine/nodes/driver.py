@@ -78,7 +78,7 @@ class NodeDriver(Protocol):
     def stop(self, machine: Machine) -> None: ...
 
     def remove(self, machine: Machine) -> None:
-        """Remove what `ensure` made; a host that was not made by us is left alone."""
+        """Remove what `ensure` made, the node's own data with it; what nodes share, and a host we did not make, stay."""
         ...
 
 
