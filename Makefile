@@ -2,11 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables
+PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-client ca-certificates iproute2 procps iptables btrfs-progs
 # what only the tests and the benchmarks need
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
 LDAP_PACKAGES := slapd python3-ldap
-TEST_PACKAGES := btrfs-progs postgresql $(LDAP_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
+TEST_PACKAGES := postgresql $(LDAP_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean
@@ -42,7 +42,7 @@ service: setup
 	$(BIN)/pytest -q tests/service
 
 facility: setup
-	tools/packages btrfs-progs $(LDAP_PACKAGES)
+	tools/packages $(LDAP_PACKAGES)
 	$(BIN)/pytest -q tests/facility
 
 bench: setup  ## every figure of docs/reference/performance.md

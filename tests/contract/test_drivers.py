@@ -6,6 +6,7 @@ is stated per driver in `Case.makes`.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,9 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
+from conftest import NETWORK
 
+from farmlet.engine.disk import Disk
 from farmlet.engine.docker import LABEL
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell, Shell
@@ -169,6 +172,36 @@ def test_a_removed_node_leaves_only_what_others_share(
     containers.remove(sharing)
     assert containers.state(sharing) == "absent"
     assert [name.rsplit("-", 1)[1] for name in volumes() - before] == ["common"]
+
+
+def test_rooms_are_on_the_disk_and_a_container_never_starts_without_it(
+    containers: ContainerDriver, machine: Machine, client: docker.DockerClient, network: ipaddress.IPv4Network, store: Store
+) -> None:
+    disk = Disk(store.path)
+    disk.make()
+    address = str(network.network_address + 11)
+    driver = ContainerDriver(client, "contract", NETWORK, {"other": address}, store.key, disk=disk.path)
+    roomy = replace(
+        machine, name="other", shared=(("common", "/srv/common", "rw"),), rooms=frozenset({"/srv/kept", "/srv/common"})
+    )
+    try:
+        driver.ensure(roomy)
+        shell = driver.shell(roomy)
+        store.known.write_text(f"{address} {driver.host_key(roomy)}\n")
+        assert shell.run(["stat", "-f", "-c", "%T", "/srv/kept", "/srv/common"]).split() == ["btrfs", "btrfs"]
+        shell.run(["sh", "-c", "echo precious > /srv/common/file"])
+        driver.stop(roomy)
+        disk.detach()
+        with pytest.raises(FarmletError, match="does not start"):
+            driver.ensure(roomy)
+        disk.attach()
+        driver.ensure(roomy)
+        assert (disk.path / "farmlet-contract-common" / "file").read_text() == "precious\n"
+        driver.remove(roomy)
+        assert [path.name for path in disk.path.iterdir()] == ["farmlet-contract-common"]
+    finally:
+        driver.remove(roomy)
+        disk.detach()
 
 
 def test_a_container_of_somebody_else_is_left_alone(

@@ -90,6 +90,7 @@ class Deployment:
 
     def _prepare(self) -> None:
         """Docker objects and images that the containers of this facility need."""
+        self.sandbox.ensure_disk(self.layout, self.report)
         self.layout.drivers = self.sandbox.drivers(self.layout)
         self.layout.images = self.sandbox.ensure_images(self.layout, self.report)
 
@@ -244,4 +245,6 @@ class Deployment:
                         self.layout.drivers[name].remove(machine)
                     self.sandbox.purge()
                 self.store.remove()
+            else:
+                self.sandbox.disk.detach()
         return [node.name for node in self.facility.nodes.values() if node.connect in ("ssh", "local")]

@@ -90,7 +90,9 @@ class Layout:
         shared = {path: "rw" if owner == node.name else "ro" for path, owner in self._published().items()}
         shared |= {path: "rw" for role in roles for path in role.shares}
         volumes = tuple((_volume(path), path, mode) for path, mode in shared.items())
-        return Machine(node.name, node.fqdn, self.images.get(node.name, ""), node.cores, node.memory, tuple(data), volumes)
+        rooms = frozenset(path for role in roles for path in role.rooms)
+        image = self.images.get(node.name, "")
+        return Machine(node.name, node.fqdn, image, node.cores, node.memory, tuple(data), volumes, rooms)
 
     def roles(self, node: Node) -> list[tuple[str, Role]]:
         """The node's roles as (`part.role`, role), in the order of the parts' needs."""

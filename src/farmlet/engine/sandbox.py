@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from farmlet.engine import docker as engine
 from farmlet.engine import images
 from farmlet.engine.apply import apply
+from farmlet.engine.disk import Disk
 from farmlet.engine.hosts import Hosts
 from farmlet.engine.layout import Layout, addresses, free_address
 from farmlet.engine.nodes.container import ContainerDriver
@@ -23,7 +24,7 @@ from farmlet.engine.report import Report
 from farmlet.engine.sources import python
 from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
-from farmlet.errors import InputError
+from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.runtime.files import write
 
@@ -43,6 +44,7 @@ class Sandbox:
         self.facility, self.store = facility, store
         self.network = f"farmlet-{facility.name}"
         self.hosts = Hosts(facility.name)
+        self.disk = Disk(store.path)
         self.starts = self.retain = False
 
     def contained(self) -> list[str]:
@@ -85,7 +87,26 @@ class Sandbox:
             subnet = engine.ensure_network(self.client, self.network, self.facility.name, self.facility.subnet)
             given = addresses(layout.names(), len(self.facility.nodes), subnet, given)
             self.store.save(addresses=given, subnet=str(subnet))
-        return ContainerDriver(self.client if make else None, self.facility.name, self.network, given, self.store.key)
+        disk = self.disk.path if state.get("disk") == "" else None
+        return ContainerDriver(self.client if make else None, self.facility.name, self.network, given, self.store.key, disk=disk)
+
+    def ensure_disk(self, layout: Layout, report: Report) -> None:
+        """Mount the sandbox's disk; a new sandbox that has rooms gets one, if this host can have it."""
+        state = self.store.load()
+        if state.get("disk") == "":
+            self.disk.attach()
+        elif "disk" not in state and "addresses" not in state and self._has_rooms(layout):
+            fault = ""
+            try:
+                self.disk.make()
+            except FarmletError as error:
+                fault = str(error)
+                report.say(f"no limits of homes and storage in this sandbox: {fault}")
+            self.store.save(disk=fault)
+
+    def _has_rooms(self, layout: Layout) -> bool:
+        names = self.contained()
+        return any(machine.rooms for name, machine in layout.machines().items() if name in names)
 
     def ensure_images(self, layout: Layout, report: Report) -> dict[str, str]:
         """The image of each container, by name; those that are missing are built, all at once."""
@@ -212,3 +233,4 @@ class Sandbox:
         for network in found["networks"]:
             network.remove()
         images.remove(self.client, self.store.load().get("images", ()))
+        self.disk.detach()

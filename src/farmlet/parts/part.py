@@ -127,7 +127,8 @@ class Role:
     `place`: where a part named without role puts it (design §7): on the `control` node, on the nodes that name it
     (`members`), or on `every` node. `with_role`: it goes wherever that role is. `ports`: TCP ports that others reach.
     `data`: paths that hold what cannot be made again (backup, purge on hosts); `shares`: such paths that are one and the same
-    on all nodes of the role, by a file server of the admin's, or in a sandbox by one volume. `publishes`: a path whose content
+    on all nodes of the role, by a file server of the admin's, or in a sandbox by one volume. `rooms`: those of both whose
+    folders are kept to sizes, for which a sandbox has a file system that can. `publishes`: a path whose content
     other nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
     `forget`: a root shell command after which the role trusts no key of the issuer that it had kept, and holds no token
     signed by one; `rotate issuer --now` runs it. Roles that forget within a minute by themselves need none.
@@ -143,6 +144,7 @@ class Role:
     ports: tuple[int, ...] = ()
     data: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
     publishes: str = ""
     with_role: str | None = None
     forget: str = ""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from farmlet.parts.accounts import homes, keeping
-from farmlet.parts.accounts.btrfs import Btrfs, is_btrfs
+from farmlet.runtime.btrfs import Btrfs, is_btrfs
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 SOURCE = Path(__file__).parents[3] / "src"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from farmlet.errors import FarmletError
-from farmlet.parts.accounts.btrfs import Btrfs
 from farmlet.parts.accounts.homes import open_place
-from farmlet.parts.accounts.room import Room
+from farmlet.runtime.btrfs import Btrfs
+from farmlet.runtime.room import Room
 
 pytestmark = pytest.mark.service
 MIB = 1 << 20

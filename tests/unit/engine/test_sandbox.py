@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from farmlet.engine import docker as engine
 from farmlet.engine import images
 from farmlet.engine import sandbox as module
+from farmlet.engine.disk import Disk
 from farmlet.engine.docker import FOLDER_LABEL
 from farmlet.engine.layout import Layout
 from farmlet.engine.report import Report
@@ -167,3 +169,52 @@ def test_a_facility_of_hosts_asks_no_docker(
     assert {type(driver).__name__ for driver in sandbox.drivers(layout).values()} == {"SshDriver"}
     sandbox.purge()
     assert "client" not in sandbox.__dict__
+
+
+class Refused(Disk):
+    """A host that has no loop devices."""
+
+    def make(self) -> None:
+        raise FarmletError("this host", "no loop devices")
+
+
+@pytest.fixture
+def fresh(load_facility: Callable[[str], Facility], parts: dict[str, Part], store: Store) -> tuple[Sandbox, Layout]:
+    facility = load_facility(MIXED)
+    return Sandbox(facility, store), Layout(facility, with_rooms(parts), (), store, {})
+
+
+def with_rooms(parts: dict[str, Part]) -> dict[str, Part]:
+    """The same parts, each of whose roles keeps folders to sizes."""
+    return {
+        name: replace(part, roles=tuple(replace(role, data=("/srv/x",), rooms=("/srv/x",)) for role in part.roles))
+        for name, part in parts.items()
+    }
+
+
+def test_a_host_without_a_disk_is_told_once_and_the_sandbox_stays_without(fresh: tuple[Sandbox, Layout], store: Store) -> None:
+    sandbox, layout = fresh
+    sandbox.disk = Refused(store.path)
+    said = io.StringIO()
+    for _ in range(2):
+        sandbox.ensure_disk(layout, Report(said))
+    assert said.getvalue().count("no limits of homes and storage in this sandbox: this host: no loop devices") == 1
+    assert store.load()["disk"]
+    assert sandbox.drivers(layout, make=False)["head"].__dict__["_disk"] is None
+
+
+def test_a_sandbox_from_before_stays_without_a_disk(fresh: tuple[Sandbox, Layout], store: Store) -> None:
+    sandbox, layout = fresh
+    store.save(addresses={"head": "10.213.4.10"})
+    sandbox.ensure_disk(layout, Report(io.StringIO()))
+    assert "disk" not in store.load() and not sandbox.disk.image.exists()
+
+
+def test_a_disk_is_mounted_whenever_nodes_may_start(fresh: tuple[Sandbox, Layout], store: Store) -> None:
+    sandbox, layout = fresh
+    calls: list[str] = []
+    sandbox.disk.__dict__ |= {"make": lambda: calls.append("make"), "attach": lambda: calls.append("attach")}
+    for _ in range(3):
+        sandbox.ensure_disk(layout, Report(io.StringIO()))
+    assert calls == ["make", "attach", "attach"]
+    assert sandbox.drivers(layout, make=False)["head"].__dict__["_disk"] == sandbox.disk.path

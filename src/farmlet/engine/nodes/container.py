@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,6 +17,7 @@ from farmlet.errors import FarmletError, InputError
 
 if TYPE_CHECKING:
     from docker import DockerClient
+    from docker.types import Mount
 
 SECURITY = ["seccomp=unconfined", "apparmor=unconfined"]
 DEVICES = ("/dev/fuse", "/dev/net/tun")  # file systems and networks of members' own containers
@@ -28,6 +30,7 @@ class ContainerDriver:
     """`connect: container`. All containers of a facility are on one network, at fixed addresses, labelled as its own.
 
     `client` None: this host's engine, asked when it is needed. `known`: known_hosts, beside the deploy key by default.
+    `disk`: a folder of this host whose file system has limits, for `Machine.rooms`; without it they are volumes like others.
     """
 
     def __init__(
@@ -38,9 +41,11 @@ class ContainerDriver:
         addresses: Mapping[str, str],
         key: Path,
         known: Path | None = None,
+        disk: Path | None = None,
     ) -> None:
         self._given, self._facility, self._network = client, facility, network
         self._addresses, self._key, self._known = addresses, key, known or key.parent / "known_hosts"
+        self._disk = disk
 
     @cached_property
     def _client(self) -> DockerClient:
@@ -111,7 +116,7 @@ class ContainerDriver:
             devices=[f"{path}:{path}:rwm" for path in DEVICES if Path(path).exists()],
             security_opt=SECURITY,
             tmpfs=TMPFS,
-            binds=self._binds(machine),
+            mounts=self._mounts(machine),
             mem_limit=machine.memory,
             cpu_period=PERIOD,
             cpu_quota=self._quota(machine) or None,
@@ -131,9 +136,19 @@ class ContainerDriver:
         )
         return self._client.containers.get(made["Id"])
 
-    def _binds(self, machine: Machine) -> list[str]:
-        own = [f"{self._ensure_volume(self._own(machine, path))}:{path}:rw" for path in machine.data]
-        return own + [f"{self._ensure_volume(self._volume(name))}:{path}:{mode}" for name, path, mode in machine.shared]
+    def _mounts(self, machine: Machine) -> list[Mount]:
+        own = [self._mount(self._own(machine, path), path, "rw", machine) for path in machine.data]
+        return own + [self._mount(self._volume(name), path, mode, machine) for name, path, mode in machine.shared]
+
+    def _mount(self, name: str, path: str, mode: str, machine: Machine) -> Mount:
+        from docker.types import Mount
+
+        if self._disk and path in machine.rooms:
+            source = self._disk / name
+            source.mkdir(exist_ok=True)
+            return Mount(path, str(source), "bind", read_only=mode == "ro")
+        self._client.volumes.create(name, labels={LABEL: self._facility})
+        return Mount(path, name, "volume", read_only=mode == "ro")
 
     def _own(self, machine: Machine, path: str) -> str:
         """The volume that holds this path of this machine alone."""
@@ -141,10 +156,6 @@ class ContainerDriver:
 
     def _volume(self, name: str) -> str:
         return f"farmlet-{self._facility}-{name}"
-
-    def _ensure_volume(self, name: str) -> str:
-        self._client.volumes.create(name, labels={LABEL: self._facility})
-        return name
 
     def _wait(self, machine: Machine, container: Any) -> None:
         """Until systemd and sshd are up; then the deploy key is put in place (it is not part of any image)."""
@@ -205,6 +216,8 @@ class ContainerDriver:
         if found is not None:
             found.remove(force=True, v=True)
         for path in machine.data:
+            if self._disk:
+                shutil.rmtree(self._disk / self._own(machine, path), ignore_errors=True)
             mine = {"name": f"^{self._own(machine, path)}$", "label": f"{LABEL}={self._facility}"}
             for volume in self._client.volumes.list(filters=mine):
                 volume.remove()

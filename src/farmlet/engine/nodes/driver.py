@@ -26,6 +26,7 @@ class Machine:
     memory: int | None = None  # bytes
     data: tuple[str, ...] = ()  # each on a volume of its own
     shared: tuple[tuple[str, str, str], ...] = ()  # (volume, path, "rw" or "ro")
+    rooms: frozenset[str] = frozenset()  # of these paths, those whose folders are kept to sizes
 
 
 class CommandError(FarmletError):

@@ -265,6 +265,7 @@ PART = Part(
             configure_homes,
             checks=check_homes,
             shares=("/home", "/scratch"),
+            rooms=("/home", "/scratch"),
             with_role="access.login",
         ),
     ),

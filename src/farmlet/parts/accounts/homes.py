@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
-from farmlet.parts.accounts.btrfs import Btrfs, is_btrfs
-from farmlet.parts.accounts.room import Plain, Room
+from farmlet.runtime.btrfs import open_room
+from farmlet.runtime.room import Room
 from farmlet.runtime.rows import read
 
 # stricter than a regular expression of names needs to be: what is matched becomes a path that root writes to
@@ -80,7 +80,7 @@ def open_place(folder: str, first_uid: int, skeleton: str | None = None) -> Plac
     if not path.is_dir():
         path.mkdir(parents=True)
         path.chmod(0o755)
-    return Place(path, Btrfs() if is_btrfs(path) else Plain(), first_uid, Path(skeleton) if skeleton else None)
+    return Place(path, open_room(path), first_uid, Path(skeleton) if skeleton else None)
 
 
 def mark(folder: str, node: str) -> None:

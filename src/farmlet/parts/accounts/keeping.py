@@ -17,8 +17,8 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.facility.sizes import show
 from farmlet.parts.accounts.homes import ARCHIVE, NAME, is_theirs, open_place, owns
-from farmlet.parts.accounts.room import Room, Usage
 from farmlet.runtime.files import write
+from farmlet.runtime.room import Room, Usage
 from farmlet.runtime.rows import read
 
 USAGE = "/run/farmlet-usage"

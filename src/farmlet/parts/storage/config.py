@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from farmlet.facility.model import Memory, Pattern
 from farmlet.facility.pem import Certificates
+from farmlet.facility.rights import USER, normalise, within
 
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
 
@@ -55,11 +58,30 @@ class Element(BaseModel):
 
 
 class Storage(BaseModel):
-    """`elements`: storage elements that are not ours, which members use by the same tokens and paths."""
+    """`elements`: storage elements that are not ours, which members use by the same tokens and paths.
+
+    `limits`: how much may lie below a path, on each storage node; with `{user}`, for each member who may write there. What is
+    said of one path stands above what is said of many.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     elements: tuple[Element, ...] = ()
+    limits: Mapping[Pattern, Memory] = {}
+
+    @field_validator("limits")
+    @classmethod
+    def _check_limits(cls, value: Mapping[str, int]) -> Mapping[str, int]:
+        paths = [path for pattern in value if (path := normalise(pattern)) is not None]
+        if "/" in paths:
+            raise ValueError("/ is the whole disk, which has its own size")
+        if twice := sorted(path for path, count in Counter(paths).items() if count > 1):
+            raise ValueError(f"the same path twice: {', '.join(twice)}")
+        for path in paths:
+            for other in paths:
+                if path != other and within(path.replace(USER, "user"), other.replace(USER, "user")):
+                    raise ValueError(f"{path} lies within {other}, which has a limit: name one of them")
+        return dict(zip(paths, value.values(), strict=True))
 
     @field_validator("elements")
     @classmethod

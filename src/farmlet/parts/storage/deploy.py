@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
+from farmlet.facility.rights import USER
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 from farmlet.parts.storage import element
 from farmlet.parts.storage.config import Storage
+from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
 
 PACKAGE = "farmlet.parts.storage"
@@ -22,6 +25,7 @@ CLIENTS = (
 )
 TABLE = "/etc/farmlet/storage-paths.json"
 COUNTS = "/var/lib/farmlet/storage"
+LIMITS = "/var/lib/farmlet/storage-limits.json"  # not in COUNTS, where the server's account writes
 USAGE = units.Service(
     name="farmlet-storage-usage",
     description="Farmlet storage: count what lies there",
@@ -47,6 +51,8 @@ WantedBy=timers.target
 
 def configure_element(context: Context) -> Sequence[Resource]:
     facility, groups = context.facility, element.find_groups(context.facility)
+    keep = {"root": element.DATA, "limits": find_limits(context), "known": LIMITS, "server": element.USER}
+    duty = {"apply": {"accounts": {"call": f"{PACKAGE}.limits:apply", "args": keep}}}
     return (
         *element.configure(context.node.fqdn, facility.issuer, facility.name, context.trust.authorities, groups),
         Directory("/var/lib/farmlet"),
@@ -55,17 +61,27 @@ def configure_element(context: Context) -> Sequence[Resource]:
         USAGE.file,
         File(f"/etc/systemd/system/{USAGE.name}.timer", TIMER),
         Unit(f"{USAGE.name}.timer"),
+        Directory("/etc/farmlet/agent.d"),
+        File("/etc/farmlet/agent.d/storage.limits.json", json.dumps(duty, indent=1) + "\n"),
     )
 
 
+def find_limits(context: Context) -> list[dict[str, Any]]:
+    """The limits of the facility file, for the agent; an external issuer gives nobody a folder of their own."""
+    sizes = context.section("storage").limits
+    kept = {path: size for path, size in sizes.items() if not (context.facility.external and USER in path)}
+    return list_limits(kept, context.facility.rights)
+
+
 def check_element(context: Context) -> Sequence[Check]:
-    host = context.node.fqdn
+    host, limits = context.node.fqdn, {"root": element.DATA, "known": LIMITS}
     return (
         Check("storage.unit", "farmlet.runtime.checks:check_unit", {"unit": element.UNIT}),
         Check("storage.certificate", "farmlet.runtime.checks:check_certificate", {"path": element.CERTIFICATE}),
         Check("storage.door", f"{CHECKS}:check_door", {"url": element.url(host), "folder": element.AUTHORITIES}),
         Check("storage.root", "farmlet.runtime.checks:check_port", {"host": host, "port": element.ROOT_PORT}),
         Check("storage.usage", f"{PACKAGE}.usage:check_usage", {"path": f"{COUNTS}/usage.json"}),
+        *([Check("storage.limits", f"{PACKAGE}.limits:check_limits", limits)] if find_limits(context) else ()),
     )
 
 
@@ -126,6 +142,7 @@ PART = Part(
             check_element,
             ports=(element.ROOT_PORT, element.WEB_PORT),
             data=(element.DATA,),
+            rooms=(element.DATA,),
             forget=element.FORGET,
         ),
         Role("client", "every", configure_client, install_client, check_client),

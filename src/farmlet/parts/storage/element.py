@@ -80,7 +80,8 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
     return (
         *trust(authorities),
         Directory("/srv/farmlet"),
-        *(Directory(path, 0o750, USER, USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
+        # the server may write in these, but not remove what is root's: see `limits`
+        *(Directory(path, 0o1770, "root", USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
         Directory("/etc/farmlet"),
         Directory("/etc/farmlet/tls"),
         Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),

@@ -13,8 +13,8 @@ import pytest
 from farmlet.errors import FarmletError
 from farmlet.parts.accounts import keeping
 from farmlet.parts.accounts.checks import check_homes
-from farmlet.parts.accounts.room import Usage
 from farmlet.runtime.checks import Failed
+from farmlet.runtime.room import Usage
 
 DAY = 86400
 

@@ -100,7 +100,7 @@ def test_key_and_data_are_the_servers_own() -> None:
     folders = {resource.path: resource for resource in found if isinstance(resource, Directory)}
     for path in (element.DATA, f"{element.DATA}/users", f"{element.DATA}/data"):
         # members have accounts on this node: their way to the files is the server
-        assert (folders[path].owner, folders[path].mode) == ("xrootd", 0o750)
+        assert (folders[path].owner, folders[path].group, folders[path].mode) == ("root", "xrootd", 0o1770)
     assert {role.name: role.ports for role in PART.roles} == {"element": (1094, 8443), "client": (), "probe": ()}
 
 
