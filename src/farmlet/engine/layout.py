@@ -17,9 +17,8 @@ from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
-from farmlet.parts.part import Context, Part, Role, SiteAccess, Trust
+from farmlet.parts.part import Context, ElementAccess, Part, Role, SiteAccess, Trust
 from farmlet.parts.resources import Command, File, Resource, Wanted
-from farmlet.parts.storage.elements import find_elements
 
 CHECKS = "/etc/farmlet/agent.d/checks.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
@@ -113,7 +112,7 @@ class Layout:
 
     def targets(self, keys: Mapping[str, Mapping[str, str]], sites: Mapping[str, SiteAccess]) -> list[Target]:
         """Every machine with all it should have, given the public keys and sites seen so far."""
-        trust = Trust(self.authority().read(), sites, find_elements(self.facility))
+        trust = Trust(self.authority().read(), sites, self.elements())
         machines = self.machines()
         found = [self._target(machines[node.name], node, trust) for node in self.facility.nodes.values()]
         for standin in self.standins:
@@ -135,6 +134,10 @@ class Layout:
         listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
         return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)
+
+    def elements(self) -> dict[str, ElementAccess]:
+        """The storage elements that are not the facility's own, by name."""
+        return {name: one for part in self.parts.values() for name, one in part.elements(self.facility).items()}
 
     def addressed(self) -> dict[str, str]:
         """Name → IP address of every machine that has a known one: containers, and hosts the file names by address."""

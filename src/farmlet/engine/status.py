@@ -8,7 +8,6 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import FarmletError
-from farmlet.parts.storage.elements import find_elements
 
 RESULTS = "/var/lib/farmlet/hub/results"
 STALE_SECONDS = 60  # agents report every 15 s
@@ -27,7 +26,7 @@ def endpoints(deployment: Deployment) -> dict[str, str]:
     # each storage node is an element of its own; the first is the one that is meant where none is named
     for number, node in enumerate(facility.hosts("storage.element")):
         found[f"storage@{node.name}" if number else "storage"] = f"https://{node.fqdn}:8443"
-    others = deployment.storages() | {name: one.url for name, one in find_elements(facility).items()}
+    others = deployment.storages() | {name: one.url for name, one in deployment.layout.elements().items()}
     return found | {f"storage@{name}": url for name, url in others.items()}
 
 

@@ -153,13 +153,17 @@ class Role:
 
 @dataclass(frozen=True)
 class Part:
-    """A service of the facility. `needs` names the parts whose resources come first on a node that has both."""
+    """A service of the facility. `needs` names the parts whose resources come first on a node that has both.
+
+    `elements`: the storage elements that are not the facility's own, by name, as this part's section tells of them.
+    """
 
     name: str
     summary: str
     roles: tuple[Role, ...]
     section: type[BaseModel] | None = None
     needs: tuple[str, ...] = ()
+    elements: Callable[[Facility], Mapping[str, ElementAccess]] = lambda facility: {}
 
     def role(self, name: str) -> Role:
         return next(role for role in self.roles if role.name == name)

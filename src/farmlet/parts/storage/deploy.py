@@ -12,6 +12,7 @@ from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 from farmlet.parts.storage import element
 from farmlet.parts.storage.config import Storage
+from farmlet.parts.storage.elements import find_elements
 from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
 
@@ -133,6 +134,7 @@ PART = Part(
     summary="XRootD: data by root:// and WebDAV for who bears a token",
     section=Storage,
     needs=("base",),
+    elements=find_elements,
     roles=(
         Role(
             "element",
