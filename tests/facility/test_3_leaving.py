@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -66,20 +67,26 @@ def dora(sandbox: Sandbox, running: Sandbox) -> Person:
     return person
 
 
-@pytest.fixture
-def busy(sandbox: Sandbox, dora: Person) -> Iterator[int]:
-    """Everything that a member can leave running; their uid."""
-    session = dora.start("echo up; exec sleep 7001")
+def leave_running(person: Person) -> subprocess.Popen[str]:
+    """Everything that a member can leave running, two of the jobs at home and three at the site; the open session."""
+    session = person.start("echo up; exec sleep 7001")
     assert session.stdout is not None and session.stdout.readline() == "up\n"
-    dora.ssh("nohup setsid sleep 7002 >/dev/null 2>&1 </dev/null & tmux new-session -d 'sleep 7003'")
-    dora.ssh("systemd-run --user --quiet --property=Restart=always sleep 7004")
-    dora.ssh("echo '* * * * * exec sleep 7005' | crontab - && echo 'exec sleep 7006' | at -q b now + 1 hour 2>/dev/null")
-    dora.ssh(IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007")
-    dora.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
+    person.ssh("nohup setsid sleep 7002 >/dev/null 2>&1 </dev/null & tmux new-session -d 'sleep 7003'")
+    person.ssh("systemd-run --user --quiet --property=Restart=always sleep 7004")
+    person.ssh("echo '* * * * * exec sleep 7005' | crontab - && echo 'exec sleep 7006' | at -q b now + 1 hour 2>/dev/null")
+    person.ssh(IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007")
+    person.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
     for local, count in (("true", 2), ("false", 3)):
-        dora.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
-    dora.ssh(DAG)
-    until(lambda: sorted(dora.ssh("condor_q -af JobStatus").split()) == ["1", *6 * ["2"]], 120)
+        person.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
+    person.ssh(DAG)
+    until(lambda: sorted(person.ssh("condor_q -af JobStatus").split()) == ["1", *6 * ["2"]], 120)
+    return session
+
+
+@pytest.fixture
+def busy(dora: Person) -> Iterator[int]:
+    """A member who left everything running; their uid."""
+    session = leave_running(dora)
     yield int(dora.ssh("id -u"))
     session.kill()
     session.wait()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Sandbox
+from element import Element, find
 from person import Person
 from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(1200)]
 LINE = "  second: {connect: container, cores: 2, memory: 4G, runs: [access, batch, software]}\n"
+STORE = "  store: {connect: container, cores: 1, memory: 1G, runs: [storage]}\n"
 HEAD = "  head:"
 JOB = """\
 executable = /bin/sh
@@ -29,9 +32,10 @@ def file(sandbox: Sandbox) -> Iterator[Path]:
     path = sandbox.folder / "facility.yaml"
     before = path.read_text()
     yield path
-    if "second" in path.read_text():  # of a test that failed
-        subprocess.run(["docker", "rm", "-f", sandbox.container("second")], capture_output=True)
-        sandbox.run("node", "remove", "second", "--lost", code=None)
+    if left := [name for name in ("second", "store") if f"  {name}:" in path.read_text()]:  # of a test that failed
+        for name in left:
+            subprocess.run(["docker", "rm", "-f", sandbox.container(name)], capture_output=True)
+            sandbox.run("node", "remove", name, "--lost", code=None)
         path.write_text(before)
         sandbox.run("up", code=None)
 
@@ -52,7 +56,7 @@ def submit(person: Person, node: str, seconds: int) -> str:
 
 
 def test_a_line_more_gives_log_in_homes_and_jobs_there(sandbox: Sandbox, tilda: Person, file: Path) -> None:
-    file.write_text(file.read_text().replace(HEAD, LINE + HEAD))
+    file.write_text(file.read_text().replace(HEAD, LINE + STORE + HEAD))
     sandbox.run("up")
     until(lambda: tilda.try_ssh("true", "second").returncode == 0, 30)
     assert tilda.ssh("cat thesis; id -un", "second").split("\n") == ["of head", "tilda"]
@@ -96,6 +100,32 @@ def test_it_is_removed_when_it_is_empty_and_then_forgotten(sandbox: Sandbox, til
     volumes = subprocess.run(["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in volumes if "-second-" in name]
     sandbox.run("up")
+
+
+def test_a_storage_node_more_is_an_element_more(sandbox: Sandbox, tilda: Person, file: Path) -> None:
+    here, _ = find(sandbox)
+    store = Element(f"store.{sandbox.domain}", here.ca)
+    assert sandbox.json("status")["endpoints"]["storage@store"] == store.url
+    assert {row["name"] for row in json.loads(tilda.ssh("cat /etc/farmlet/storage.json"))["elements"]} >= {"head", "store"}
+    token = tilda.authorise("storage.read:/ storage.modify:/users/tilda").access_token
+    assert here.put("/users/tilda/file", token, b"of head") == 201
+    assert store.get("/users/tilda/file", token) == 404, "elements are separate"
+    given = {"Source": f"{here.url}/users/tilda/file", "TransferHeaderAuthorization": f"Bearer {token}", "Credential": "none"}
+    assert store.ask("COPY", "/users/tilda/file", token, headers=given).copied
+    assert store.ask("GET", "/users/tilda/file", token).body == b"of head"
+    assert store.put("/users/olga/file", token, b"x") == 403
+    only = tilda.authorise("storage.read:/", here.url).access_token
+    assert (here.get("/users/tilda/file", only), store.get("/users/tilda/file", only)) == (200, 403), "each has an audience"
+
+
+def test_a_storage_node_goes_only_when_it_is_lost(sandbox: Sandbox, file: Path) -> None:
+    file.write_text(file.read_text().replace(STORE, ""))
+    refused = sandbox.run("node", "remove", "store", code=2).stderr
+    assert "storage.element has data here and nowhere else: /srv/farmlet/storage" in refused
+    subprocess.run(["docker", "rm", "-f", sandbox.container("store")], capture_output=True, check=True)
+    sandbox.run("node", "remove", "store", "--lost")
+    sandbox.run("up")
+    assert "storage@store" not in sandbox.json("status")["endpoints"]
     assert sandbox.run("plan").stdout == "nothing would change\n"
 
 

@@ -1,0 +1,90 @@
+"""Limits of storage paths, as members meet them through the real XRootD on the sandbox's own disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from conftest import Sandbox
+from element import DATA, Element, find
+from person import Person
+from test_3_leaving import until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
+MIB = 1 << 20
+LIMITS = 'storage: {limits: {"/users/{user}": 32M, /users/paul: 96M, /data: 48M}}\n'
+SIZE = 60 * MIB
+
+
+@pytest.fixture(scope="module")
+def people(sandbox: Sandbox, running: Sandbox) -> Iterator[dict[str, str]]:
+    """Members with a token for their folder each; the limits are there before they are."""
+    path = sandbox.folder / "facility.yaml"
+    before = path.read_text()
+    path.write_text(before + LIMITS)
+    sandbox.run("up")
+    made = {}
+    for name, group in (("pia", "lab"), ("paul", "lab/production")):
+        person = Person.join(sandbox, name, group)
+        until(lambda name=name: name in sandbox.exec("head", f"ls {DATA}/users"), 30)
+        place = "/data" if group == "lab/production" else f"/users/{name}"
+        made[name] = person.authorise(f"storage.read:/ storage.modify:/users/{name} storage.modify:{place}").access_token
+    yield made
+    path.write_text(before)
+    sandbox.run("up", code=None)
+
+
+@pytest.fixture(scope="module")
+def here(people: dict[str, str], sandbox: Sandbox) -> Element:
+    return find(sandbox)[0]
+
+
+def stored(sandbox: Sandbox, path: str) -> str:
+    return sandbox.exec("head", f"ls {DATA}{path}")
+
+
+def test_a_full_path_is_told_and_nothing_half_is_left(people: dict[str, str], here: Element, sandbox: Sandbox) -> None:
+    assert here.put("/users/pia/fits", people["pia"], b"fits") == 201
+    answer = here.ask("PUT", "/users/pia/big", people["pia"], bytes(SIZE))
+    assert answer.status == 507 and b"quota" in answer.body.lower(), answer
+    until(lambda: stored(sandbox, "/users/pia") == "fits", 30)
+    assert here.get("/users/pia/fits", people["pia"]) == 200
+    assert here.put("/users/paul/big", people["paul"], bytes(SIZE)) == 201, "one path has more than all others"
+    answer = here.ask("PUT", "/data/big", people["paul"], bytes(SIZE))
+    assert answer.status == 507, answer
+    (told,) = sandbox.json("check", "storage.limits")
+    assert re.match(r"\d+ paths are kept to their limits", told["evidence"])
+
+
+def test_a_path_cannot_be_replaced_by_one_without_a_limit(people: dict[str, str], here: Element, sandbox: Sandbox) -> None:
+    token = people["pia"]
+    assert here.ask("DELETE", "/users/pia/fits", token).status in (200, 204)
+    assert here.ask("DELETE", "/users/pia", token).status >= 400
+    assert here.ask("DELETE", "/users/pia/", token).status >= 400
+    move = {"Destination": f"{here.url}/users/pia/in/itself"}
+    assert here.ask("MOVE", "/users/pia", token, headers=move).status >= 400
+    assert here.ask("PUT", "/users/pia/big", token, bytes(SIZE)).status == 507
+    assert here.put("/users/pia/deep/er/fits", token, b"fits") == 201
+
+
+def test_root_says_it_too(people: dict[str, str], sandbox: Sandbox) -> None:
+    script = f"""
+umask 077; printf %s '{people["pia"]}' > token; head -c {SIZE} /dev/zero > big
+BEARER_TOKEN_FILE=$PWD/token xrdcp -f big roots://head.{sandbox.domain}//users/pia/big 2>&1; echo ended with $?; rm big token
+"""
+    said = sandbox.exec("head", f"cd $(mktemp -d)\n{script}")
+    assert "quota exceeded" in said.lower() and "ended with 0" not in said
+    until(lambda: stored(sandbox, "/users/pia") == "deep", 30)
+
+
+def test_a_larger_size_counts_and_none_is_none(people: dict[str, str], here: Element, sandbox: Sandbox) -> None:
+    path = sandbox.folder / "facility.yaml"
+    path.write_text(path.read_text().replace('"/users/{user}": 32M, ', '"/users/{user}": 96M, ').replace(", /data: 48M", ""))
+    sandbox.run("up")
+    until(lambda: here.put("/users/pia/big", people["pia"], bytes(SIZE)) == 201, 30)
+    assert here.put("/data/big", people["paul"], bytes(SIZE)) == 201
+    usage = json.loads(sandbox.exec("head", "systemctl start farmlet-storage-usage; cat /var/lib/farmlet/storage/usage.json"))
+    sizes = {row["path"]: row["bytes"] for row in usage["paths"]}
+    assert sizes["/users/pia"] == SIZE + 4 and sizes["/data"] >= SIZE
