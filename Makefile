@@ -39,11 +39,11 @@ contract: setup
 
 service: setup
 	tools/packages $(TEST_PACKAGES)
-	$(BIN)/pytest -q tests/service
+	$(BIN)/pytest -q --durations=15 tests/service
 
 facility: setup
 	tools/packages $(LDAP_PACKAGES)
-	$(BIN)/pytest -q tests/facility
+	$(BIN)/pytest -q --durations=40 tests/facility
 
 bench: setup  ## every figure of docs/reference/performance.md
 	tools/packages $(BENCH_PACKAGES)

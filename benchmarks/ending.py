@@ -23,7 +23,7 @@ from person import Person
 from test_3_leaving import leave_running
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
-CREDENTIALS = "/var/lib/condor/oauth_credentials"
+CREDENTIALS, SESSIONS = "/var/lib/condor/oauth_credentials", "/run/farmlet-tokens"
 PROCESSES = "ps -eo pid=,uid=,stat=,args= | awk '($2 == {uid} || int($2 / 65536) == {uid}) && $3 !~ /^Z/'"
 # node and a command that says something as long as something is left
 PLACES = {
@@ -33,7 +33,7 @@ PLACES = {
     "jobs at the site": ("tier1", "pgrep -f 'sleep 765[4]'"),
     "cron": ("head", "find /var/spool/cron/crontabs -name {name}"),
     "at": ("head", "find /var/spool/cron/atjobs -uid {uid}"),
-    "credentials": ("head", f"find {CREDENTIALS} /run -name '*.top' -path '*{{name}}*' -o -name '*.use' -path '*{{name}}*'"),
+    "credentials": ("head", f"find {CREDENTIALS}/{{name}} {SESSIONS}/{{name}} -type f -size +0"),
 }
 
 
