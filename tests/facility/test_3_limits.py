@@ -121,3 +121,24 @@ def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) ->
         pid = sandbox.exec("head", f"pgrep -f '[s]leep {number}'").split()[-1]
         assert f"user-{uid}.slice" in sandbox.exec("head", f"cat /proc/{pid}/cgroup")
     ruth.ssh("pkill sleep")
+
+
+WORKFLOW = """
+mkdir -p flow && cd flow
+printf 'executable = /bin/true\\nqueue\\n' > a.sub
+printf 'JOB a a.sub\\nSCRIPT PRE a %s/pre.sh\\n' "$PWD" > a.dag
+printf '#!/bin/sh\\ncat /proc/self/cgroup > where; exec sleep 7012\\n' > pre.sh && chmod +x pre.sh
+condor_submit_dag -f a.dag > /dev/null
+"""
+
+
+def test_a_workflow_and_its_scripts_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
+    ruth.ssh(WORKFLOW)
+    uid = ruth.ssh("id -u")
+    until(lambda: ruth.try_ssh("test -s flow/where").returncode == 0, 60)
+    assert f"user-{uid}.slice" in ruth.ssh("cat flow/where"), "as it began"
+    (pid,) = sandbox.exec("head", f"pgrep -u {uid} condor_dagman").split()
+    assert f"user-{uid}.slice" in sandbox.exec("head", f"cat /proc/{pid}/cgroup")
+    ruth.ssh("pkill -f '[s]leep 7012'; true")
+    until(lambda: "a.dag.nodes.log" in ruth.ssh("ls flow") and not ruth.ssh("condor_q -af Cmd"), 180)
+    assert "EXITING WITH STATUS" in ruth.ssh("tail -3 flow/a.dag.dagman.out")

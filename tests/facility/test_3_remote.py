@@ -136,3 +136,32 @@ def test_where_paths_carry_a_prefix_scopes_name_what_is_below_it(
     assert here.put("/users/hugo/file", writer, b"to be copied") == 201
     assert here.ask("COPY", "/users/hugo/file", writer, headers=given).copied
     assert prefixed.ask("GET", f"{inner}/users/hugo/copy", writer).body == b"to be copied"
+
+
+@pytest.fixture
+def named(sandbox: Sandbox, grouped: Element, prefixed: Element) -> Iterator[None]:
+    """Both stand in the facility file."""
+    path = sandbox.folder / "facility.yaml"
+    before = path.read_text()
+    rows = (("grouped", grouped.url, "/vo/lab", "groups"), ("prefixed", prefixed.url, "/pnfs/example/lab", "scopes"))
+    entries = (f"{{name: {n}, kind: xrootd, url: '{u}', prefix: {p}, authorise: {a}}}" for n, u, p, a in rows)
+    path.write_text(f"{before}\nstorage: {{elements: [{', '.join(entries)}]}}\n")
+    sandbox.run("up")
+    yield
+    path.write_text(before)
+    sandbox.run("up")
+
+
+def test_in_the_file_they_are_told_of_and_checked_and_one_that_is_away_holds_up_nothing(
+    named: None, sandbox: Sandbox, grouped: Element, prefixed: Element
+) -> None:
+    bases = {"storage@grouped": f"{grouped.url}/vo/lab", "storage@prefixed": f"{prefixed.url}/pnfs/example/lab"}
+    assert sandbox.json("status", code=None)["endpoints"].items() >= bases.items()
+    rows = json.loads(sandbox.exec("head", "cat /etc/farmlet/storage.json"))["elements"]
+    assert {(row["name"], row["scopes"]) for row in rows} >= {("grouped", False), ("prefixed", True)}
+    (told,) = sandbox.json("check", "storage.keeps.prefixed")
+    assert "written, read back, deleted" in told["evidence"]
+    assert not sandbox.json("check", "storage.keeps.grouped", code=None), "who goes by groups has none for a program"
+    inside(sandbox, "systemctl stop remote-prefixed")
+    until(lambda: not sandbox.json("check", "storage.keeps.prefixed", code=None)[0]["ok"], 60)
+    assert "storage.keeps.prefixed" in sandbox.run("up").stderr

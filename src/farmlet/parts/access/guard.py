@@ -1,4 +1,4 @@
-"""Ends fork bombs on a log-in node. Runs as root, standard library only.
+"""Ends fork bombs on a log-in node, and brings workflows into their slices. Runs as root, standard library only.
 
 A member's slice has a limit of tasks (see limits.py), which keeps the node alive but not quick: hundreds of processes that
 try to fork all the time hold locks that every new session needs (measured: a log-in takes 10 to 40 s on two cores). The
@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from farmlet.parts.access.adoption import adopt, find_strays
 
 # where a kernel with one hierarchy has the slices, and one with a hierarchy for each controller
 ROOTS = (Path("/sys/fs/cgroup/user.slice"), Path("/sys/fs/cgroup/pids/user.slice"))
@@ -103,6 +105,9 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     root, watch = find_root(), Watch()
     while True:
+        for uid, pids in find_strays(root.parent, first_uid).items():
+            if fault := adopt(uid, pids):
+                log.warning("uid %s: workflow %s stays outside of its slice: %s", uid, pids[0], fault)
         for uid in watch.see(count(root, first_uid)):
             with suppress(FileNotFoundError):
                 ended = end(root / f"user-{uid}.slice")
