@@ -97,6 +97,34 @@ def test_forwarding(inside: Machine, sshd: Sshd) -> None:
             process.wait(20)
 
 
+SERVER = """
+cd "$1" && exec python3 -u -c '
+import http.server, sys
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print("listening on", server.server_port, flush=True)
+server.timeout = 30
+server.handle_request()'
+"""
+
+
+def test_as_editors_do(inside: Machine, sshd: Sshd, tmp_path: Path) -> None:
+    """VS Code Remote-SSH: a shell without a terminal that starts a server there, reached through a SOCKS port (`-T -D`)."""
+    (tmp_path / "thesis").write_text("remote")
+    port = find_port()
+    command = ["ssh", "-F", str(inside.config), "-T", "-D", f"127.0.0.1:{port}", f"{sshd.user}@{NODE}", f"sh -s {tmp_path}"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, env=inside.environment, text=True, **pipes)  # type: ignore[call-overload]
+    try:
+        process.stdin.write(SERVER)
+        process.stdin.close()
+        remote = int(process.stdout.readline().rpartition(" ")[2])
+        asked = ["curl", "-sS", "--fail", "--socks5-hostname", f"127.0.0.1:{port}", f"http://127.0.0.1:{remote}/thesis"]
+        assert subprocess.run(asked, capture_output=True, text=True, timeout=30, check=True).stdout == "remote"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 def test_an_ended_certificate_is_renewed_by_ssh(inside: Machine, sshd: Sshd) -> None:
     before = inside.load()
     (inside.folder / "id_ed25519-cert.pub").write_text("ended\n")
