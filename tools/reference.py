@@ -58,6 +58,8 @@ def describe(kind: Any) -> str:
         return " or ".join(f"`{one}`" for one in inner)
     if origin is tuple:
         return f"list of: {describe(inner[0])}"
+    if origin is Mapping:
+        return f"mapping: {describe(inner[0])} → {describe(inner[1])}"
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "mapping, see below"
     return PLAIN.get(kind, str(kind))

@@ -33,18 +33,17 @@ authorities=${X509_CERT_DIR:-/etc/grid-security/certificates}
 davix-get --capath "$authorities" -H "Authorization: Bearer $(cat token)" "$web/$KIND/curl" davix
 cmp made davix
 $PYTHON - "$host" "$mine/$KIND" <<'END'
-import os, sys, fsspec, numpy, uproot
+import sys, fsspec, numpy, uproot
 host, folder = sys.argv[1:]
-bearer = {"headers": {"Authorization": "Bearer " + open(os.environ["BEARER_TOKEN_FILE"]).read().strip()}}
 with uproot.recreate("t.root") as file:
     file["tree"] = {"x": numpy.arange(1000.0)}
 with fsspec.open(f"root://{host}/{folder}/t.root", "wb") as out:
     out.write(open("t.root", "rb").read())
 assert "t.root" in " ".join(fsspec.filesystem("root", hostid=host).ls(folder, detail=False))
-with fsspec.open(f"https://{host}:8443{folder}/t.root", client_kwargs=bearer) as file:
+with fsspec.open(f"https://{host}:8443{folder}/t.root") as file:
     assert file.read() == open("t.root", "rb").read()
-for url, options in ((f"root://{host}/{folder}/t.root", {}), (f"https://{host}:8443{folder}/t.root", {"client_kwargs": bearer})):
-    assert uproot.open(f"{url}:tree", **options)["x"].array(library="np").sum() == 499500
+for url in (f"root://{host}/{folder}/t.root", f"https://{host}:8443{folder}/t.root"):
+    assert uproot.open(f"{url}:tree")["x"].array(library="np").sum() == 499500
 END
 echo all well
 """

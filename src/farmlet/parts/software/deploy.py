@@ -16,6 +16,7 @@ from farmlet.parts.software.config import Software
 ROOT = "/cvmfs"
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
+BEARER = "/usr/lib/farmlet/bearer.py"
 SUITE = "sid"  # Debian 13 has no Apptainer; sid's installs on it unchanged
 
 
@@ -60,6 +61,9 @@ def install_client() -> Sequence[Resource]:
         # what the image has, for those who work on the node itself
         Packages(("python3-venv",)),
         Environment(PYTHON, image.requirements()),
+        Directory("/usr/lib/farmlet"),
+        File(BEARER, image.bearer()),
+        Command("tokens for https", f"{PYTHON}/bin/python {BEARER} --register", f"{PYTHON}/bin/python {BEARER} --registered"),
     )
 
 

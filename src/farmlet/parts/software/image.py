@@ -42,7 +42,7 @@ class Image:
     @property
     def digest(self) -> str:
         """sha256 (hex) over the contents and the script, so that a change of either rebuilds the image."""
-        text = json.dumps(asdict(self), sort_keys=True) + _read("build.sh")
+        text = json.dumps(asdict(self), sort_keys=True) + _read("build.sh") + bearer()
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -62,6 +62,11 @@ def requirements() -> str:
     return _read("analysis.txt")
 
 
+def bearer() -> str:
+    """The module that gives `https://` its token in Python; see there."""
+    return files(__package__).joinpath("bearer.py").read_text()
+
+
 def render(image: Image) -> str:
     """The script (bash, run by root as `build.sh TARGET`) that builds `image` at TARGET, replacing what is there.
 
@@ -69,6 +74,7 @@ def render(image: Image) -> str:
     """
     return _Script(_read("build.sh")).substitute(
         requirements=image.requirements.strip(),
+        bearer=bearer().strip(),
         packages=",".join(image.packages),
         suite=image.suite,
         stamp=image.stamp,

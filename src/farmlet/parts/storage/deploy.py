@@ -111,6 +111,14 @@ def write_guide(context: Context) -> str:
     return json.dumps({"elements": rows}, indent=1) + "\n"
 
 
+def publish_guide(context: Context) -> Sequence[Resource]:
+    """The same for jobs, beside the certificates that they are told of, if there is software to distribute."""
+    if not context.facility.has("software.build"):
+        return ()
+    folder = f"/cvmfs/{context.facility.domain}"
+    return (Directory("/cvmfs"), Directory(folder), File(f"{folder}/storage.json", write_guide(context)))
+
+
 def check_probe(context: Context) -> Sequence[Check]:
     """Own elements, and others as far as they go by what our own issuer says; a stand-in site's is the site's business."""
     if context.facility.external:  # its tokens are by groups, which a program of ours is in none of
@@ -148,6 +156,6 @@ PART = Part(
             forget=element.FORGET,
         ),
         Role("client", "every", configure_client, install_client, check_client),
-        Role("probe", "control", lambda context: (), checks=check_probe),
+        Role("probe", "control", publish_guide, checks=check_probe),
     ),
 )

@@ -18,6 +18,9 @@ rm -rf "$fresh" "$old"
 cat > "$work/requirements.txt" <<'REQUIREMENTS'
 @@requirements
 REQUIREMENTS
+cat > "$work/bearer.py" <<'BEARER'
+@@bearer
+BEARER
 
 # The node's own mirrors, but of this suite only: a node may know a second suite that does not belong in the image.
 # With a mirror of its own mmdebstrap keeps to it; without one (another suite on this host) it takes Debian's default.
@@ -38,12 +41,13 @@ if [ -n "$authorities" ]; then
   install -m 644 "$authorities" "$root/tmp/authorities.pem"
   options=(PIP_CERT=/tmp/authorities.pem SSL_CERT_FILE=/tmp/authorities.pem)
 fi
-install -m 644 "${0%/*}/requirements.txt" "$root/tmp/requirements.txt"
+install -m 644 "${0%/*}/requirements.txt" "${0%/*}/bearer.py" "$root/tmp/"
 inside() { env -u SSL_CERT_DIR -u REQUESTS_CA_BUNDLE -u CURL_CA_BUNDLE HOME=/tmp "${options[@]}" chroot "$root" "$@"; }
 # A throw-away environment holds pip; only the pinned packages land in the image's own Python.
 inside python3 -m venv /tmp/pip
 inside /tmp/pip/bin/python -m pip --python /usr/bin/python3 install --quiet --disable-pip-version-check --no-cache-dir \
   --no-deps --only-binary=:all: --break-system-packages --root-user-action=ignore -r /tmp/requirements.txt
+inside python3 /tmp/bearer.py --register
 inside python3 -c 'import aiohttp, awkward, fsspec_xrootd, hist, iminuit, matplotlib.pyplot, uproot'
 find "$root/usr/local/lib" -depth -type d -name tests -exec rm -rf {} +
 # mount points of the nodes, and the files that Apptainer replaces by the node's own
