@@ -20,7 +20,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER, unix_group
 from farmlet.facility.rights import USER, Table, normalise
-from farmlet.runtime.btrfs import Btrfs, open_room
+from farmlet.runtime.btrfs import ROOT, Btrfs, open_room
 from farmlet.runtime.checks import Failed
 from farmlet.runtime.files import write
 from farmlet.runtime.rows import read
@@ -47,20 +47,31 @@ def apply(data: bytes, root: str, limits: Sequence[Mapping[str, Any]], known: st
     remembers what is kept, for the check too; `server`: the account of XRootD. All paths are gone through; then
     FarmletError tells which are not kept to their sizes.
     """
-    kept, faults = remember(known), []
+    kept, faults = remember(known), dict[str, str]()
     wanted = expand(read(data), limits) if limits else {}
-    for path, size in (dict.fromkeys(kept) | wanted).items():
-        if path in wanted or not is_meant(path, limits):  # whoever left keeps the limit with the files
-            try:
-                fault = keep(Path(root), path, size, server)
-            except (OSError, FarmletError) as error:
-                fault = str(error)
-            if fault:
-                faults.append(f"{path}: {fault}")
-    left = {path: size for path, size in kept.items() if path not in wanted and is_meant(path, limits)}
-    write(Path(known), json.dumps({"kept": left | wanted, "faults": faults}, indent=1).encode(), 0o600)
-    if faults:
-        raise FarmletError(root, "; ".join(faults))
+    ended = [path for path in kept if not is_meant(path, limits)]  # whoever left keeps the limit with the files
+    for path, size in (dict.fromkeys(ended) | wanted).items():
+        if size is not None and kept.get(path) == size and is_kept(Path(root) / path[1:]):
+            continue  # there are thousands, and this is done for each change of a member
+        try:
+            fault = keep(Path(root), path, size, server)
+        except (OSError, FarmletError) as error:
+            fault = str(error)
+        faults |= {path: fault} if fault else {}
+    now = {path: size for path, size in (kept | wanted).items() if path not in faults and path not in ended}
+    told = [f"{path}: {fault}" for path, fault in faults.items()]
+    write(Path(known), json.dumps({"kept": now, "faults": told}, indent=1).encode(), 0o600)
+    if told:
+        raise FarmletError(root, "; ".join(told))
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether the folder is one that was made here; by a look that costs next to nothing."""
+    try:
+        info = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return info.st_ino == ROOT and info.st_uid == 0
 
 
 def remember(known: str) -> dict[str, int]:
