@@ -124,21 +124,35 @@ def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) ->
 
 
 WORKFLOW = """
-mkdir -p flow && cd flow
-printf 'executable = /bin/true\\nqueue\\n' > a.sub
-printf 'JOB a a.sub\\nSCRIPT PRE a %s/pre.sh\\n' "$PWD" > a.dag
-printf '#!/bin/sh\\ncat /proc/self/cgroup > where; exec sleep 7012\\n' > pre.sh && chmod +x pre.sh
+mkdir -p flow && cd flow && rm -f a.dag*
+printf 'executable = /bin/true\nqueue\n' > a.sub
+printf 'JOB a a.sub\nSCRIPT PRE a %s/pre.sh\n' "$PWD" > a.dag
+printf '#!/bin/sh\nexec {pre}\n' > pre.sh && chmod +x pre.sh
 condor_submit_dag -f a.dag > /dev/null
+"""
+FORKER = """
+printf '%s' '{bomb}' > bomb.py
+printf 'executable = /usr/bin/python3\narguments = bomb.py\ntransfer_input_files = bomb.py\n+WantLocal = true\n' > bomb.sub
+printf 'request_memory = 128\nqueue\n' >> bomb.sub
+condor_submit -terse bomb.sub
 """
 
 
 def test_a_workflow_and_its_scripts_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
-    ruth.ssh(WORKFLOW)
+    ruth.ssh(WORKFLOW.format(pre="sleep 7012"))
     uid = ruth.ssh("id -u")
-    until(lambda: ruth.try_ssh("test -s flow/where").returncode == 0, 60)
-    assert f"user-{uid}.slice" in ruth.ssh("cat flow/where"), "as it began"
-    (pid,) = sandbox.exec("head", f"pgrep -u {uid} condor_dagman").split()
-    assert f"user-{uid}.slice" in sandbox.exec("head", f"cat /proc/{pid}/cgroup")
+    for wanted in ("condor_dagman", "-f [s]leep.7012"):
+        look = f"for pid in $(pgrep -u {uid} {wanted}); do cat /proc/$pid/cgroup; done"
+        until(lambda look=look: f"user-{uid}.slice" in sandbox.exec("head", look), 60)
     ruth.ssh("pkill -f '[s]leep 7012'; true")
-    until(lambda: "a.dag.nodes.log" in ruth.ssh("ls flow") and not ruth.ssh("condor_q -af Cmd"), 180)
-    assert "EXITING WITH STATUS" in ruth.ssh("tail -3 flow/a.dag.dagman.out")
+    until(lambda: "EXITING WITH STATUS" in ruth.ssh("cat flow/a.dag.dagman.out"), 180)
+    until(lambda: not ruth.ssh("condor_q -af Cmd"), 60)
+
+
+def test_a_fork_bomb_in_a_job_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
+    """On the node's own slots, where no slice holds it."""
+    uid = eve.ssh("id -u")
+    eve.ssh(FORKER.format(bomb=BOMB))
+    until(lambda: sandbox.exec("head", f"journalctl -u farmlet-guard -o cat | grep 'uid {uid}: .*in a job' || true"), 120)
+    eve.ssh("condor_rm -all")
+    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS

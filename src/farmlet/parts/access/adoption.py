@@ -25,14 +25,19 @@ def find_strays(root: Path, first_uid: int, proc: Path = Path("/proc")) -> dict[
         for pid in map(int, path.read_text().split()):
             with suppress(OSError):  # a process that ends meanwhile
                 name, _, rest = (proc / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
-                parents[pid], owner = int(rest.split()[1]), (proc / str(pid)).stat().st_uid
-                if name == PROGRAM and owner >= first_uid:
-                    strays[pid] = owner
+                parents[pid] = int(rest.split()[1])
+                if name == PROGRAM and (uid := find_owner(proc / str(pid))) >= first_uid:
+                    strays[pid] = uid
     found: dict[int, list[int]] = defaultdict(list)
     for pid in parents:
         if (workflow := _find_above(pid, parents, strays)) is not None:
             found[strays[workflow]].append(pid)
     return dict(found)
+
+
+def find_owner(process: Path) -> int:
+    """The real uid of a process. The owner of its folder is root's for a program that says so (PR_SET_DUMPABLE)."""
+    return int((process / "status").read_text().partition("\nUid:")[2].split()[0])
 
 
 def _find_above(pid: int, parents: Mapping[int, int], wanted: Mapping[int, int]) -> int | None:

@@ -16,16 +16,18 @@ import os
 import re
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from farmlet.parts.access.adoption import adopt, find_strays
+from farmlet.parts.access.adoption import SERVICE, adopt, find_owner, find_strays
 
 # where a kernel with one hierarchy has the slices, and one with a hierarchy for each controller
 ROOTS = (Path("/sys/fs/cgroup/user.slice"), Path("/sys/fs/cgroup/pids/user.slice"))
 SLICE = re.compile(r"user-([0-9]+)\.slice")
 REFUSED = re.compile(r"^max ([0-9]+)$", re.MULTILINE)
+QUEUE = 0  # stands for jobs on the node's own slots and scripts of workflows: they are in HTCondor's own cgroup
 SECONDS = 1.0  # between two looks
 BOMB = 300  # refused forks from look to look
 LOOKS = 2  # one look after another with so many
@@ -39,8 +41,12 @@ def find_root() -> Path:
 
 
 def count(root: Path, first_uid: int) -> dict[int, int]:
-    """Refused forks so far by member's uid. Kernels tell them at the limit or where the fork was tried: all are added up."""
-    found: dict[int, int] = {}
+    """Refused forks so far by member's uid, and beside HTCondor's programs (QUEUE).
+
+    Kernels tell them at the limit or where the fork was tried: all are added up.
+    """
+    queue = root.parent / SERVICE
+    found = {QUEUE: sum(_refused(path) for path in queue.rglob("pids.events"))} if queue.is_dir() else {}
     for folder in root.iterdir() if root.is_dir() else ():
         match = SLICE.fullmatch(folder.name)
         if match and int(match[1]) >= first_uid:
@@ -68,8 +74,8 @@ class Watch:
         return sorted(uid for uid, looks in self._looks.items() if looks >= LOOKS)
 
 
-def end(folder: Path, rounds: int = ROUNDS) -> int:
-    """Kill all that is in a slice, whatever it forks; returns how many processes were there.
+def end(folder: Path, rounds: int = ROUNDS, uid: int | None = None) -> int:
+    """Kill all that is in a slice, or what of it is a member's, whatever it forks; returns how many processes were there.
 
     No new ones may come meanwhile; the limit is as before in the end.
     """
@@ -79,7 +85,7 @@ def end(folder: Path, rounds: int = ROUNDS) -> int:
     try:
         found: set[int] = set()
         for _ in range(rounds):
-            pids = set(_processes(folder))
+            pids = set(_processes(folder) if uid is None else _owned(folder).get(uid, ()))
             if not pids:
                 break
             found |= pids
@@ -98,6 +104,31 @@ def _processes(folder: Path) -> Iterator[int]:
             yield from map(int, path.read_text().split())
 
 
+def _owned(folder: Path, proc: Path = Path("/proc")) -> dict[int, list[int]]:
+    """The processes there by the uid of whose they are."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for pid in _processes(folder):
+        with suppress(OSError, IndexError):  # it ended meanwhile
+            found[find_owner(proc / str(pid))].append(pid)
+    return found
+
+
+def find_forker(folder: Path, first_uid: int, proc: Path = Path("/proc")) -> int | None:
+    """The member with the most processes there."""
+    members = {uid: len(pids) for uid, pids in _owned(folder, proc).items() if uid >= first_uid}
+    return max(members, key=members.__getitem__, default=None)
+
+
+def end_bomb(root: Path, uid: int, first_uid: int) -> None:
+    """End the bomb in a member's slice, or beside HTCondor's programs (`uid` QUEUE), where it is of who has most there."""
+    if uid != QUEUE:
+        ended = end(root / f"user-{uid}.slice")
+        log.warning("uid %s: a fork bomb; ended all %s processes of their sessions", uid, ended)
+    elif forker := find_forker(root.parent / SERVICE, first_uid):
+        ended = end(root.parent / SERVICE, uid=forker)
+        log.warning("uid %s: a fork bomb in a job or workflow; ended %s processes", forker, ended)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="end fork bombs of members")
     parser.add_argument("--first-uid", type=int, required=True)
@@ -110,8 +141,7 @@ def main() -> None:
                 log.warning("uid %s: workflow %s stays outside of its slice: %s", uid, pids[0], fault)
         for uid in watch.see(count(root, first_uid)):
             with suppress(FileNotFoundError):
-                ended = end(root / f"user-{uid}.slice")
-                log.warning("uid %s: a fork bomb; ended all %s processes of their sessions", uid, ended)
+                end_bomb(root, uid, first_uid)
         time.sleep(SECONDS)
 
 

@@ -30,6 +30,7 @@ RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 GROUPS = "/etc/condor/farmlet-groups.map"
 SPOOL = "/var/spool/condor"
 MIB = 1 << 20
+TASK, TASKS, MANY_TASKS = 4 * MIB, 1024, 16384  # bytes for each; at least; where the memory is not known
 RESERVE = 1024  # MiB that jobs on a node leave to its services
 
 
@@ -120,11 +121,20 @@ def configure_access(context: Context) -> Sequence[Resource]:
     return (
         *configure_pool(context),
         File(f"{CONFIG}/30-farmlet-access.config", text),
+        File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
         tell_agent("access", {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.ending:apply", "args": leavers}}}),
         tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
         Unit(UNIT),
     )
+
+
+def count_tasks(memory: int | None) -> int:
+    """How many processes HTCondor and all that it starts may be, on a node with so many bytes of memory.
+
+    It has some megabytes for each job that runs (its shadow); more than that are a fork bomb in a job or a workflow.
+    """
+    return max(memory // TASK, TASKS) if memory else MANY_TASKS
 
 
 def configure_execute(context: Context) -> Sequence[Resource]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from farmlet.parts.access.guard import BOMB, Watch, count, end
+from farmlet.parts.access.adoption import SERVICE
+from farmlet.parts.access.guard import BOMB, QUEUE, Watch, count, end, find_forker
 
 
 def refuse(root: Path, name: str, refused: int) -> None:
@@ -54,3 +55,21 @@ def test_the_end_takes_all_of_a_slice_and_leaves_the_limit_as_it_was(tmp_path: P
     assert end(tmp_path, rounds=1) == 2
     assert [process.wait(10) for process in processes] == [-9, -9]
     assert (tmp_path / "pids.max").read_text() == "512\n"
+
+
+def test_refused_forks_beside_the_queues_programs_are_told_apart(tmp_path: Path) -> None:
+    refuse(tmp_path / "user.slice", "user-20001.slice", 3)
+    refuse(tmp_path, SERVICE, 70)
+    refuse(tmp_path, f"{SERVICE}/leaf", 7)
+    assert count(tmp_path / "user.slice", 20000) == {20001: 3, QUEUE: 77}
+
+
+def test_there_it_is_of_who_has_most_processes(tmp_path: Path) -> None:
+    owners = [0] * 9 + [20002] * 2 + [20001] * 5
+    for pid, owner in enumerate(owners, start=10):
+        (tmp_path / "proc" / str(pid)).mkdir(parents=True)
+        (tmp_path / "proc" / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{owner}\t0\t0\t0\n")
+    (tmp_path / "cgroup").mkdir()
+    (tmp_path / "cgroup" / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(9, 10 + len(owners))))
+    assert find_forker(tmp_path / "cgroup", 20000, tmp_path / "proc") == 20001
+    assert find_forker(tmp_path / "cgroup", 30000, tmp_path / "proc") is None
