@@ -148,14 +148,15 @@ def test_from_a_stranger_to_an_element_and_back(place: Path, servers: tuple[Serv
     assert set(stranger.heard) == {None} and None not in element.heard and element.heard
 
 
-def test_plain_http_is_told_none(place: Path) -> None:
-    with Server(None) as server:
-        (place / "storage.json").write_text(
-            json.dumps({"elements": [{"name": "head", "url": server.url.replace("http:", "https:")}]})
-        )
-        read(place, f"{server.url}/file")
-        assert set(server.heard) == {None}
-        server.shutdown()
+def test_without_encryption_none_is_told(place: Path, servers: tuple[Server, Server]) -> None:
+    element, _ = servers
+    with Server(None) as plain:
+        rows = [{"name": "a", "url": element.url}, {"name": "b", "url": plain.url.replace("http:", "https:")}]
+        (place / "storage.json").write_text(json.dumps({"elements": rows}))
+        element.other = plain.url
+        read(place, f"{element.url}/away")
+        assert set(plain.heard) == {None} and None not in element.heard
+        plain.shutdown()
 
 
 def test_uproot_reads_from_an_element(place: Path, servers: tuple[Server, Server]) -> None:
