@@ -24,11 +24,10 @@ xrdcp -f made "$root/$KIND/xrdcp"
 xrdfs "roots://$host" ls "$mine/$KIND" | grep -q xrdcp
 xrdcp -f "$root/$KIND/curl" back; cmp made back
 gfal-copy -f "$root/$KIND/xrdcp" "file://$WORK/gfal-root"; cmp made gfal-root
-export BEARER_TOKEN=$(cat token)
-gfal-copy -f "file://$WORK/made" "$web/$KIND/gfal"
-gfal-sum "$web/$KIND/gfal" ADLER32
-gfal-copy -f "$web/$KIND/gfal" "file://$WORK/gfal-web"; cmp made gfal-web
-unset BEARER_TOKEN
+gfal() { BEARER_TOKEN=$(cat "$BEARER_TOKEN_FILE") "gfal-$@"; }
+gfal copy -f "file://$WORK/made" "$web/$KIND/gfal"
+gfal sum "$web/$KIND/gfal" ADLER32
+gfal copy -f "$web/$KIND/gfal" "file://$WORK/gfal-web"; cmp made gfal-web
 authorities=${X509_CERT_DIR:-/etc/grid-security/certificates}
 davix-get --capath "$authorities" -H "Authorization: Bearer $(cat token)" "$web/$KIND/curl" davix
 cmp made davix

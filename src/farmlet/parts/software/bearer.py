@@ -13,11 +13,12 @@ import json
 import os
 import sys
 import sysconfig
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession
 from fsspec.implementations.http import HTTPFileSystem
 
 GUIDE = "/etc/farmlet/storage.json"  # on nodes; jobs have it beside the certificates that they are told of
@@ -33,8 +34,8 @@ class Bearer(HTTPFileSystem):  # type: ignore[misc]  # fsspec has no types
         super().__init__(*args, get_client=get_client or make_client, **options)
 
 
-async def make_client(**options: Any) -> ClientSession:
-    return ClientSession(middlewares=(add_token,), **options)
+async def make_client(*, middlewares: Sequence[ClientMiddlewareType] = (), **options: Any) -> ClientSession:
+    return ClientSession(middlewares=(*middlewares, add_token), **options)  # ours last: it sees what the caller's added
 
 
 async def add_token(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -47,8 +48,10 @@ async def add_token(request: ClientRequest, handler: ClientHandlerType) -> Clien
 
 def find_elements() -> set[tuple[str | None, int | None]]:
     """Host and port of each storage element of the facility; none where no list is found."""
-    beside = os.environ.get("X509_CERT_DIR", "")
-    for path in (Path(GUIDE), Path(beside).parent / "storage.json"):
+    guides = [Path(GUIDE)]
+    if (beside := Path(os.environ.get("X509_CERT_DIR", ""))).is_absolute():  # a list in the working directory is anybody's
+        guides.append(beside.parent / "storage.json")
+    for path in guides:
         try:
             rows = json.loads(path.read_text())["elements"]
             return {(found.hostname, found.port or 443) for row in rows if (found := urlsplit(row["url"])).scheme == "https"}
@@ -59,20 +62,28 @@ def find_elements() -> set[tuple[str | None, int | None]]:
 
 def find_token() -> str:
     """The bearer's token; "" if there is none."""
-    if token := os.environ.get("BEARER_TOKEN", "").strip():
+    if token := os.environ.get("BEARER_TOKEN", "").strip() or read(os.environ.get("BEARER_TOKEN_FILE", "")):
         return token
-    name = f"bt_u{os.getuid()}"
-    places = [
-        os.environ.get("BEARER_TOKEN_FILE", ""),
-        f"{os.environ.get('XDG_RUNTIME_DIR') or '/nowhere'}/{name}",
-        f"/tmp/{name}",
-    ]
-    for place in filter(None, places):
-        try:
-            return Path(place).read_text().strip()
-        except OSError:
-            continue
+    for folder in filter(None, (os.environ.get("XDG_RUNTIME_DIR"), "/tmp")):
+        path = f"{folder}/bt_u{os.getuid()}"
+        if is_own(path) and (token := read(path)):
+            return token
     return ""
+
+
+def read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def is_own(path: str) -> bool:
+    """Whether a file is ours, and no link: in /tmp others could put a token of theirs, or a pipe that nobody writes to."""
+    try:
+        return os.lstat(path).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def list_files() -> dict[Path, str]:

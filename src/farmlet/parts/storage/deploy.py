@@ -92,7 +92,8 @@ def install_client() -> Sequence[Resource]:
 
 def configure_client(context: Context) -> Sequence[Resource]:
     # curl and davix go by the system's trust, which part base keeps; XRootD's client by this folder
-    return (*element.trust(context.trust.authorities), Directory("/etc/farmlet"), File(GUIDE, write_guide(context)))
+    guide = (Directory("/etc/farmlet"), File(GUIDE, write_guide(context)))
+    return (*element.trust(context.trust.authorities), *guide, *publish_guide(context))
 
 
 def check_client(context: Context) -> Sequence[Check]:
@@ -112,8 +113,8 @@ def write_guide(context: Context) -> str:
 
 
 def publish_guide(context: Context) -> Sequence[Resource]:
-    """The same for jobs, beside the certificates that they are told of, if there is software to distribute."""
-    if not context.facility.has("software.build"):
+    """The same for jobs, beside the certificates that they are told of, on the node whose /cvmfs is distributed."""
+    if "software.build" not in context.node.roles:
         return ()
     folder = f"/cvmfs/{context.facility.domain}"
     return (Directory("/cvmfs"), Directory(folder), File(f"{folder}/storage.json", write_guide(context)))
@@ -156,6 +157,6 @@ PART = Part(
             forget=element.FORGET,
         ),
         Role("client", "every", configure_client, install_client, check_client),
-        Role("probe", "control", publish_guide, checks=check_probe),
+        Role("probe", "control", lambda context: (), checks=check_probe),
     ),
 )
