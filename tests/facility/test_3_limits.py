@@ -131,7 +131,6 @@ printf '#!/bin/sh\nexec {pre}\n' > pre.sh && chmod +x pre.sh
 condor_submit_dag -f a.dag > /dev/null
 """
 FORKER = """
-printf '%s' '{bomb}' > bomb.py
 printf 'executable = /usr/bin/python3\narguments = bomb.py\ntransfer_input_files = bomb.py\n+WantLocal = true\n' > bomb.sub
 printf 'request_memory = 128\nqueue\n' >> bomb.sub
 condor_submit -terse bomb.sub
@@ -149,10 +148,12 @@ def test_a_workflow_and_its_scripts_are_in_the_slice(sandbox: Sandbox, ruth: Per
     until(lambda: not ruth.ssh("condor_q -af Cmd"), 60)
 
 
-def test_a_fork_bomb_in_a_job_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person) -> None:
-    """On the node's own slots, where no slice holds it."""
+@pytest.mark.parametrize("kind", ["job", "workflow"])
+def test_a_fork_bomb_by_way_of_the_queue_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person, kind: str) -> None:
+    """On the node's own slots, or beside HTCondor's programs."""
     uid = eve.ssh("id -u")
-    eve.ssh(FORKER.format(bomb=BOMB))
-    until(lambda: sandbox.exec("head", f"journalctl -u farmlet-guard -o cat | grep 'uid {uid}: .*in a job' || true"), 120)
-    eve.ssh("condor_rm -all")
+    eve.ssh(f"printf '%s' '{BOMB}' > bomb.py")
+    eve.ssh(FORKER if kind == "job" else WORKFLOW.format(pre=f"/usr/bin/python3 /home/{eve.name}/bomb.py"))
+    until(lambda: sandbox.exec("head", f"journalctl -u farmlet-guard -o cat | grep 'uid {uid}: a fork bomb' || true"), 120)
+    eve.ssh("condor_rm -all || true")
     assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS

@@ -168,16 +168,32 @@ def test_a_narrower_token_by_submit_words(tilda: Person, first: str) -> None:
     )
     ours = words.replace("https://elsewhere.example", f"https://head.{tilda.sandbox.domain}:8443").replace("NAME", "in")
     show = "executable = show.sh\n+WantLocal = true\n"
-    tilda.ssh("printf '#!/bin/sh\\ncat $_CONDOR_CREDS/farmlet_in.use\\n' > show.sh && chmod +x show.sh")
+    script = "cat $_CONDOR_CREDS/farmlet_in.use; cmp $BEARER_TOKEN_FILE $_CONDOR_CREDS/farmlet.use"
+    tilda.ssh(f"printf '#!/bin/sh\\n{script}\\n' > show.sh && chmod +x show.sh")
     tilda.ssh(write(tilda, "narrow", "", show + ours))
     until(lambda: tilda.ssh("cat narrow.out 2>/dev/null || true"), 60)
     found = claims(tilda.ssh("cat narrow.out"))
     assert (found["scope"], found["aud"]) == (f"storage.read:/users/{ME}", f"https://head.{tilda.sandbox.domain}:8443")
+    assert tilda.ssh("cat narrow.err") == ""
     # the client for jobs may have tokens for storage elements only
     done = tilda.try_ssh(write(tilda, "odd", "", show + words.replace("NAME", "odd")))
     assert done.returncode != 0 and "the issuer refuses a token for that" in done.stderr
     done = tilda.try_ssh(write(tilda, "bare", "", show + f"farmlet_oauth_permissions = storage.read:/users/{ME}"))
     assert done.returncode != 0 and "a narrower token needs a name of its own" in done.stderr
+
+
+def test_a_job_in_a_container_of_the_facilitys_own_slots_reads_storage_without_a_word(tilda: Person, first: str) -> None:
+    url = f"https://head.{tilda.sandbox.domain}:8443/users/{ME}/thesis"
+    tilda.ssh(
+        f'printf \'header = "Authorization: Bearer %s"\' "$(cat $BEARER_TOKEN_FILE)" > c && echo mine > thesis && '
+        f"curl -sS --fail -K c -T thesis {url} && rm c"
+    )
+    script = f'import fsspec\nprint(fsspec.open("{url}").open().read())'
+    tilda.ssh(f"printf '#!/usr/bin/env python3\\n%s\\n' '{script}' > read.py && chmod +x read.py")
+    more = "executable = read.py\n+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis"
+    tilda.ssh(write(tilda, "inside", "", more))
+    until(lambda: tilda.ssh("cat inside.out inside.err 2>/dev/null || true"), 60)
+    assert tilda.ssh("cat inside.out inside.err") == "b'mine\\n'"
 
 
 def test_a_session_has_the_token_and_loses_it_after_the_last(sandbox: Sandbox, tilda: Person, first: str) -> None:

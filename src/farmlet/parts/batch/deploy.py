@@ -29,6 +29,8 @@ UNIT = "condor.service"
 RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 GROUPS = "/etc/condor/farmlet-groups.map"
 SPOOL = "/var/spool/condor"
+WRAPPER = "/usr/lib/farmlet/job"
+CREDENTIAL = "farmlet"  # the service whose token jobs find in BEARER_TOKEN_FILE
 MIB = 1 << 20
 TASK, TASKS, MANY_TASKS = 4 * MIB, 1024, 16384  # bytes for each; at least; where the memory is not known
 RESERVE = 1024  # MiB that jobs on a node leave to its services
@@ -140,9 +142,13 @@ def count_tasks(memory: int | None) -> int:
 def configure_execute(context: Context) -> Sequence[Resource]:
     node = context.node
     memory = max(node.memory // MIB - RESERVE, node.memory // MIB // 2) if node.memory else None
-    text = render(PACKAGE, "execute.config", cores=node.cores, memory=memory)
+    software = "software.client" in node.roles
+    text = render(PACKAGE, "execute.config", cores=node.cores, memory=memory, software=software, wrapper=WRAPPER)
+    certificates = f"/cvmfs/{context.facility.domain}/certificates" if software else ""
     return (
         *configure_pool(context),
+        Directory("/usr/lib/farmlet"),
+        File(WRAPPER, render(PACKAGE, "job.sh", credential=CREDENTIAL, certificates=certificates), 0o755),
         File(f"{CONFIG}/40-farmlet-execute.config", text),
         tell_agent("execute", {"deliver": DELIVER}),
         Unit(UNIT),
