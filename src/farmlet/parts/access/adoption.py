@@ -54,5 +54,8 @@ def adopt(uid: int, pids: list[int]) -> str:
     unit = f"farmlet-workflow-{uid}-{pids[0]}.scope"
     properties = ["2", "PIDs", "au", str(len(pids)), *map(str, pids), "Slice", "s", f"user-{uid}.slice"]
     command = ["busctl", "--quiet", "call", *BUS, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", *properties, "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except subprocess.TimeoutExpired:
+        return "no answer"
     return done.stderr.strip() or f"busctl ended with {done.returncode}" if done.returncode else ""

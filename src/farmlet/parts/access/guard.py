@@ -30,6 +30,7 @@ REFUSED = re.compile(r"^max ([0-9]+)$", re.MULTILINE)
 QUEUE = 0  # stands for jobs on the node's own slots and scripts of workflows: they are in HTCondor's own cgroup
 SECONDS = 1.0  # between two looks
 BOMB = 300  # refused forks from look to look
+WORKFLOW = 128  # processes that a workflow has in the first second; more are a bomb
 LOOKS = 2  # one look after another with so many
 ROUNDS, PAUSE = 100, 0.1  # of killing, and seconds between them
 log = logging.getLogger("farmlet.guard")
@@ -125,8 +126,11 @@ def end_bomb(root: Path, uid: int, first_uid: int) -> None:
         ended = end(root / f"user-{uid}.slice")
         log.warning("uid %s: a fork bomb; ended all %s processes of their sessions", uid, ended)
     elif forker := find_forker(root.parent / SERVICE, first_uid):
-        ended = end(root.parent / SERVICE, uid=forker)
-        log.warning("uid %s: a fork bomb in a job or workflow; ended %s processes", forker, ended)
+        end_forker(root.parent / SERVICE, forker)
+
+
+def end_forker(folder: Path, uid: int) -> None:
+    log.warning("uid %s: a fork bomb in a job or workflow; ended %s processes", uid, end(folder, uid=uid))
 
 
 def main() -> None:
@@ -137,7 +141,9 @@ def main() -> None:
     root, watch = find_root(), Watch()
     while True:
         for uid, pids in find_strays(root.parent, first_uid).items():
-            if fault := adopt(uid, pids):
+            if len(pids) > WORKFLOW:
+                end_forker(root.parent / SERVICE, uid)
+            elif fault := adopt(uid, pids):
                 log.warning("uid %s: workflow %s stays outside of its slice: %s", uid, pids[0], fault)
         for uid in watch.see(count(root, first_uid)):
             with suppress(FileNotFoundError):
