@@ -16,7 +16,7 @@ from test_3_leaving import until
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(1200)]
 LINE = "  second: {connect: container, cores: 2, memory: 4G, runs: [access, batch, software]}\n"
 STORE = "  store: {connect: container, cores: 1, memory: 1G, runs: [storage]}\n"
-HEAD = "  head:"
+HEAD, SERVICE = "  head:", "  service:"  # a node after `head`: the first storage node is the one that is meant
 JOB = """\
 executable = /bin/sh
 arguments = "-c 'sleep {seconds}; hostname >> thesis'"
@@ -56,7 +56,7 @@ def submit(person: Person, node: str, seconds: int) -> str:
 
 
 def test_a_line_more_gives_log_in_homes_and_jobs_there(sandbox: Sandbox, tilda: Person, file: Path) -> None:
-    file.write_text(file.read_text().replace(HEAD, LINE + STORE + HEAD))
+    file.write_text(file.read_text().replace(HEAD, LINE + HEAD).replace(SERVICE, STORE + SERVICE))
     sandbox.run("up")
     until(lambda: tilda.try_ssh("true", "second").returncode == 0, 30)
     assert tilda.ssh("cat thesis; id -un", "second").split("\n") == ["of head", "tilda"]
