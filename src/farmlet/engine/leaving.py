@@ -96,5 +96,6 @@ class Leaving:
         deployment = self.deployment
         with deployment.report.phase(f"{self.name}: remove"):
             target = deployment.target(self.name)
+            target.driver.stop(target.machine)  # its services take leave, or the pool goes on offering its slots
             target.driver.remove(target.machine)
             deployment.forget(self.name)
