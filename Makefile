@@ -6,7 +6,7 @@ PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-cli
 # what only the tests and the benchmarks need
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
 LDAP_PACKAGES := slapd python3-ldap
-TEST_PACKAGES := postgresql $(LDAP_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
+TEST_PACKAGES := postgresql qemu-system-x86 cpio $(LDAP_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean

@@ -115,7 +115,7 @@ def test_a_log_in_shows_space_and_jobs_and_never_waits_for_the_queue(sandbox: Sa
     until(lambda: "home" in read_terminal(olga)[0], 60)
     shown, _ = read_terminal(olga)
     assert "Example analysis facility" in shown and f"head.{sandbox.domain}" in shown
-    assert re.search(r"^  home     .*free of", shown, re.MULTILINE) and re.search(r"^  scratch  ", shown, re.MULTILINE)
+    assert re.search(r"^  home     .* of 20G used", shown, re.MULTILINE) and re.search(r"^  scratch  ", shown, re.MULTILINE)
     assert re.search(r"^  jobs     (0 idle, 0 running, 2 held|the queue does not answer)", shown, re.MULTILINE)
     assert "home" not in olga.ssh("bash -lc true") and olga.ssh("true") == ""  # nothing where a program listens
     sandbox.exec("head", "pkill -STOP -x condor_schedd")

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from farmlet.runtime.room import Plain, Room, Usage
+from farmlet.runtime.room import Plain, Usage
 
 SUBVOL_CREATE, INO_LOOKUP, FS_INFO = 0x5000940E, 0xD0009412, 0x8400941F
 QUOTA_CTL, QGROUP_LIMIT = 0xC0109428, 0x8030942B
@@ -63,11 +63,6 @@ class Btrfs(Plain):
         except FileNotFoundError:  # quotas are off
             return None
         return Usage(used, limit if flags & MAX_REFERENCED else None)
-
-
-def open_room(folder: Path) -> Room:
-    """What the file system of `folder` can do."""
-    return Btrfs() if is_btrfs(folder) else Plain()
 
 
 def is_btrfs(folder: Path) -> bool:

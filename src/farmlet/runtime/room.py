@@ -1,7 +1,8 @@
 """The seam to where homes, scratch and storage lie: what a file system can do with one folder. Standard library only.
 
-Implementations: plain folders without limits (`Plain`, here) and btrfs subvolumes with limits (`btrfs`). Which one it is, is
-found by looking at the file system, so that nothing has to be configured and a mount by an admin counts at once.
+Implementations: plain folders without limits (`Plain`, here), btrfs subvolumes (`btrfs`) and projects of ext4 and XFS (`project`)
+with limits. Which one it is, is found by looking at the file system (`rooms`), so that nothing has to be configured and a mount
+by an admin counts at once.
 """
 
 from __future__ import annotations

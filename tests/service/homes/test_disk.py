@@ -11,7 +11,8 @@ import pytest
 
 from farmlet.engine.disk import Disk
 from farmlet.errors import FarmletError
-from farmlet.runtime.btrfs import Btrfs, open_room
+from farmlet.runtime.btrfs import Btrfs
+from farmlet.runtime.rooms import open_room
 
 pytestmark = pytest.mark.service
 MIB = 1 << 20

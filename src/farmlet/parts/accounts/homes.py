@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
-from farmlet.runtime.btrfs import open_room
 from farmlet.runtime.room import Room
+from farmlet.runtime.rooms import open_room
 from farmlet.runtime.rows import read
 
 # stricter than a regular expression of names needs to be: what is matched becomes a path that root writes to

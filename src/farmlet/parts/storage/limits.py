@@ -20,9 +20,12 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER, unix_group
 from farmlet.facility.rights import USER, Table, normalise
-from farmlet.runtime.btrfs import ROOT, Btrfs, open_room
+from farmlet.runtime.btrfs import ROOT
 from farmlet.runtime.checks import Failed
 from farmlet.runtime.files import write
+from farmlet.runtime.project import find_project
+from farmlet.runtime.room import Plain
+from farmlet.runtime.rooms import open_room
 from farmlet.runtime.rows import read
 
 NEARLY = 0.9  # of a limit, from which on the check names a path
@@ -69,9 +72,9 @@ def is_kept(folder: Path) -> bool:
     """Whether the folder is one that was made here; by a look that costs next to nothing."""
     try:
         info = folder.lstat()
-    except FileNotFoundError:
+        return info.st_uid == 0 and (info.st_ino == ROOT or find_project(folder) > 0)
+    except OSError:  # not there, or on a file system without projects
         return False
-    return info.st_ino == ROOT and info.st_uid == 0
 
 
 def remember(known: str) -> dict[str, int]:
@@ -115,8 +118,8 @@ def keep(root: Path, path: str, size: int | None, server: str) -> str:
     lend(folder, server)
     if room.limit(folder, size):
         return ""
-    if not isinstance(room, Btrfs):
-        return "its file system knows no limits; btrfs does"
+    if type(room) is Plain:
+        return "its file system knows no limits; btrfs does, and ext4 and XFS that are mounted with prjquota"
     return "is a plain folder with files in it: move them away, and back when the folder was made anew"
 
 
