@@ -45,6 +45,7 @@ def run(*words: object, folder: Path) -> str:
 
 def fetch_kernel(folder: Path) -> tuple[Path, str]:
     """Debian's kernel for virtual machines, unpacked, and its version."""
+    run("apt-get", "-qq", "update", folder=folder)  # lists of before may name what the mirror has no more
     name = re.search(r"Depends: (linux-image-\S+)", run("apt-cache", "depends", "linux-image-cloud-amd64", folder=folder))
     assert name
     folder.chmod(0o755)
