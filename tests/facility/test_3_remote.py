@@ -146,10 +146,12 @@ def named(sandbox: Sandbox, grouped: Element, prefixed: Element) -> Iterator[Non
     rows = (("grouped", grouped.url, "/vo/lab", "groups"), ("prefixed", prefixed.url, "/pnfs/example/lab", "scopes"))
     entries = (f"{{name: {n}, kind: xrootd, url: '{u}', prefix: {p}, authorise: {a}}}" for n, u, p, a in rows)
     path.write_text(f"{before}\nstorage: {{elements: [{', '.join(entries)}]}}\n")
-    sandbox.run("up")
-    yield
-    path.write_text(before)
-    sandbox.run("up")
+    try:
+        sandbox.run("up")
+        yield
+    finally:
+        path.write_text(before)
+        sandbox.run("up")
 
 
 def test_in_the_file_they_are_told_of_and_checked_and_one_that_is_away_holds_up_nothing(
