@@ -41,7 +41,7 @@ systemd-run --quiet --unit=remote-{name} --uid=xrootd --gid=xrootd \
   xrootd -c /run/remote-{name}/server.cfg -n {name}
 """
 STOP = """\
-systemctl stop remote-{name}
+systemctl stop remote-{name} 2>/dev/null || true
 systemctl reset-failed remote-{name} 2>/dev/null || true
 rm -rf /srv/remote/{name} /run/remote-{name}
 """
@@ -163,7 +163,7 @@ def test_in_the_file_they_are_told_of_and_checked_and_one_that_is_away_holds_up_
     assert {(row["name"], row["scopes"]) for row in rows} >= {("grouped", False), ("prefixed", True)}
     (told,) = sandbox.json("check", "storage.keeps.prefixed")
     assert "written, read back, deleted" in told["evidence"]
-    assert not sandbox.json("check", "storage.keeps.grouped", code=None), "who goes by groups has none for a program"
+    assert "no such check" in sandbox.run("check", "storage.keeps.grouped", code=2).stderr, "by groups a program has no rights"
     inside(sandbox, "systemctl stop remote-prefixed")
     until(lambda: not sandbox.json("check", "storage.keeps.prefixed", code=None)[0]["ok"], 60)
     assert "storage.keeps.prefixed" in sandbox.run("up").stderr

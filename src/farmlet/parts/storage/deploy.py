@@ -131,7 +131,7 @@ def check_probe(context: Context) -> Sequence[Check]:
         Check(
             f"storage.keeps.{name}",
             f"{PACKAGE}.probe:check_element",
-            {"url": url, "audience": audience, **fixed},
+            {"url": url, "audience": audience, "digest": name in own, **fixed},
             outside=name in others,
         )
         for name, (url, audience) in (own | others).items()
