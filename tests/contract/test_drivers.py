@@ -14,7 +14,6 @@ from pathlib import Path
 import docker
 import docker.errors
 import pytest
-from conftest import NETWORK
 
 from farmlet.engine.disk import Disk
 from farmlet.engine.docker import LABEL
@@ -180,7 +179,7 @@ def test_rooms_are_on_the_disk_and_a_container_never_starts_without_it(
     disk = Disk(store.path)
     disk.make()
     address = str(network.network_address + 11)
-    driver = ContainerDriver(client, "contract", NETWORK, {"other": address}, store.key, disk=disk.path)
+    driver = ContainerDriver(client, "contract", "farmlet-contract", {"other": address}, store.key, disk=disk.path)
     roomy = replace(
         machine, name="other", shared=(("common", "/srv/common", "rw"),), rooms=frozenset({"/srv/kept", "/srv/common"})
     )
