@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,18 +21,24 @@ def find_strays(root: Path, first_uid: int, proc: Path = Path("/proc")) -> dict[
     """Workflows of members that run in HTCondor's own cgroup, below `root`, and all that they started: pids by uid."""
     parents: dict[int, int] = {}
     strays: dict[int, int] = {}
-    for path in (root / SERVICE).rglob("cgroup.procs"):
-        for pid in map(int, path.read_text().split()):
-            with suppress(OSError):  # a process that ends meanwhile
-                name, _, rest = (proc / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
-                parents[pid] = int(rest.split()[1])
-                if name == PROGRAM and (uid := find_owner(proc / str(pid))) >= first_uid:
-                    strays[pid] = uid
+    for pid in list_processes(root / SERVICE):
+        with suppress(OSError):  # a process that ends meanwhile
+            name, _, rest = (proc / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
+            parents[pid] = int(rest.split()[1])
+            if name == PROGRAM and (uid := find_owner(proc / str(pid))) >= first_uid:
+                strays[pid] = uid
     found: dict[int, list[int]] = defaultdict(list)
     for pid in parents:
         if (workflow := _find_above(pid, parents, strays)) is not None:
             found[strays[workflow]].append(pid)
     return dict(found)
+
+
+def list_processes(folder: Path) -> Iterator[int]:
+    """The pids in a cgroup and all below it, which may go meanwhile."""
+    for path in folder.rglob("cgroup.procs"):
+        with suppress(OSError):
+            yield from map(int, path.read_text().split())
 
 
 def find_owner(process: Path) -> int:

@@ -17,11 +17,11 @@ import re
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from farmlet.parts.access.adoption import SERVICE, adopt, find_owner, find_strays
+from farmlet.parts.access.adoption import SERVICE, adopt, find_owner, find_strays, list_processes
 
 # where a kernel with one hierarchy has the slices, and one with a hierarchy for each controller
 ROOTS = (Path("/sys/fs/cgroup/user.slice"), Path("/sys/fs/cgroup/pids/user.slice"))
@@ -86,7 +86,7 @@ def end(folder: Path, rounds: int = ROUNDS, uid: int | None = None) -> int:
     try:
         found: set[int] = set()
         for _ in range(rounds):
-            pids = set(_processes(folder) if uid is None else _owned(folder).get(uid, ()))
+            pids = set(list_processes(folder) if uid is None else _owned(folder).get(uid, ()))
             if not pids:
                 break
             found |= pids
@@ -99,16 +99,10 @@ def end(folder: Path, rounds: int = ROUNDS, uid: int | None = None) -> int:
         limit.write_text(before)
 
 
-def _processes(folder: Path) -> Iterator[int]:
-    for path in folder.rglob("cgroup.procs"):
-        with suppress(OSError):
-            yield from map(int, path.read_text().split())
-
-
 def _owned(folder: Path, proc: Path = Path("/proc")) -> dict[int, list[int]]:
     """The processes there by the uid of whose they are."""
     found: dict[int, list[int]] = defaultdict(list)
-    for pid in _processes(folder):
+    for pid in list_processes(folder):
         with suppress(OSError, IndexError):  # it ended meanwhile
             found[find_owner(proc / str(pid))].append(pid)
     return found
