@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from record import ROOT, farmlet, record, timed
 
 sys.path.insert(0, str(ROOT / "tests" / "facility"))
 from conftest import Sandbox
-from person import Person
+from person import PASSWORD, Person
 from test_3_motley import VERSION, Client, read_claims
 
 from farmlet.facility.load import default_text
@@ -79,6 +80,37 @@ def burst(person: Person) -> float:
     if any(process.returncode for process in processes):
         raise SystemExit("log-ins failed")
     return sorted(ends.values())[CROWD * 95 // 100 - 1]
+
+
+def welcome(sandbox: Sandbox, old: Person, mccli: Path) -> None:
+    """Members nobody knew before, REPEATS times by each way: from the admin's word until they are in."""
+    own, theirs = [], []
+    for _ in range(REPEATS):
+        person, join = register(sandbox, old)
+        began = time.monotonic()
+        person.browser.join(join, person.name, PASSWORD)
+        person.take_certificate()
+        wait(lambda person=person: person.try_ssh("true").returncode == 0)
+        own.append(time.monotonic() - began)
+        person, join = register(sandbox, old)
+        began = time.monotonic()
+        person.browser.join(join, person.name, PASSWORD)
+        client, token = Client(person, mccli), Client(person, mccli).token()
+        wait(lambda client=client, token=token: client.enters(token))
+        theirs.append(time.monotonic() - began)
+    note = "from the end of `farmlet user add`: joining by the link, device flow{} and log-in; 90th percentile {:.2f} s"
+    record("approved → log-in works", "≤ 5 s (p90)", "s", own, note.format(", certificate", worst(own)))
+    record("approved → log-in by mccli works", "≤ 5 s (p90)", "s", theirs, note.format("", worst(theirs)))
+
+
+def register(sandbox: Sandbox, old: Person) -> tuple[Person, str]:
+    """A person whom the admin has just approved, at a machine that knows the facility as that of `old` does; and their link."""
+    name = f"new{secrets.token_hex(4)}"
+    person = Person(sandbox, name, sandbox.folder / "people" / name)
+    person.folder.mkdir(parents=True)
+    person.ca = old.ca
+    shutil.copy(old.folder / "known_hosts", person.folder)
+    return person, sandbox.json("user", "add", name, "--group", "lab")["join"]
 
 
 def follow(sandbox: Sandbox, person: Person) -> None:
@@ -168,6 +200,7 @@ def main() -> None:
         client = Client(person, mccli)
         compare(person, client)
         crowd(person)
+        welcome(sandbox, person, mccli)
         follow(sandbox, person)
         follow_by_token(sandbox, client)
         follow_groups(sandbox, person)

@@ -244,7 +244,12 @@ def write_ports(parts: Mapping[str, Part]) -> str:
 def place(role: Role) -> str:
     if role.with_role:
         return f"wherever `{role.with_role}` is"
-    return {"control": "control node", "members": "the nodes that list it", "every": "every node"}[role.place]
+    return {
+        "control": "control node",
+        "members": "the nodes that list it",
+        "every": "every node",
+        "named": "a node that lists the role",
+    }[role.place]
 
 
 def cells(values: Iterable[str]) -> str:

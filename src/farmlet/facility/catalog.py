@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-Place: TypeAlias = Literal["control", "members", "every"]
+Place: TypeAlias = Literal["control", "members", "every", "named"]
 
 
 class RoleSpec(Protocol):

@@ -5,6 +5,7 @@ The rule, for a bare part P that node N lists:
 - `control` roles go to the control node, `every` roles to all nodes;
 - `members` roles go to N; but if N is the control node and other nodes run `access`, they go to those, because members
   run code where they log in and what can mint or decide must not be there;
+- `named` roles go nowhere, a line must ask for them;
 - a role with `with_role` goes wherever that role is.
 
 An explicit `P.role` puts exactly that role on N and takes it out of the spread of P. `base` is on every node unasked.
@@ -66,6 +67,8 @@ def _targets(
         return [control]
     if role.place == "every":
         return list(runs)
+    if role.place == "named":
+        return []
     targets = set(listing)
     access = {node for node, items in runs.items() if node != control and _lists(items, "access", "members", catalog)}
     if control in targets and access:

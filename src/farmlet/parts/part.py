@@ -10,13 +10,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from farmlet.parts.resources import Resource
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from farmlet.facility.catalog import Place
     from farmlet.facility.model import Facility, Node
 
 GROUP = "farmlet.parts"
@@ -125,11 +126,12 @@ class Role:
     """One of the things a part runs on a node.
 
     `place`: where a part named without role puts it (design §7): on the `control` node, on the nodes that name it
-    (`members`), or on `every` node. `with_role`: it goes wherever that role is. `ports`: TCP ports that others reach.
-    `data`: paths that hold what cannot be made again (backup, purge on hosts); `shares`: such paths that are one and the same
-    on all nodes of the role, by a file server of the admin's, or in a sandbox by one volume. `rooms`: those of both whose
-    folders are kept to sizes, for which a sandbox has a file system that can. `publishes`: a path whose content
-    other nodes and the sites read too; in a sandbox a shared volume stands in for what distributes it in production (CVMFS).
+    (`members`), on `every` node, or nowhere unless the role itself is `named`. `with_role`: it goes wherever that role is.
+    `ports`: TCP ports that others reach. `data`: paths that hold what cannot be made again (backup, purge on hosts);
+    `shares`: such paths that are one and the same on all nodes of the role, by a file server, or in a sandbox by one
+    volume. `rooms`: those of both whose folders are kept to sizes, for which a sandbox has a file system that can.
+    `publishes`: a path whose content other nodes and the sites read too; in a sandbox a shared volume stands in for what
+    distributes it in production (CVMFS).
     `forget`: a root shell command after which the role trusts no key of the issuer that it had kept, and holds no token
     signed by one; `rotate issuer --now` runs it. Roles that forget within a minute by themselves need none.
     `leave`: how a node is emptied of it, so that afterwards its `data` is missed by nobody; what has data and no such way
@@ -137,7 +139,7 @@ class Role:
     """
 
     name: str
-    place: Literal["control", "members", "every"]
+    place: Place
     configure: Callable[[Context], Sequence[Resource]]
     install: Callable[[], Sequence[Resource]] = tuple
     checks: Callable[[Context], Sequence[Check]] = lambda context: ()

@@ -52,7 +52,7 @@ class Room(Protocol):
 
 
 class Plain:
-    """A `Room` of plain folders, on any file system."""
+    """A `Room` of plain folders, on any file system; what limits somebody else sets there can be seen."""
 
     name = "plain folders, no limits"
 
@@ -64,7 +64,11 @@ class Plain:
         return size is None
 
     def usage(self, path: Path) -> Usage | None:
-        return None
+        """Known where a folder shows a size of its own: a file server's with project quotas, a file system each."""
+        own, around = os.statvfs(path), os.statvfs(path.parent)
+        if own.f_blocks * own.f_frsize == around.f_blocks * around.f_frsize:
+            return None
+        return Usage((own.f_blocks - own.f_bfree) * own.f_frsize, own.f_blocks * own.f_frsize)
 
     def move(self, path: Path, target: Path) -> None:
         if target.is_symlink() or target.exists():  # rename(2) would replace an empty folder

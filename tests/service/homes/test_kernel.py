@@ -1,4 +1,6 @@
-"""The same tests of rooms on ext4 and XFS with project quotas, which take a kernel that has them: Debian's, in a machine.
+"""What takes a kernel that this one may not be: rooms on ext4 and XFS with project quotas, and homes served by NFS.
+
+It is Debian's, in a machine.
 
 It is emulated, so nothing is asked of the processor or of this kernel; it starts in half a minute. Its whole system is one
 archive in memory: an unpacked Debian with Python and the programs of the file systems, and this source tree.
@@ -15,10 +17,27 @@ from pathlib import Path
 
 import pytest
 
+from farmlet.facility.load import loads
+from farmlet.parts.accounts.deploy import PART
+from farmlet.parts.part import Context, Trust, find
+from farmlet.parts.resources import File
+
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
 PACKAGES = "python3,python3-pytest,kmod,e2fsprogs,xfsprogs,mount,util-linux,coreutils,bash,passwd,base-passwd"
+SERVING = "nfs-kernel-server,nfs-common,iproute2"
 DISK = 1200 << 20  # bytes, sparse
+FACILITY = """\
+farmlet: 1
+facility: {name: lab, title: A file server, domain: farmlet.test}
+nodes:
+  head: {connect: ssh, address: head.farmlet.test, runs: [access]}
+  files: {connect: ssh, address: files.farmlet.test, runs: [accounts.files]}
+  service: {connect: ssh, address: service.farmlet.test, runs: [identity, accounts]}
+groups:
+  lab: {login: true}
+accounts: {homes: /ext4/homes, scratch: /xfs/scratch}
+"""
 # a root without CAP_SYS_RESOURCE is held to quotas as members are
 INIT = """\
 #!/bin/bash
@@ -32,7 +51,19 @@ export FARMLET_ROOMS=/ext4:/xfs
 cd /opt/tests/service/homes
 setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource \
   python3 -m pytest -q -p no:cacheprovider -k 'not btrfs and not told' test_rooms.py test_paths.py
-echo "ended with $?"
+echo "rooms ended with $?"
+mkdir -p /mnt /run/rpc_pipefs /head/homes /head/scratch /ext4/homes /xfs/scratch; chmod 755 /ext4 /xfs
+for name in nfsd nfsv4 veth; do modprobe $name; done
+mount -t nfsd nfsd /proc/fs/nfsd; ip link set lo up
+ip netns add stranger; ip link add near type veth peer far netns stranger
+ip address add 10.9.0.1/24 dev near; ip link set near up
+ip netns exec stranger ip address add 10.9.0.2/24 dev far; ip netns exec stranger ip link set far up
+# so long a server that was just started lets nobody write
+for name in lease grace; do echo 10 > /proc/fs/nfsd/nfsv4${name}time; done
+rpc.mountd; rpc.nfsd 4; exportfs -ra
+mount /head/homes; mount /head/scratch
+python3 -m pytest -q -p no:cacheprovider mounted.py
+echo "mounts ended with $?"
 echo o > /proc/sysrq-trigger; sleep 30
 """
 
@@ -63,7 +94,7 @@ def build(folder: Path, kernel: Path, version: str) -> None:
         "--quiet",
         "--variant=extract",
         hooks,
-        f"--include={PACKAGES}",
+        f"--include={PACKAGES},{SERVING}",
         release["VERSION_CODENAME"],
         "root",
         folder=folder,
@@ -73,8 +104,13 @@ def build(folder: Path, kernel: Path, version: str) -> None:
     run("chroot", root, "/sbin/depmod", version, folder=folder)
     shutil.copytree(ROOT / "src" / "farmlet", root / "opt/src/farmlet", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "tests/service/homes", root / "opt/tests/service/homes", ignore=shutil.ignore_patterns("__pycache__"))
-    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/bin/sh\n")
-    (root / "etc/group").write_text("root:x:0:\ndaemon:x:1:\n")
+    members = {"root": 0, "daemon": 1, "statd": 100, "ada": 20001, "bob": 20002}
+    (root / "etc/passwd").write_text("".join(f"{name}:x:{uid}:{uid}::/:/bin/sh\n" for name, uid in members.items()))
+    groups = "".join(f"many{number}:x:{number}:ada\n" for number in range(30001, 30021))
+    (root / "etc/group").write_text("".join(f"{name}:x:{gid}:\n" for name, gid in members.items()) + groups)
+    (root / "etc/hosts").write_text("127.0.0.1 head.farmlet.test\n127.0.0.3 files.farmlet.test\n")
+    (root / "etc/nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
+    serve(root)
     (root / "init").write_text(INIT)
     (root / "init").chmod(0o755)
     for heavy in ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/cache", "boot"):
@@ -84,8 +120,24 @@ def build(folder: Path, kernel: Path, version: str) -> None:
         subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root, input=names, stdout=archive, check=True)
 
 
+def serve(root: Path) -> None:
+    """What `up` writes for a file server; and the mounts of a log-in node, for want of systemd as lines of fstab."""
+    facility = loads(FACILITY, "facility.yaml", find())
+    server, client = (Context(facility, facility.nodes[node], Trust("CA"), "0" * 64) for node in ("files", "head"))
+    for item in PART.role("files").configure(server):
+        if isinstance(item, File) and item.path.endswith((".conf", ".exports")):
+            (root / item.path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (root / item.path[1:]).write_text(str(item.content))
+    units = [str(item.content) for item in PART.role("homes").configure(client) if item.label.endswith(".mount")]
+    found = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in units]
+    lines = [f"{one['What']} /head/{Path(one['Where']).name} {one['Type']} {one['Options']} 0 0\n" for one in found]
+    (root / "etc/fstab").write_text("".join(lines))
+    (root / "etc/exports").touch()  # these two the package's scripts make, which were not run
+    shutil.copy(root / "usr/share/nfs-common/conffiles/nfs.conf", root / "etc/nfs.conf")
+
+
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the emulated machine is a PC")
-def test_rooms_on_ext4_and_xfs_with_project_quotas(tmp_path: Path) -> None:
+def test_rooms_with_project_quotas_and_homes_by_nfs(tmp_path: Path) -> None:
     kernel, version = fetch_kernel(tmp_path)
     build(tmp_path, kernel, version)
     drives = []
@@ -103,5 +155,6 @@ def test_rooms_on_ext4_and_xfs_with_project_quotas(tmp_path: Path) -> None:
         "console=ttyS0 quiet panic=-1",
     ]
     said = run(*machine, *boot, folder=tmp_path)
-    passed = re.search(r"(\d+) passed", said)
-    assert "ended with 0" in said and passed and int(passed[1]) >= 18, said[-4000:]
+    assert "rooms ended with 0" in said and "mounts ended with 0" in said, said[-6000:]
+    rooms, mounts = map(int, re.findall(r"(\d+) passed", said))
+    assert rooms >= 18 and mounts >= 10

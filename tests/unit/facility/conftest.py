@@ -42,7 +42,12 @@ PARTS = (
     FakePart("identity", (FakeRole("server", "control"),), Identity),
     FakePart(
         "accounts",
-        (FakeRole("directory", "control", (636,)), FakeRole("daemon", "control"), FakeRole("client", "members")),
+        (
+            FakeRole("directory", "control", (636,)),
+            FakeRole("daemon", "control"),
+            FakeRole("client", "members"),
+            FakeRole("files", "named"),
+        ),
     ),
     FakePart("access", (FakeRole("login", "members", (22,)), FakeRole("authority", "control"))),
     FakePart(

@@ -46,7 +46,10 @@ def test_one_node_runs_everything(catalog: Catalog) -> None:
     parts = [name for name in catalog if name not in ("base", "bridge")]
     roles = place({"all": parts}, catalog, "all")["all"]
     assert list(roles) == [
-        f"{part.name}.{role.name}" for part in catalog.values() for role in part.roles if part.name != "bridge"
+        f"{part.name}.{role.name}"
+        for part in catalog.values()
+        for role in part.roles
+        if part.name != "bridge" and role.place != "named"
     ]
 
 
@@ -96,3 +99,11 @@ def test_the_control_node(catalog: Catalog) -> None:
     assert controls(a=["accounts"], b=["accounts"], external=True) == ("a", "b")
     assert controls(a=["accounts.client"], b=["accounts.directory"], external=True) == ("b",)
     assert controls() == ()
+
+
+def test_a_named_role_is_nowhere_unless_it_is_named(catalog: Catalog) -> None:
+    runs = {"head": ["access", "accounts"], "service": ["identity"]}
+    assert "accounts.files" not in [role for roles in place(runs, catalog, "service").values() for role in roles]
+    roles = place(runs | {"disks": ["accounts.files"]}, catalog, "service")
+    assert [node for node in roles if "accounts.files" in roles[node]] == ["disks"]
+    assert "accounts.client" in roles["head"]

@@ -31,10 +31,14 @@ MakeContext = Callable[..., Context]
 
 @pytest.fixture
 def make_context() -> MakeContext:
-    """A context for a node of the facility in TEXT followed by `more` lines."""
+    """A context for a node of the facility in TEXT followed by `more` lines.
 
-    def make(node: str, more: str = "") -> Context:
-        facility = loads(TEXT + more, "facility.yaml", CATALOG)
+    `nodes`: lines of more nodes; `head`: what that node runs; `connect`: how nodes are reached.
+    """
+
+    def make(node: str, more: str = "", nodes: str = "", head: str = "access", connect: str = "fake") -> Context:
+        text = TEXT.replace("[access]", f"[{head}]").replace("groups:", f"{nodes}groups:", 1)
+        facility = loads(text.replace("connect: fake", f"connect: {connect}") + more, "facility.yaml", CATALOG)
         return Context(facility, facility.nodes[node], Trust("-----BEGIN CERTIFICATE-----\nown\n"), "0" * 64)
 
     return make

@@ -157,3 +157,18 @@ def check_homes(folder: str, kind: str, nodes: Sequence[str] = (), usage: str = 
     archived = len(list(place.archive.iterdir())) if place.archive.is_dir() else 0
     shared = f"; the same on {', '.join(nodes)}" if len(nodes) > 1 else ""
     return f"{told}; {limited} of {len(mine)} members have limits ({place.room.name}); {archived} in the archive{shared}"
+
+
+def check_mount(source: str, folder: str, mounts: str = "/proc/self/mountinfo") -> str:
+    """`folder` is mounted from `source` (HOST:PATH) by NFS, and answers; tells how much is free."""
+    try:
+        disk = shutil.disk_usage(folder)  # mounts it
+    except OSError as error:
+        raise Failed(f"{folder} cannot be had from {source}: {error.strerror}") from error
+    lines = [line.partition(" - ") for line in Path(mounts).read_text().splitlines()]
+    found = [there.split(" ")[1] for line, _, there in lines if line.split(" ")[4] == folder and there.startswith("nfs4 ")]
+    if found != [source]:
+        raise Failed(
+            f"{folder} is {', '.join(found) or 'of this node'}, and should be {source}: log out all members and `farmlet up`"
+        )
+    return f"{folder} is {source}: {show(disk.free)} free of {show(disk.total)}"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
-from farmlet.parts.accounts.duties import check_homes, configure_homes, tell_agent
+from farmlet.parts.accounts.duties import check_files, check_homes, configure_files, configure_homes, tell_agent
+from farmlet.parts.accounts.files import PORT
 from farmlet.parts.accounts.record import FOLDER
 from farmlet.parts.accounts.state import MARK, suffix
 from farmlet.parts.part import Check, Context, Part, Role
@@ -267,6 +268,15 @@ PART = Part(
             shares=("/home", "/scratch"),
             rooms=("/home", "/scratch"),
             with_role="access.login",
+        ),
+        Role(
+            "files",
+            "named",
+            configure_files,
+            checks=check_files,
+            ports=(PORT,),
+            shares=("/home", "/scratch"),
+            rooms=("/home", "/scratch"),
         ),
     ),
 )

@@ -57,9 +57,8 @@ def apply(
     when a membership ends. All members are gone through; then FarmletError tells what went wrong. Other nodes may do the
     same in the same folders at the same time; `node` is the name of this one.
     """
-    if flush and shutil.which("sss_cache"):
-        # an empty cache is no error to anybody but sss_cache
-        subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
+    if flush:
+        forget(data)
     faults = serve(find_lodgers(data), open_place(homes, first_uid, skeleton), "home")
     mark(homes, node)
     if Path(scratch).is_dir() or any("scratch" in account.get("space", {}) for account in find_lodgers(data)):
@@ -67,6 +66,13 @@ def apply(
         mark(scratch, node)
     if faults:
         raise FarmletError(homes, "; ".join(faults))
+
+
+def forget(data: bytes) -> None:
+    """Let sssd forget what it knew: all there is to do where another node makes the homes."""
+    if shutil.which("sss_cache"):
+        # an empty cache is no error to anybody but sss_cache
+        subprocess.run(["sss_cache", "-E"], capture_output=True, timeout=20, check=False)
 
 
 def find_lodgers(data: bytes) -> Iterator[dict[str, Any]]:

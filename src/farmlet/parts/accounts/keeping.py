@@ -45,11 +45,16 @@ def apply(data: bytes, homes: str, scratch: str, days: int, first_uid: int = 100
                 log.info("the home of %s, who was removed, is in %s", account["name"], Path(homes) / ARCHIVE)
         except (FarmletError, OSError) as error:
             faults.append(str(error))
+    look(data, homes, scratch, usage)
+    if faults:
+        raise FarmletError(homes, "; ".join(faults))
+
+
+def look(data: bytes, homes: str, scratch: str, usage: str = USAGE) -> None:
+    """Write what members use, unless that was done a moment ago: for their log-in."""
     if (began := time.monotonic()) >= _due.get(usage, 0.0):
         tell(read(data), {"home": homes, "scratch": scratch}, Path(usage))
         _due[usage] = began + max(TELL_SECONDS, PATIENCE * (time.monotonic() - began))
-    if faults:
-        raise FarmletError(homes, "; ".join(faults))
 
 
 def archive(account: Mapping[str, Any], homes: Path, first_uid: int) -> bool:
