@@ -14,6 +14,9 @@ from farmlet.parts.resources import File, Resource, Unit
 NODE = "/opt/farmlet/base"  # environment of what runs on every node: the agent and the like
 SERVICE = "/opt/farmlet/service"  # environment of the control node's services (part base makes it)
 SOCKETS = "/run/farmlet-front"  # where the front door finds them
+# after these a service closes a connection that nobody uses. The front door has to do it first, or it sends a request
+# into one that is just being closed, and its client has an error 502 for it
+IDLE_SECONDS = 30
 
 HARDENING = """\
 NoNewPrivileges=yes
@@ -116,7 +119,7 @@ class Web:
         # one worker: the services keep little state, but what they keep (keys, open waits) is kept once
         workers = self.workers or f"--workers 1 --threads {self.threads}"
         command = (
-            f"{self.venv}/bin/gunicorn {workers} --no-control-socket --graceful-timeout 3 "
+            f"{self.venv}/bin/gunicorn {workers} --no-control-socket --graceful-timeout 3 --keep-alive {IDLE_SECONDS} "
             f"--worker-tmp-dir /dev/shm --access-logfile /dev/null '{self.app}'"
         )
         return Service(

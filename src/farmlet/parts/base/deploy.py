@@ -139,6 +139,7 @@ def configure_front(context: Context) -> Sequence[Resource]:
         key=key,
         ca=CA,
         sockets=units.SOCKETS,
+        idle=units.IDLE_SECONDS // 2,
         nodes=[node.fqdn for node in facility.nodes.values()] if "base.hub" in roles else [],
         routes=find_routes(roles),
         default=DEFAULT[1] if DEFAULT[0] in roles else "",

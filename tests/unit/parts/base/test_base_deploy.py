@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from farmlet.parts import units
 from farmlet.parts.base.deploy import PART, find_routes
 from farmlet.parts.part import Context
@@ -29,6 +31,16 @@ def test_the_front_door_knows_the_nodes_and_what_runs(make_context: MakeContext)
     assert "@ssh path /ssh/*\n" in text and "motley" not in text
     assert f"{units.SOCKETS}/identity.sock" in text
     assert "admin unix//" in text
+
+
+@pytest.mark.parametrize(("node", "role"), [("service", "front"), ("head", "door")])
+def test_the_door_closes_idle_connections_before_the_services_do(make_context: MakeContext, node: str, role: str) -> None:
+    """Else now and then a request goes into one that is being closed, and its client gets an error 502."""
+    text = files(make_context(node), role)["/etc/caddy/Caddyfile"]
+    assert text.count("reverse_proxy ") == text.count("import service\n") >= 1
+    door = int(text.split("keepalive ")[1].split("s\n")[0])
+    unit = str(units.Web("some", "some", "a service", "nobody", "some:app").service.file.content)
+    assert door < int(unit.split("--keep-alive ")[1].split(" ")[0])
 
 
 def test_a_log_in_nodes_door_opens_what_clients_of_motley_cue_need_and_no_more(make_context: MakeContext) -> None:
