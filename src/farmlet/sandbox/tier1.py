@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from farmlet.engine.layout import View
 from farmlet.facility.model import Facility, Site
+from farmlet.facility.places import SOFTWARE
 from farmlet.parts.batch import deploy as batch
 from farmlet.parts.overlay.deploy import KEY
 from farmlet.parts.part import SiteAccess
@@ -21,7 +22,6 @@ from farmlet.parts.storage import element
 PACKAGE = "farmlet.sandbox"
 POOL = f"{batch.CONFIG}/10-site.config"
 LOCAL_CA = "/usr/local/share/ca-certificates/farmlet-facility.crt"
-SOFTWARE = "/cvmfs"
 # what an SSH log-in with the overlay's key may not do: forwarding of any kind, a terminal
 LIMITS = "restrict"
 

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 
+from farmlet.facility import places
 from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
 from farmlet.parts import units
@@ -30,7 +31,6 @@ RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 GROUPS = "/etc/condor/farmlet-groups.map"
 SPOOL = "/var/spool/condor"
 WRAPPER = "/usr/lib/farmlet/job"
-CREDENTIAL = "farmlet"  # the service whose token jobs find in BEARER_TOKEN_FILE
 MIB = 1 << 20
 TASK, TASKS, MANY_TASKS = 4 * MIB, 1024, 16384  # bytes for each; at least; where the memory is not known
 RESERVE = 1024  # MiB that jobs on a node leave to its services
@@ -144,11 +144,11 @@ def configure_execute(context: Context) -> Sequence[Resource]:
     memory = max(node.memory // MIB - RESERVE, node.memory // MIB // 2) if node.memory else None
     software = "software.client" in node.roles
     text = render(PACKAGE, "execute.config", cores=node.cores, memory=memory, software=software, wrapper=WRAPPER)
-    certificates = f"/cvmfs/{context.facility.domain}/certificates" if software else ""
+    certificates = places.find_authorities(context.facility.domain) if software else ""
     return (
         *configure_pool(context),
         Directory("/usr/lib/farmlet"),
-        File(WRAPPER, render(PACKAGE, "job.sh", credential=CREDENTIAL, certificates=certificates), 0o755),
+        File(WRAPPER, render(PACKAGE, "job.sh", credential=places.CREDENTIAL, certificates=certificates), 0o755),
         File(f"{CONFIG}/40-farmlet-execute.config", text),
         tell_agent("execute", {"deliver": DELIVER}),
         Unit(UNIT),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 
+from farmlet.facility import places
 from farmlet.parts.overlay import render
 from farmlet.parts.overlay.config import Overlay
 from farmlet.parts.part import Check, Context, Part, Role, SiteAccess
@@ -18,9 +19,6 @@ KEY = f"{STATE}/ssh/id_ed25519"
 PROGRAM = "/usr/lib/farmlet/drone.sh"
 UNIT = "farmlet-overlay.service"
 DISK = 1024  # MiB of a drone's scratch
-CREDENTIAL = "farmlet"
-IMAGE = "/cvmfs/unpacked/{image}"
-CERTIFICATES = "/cvmfs/{domain}/certificates"
 
 
 def requirements() -> str:
@@ -63,7 +61,7 @@ def describe_pool(context: Context) -> render.Pool:
         program=PROGRAM,
         settings=f"{CONFIG}/tardis.yml",
         registry=f"{STATE}/drones.db",
-        credential=CREDENTIAL,
+        credential=places.CREDENTIAL,
         hold=context.section("overlay").hold,
     )
 
@@ -82,8 +80,8 @@ def describe_site(context: Context, access: SiteAccess) -> render.Site:
         memory=section.memory,
         disk=DISK,
         quota=site.quota if site.quota is not None else (site.cores or 1),
-        image=IMAGE.format(image=context.section("software").default if "software" in facility.parts else "analysis"),
-        certificates=CERTIFICATES.format(domain=facility.domain),
+        image=places.find_image(context.section("software").default if "software" in facility.parts else "analysis"),
+        certificates=places.find_authorities(facility.domain),
         walltime=section.walltime,
         idle=max(120, 4 * section.hold),
         pending=section.pending,

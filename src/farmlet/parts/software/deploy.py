@@ -8,26 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from farmlet.facility import places
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.resources import Command, Directory, Environment, File, Packages, Resource
 from farmlet.parts.software import image
 from farmlet.parts.software.config import Software
 
-ROOT = "/cvmfs"
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
 BEARER = "/usr/lib/farmlet/bearer.py"
 SUITE = "sid"  # Debian 13 has no Apptainer; sid's installs on it unchanged
-
-
-def published(name: str) -> str:
-    """Where jobs find the image `name`."""
-    return f"{ROOT}/unpacked/{name}"
-
-
-def certificates(domain: str) -> str:
-    """Where jobs find the authorities of the facility and its sites: hashed files and `bundle.pem`."""
-    return f"{ROOT}/{domain}/certificates"
 
 
 def install_build() -> Sequence[Resource]:
@@ -42,12 +32,12 @@ def install_build() -> Sequence[Resource]:
 
 def configure_build(context: Context) -> Sequence[Resource]:
     recipe = image.analysis()
-    target, folder = published(recipe.name), certificates(context.facility.domain)
+    target, folder = places.find_image(recipe.name), places.find_authorities(context.facility.domain)
     copy = f"rm -rf {target}.new && cp -a {BUILT}/{recipe.name} {target}.new && rm -rf {target} && mv {target}.new {target}"
     return (
-        Directory(f"{ROOT}/unpacked"),
+        Directory(places.IMAGES),
         Command(f"publish image {recipe.name}", copy, image.built(recipe, target)),
-        Directory(f"{ROOT}/{context.facility.domain}"),
+        Directory(places.find_published(context.facility.domain)),
         Directory(folder),
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),
@@ -68,12 +58,14 @@ def install_client() -> Sequence[Resource]:
 
 
 def check_build(context: Context) -> Sequence[Check]:
-    return (Check("software.image", "farmlet.parts.software.checks:check_image", {"path": published(image.analysis().name)}),)
+    return (
+        Check("software.image", "farmlet.parts.software.checks:check_image", {"path": places.find_image(image.analysis().name)}),
+    )
 
 
 def check_client(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_run"
-    return (Check("software.run", call, {"path": published(image.analysis().name)}),)
+    return (Check("software.run", call, {"path": places.find_image(image.analysis().name)}),)
 
 
 PART = Part(
@@ -82,7 +74,7 @@ PART = Part(
     section=Software,
     needs=("base",),
     roles=(
-        Role("build", "control", configure_build, install_build, check_build, publishes=ROOT),
+        Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE),
         Role("client", "members", lambda context: (), install_client, check_client),
     ),
 )

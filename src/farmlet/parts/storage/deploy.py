@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from farmlet.facility import places
 from farmlet.facility.rights import USER
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
@@ -116,8 +117,8 @@ def publish_guide(context: Context) -> Sequence[Resource]:
     """The same for jobs, beside the certificates that they are told of, on the node whose /cvmfs is distributed."""
     if "software.build" not in context.node.roles:
         return ()
-    folder = f"/cvmfs/{context.facility.domain}"
-    return (Directory("/cvmfs"), Directory(folder), File(f"{folder}/storage.json", write_guide(context)))
+    folder = places.find_published(context.facility.domain)
+    return (Directory(places.SOFTWARE), Directory(folder), File(f"{folder}/storage.json", write_guide(context)))
 
 
 def check_probe(context: Context) -> Sequence[Check]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from farmlet.facility.places import CREDENTIAL
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
@@ -19,7 +20,6 @@ SESSION = "/usr/lib/farmlet/session"
 PLACES = "/run/farmlet-tokens"  # of sessions
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
-SERVICE = "farmlet"  # what jobs call the facility's tokens
 STORAGE = "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/"  # as far as the member's rights go
 ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER, "places": PLACES}}
 
@@ -66,7 +66,7 @@ def describe(context: Context) -> dict[str, str]:
     """What the members' program asks with; see `storer.Config`."""
     facility = context.facility
     return {
-        "service": SERVICE,
+        "service": CREDENTIAL,
         "issuer": facility.issuer,
         "client": context.section("tokens").client if facility.external else "batch",
         "scope": "wlcg wlcg.groups" if facility.external else STORAGE,
@@ -76,7 +76,7 @@ def describe(context: Context) -> dict[str, str]:
 def configure_sessions(context: Context) -> Sequence[Resource]:
     """A token for whoever is logged in: user@UID.service comes with the first session and goes after the last one."""
     first_uid = context.section("identity").first_uid
-    script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=SERVICE)
+    script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=CREDENTIAL)
     return (
         File(SESSION, script, 0o755),
         Directory("/etc/systemd/system/user@.service.d"),

@@ -11,18 +11,17 @@ import os
 import pwd
 from pathlib import Path
 
+from farmlet.facility.places import CREDENTIAL
 from farmlet.runtime.files import write
 
 log = logging.getLogger("farmlet.credmon")
-
-SERVICE = "farmlet"
 
 
 def refresh(places: Path, root: Path) -> None:
     """Bring the tokens of all who are logged in up to date; no member's token is there without a stored credential."""
     for place in places.glob("*/") if places.is_dir() else ():
         try:
-            _refresh(place, root / place.name / f"{SERVICE}.use")
+            _refresh(place, root / place.name / f"{CREDENTIAL}.use")
             # credd removes the credential some time after this mark, which schedd made after the last job: that time begins anew
             if (mark := root / f"{place.name}.mark").exists():
                 os.utime(mark)

@@ -39,6 +39,8 @@ class Shelf(http.server.BaseHTTPRequestHandler):
         if self.path not in self.kept:
             return self.reply(404)
         data = self.kept[self.path]
+        if self.mood == "no sums" and self.headers["Want-Digest"]:
+            return self.reply(400)
         digest = f"{zlib.adler32(b'' if self.mood == 'sum' else data):08x}"
         return self.reply(200, data[1:] if self.mood == "short" else data, {"Digest": f"adler32={digest}"})
 
@@ -112,6 +114,13 @@ def test_a_file_comes_and_goes_below_the_prefix_with_one_token(shelf: tuple[str,
 def test_what_is_lost_or_changed_or_stays_is_told(shelf: tuple[str, str], secret: str, mood: str, said: str) -> None:
     Shelf.mood = mood
     with pytest.raises(Failed, match=said):
+        run(shelf, secret)
+
+
+def test_an_element_of_others_is_asked_for_no_checksum_which_it_may_not_have(shelf: tuple[str, str], secret: str) -> None:
+    Shelf.mood = "no sums"
+    assert "read back" in probe.check_element(shelf[0], shelf[0], "https://issuer", secret, shelf[1], digest=False)
+    with pytest.raises(Failed, match="400"):
         run(shelf, secret)
 
 
