@@ -97,7 +97,8 @@ def serve(context: Context, folders: Sequence[str]) -> Iterator[Resource]:
     yield File("/etc/nfs.conf.d/farmlet.conf", SERVER)
     yield Directory("/etc/exports.d")
     yield File(EXPORTS, "# Written by Farmlet: who may mount what members keep here.\n" + "".join(lines))
-    yield Unit("nfs-server.service")
+    # exports are read anew without a restart, after which nobody could write for 90 s
+    yield Unit("nfs-server.service", reload=True)
 
 
 def _mask() -> Command:

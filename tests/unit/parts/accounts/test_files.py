@@ -50,7 +50,9 @@ def test_the_server_makes_homes_and_lets_in_the_log_in_nodes_alone(make_context:
     assert found[EXPORTS].splitlines()[1:] == [f"{path} head.farmlet.test{options}" for path in ("/srv/homes", "/scratch")]
     assert (duty(found, "homes"), duty(found, "keeping")) == ("apply", "apply")
     assert isinstance(resources[0], Command) and "mask" in resources[0].run, "before the package that would start them"
-    assert resources.index(Unit("nfs-server.service")) > resources.index(next(r for r in resources if r.label.endswith(EXPORTS)))
+    assert resources.index(Unit("nfs-server.service", reload=True)) > resources.index(
+        next(r for r in resources if r.label.endswith(EXPORTS))
+    )
     names = {check.name for check in PART.role("files").checks(context)}
     assert names == {"accounts.files.unit", "accounts.homes.home", "accounts.homes.scratch"}
 
