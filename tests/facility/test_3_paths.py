@@ -45,12 +45,16 @@ def here(people: dict[str, str], sandbox: Sandbox) -> Element:
 
 
 def is_full(here: Element, path: str, token: str) -> bool:
-    """Whether an upload of SIZE is refused for want of room; the server may close the connection on who goes on sending."""
-    try:
-        answer = here.ask("PUT", path, token, bytes(SIZE))
-    except OSError:
-        return True
-    return answer.status == 507
+    """Whether an upload of SIZE is refused for want of room, with that reason, before it is sent."""
+    connection = here.connect()
+    connection.putrequest("PUT", path)
+    for name, value in (("Authorization", f"Bearer {token}"), ("Content-Length", str(SIZE)), ("Expect", "100-continue")):
+        connection.putheader(name, value)
+    connection.endheaders()
+    answer = connection.getresponse()
+    said = answer.read()
+    connection.close()
+    return answer.status >= 500 and b"disk quota exceeded" in said
 
 
 def stored(sandbox: Sandbox, path: str) -> str:

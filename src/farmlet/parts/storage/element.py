@@ -18,6 +18,11 @@ CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.c
 GROUPS = "/etc/xrootd/groups-storage"
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
 CHECKSUM, SWEEP = "/usr/lib/farmlet/checksum", "/usr/lib/farmlet/sweep.py"
+SOURCE, ROOM = "/usr/lib/farmlet/room.cc", "/usr/lib/farmlet/room.so"
+COMPILE = (
+    "g++ -shared -fPIC -O2 -std=c++17 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
+    f"-Wl,-z,relro,-z,now -isystem /usr/include/xrootd -o {ROOM}.new {SOURCE} && mv {ROOM}.new {ROOM}"
+)
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -29,10 +34,16 @@ FOLDERS = ("users", "data")
 
 
 def install() -> Sequence[Resource]:
-    """The server's packages. Its unit is ours, so nothing starts before it is configured."""
+    """The server's packages and our plug-in for it. Its unit is ours, so nothing starts before it is configured."""
     # of the client's tools the server needs those for checksums
     server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
-    return (Packages((*server, "openssl", "ca-certificates", "python3-minimal")),)
+    return (
+        Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
+        Packages(("g++", "libxrootd-server-dev")),
+        Directory("/usr/lib/farmlet"),
+        File(SOURCE, (files(PACKAGE) / "templates" / "room.cc").read_text()),
+        Command("plug-in that refuses what cannot fit", COMPILE, unless=f"test {ROOM} -nt {SOURCE}"),
+    )
 
 
 def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
@@ -71,6 +82,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         web_port=WEB_PORT,
         data=DATA,
         checksum=CHECKSUM,
+        room=ROOM,
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,
