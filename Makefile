@@ -7,8 +7,8 @@ PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-cli
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
 LDAP_PACKAGES := slapd python3-ldap
 TEST_PACKAGES := postgresql qemu-system-x86 cpio $(LDAP_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
-# a process for each core, up to four; what shares a server stays together
-PARALLEL := -n auto --maxprocesses 4
+# a process for each core, up to four
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
 .PHONY: demo test setup lint unit contract service facility bench docs clean
@@ -34,14 +34,14 @@ lint: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest -q $(PARALLEL) --dist loadfile tests/unit
+	$(BIN)/pytest -q $(PARALLEL) tests/unit
 
 contract: setup
 	$(BIN)/pytest -q tests/contract
 
 service: setup
 	tools/packages $(TEST_PACKAGES)
-	$(BIN)/pytest -q $(PARALLEL) --dist loadgroup --durations=15 tests/service
+	$(BIN)/pytest -q --durations=15 tests/service
 
 facility: setup
 	tools/packages $(LDAP_PACKAGES)

@@ -26,13 +26,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("service", ["sqlite"] if once else ["sqlite", "postgresql"], indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, all of this folder are in one, for they share a service; others go by files."""
-    here = Path(__file__).parent
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("identity" if here in item.path.parents else item.path.name))
-
-
 @pytest.fixture(scope="session")
 def server() -> Iterator[postgres.Server]:
     with postgres.serve() as running:
