@@ -48,9 +48,9 @@ class Tier1:
     def install(self) -> Sequence[Resource]:
         return (
             *batch.install_condor(POOL),
+            *element.install(),  # before sid's C library, which Debian 13's compilers do not go with
             # Debian 13 has no Apptainer; sid's installs on it unchanged
             Packages(("apptainer", "squashfuse", "fuse-overlayfs", "fuse3", "uidmap"), "sid"),
-            *element.install(),
         )
 
     def configure(self, view: View) -> Sequence[Resource]:

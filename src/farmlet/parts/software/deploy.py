@@ -72,7 +72,8 @@ PART = Part(
     name="software",
     summary="images that jobs and members run in",
     section=Software,
-    needs=("base",),
+    # a compiler has to be there before sid's packages bring a C library that Debian 13's compilers do not go with
+    needs=("base", "storage"),
     roles=(
         Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE),
         Role("client", "members", lambda context: (), install_client, check_client),
