@@ -12,7 +12,8 @@ import pytest
 
 from farmlet.errors import InputError
 from farmlet.facility.rights import GroupRights, Table
-from farmlet.parts.resources import Absent, Certificate, Command, Directory, File
+from farmlet.parts.part import find
+from farmlet.parts.resources import Absent, Certificate, Command, Directory, File, Packages
 from farmlet.parts.storage import checks, element
 from farmlet.parts.storage.deploy import PART
 from farmlet.parts.storage.groups import write_table
@@ -147,3 +148,10 @@ def test_the_element_forgets_where_its_unit_keeps_keys() -> None:
     folder = re.search(r"^Environment=XDG_CACHE_HOME=(.+)$", unit, re.M)
     assert folder is not None and f"rm -rf {folder[1]}/scitokens" in element.FORGET
     assert f"CacheDirectory={element.CACHE}\n" in unit and PART.role("element").forget == element.FORGET
+
+
+def test_the_compiler_comes_before_packages_of_another_suite() -> None:
+    """Those bring a C library that Debian 13's compilers cannot be installed beside."""
+    order = list(find())
+    assert order.index("storage") < order.index("software")
+    assert any("g++" in item.names for item in element.install() if isinstance(item, Packages))
