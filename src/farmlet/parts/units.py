@@ -15,8 +15,9 @@ NODE = "/opt/farmlet/base"  # environment of what runs on every node: the agent 
 SERVICE = "/opt/farmlet/service"  # environment of the control node's services (part base makes it)
 SOCKETS = "/run/farmlet-front"  # where the front door finds them
 # after these a service closes a connection that nobody uses. The front door has to do it first, or it sends a request
-# into one that is just being closed, and its client has an error 502 for it
-IDLE_SECONDS = 30
+# into one that is just being closed, and its client has an error 502 for it. Short, for what the last request carried, a
+# refresh token perhaps, stays in memory as long
+IDLE_SECONDS = 3
 
 HARDENING = """\
 NoNewPrivileges=yes
