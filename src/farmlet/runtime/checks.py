@@ -37,7 +37,7 @@ def check_unit(unit: str) -> str:
     text = run("systemctl", "show", "-pActiveState", "-pSubState", "-pNRestarts", "-pResult", unit)
     shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
     state = f"{shown.get('ActiveState')} ({shown.get('SubState')})"
-    if shown.get("ActiveState") != "active":
+    if shown.get("ActiveState") not in ("active", "reloading"):  # the latter serves, and is active for systemctl too
         raise Failed(f"{unit} is {state}, last result {shown.get('Result')}")
     return f"{unit} is {state}, restarted {shown.get('NRestarts', '0')} times"
 
