@@ -40,7 +40,7 @@ def configure_homes(context: Context) -> Sequence[Resource]:
     section = context.section("accounts")
     looking = {"call": f"{PACKAGE}.keeping:look", "args": places(section), "again": True}
     return (
-        *files.mount(context, folders(section)),
+        *files.mount(context, server, kinds(section).values()),
         Directory(DUTIES),
         write_duty("homes", {"call": f"{PACKAGE}.homes:forget"}),
         write_duty("keeping", looking),
@@ -49,7 +49,7 @@ def configure_homes(context: Context) -> Sequence[Resource]:
 
 def configure_files(context: Context) -> Sequence[Resource]:
     """What the server of homes and scratch has to do, members or not."""
-    return (*files.serve(context, folders(context.section("accounts"))), Directory(DUTIES), *keep_homes(context))
+    return (*files.serve(context, kinds(context.section("accounts")).values()), Directory(DUTIES), *keep_homes(context))
 
 
 def keep_homes(context: Context) -> Sequence[Resource]:
@@ -68,16 +68,12 @@ def places(section: Section) -> dict[str, object]:
     return {"homes": section.homes, "scratch": section.scratch}
 
 
-def folders(section: Section) -> Sequence[str]:
-    return (section.homes, section.scratch)
-
-
 def check_homes(context: Context) -> Sequence[Check]:
     server, section = files.find_server(context.facility), context.section("accounts")
     nodes = [node.name for node in context.facility.hosts("accounts.homes")]
     if server is None:
         return look_after(section, nodes)
-    return () if server.name == context.node.name else files.check_mounts(context, kinds(section))
+    return () if server.name == context.node.name else files.check_mounts(context, server, kinds(section))
 
 
 def check_files(context: Context) -> Sequence[Check]:

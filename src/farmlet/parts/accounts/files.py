@@ -6,7 +6,7 @@ Containers have them in common already, so there `files` only says which node ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farmlet.facility.model import Facility, Node
@@ -84,7 +84,7 @@ def find_clients(facility: Facility) -> list[Node]:
     return [node for node in facility.hosts("accounts.homes") if server and node.name != server.name]
 
 
-def serve(context: Context, folders: Sequence[str]) -> Iterator[Resource]:
+def serve(context: Context, folders: Iterable[str]) -> Iterator[Resource]:
     """What the server needs to be one. Nothing in a container, whose folders the others have anyway."""
     if context.node.connect == "container":
         return
@@ -107,10 +107,9 @@ def _mask() -> Command:
     return Command("no NFS before version 4", f"systemctl mask --now {OLDER}", masked)
 
 
-def mount(context: Context, folders: Sequence[str]) -> Iterator[Resource]:
+def mount(context: Context, server: Node, folders: Iterable[str]) -> Iterator[Resource]:
     """What the other nodes need to have them. Nothing in a container, which has them."""
-    server = find_server(context.facility)
-    if context.node.connect == "container" or server is None:
+    if context.node.connect == "container":
         return
     yield _mask()
     yield Packages(("nfs-common",))
@@ -132,13 +131,15 @@ def check_server(context: Context) -> Sequence[Check]:
     return (Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"}),)
 
 
-def check_mounts(context: Context, places: dict[str, str]) -> Sequence[Check]:
+def check_mounts(context: Context, server: Node, places: dict[str, str]) -> Sequence[Check]:
     """The folders of the `places` (kind → folder) are the server's."""
-    server = find_server(context.facility)
-    assert server is not None
     if context.node.connect == "container":
         return ()
     return tuple(
-        Check(f"accounts.homes.{kind}", f"{PACKAGE}.checks:check_mount", {"source": f"{server.fqdn}:{folder}", "folder": folder})
+        Check(
+            f"accounts.homes.{kind}",
+            f"{PACKAGE}.checks:check_mount",
+            {"source": Mount(server.fqdn, folder).source, "folder": folder},
+        )
         for kind, folder in places.items()
     )
