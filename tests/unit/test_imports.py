@@ -31,7 +31,7 @@ ALLOWED = {
     "errors": set(),
     "": set(),  # farmlet/__init__.py
 }
-SHARED = {"part", "resources", "render", "units"}  # of farmlet.parts: what every part may use
+SHARED = {"part", "resources", "render", "units", "compiled"}  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly
 CLASH = ("pydantic", "django", "oauth2_provider", "farmlet.engine", "farmlet.cli")

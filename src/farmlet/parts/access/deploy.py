@@ -172,7 +172,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
     )
     first_uid = context.section("identity").first_uid
     program = f"{motley.PROGRAM} {first_uid}"
-    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE, program=program)
+    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE.path, program=program)
     duties = {
         "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
         "deliver": {

@@ -7,9 +7,10 @@ from dataclasses import replace
 from importlib.resources import files
 
 from farmlet.parts import units
+from farmlet.parts.compiled import Plugin
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
-from farmlet.parts.resources import Account, Command, Directory, Environment, Farmlet, File, Packages, Resource, Unit
+from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Resource, Unit
 
 PACKAGE = "farmlet.parts.access"
 USER = "farmlet-motley"
@@ -17,12 +18,16 @@ ENVIRONMENT = "/opt/farmlet/motley"
 CONFIG = "/etc/farmlet/motley"
 RUN = f"/run/{USER}"
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
-SOURCE, MODULE = "/usr/lib/farmlet/pam_token.c", "/usr/lib/farmlet/pam_token.so"
 # -I: nothing of the environment, or of the folder it is started in, is run
 PROGRAM = f"{units.NODE}/bin/python -I -m farmlet.parts.access.pam"
-COMPILE = (
-    "gcc -shared -fPIC -O2 -Wall -Wextra -Werror -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
-    f"-Wl,-z,relro,-z,now -o {MODULE}.new {SOURCE} -lpam && mv {MODULE}.new {MODULE}"
+# it asks for the token: no distribution has such a module, and pam_exec cuts tokens off
+MODULE = Plugin(
+    what="PAM module for access tokens",
+    package=PACKAGE,
+    source="pam_token.c",
+    compiler="gcc -D_GNU_SOURCE",
+    packages=("gcc", "libc6-dev", "libpam0g-dev"),
+    libraries="-lpam",
 )
 
 
@@ -41,7 +46,7 @@ def install_motley() -> Sequence[Resource]:
     requirements = (files("farmlet.parts") / "requirements" / "motley.txt").read_text()
     return (
         Packages(("python3-venv", "python3-bonsai", "python3-ldap")),
-        Packages(("gcc", "libc6-dev", "libpam0g-dev")),
+        MODULE.install,
         Environment(ENVIRONMENT, requirements, system=True),
     )
 
@@ -93,7 +98,7 @@ def configure_motley(context: Context) -> Sequence[Resource]:
     # flaat compares without the slash that an INDIGO IAM's name ends with
     flaat = values | {"issuer": context.facility.issuer.rstrip("/")}
     return (
-        *configure_pam(),
+        *MODULE.files,
         Account(USER),
         Directory(CONFIG),
         File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),
@@ -105,22 +110,12 @@ def configure_motley(context: Context) -> Sequence[Resource]:
     )
 
 
-def configure_pam() -> Sequence[Resource]:
-    """The module that asks for the token, compiled here: no distribution has it, and pam_exec cuts tokens off."""
-    text = (files(PACKAGE) / "templates" / "pam_token.c").read_text()
-    return (
-        Directory("/usr/lib/farmlet"),
-        File(SOURCE, text),
-        Command("PAM module for access tokens", COMPILE, unless=f"test {MODULE} -nt {SOURCE}"),
-    )
-
-
 def check_motley(context: Context) -> Sequence[Check]:
     if not is_on(context):
         return ()
     asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context)}
     return (
         Check("access.motley.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{USER}.service"}),
-        Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE}),
+        Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE.path}),
         Check("access.motley.door", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
     )

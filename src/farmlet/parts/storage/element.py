@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from farmlet.facility.model import Facility
+from farmlet.parts.compiled import Plugin
 from farmlet.parts.render import render
 from farmlet.parts.resources import Absent, Certificate, Command, Directory, File, Packages, Resource, Unit
 from farmlet.parts.storage.groups import write_table
@@ -18,10 +19,12 @@ CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.c
 GROUPS = "/etc/xrootd/groups-storage"
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
 CHECKSUM, SWEEP = "/usr/lib/farmlet/checksum", "/usr/lib/farmlet/sweep.py"
-SOURCE, ROOM = "/usr/lib/farmlet/room.cc", "/usr/lib/farmlet/room.so"
-COMPILE = (
-    "g++ -shared -fPIC -O2 -std=c++17 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong "
-    f"-Wl,-z,relro,-z,now -isystem /usr/include/xrootd -o {ROOM}.new {SOURCE} && mv {ROOM}.new {ROOM}"
+ROOM = Plugin(
+    what="plug-in that refuses what cannot fit",
+    package=PACKAGE,
+    source="room.cc",
+    compiler="g++ -std=c++17 -isystem /usr/include/xrootd",
+    packages=("g++", "libxrootd-server-dev"),
 )
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
@@ -39,10 +42,8 @@ def install() -> Sequence[Resource]:
     server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
     return (
         Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
-        Packages(("g++", "libxrootd-server-dev")),
-        Directory("/usr/lib/farmlet"),
-        File(SOURCE, (files(PACKAGE) / "templates" / "room.cc").read_text()),
-        Command("plug-in that refuses what cannot fit", COMPILE, unless=f"test {ROOM} -nt {SOURCE}"),
+        ROOM.install,
+        *ROOM.files,
     )
 
 
@@ -82,7 +83,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         web_port=WEB_PORT,
         data=DATA,
         checksum=CHECKSUM,
-        room=ROOM,
+        room=ROOM.path,
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,

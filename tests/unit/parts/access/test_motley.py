@@ -64,7 +64,7 @@ def test_where_it_is_off_nobody_is_asked_for_a_token(make_context: MakeContext, 
     on = not section
     assert running == [on, on]
     assert ("KbdInteractiveAuthentication yes" in found["/etc/ssh/sshd_config.d/00-farmlet.conf"]) is on
-    assert (motley.MODULE in found["/etc/pam.d/sshd"]) is on
+    assert (motley.MODULE.path in found["/etc/pam.d/sshd"]) is on
     assert ("@include common-auth" in found["/etc/pam.d/sshd"]) is not on
     assert bool(PART.role("motley").checks(context)) is on
 
@@ -74,7 +74,7 @@ def test_nobody_is_asked_for_a_password_and_administrators_for_nothing(make_cont
     members, admins = found["/etc/ssh/sshd_config.d/00-farmlet.conf"].split("Match User ")
     assert "PasswordAuthentication no\n" in members and "KbdInteractiveAuthentication no\n" in admins
     asked = [line for line in found["/etc/pam.d/sshd"].splitlines() if line.startswith(("auth", "@include common-auth"))]
-    assert asked == [f"auth [success=done default=die] {motley.MODULE} {motley.PROGRAM} 20000"]
+    assert asked == [f"auth [success=done default=die] {motley.MODULE.path} {motley.PROGRAM} 20000"]
 
 
 def test_an_existing_directory_is_asked_with_its_own_authority(make_context: MakeContext) -> None:

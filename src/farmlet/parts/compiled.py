@@ -1,0 +1,50 @@
+"""Plug-ins of ours for programs in C and C++, compiled on the node with the headers of the program that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from farmlet.parts.resources import Command, Directory, File, Packages, Resource
+
+FOLDER = "/usr/lib/farmlet"
+# a warning ends the compilation, and with it `up`: better than a plug-in that half fits a newer header
+FLAGS = "-shared -fPIC -O2 -Wall -Wextra -Werror -D_FORTIFY_SOURCE=2 -fstack-protector-strong -Wl,-z,relro,-z,now"
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A shared library out of one source file, `templates/<source>` of `package`.
+
+    `compiler`: the command with the language's own flags; `libraries`: what follows the source on its command line;
+    `packages`: Debian's, with the compiler and the headers.
+    """
+
+    what: str
+    package: str
+    source: str
+    compiler: str
+    packages: tuple[str, ...]
+    libraries: str = ""
+
+    @property
+    def path(self) -> str:
+        """Where it lies on a node."""
+        return f"{FOLDER}/{self.source.split('.')[0]}.so"
+
+    @property
+    def install(self) -> Resource:
+        """What compiling it wants."""
+        return Packages(self.packages)
+
+    @property
+    def files(self) -> Sequence[Resource]:
+        source, path = f"{FOLDER}/{self.source}", self.path
+        compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
+        return (
+            Directory(FOLDER),
+            File(source, (files(self.package) / "templates" / self.source).read_text()),
+            # a program that has the old one open keeps it
+            Command(self.what, f"{compiling} && mv {path}.new {path}", unless=f"test {path} -nt {source}"),
+        )
