@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -220,6 +220,8 @@ class _Loader:
         roles = spread.place(runs, self.catalog, controls[0])
         for name in runs:
             self.check_ports(name, roles[name])
+        if len(controls) == 1:  # else most roles of the control node are twice, and why is told already
+            self.check_once(roles)
         return controls[0], roles
 
     def check_ports(self, node: str, roles: Iterable[str]) -> None:
@@ -232,6 +234,15 @@ class _Loader:
                 if first.partition(".")[0] != part:
                     what = f"nodes.{node}.runs: {first} and {role} both listen on port {port}"
                     self.review.add(("nodes", node, "runs"), what, "put one of them on another node")
+
+    def check_once(self, roles: Mapping[str, Sequence[str]]) -> None:
+        """What the others ask, or what decides, is in one place."""
+        for part in self.catalog.values():
+            for role in (f"{part.name}.{one.name}" for one in part.roles if one.place in ("control", "named")):
+                first, *others = [node for node in roles if role in roles[node]] or [""]
+                for node in others:
+                    what = f"nodes.{node}.runs: {role} is on node {first} too"
+                    self.review.add(("nodes", node, "runs"), what, f"list `{role}` in `runs` of one node")
 
 
 def _has_defaults(section: type[BaseModel]) -> bool:

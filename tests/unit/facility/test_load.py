@@ -239,6 +239,13 @@ BAD = [
         "storage.server and bridge.gate both listen on port 8443",
         "",
     ),
+    (
+        "a server of homes on two nodes",
+        edit("[access, batch]", "[access, accounts.files]").replace("[identity]", "[identity, accounts.files]"),
+        9,
+        "nodes.service.runs: accounts.files is on node head too",
+        "of one node",
+    ),
 ]
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from farmlet.errors import FarmletError
 from farmlet.facility.model import Facility, Node
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
@@ -74,8 +75,19 @@ class Mount:
 
 
 def find_server(facility: Facility) -> Node | None:
-    """The node that keeps homes and scratch for the others, if the facility file names one."""
-    return facility.host(ROLE) if facility.has(ROLE) else None
+    """The node that keeps homes and scratch for the others, if the facility file names one.
+
+    FarmletError for hosts beside containers: neither has what the other keeps.
+    """
+    if not facility.has(ROLE):
+        return None
+    server = facility.host(ROLE)
+    contained = server.connect == "container"
+    for node in facility.hosts("accounts.homes"):
+        if (node.connect == "container") is not contained:
+            what = f"is not to be had on node {node.name}: containers and hosts share no homes"
+            raise FarmletError(f"nodes.{server.name}.runs: {ROLE}", what, "make all nodes of `access` containers, or all hosts")
+    return server
 
 
 def find_clients(facility: Facility) -> list[Node]:

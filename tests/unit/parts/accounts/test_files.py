@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.errors import FarmletError
+from farmlet.errors import Errors, FarmletError
 from farmlet.parts.accounts import checks
 from farmlet.parts.accounts.deploy import PART
 from farmlet.parts.accounts.files import EXPORTS, Mount
@@ -55,6 +55,14 @@ def test_the_server_makes_homes_and_lets_in_the_log_in_nodes_alone(make_context:
     )
     names = {check.name for check in PART.role("files").checks(context)}
     assert names == {"accounts.files.unit", "accounts.homes.home", "accounts.homes.scratch"}
+
+
+def test_containers_beside_hosts_are_refused(make_context: MakeContext) -> None:
+    context = make_context("head", nodes=FILES.replace("fake", "container"))
+    with pytest.raises(
+        FarmletError, match=r"nodes.files.runs: accounts.files: is not to be had on node head: containers and hosts"
+    ):
+        wanted(context, "homes")
 
 
 def test_the_others_mount_and_make_nothing(make_context: MakeContext) -> None:
@@ -102,9 +110,8 @@ def test_containers_have_the_folders_without_it(make_context: MakeContext) -> No
 
 
 def test_two_servers_are_refused(make_context: MakeContext) -> None:
-    context = make_context("head", nodes=FILES + FILES.replace("files:", "more:"))
-    with pytest.raises(FarmletError, match=r"one node must run it, not files, more"):
-        wanted(context, "homes")
+    with pytest.raises(Errors, match=r"nodes.more.runs: accounts.files is on node files too"):
+        make_context("head", nodes=FILES + FILES.replace("files:", "more:"))
 
 
 @pytest.mark.parametrize("path", ["/home", "/srv/homes", "/srv/my-homes", "/.hidden/homes_1", "/srv/a.b/.c"])
