@@ -39,7 +39,8 @@ class Plugin:
         return Packages(self.packages)
 
     @property
-    def files(self) -> Sequence[Resource]:
+    def compiled(self) -> Sequence[Resource]:
+        """The source, and the library made of it where there is none as new."""
         source, path = f"{FOLDER}/{self.source}", self.path
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
         return (

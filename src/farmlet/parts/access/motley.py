@@ -98,7 +98,7 @@ def configure_motley(context: Context) -> Sequence[Resource]:
     # flaat compares without the slash that an INDIGO IAM's name ends with
     flaat = values | {"issuer": context.facility.issuer.rstrip("/")}
     return (
-        *MODULE.files,
+        *MODULE.compiled,
         Account(USER),
         Directory(CONFIG),
         File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),

@@ -43,7 +43,7 @@ def install() -> Sequence[Resource]:
     return (
         Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
         ROOM.install,
-        *ROOM.files,
+        *ROOM.compiled,
     )
 
 
