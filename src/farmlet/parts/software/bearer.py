@@ -46,18 +46,27 @@ async def add_token(request: ClientRequest, handler: ClientHandlerType) -> Clien
     return await handler(request)
 
 
-def find_elements() -> set[tuple[str | None, int | None]]:
+def find_elements() -> set[tuple[str | None, int]]:
     """Host and port of each storage element of the facility; none where no list is found."""
     guides = [Path(GUIDE)]
     if (beside := Path(os.environ.get("X509_CERT_DIR", ""))).is_absolute():  # a list in the working directory is anybody's
         guides.append(beside.parent / "storage.json")
     for path in guides:
         try:
-            rows = json.loads(path.read_text())["elements"]
-            return {(found.hostname, found.port or 443) for row in rows if (found := urlsplit(row["url"])).scheme == "https"}
+            rows = list(json.loads(path.read_text())["elements"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
+        return {place for row in rows if (place := find_place(row))}
     return set()
+
+
+def find_place(row: Any) -> tuple[str | None, int] | None:
+    """Host and port of one row of the list; a row that cannot be read costs no other element its token."""
+    try:
+        found = urlsplit(row["url"])
+        return (found.hostname, found.port or 443) if found.scheme == "https" else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def find_token() -> str:

@@ -40,6 +40,9 @@ class Element(BaseModel):
         plain = value.rstrip("/")
         if not re.fullmatch(rf"https://{HOST}", plain):
             raise ValueError("is like https://se.example.org:1094; a path in its name space is `prefix`")
+        port = plain.rpartition(":")[2]
+        if port.isdigit() and not 1 <= int(port) <= 65535:  # Python's urlsplit would raise for it, wherever the list is read
+            raise ValueError(f"has port {port}, and ports are numbers from 1 to 65535")
         return plain.lower()
 
     @property

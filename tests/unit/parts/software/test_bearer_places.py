@@ -53,6 +53,12 @@ def test_a_list_that_is_not_understood_is_none(tmp_path: Path, text: str) -> Non
     assert bearer.find_elements() == set()
 
 
+@pytest.mark.parametrize("row", [{"url": "https://a:99999"}, {"url": "https://[a"}, {"url": 5}, {}, None, "https://a"])
+def test_a_row_that_is_not_understood_costs_no_other_its_token(tmp_path: Path, row: object) -> None:
+    (tmp_path / "etc.json").write_text(json.dumps({"elements": [row, {"url": "https://good.example.org"}, row]}))
+    assert bearer.find_elements() == {("good.example.org", 443)}
+
+
 def test_the_places_of_a_token_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BEARER_TOKEN", " a ")
     monkeypatch.setenv("BEARER_TOKEN_FILE", str(tmp_path / "file"))
