@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from itertools import permutations
 from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from farmlet.facility.model import Memory, Pattern
+from farmlet.facility.names import MEMBER
 from farmlet.facility.pem import Certificates
-from farmlet.facility.rights import USER, normalise, within
+from farmlet.facility.rights import USER, normalise
 
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
 
@@ -60,6 +62,28 @@ class Element(BaseModel):
         return self.url + self.prefix.rstrip("/")
 
 
+def lies_within(path: str, other: str) -> bool:
+    """Whether there are members for whom one pattern of a limit is a path below the other's, step by step."""
+    steps, above = path.split("/"), other.split("/")
+    return len(steps) > len(above) and all(map(may_be_one, steps, above))
+
+
+def may_be_one(step: str, other: str) -> bool:
+    """Whether two steps of patterns are the same for some members, who need not be one: `ada` and `{user}`."""
+    if USER not in step + other:
+        return step == other
+    if USER in step and USER in other:  # what is between the ends may be a long name
+        heads, tails = (sorted(ends, key=len) for ends in zip(_ends(step), _ends(other), strict=True))
+        return heads[1].startswith(heads[0]) and tails[1].endswith(tails[0])
+    pattern, name = (step, other) if USER in step else (other, step)
+    return re.fullmatch(re.escape(pattern).replace(re.escape(USER), MEMBER.pattern), name) is not None
+
+
+def _ends(step: str) -> tuple[str, str]:
+    """What stands before the first `{user}` and after the last."""
+    return step.partition(USER)[0], step.rpartition(USER)[2]
+
+
 class Storage(BaseModel):
     """`elements`: storage elements that are not ours, which members use by the same tokens and paths.
 
@@ -80,10 +104,11 @@ class Storage(BaseModel):
             raise ValueError("/ is the whole disk, which has its own size")
         if twice := sorted(path for path, count in Counter(paths).items() if count > 1):
             raise ValueError(f"the same path twice: {', '.join(twice)}")
-        for path in paths:
-            for other in paths:
-                if path != other and within(path.replace(USER, "user"), other.replace(USER, "user")):
-                    raise ValueError(f"{path} lies within {other}, which has a limit: name one of them")
+        for path, other in permutations(paths, 2):
+            if lies_within(path, other):
+                raise ValueError(f"{path} lies within {other}, which has a limit: name one of them")
+            if USER in path and USER in other and lies_within(f"{path}/", other):
+                raise ValueError(f"{path} and {other} may be the same path: name one of them")
         return dict(zip(paths, value.values(), strict=True))
 
     @field_validator("elements")

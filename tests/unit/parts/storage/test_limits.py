@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
+from hypothesis import example, given, strategies
 from pydantic import ValidationError
 
-from farmlet.facility.rights import GroupRights, Table
+from farmlet.facility.rights import USER, GroupRights, Table
 from farmlet.parts.storage import limits
-from farmlet.parts.storage.config import Storage
+from farmlet.parts.storage.config import Storage, lies_within
 
 TABLE = Table(
     {
@@ -44,6 +47,12 @@ def test_a_path_is_one_that_the_file_names(path: str, meant: bool) -> None:
         ({"/": "1T"}, "the whole disk"),
         ({"/data": "1T", "/data/raw": "1G"}, "lies within /data"),
         ({"/users": "1T", "/users/{user}": "1G"}, "lies within /users"),
+        ({"/users/{user}": "1T", "/users/user/deep": "1G"}, "/users/user/deep lies within"),
+        ({"/users/ada/deep": "1G", "/users/{user}": "1T"}, "/users/ada/deep lies within"),
+        ({"/users/ada": "1T", "/users/{user}/x": "1G"}, "lies within /users/ada"),
+        ({"/{user}/data": "1T", "/lab/{user}/x": "1G"}, "lies within"),
+        ({"/of-{user}": "1T", "/of-ada/x": "1G"}, "lies within"),
+        ({"/users/{user}": "1T", "/users/a{user}": "1G"}, "may be the same path"),
         ({"data": "1T"}, "not an absolute path"),
         ({"/data/../users": "1T"}, "data"),
         ({"/data": "1"}, "not a size"),
@@ -53,6 +62,40 @@ def test_a_path_is_one_that_the_file_names(path: str, meant: bool) -> None:
 def test_limits_that_mean_nothing_are_refused(wrong: dict[str, object], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Storage.model_validate({"limits": wrong})
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ("/users/{user}", "/users/user", "/users/ada"),  # one path stands above many
+        ("/users/{user}", "/scratch/{user}", "/users2", "/users/.shared/x"),
+        ("/of-{user}", "/of-", "/of/{user}", "/to-{user}/x"),
+    ],
+)
+def test_limits_beside_each_other_are_taken(paths: tuple[str, ...]) -> None:
+    assert [*Storage.model_validate({"limits": dict.fromkeys(paths, "1T")}).limits] == [*paths]
+
+
+NAMED = strategies.builds(
+    "{}{{user}}{}".format, strategies.sampled_from(("", "a", "ab")), strategies.sampled_from(("", "a", "b"))
+)
+STEPS = strategies.one_of(NAMED, strategies.sampled_from(("a", "b", "ab", "aab")))
+PATTERNS = strategies.lists(STEPS, min_size=1, max_size=3).map(lambda steps: "/" + "/".join(steps))
+NAMES = ["".join(letters) for length in (1, 2, 3, 4) for letters in product("ab", repeat=length)]
+
+
+@given(PATTERNS, PATTERNS)
+@example("/{user}/b", "/{user}")
+@example("/a{user}/b", "/{user}b")
+def test_a_path_lies_within_another_if_it_does_for_some_members(path: str, other: str) -> None:
+    """By steps, as every step of its own: `/{user}/{user}` may be two members' here."""
+
+    def fill(step: str) -> set[str]:
+        return {step.replace(USER, name) for name in NAMES}
+
+    steps, above = path.split("/"), other.split("/")
+    found = len(steps) > len(above) and all(fill(one) & fill(two) for one, two in zip(steps, above, strict=False))
+    assert lies_within(path, other) is found
 
 
 def test_a_slash_at_the_end_is_the_same_path() -> None:
