@@ -62,6 +62,7 @@ def apply(data: bytes, root: str, limits: Sequence[Mapping[str, Any]], known: st
             fault = str(error)
         faults |= {path: fault} if fault else {}
     now = {path: size for path, size in (kept | wanted).items() if path not in faults and path not in ended}
+    now |= dict.fromkeys(path for path in faults if path in kept)  # it may have the limit that it had: to be lifted in the end
     told = [f"{path}: {fault}" for path, fault in faults.items()]
     write(Path(known), json.dumps({"kept": now, "faults": told}, indent=1).encode(), 0o600)
     if told:
@@ -77,8 +78,8 @@ def is_kept(folder: Path) -> bool:
         return False
 
 
-def remember(known: str) -> dict[str, int]:
-    """What was kept to which size when this was last done."""
+def remember(known: str) -> dict[str, int | None]:
+    """What was kept to which size when this was last done; None where it was to be changed or lifted and that failed."""
     try:
         return dict(json.loads(Path(known).read_text())["kept"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -149,8 +150,8 @@ def check_limits(root: str, known: str) -> str:
     """All limits of the facility file hold. Tells how many they are and which paths are nearly full."""
     try:
         found = json.loads(Path(known).read_text())
-        kept, faults = found["kept"], found["faults"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        kept, faults = {path: size for path, size in found["kept"].items() if size is not None}, found["faults"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Failed(f"nothing is known of limits yet: {error}") from error
     if faults:
         raise Failed("; ".join(faults))

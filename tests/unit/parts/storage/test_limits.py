@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, strategies
 from pydantic import ValidationError
 
+from farmlet.errors import FarmletError
 from farmlet.facility.rights import USER, GroupRights, Table
 from farmlet.parts.storage import limits
 from farmlet.parts.storage.config import Storage, lies_within
+from farmlet.runtime.checks import Failed
 
 TABLE = Table(
     {
@@ -105,3 +108,61 @@ def test_a_slash_at_the_end_is_the_same_path() -> None:
 def test_the_same_path_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="twice"):
         Storage.model_validate({"limits": {"/data/": "1T", "/data": "2T"}})
+
+
+class Keeping:
+    """Stands in for `keep`: what was asked, and of which paths it fails."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int | None]] = []
+        self.failing: set[str] = set()
+
+    def __call__(self, root: Path, path: str, size: int | None, server: str) -> str:
+        self.asked.append((path, size))
+        if path in self.failing:
+            raise OSError("the disk is away")
+        return ""
+
+
+@pytest.fixture
+def keeping(monkeypatch: pytest.MonkeyPatch) -> Keeping:
+    made = Keeping()
+    monkeypatch.setattr(limits, "keep", made)
+    return made
+
+
+def apply(folder: Path, **sizes: int) -> None:
+    rows = limits.list_limits({f"/{name}": size for name, size in sizes.items()}, TABLE)
+    limits.apply(b"[]", str(folder), rows, str(folder / "known.json"), "nobody")
+
+
+def check(folder: Path) -> str:
+    return limits.check_limits(str(folder), str(folder / "known.json"))
+
+
+def test_a_limit_is_remembered_and_told_until_it_was_lifted(tmp_path: Path, keeping: Keeping) -> None:
+    apply(tmp_path, data=5, more=5)
+    keeping.failing = {"/data"}
+    for _ in range(2):
+        with pytest.raises(FarmletError, match="/data: the disk is away"):
+            apply(tmp_path, more=5)
+        with pytest.raises(Failed, match="/data: the disk is away"):
+            check(tmp_path)
+    keeping.failing = set()
+    apply(tmp_path, more=5)
+    assert ("/data", None) in keeping.asked
+    assert check(tmp_path) == "1 paths are kept to their limits"
+    keeping.asked.clear()
+    apply(tmp_path)
+    assert keeping.asked == [("/more", None)], "and what was lifted is forgotten"
+
+
+def test_a_limit_whose_change_failed_is_lifted_in_the_end(tmp_path: Path, keeping: Keeping) -> None:
+    apply(tmp_path, data=5)
+    keeping.failing = {"/data"}
+    with pytest.raises(FarmletError):
+        apply(tmp_path, data=9)
+    keeping.failing, keeping.asked = set(), []
+    apply(tmp_path)
+    assert keeping.asked == [("/data", None)]
+    assert check(tmp_path) == "0 paths are kept to their limits"
