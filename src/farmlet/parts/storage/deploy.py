@@ -82,7 +82,7 @@ def check_element(context: Context) -> Sequence[Check]:
         Check("storage.certificate", "farmlet.runtime.checks:check_certificate", {"path": element.CERTIFICATE}),
         Check("storage.door", f"{CHECKS}:check_door", {"url": element.url(host), "folder": element.AUTHORITIES}),
         Check("storage.root", "farmlet.runtime.checks:check_port", {"host": host, "port": element.ROOT_PORT}),
-        Check("storage.usage", f"{PACKAGE}.usage:check_usage", {"path": f"{COUNTS}/usage.json"}),
+        Check("storage.usage", f"{PACKAGE}.usage:check_usage", {"path": f"{COUNTS}/usage.json", "root": element.DATA}),
         *([Check("storage.limits", f"{PACKAGE}.limits:check_limits", limits)] if find_limits(context) else ()),
     )
 

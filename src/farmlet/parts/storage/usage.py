@@ -110,17 +110,22 @@ def _sum(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{"group": group, **asdict(amount)} for group, amount in found.items()]
 
 
-def check_usage(path: str) -> str:
-    """The element's disk is not full, and what lies there was counted lately. `path`: of the count."""
+def check_usage(path: str, root: str) -> str:
+    """The disk of the folder `root` is not full, and what lies there was counted lately. `path`: of the count."""
+    try:
+        disk = shutil.disk_usage(root)  # now: it fills up within hours, and the count is last night's
+    except OSError as error:
+        raise Failed(f"nothing is known of the disk of {root}: {error}") from error
+    share = 1 - disk.free / max(disk.total, 1)
+    told = f"the disk is {share:.0%} full"
     try:
         found = json.loads(Path(path).read_text())
-        share = 1 - found["free"] / max(found["size"], 1)
         age = time.time() - found["at"]
         most = sorted(found["paths"], key=lambda row: -row["bytes"])[:MOST]
-        told = f"{_show(found['bytes'])} in {found['files']} files; the disk is {share:.0%} full"
-        told += "".join(f", {row['path']} {_show(row['bytes'])}" for row in most)
+        counted = "".join(f", {row['path']} {_show(row['bytes'])}" for row in most)
+        told = f"{_show(found['bytes'])} in {found['files']} files; {told}{counted}"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Failed(f"no count at {path}: {error}") from error
+        raise Failed(f"{told}; no count at {path}: {error}") from error
     if age > OLD:
         raise Failed(f"counted {age / 3600:.0f} h ago: {told}")
     if share > FULL:
