@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from farmlet.facility.model import checked
+
+# of hosts that are not ours: wider than members' names, without what a pattern of sshd's has (`*`, `?`, `!`, `,`, a blank)
+ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+Account = Annotated[str, checked(lambda name: None if ACCOUNT.fullmatch(name) else f"{name!r} is no UNIX name")]
 
 
 class Section(BaseModel):
@@ -16,7 +25,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     certificate_hours: int = Field(default=12, ge=1, le=24)
-    local_admins: tuple[str, ...] = ()
+    local_admins: tuple[Account, ...] = ()
     client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
     motley: bool = True
     news: str = Field(default="", max_length=4000)

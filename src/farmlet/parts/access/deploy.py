@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
-from farmlet.parts.access import limits, motley
+from farmlet.parts.access import limits, motley, sshd
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
 from farmlet.parts.part import Check, Context, Leave, Part, Role
@@ -191,7 +191,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
         File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=first_uid), 0o755),
         File("/etc/pam.d/sshd", stack),
-        File("/etc/ssh/sshd_config.d/00-farmlet.conf", text),
+        *sshd.put_in_force(text),
         *limits.configure(context),
         *greet(context),
         Unit("ssh.service", reload=True),

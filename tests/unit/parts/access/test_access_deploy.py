@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
+from farmlet.errors import Errors
+from farmlet.parts.access import sshd
 from farmlet.parts.access.authority import known_hosts
 from farmlet.parts.access.deploy import PART, login_groups
 from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
-from farmlet.parts.resources import File, KeyPair
+from farmlet.parts.resources import Command, File, KeyPair, Unit
 
 MakeContext = Callable[..., Context]
 
@@ -29,7 +33,7 @@ def test_without_any_such_group_nobody_but_administrators_logs_in(make_context: 
 
 
 def test_members_need_certificates_and_administrators_keep_their_keys(make_context: MakeContext) -> None:
-    text = files(make_context("head", "access: {local_admins: [operator1]}\n"), "login")["/etc/ssh/sshd_config.d/00-farmlet.conf"]
+    text = files(make_context("head", "access: {local_admins: [operator1]}\n"), "login")[sshd.WANTED]
     members, admins = text.split("Match User ")
     assert "AllowGroups lab lab-production\n" in members
     assert "AuthorizedKeysFile none\n" in members
@@ -63,3 +67,23 @@ def test_what_login_is_told_is_what_login_takes(make_context: MakeContext) -> No
     own = {"domain": domain, "hours": config["hours"], "authority": known_hosts(domain, "ssh-ed25519 AAAA").strip()}
     found = parse(config["about"] | own, f"https://service.{domain}")
     assert (found.client, found.nodes) == ("farmlet", (f"head.{domain}",)) and "storage.read:/" in found.scope
+
+
+@pytest.mark.parametrize("name", ["jane doe", "*", "!ada", "a,b", "", "ada\n", "-ada", "x" * 33])
+def test_a_local_admin_has_a_unix_name(make_context: MakeContext, name: str) -> None:
+    with pytest.raises(Errors, match=r"access\.local_admins\.1: .* is no UNIX name"):
+        make_context("head", f"access: {{local_admins: [debian, {json.dumps(name)}]}}\n")
+
+
+def test_admins_of_hosts_may_have_names_that_no_member_has(make_context: MakeContext) -> None:
+    text = files(make_context("head", "access: {local_admins: [_ops, J.Doe-2]}\n"), "login")[sshd.WANTED]
+    assert "Match User J.Doe-2,_ops,root\n" in text
+
+
+def test_sshd_reads_its_settings_before_they_are_in_force(make_context: MakeContext) -> None:
+    found = [*PART.role("login").configure(make_context("head"))]
+    step = next(item for item in found if isinstance(item, Command) and sshd.SETTINGS in item.run)
+    assert not [item for item in found if isinstance(item, File) and item.path == sshd.SETTINGS]
+    read, moved = step.run.index(f"sshd -t -f {sshd.WANTED}"), step.run.index(f" {sshd.SETTINGS}\n")
+    wanted = next(item for item in found if isinstance(item, File) and item.path == sshd.WANTED)
+    assert read < moved and found.index(wanted) < found.index(step) < found.index(Unit("ssh.service", reload=True))

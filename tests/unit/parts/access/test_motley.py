@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.access import motley, pam
+from farmlet.parts.access import motley, pam, sshd
 from farmlet.parts.access.deploy import PART
 from farmlet.parts.part import Context
 from farmlet.parts.resources import File, Unit
@@ -63,7 +63,7 @@ def test_where_it_is_off_nobody_is_asked_for_a_token(make_context: MakeContext, 
     found = files(context, "login")
     on = not section
     assert running == [on, on]
-    assert ("KbdInteractiveAuthentication yes" in found["/etc/ssh/sshd_config.d/00-farmlet.conf"]) is on
+    assert ("KbdInteractiveAuthentication yes" in found[sshd.WANTED]) is on
     assert (motley.MODULE.path in found["/etc/pam.d/sshd"]) is on
     assert ("@include common-auth" in found["/etc/pam.d/sshd"]) is not on
     assert bool(PART.role("motley").checks(context)) is on
@@ -71,7 +71,7 @@ def test_where_it_is_off_nobody_is_asked_for_a_token(make_context: MakeContext, 
 
 def test_nobody_is_asked_for_a_password_and_administrators_for_nothing(make_context: MakeContext) -> None:
     found = files(make_context("head"), "login")
-    members, admins = found["/etc/ssh/sshd_config.d/00-farmlet.conf"].split("Match User ")
+    members, admins = found[sshd.WANTED].split("Match User ")
     assert "PasswordAuthentication no\n" in members and "KbdInteractiveAuthentication no\n" in admins
     asked = [line for line in found["/etc/pam.d/sshd"].splitlines() if line.startswith(("auth", "@include common-auth"))]
     assert asked == [f"auth [success=done default=die] {motley.MODULE.path} {motley.PROGRAM} 20000"]
