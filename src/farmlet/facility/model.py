@@ -7,6 +7,7 @@ and refuse unknown keys.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -69,14 +70,19 @@ def _check_subnet(text: str) -> str | None:
 def _check_url(text: str) -> str | None:
     try:
         TypeAdapter(AnyHttpUrl).validate_python(text)
+        sound = re.fullmatch("[!-~]+", text)  # it becomes a word in a file of apt's
     except ValueError:
-        return f"{text!r} is not an http or https URL"
-    return None
+        sound = None
+    return None if sound else f"{text!r} is not an http or https URL"
 
 
 def _check_key(text: str) -> str | None:
     words = text.split()
-    return None if len(words) >= 2 and words[0].startswith(("ssh-", "ecdsa-", "sk-")) else "not an OpenSSH public key"
+    return (
+        None
+        if len(words) >= 2 and len(text.splitlines()) == 1 and words[0].startswith(("ssh-", "ecdsa-", "sk-"))
+        else "not an OpenSSH public key"
+    )
 
 
 def _check_item(item: str, info: ValidationInfo) -> str:
@@ -115,7 +121,7 @@ class FacilityEntry(Entry):
 
     name: Annotated[str, checked(names.check_facility)]
     domain: Annotated[str, checked(names.check_dns)]
-    title: str = ""
+    title: Annotated[str, checked(names.check_title)] = ""
     subnet: Annotated[str, checked(_check_subnet, "a network is like 172.30.0.0/24")] | None = None
 
 

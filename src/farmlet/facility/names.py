@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Container, Iterable, Iterator
 from itertools import chain, count
+from urllib.parse import urlsplit
 
 from farmlet.errors import InputError
 
@@ -151,6 +152,20 @@ def check_address(address: str) -> str | None:
     except ValueError:
         return None if check_dns(address) is None else f"{address} is neither an IP address nor a DNS name"
     return None
+
+
+def check_port(url: str) -> str | None:
+    """The port of a URL, if it names one; Python raises for many that are none, wherever the URL is read."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    return "its port is not a number from 1 to 65535" if port == 0 else None
+
+
+def check_title(text: str) -> str | None:
+    """What members read of the facility, also on terminals."""
+    return None if len(text) < 200 and text.isprintable() else "a title is one line of less than 200 characters"
 
 
 def check_facility(name: str) -> str | None:

@@ -8,9 +8,15 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from farmlet.facility.model import checked
+from farmlet.facility.names import check_port
 from farmlet.facility.pem import Certificates
 
-Path = Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._-]+)+$")]
+Path = Annotated[
+    str,
+    Field(pattern=r"^(/[A-Za-z0-9._-]+)+$"),
+    checked(lambda path: f"{path} has `.` or `..`" if {".", ".."} & set(path.split("/")) else None),
+]
 # of RFC 4514 what needs no escape, in configuration files of others either
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+(, ?[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+)*$")]
 
@@ -36,6 +42,8 @@ class Existing(BaseModel):
     def _check_url(cls, value: str) -> str:
         if not re.fullmatch(r"ldaps?://[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?/?", value):
             raise ValueError("is like ldaps://ldap.example.org")
+        if wrong := check_port(value):
+            raise ValueError(wrong)
         return value.rstrip("/")
 
     @property

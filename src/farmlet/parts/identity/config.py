@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from farmlet.facility.names import check_port
+
 # INDIGO IAM's own rule for groups (WLCG Common JWT Profile: scope `wlcg.groups`), without the slash that tokens begin with
 PREFIX = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*(/[a-zA-Z0-9][a-zA-Z0-9_.-]*)*")
 LONGEST = 30  # XRootD reads no group longer than 63 characters; ours has up to 32
@@ -55,8 +57,10 @@ class Section(BaseModel):
         url = urlsplit(value)
         sound = url.scheme == "https" and url.hostname and not url.query and not url.fragment and not url.username
         # it is written into configuration files of others, and compared as text
-        if not sound or not re.fullmatch(r"[!-~]+", value) or set(value) & set("\"'\\,#;"):
+        if not sound or not re.fullmatch(r"[A-Za-z0-9:/._~@+=-]+", value):
             raise ValueError("is `builtin` or the https URL of an issuer")
+        if wrong := check_port(value):
+            raise ValueError(wrong)
         return value
 
     @field_validator("group_prefix")

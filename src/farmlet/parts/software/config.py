@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Software(BaseModel):
@@ -10,4 +10,4 @@ class Software(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: str = "analysis"
+    default: str = Field(default="analysis", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from farmlet.facility.model import Memory, Pattern
-from farmlet.facility.names import MEMBER
+from farmlet.facility.names import MEMBER, check_port
 from farmlet.facility.pem import Certificates
 from farmlet.facility.rights import USER, normalise
 
@@ -42,9 +42,8 @@ class Element(BaseModel):
         plain = value.rstrip("/")
         if not re.fullmatch(rf"https://{HOST}", plain):
             raise ValueError("is like https://se.example.org:1094; a path in its name space is `prefix`")
-        port = plain.rpartition(":")[2]
-        if port.isdigit() and not 1 <= int(port) <= 65535:  # Python's urlsplit would raise for it, wherever the list is read
-            raise ValueError(f"has port {port}, and ports are numbers from 1 to 65535")
+        if wrong := check_port(plain):
+            raise ValueError(wrong)
         return plain.lower()
 
     @property
