@@ -100,9 +100,10 @@ class Monitor:
     def _look(self, folder: str) -> dict[Path, tuple[Keeper, Stamp]]:
         """The credentials of one member, each with what tells that it changed."""
         times = list_times(folder)
-        for name in [name for name in times if name.endswith((".use", ".refused"))]:
-            if f"{name.rpartition('.')[0]}.top" not in times:
-                self._forget(Path(folder, name))
+        for name in (name for name in times if name.endswith(".use")):
+            top = Path(folder, name).with_suffix(".top")
+            if top.name not in times:
+                self._forget(top, top)
         found: dict[Path, tuple[Keeper, Stamp]] = {}
         for name in (name for name in times if name.endswith(".top")):
             top = Path(folder, name)
@@ -110,6 +111,8 @@ class Monitor:
             keeper = self._keepers[top] if stored == (times[name],) else self._keep(top)
             stamp = (times[name], times.get(keeper.use.name), times.get(keeper.source.top.name))
             found[top] = (keeper, stamp)
+            if keeper.use.name in times and keeper.source.top.name not in times:
+                self._forget(top, keeper.source.top)
         return found
 
     def _keep(self, top: Path) -> Keeper:
@@ -121,14 +124,14 @@ class Monitor:
         base = top.with_name(f"{of}.top") if of else top
         return Keeper(top, self._sources.setdefault(base, Source(base)), self._issuers, self._audience)
 
-    def _forget(self, path: Path) -> None:
-        """Remove what has no credential any more: at once if it was taken back, at its end if the issuer refused it."""
+    def _forget(self, top: Path, gone: Path) -> None:
+        """Remove the token of `top`, whose credential, `gone`, is away: at once if taken back, at its end if refused."""
+        use = top.with_suffix(".use")
         try:
-            refused = path.with_suffix(".refused").exists()
-            if path.suffix == ".use" and not (refused and read_end(path.read_bytes()) > time.time()):
-                path.unlink(missing_ok=True)
+            if not (gone.with_suffix(".refused").exists() and read_end(use.read_bytes()) > time.time()):
+                use.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("%s: %s", path, error)
+            log.warning("%s: %s", use, error)
 
     def _renew(self, keeper: Keeper) -> bool:
         """Whether there was an answer to the keeper's question."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.tokens import checks, credential, credmon, keeper, source
+from farmlet.parts.tokens import checks, credential, credmon, keeper, queue, source
 from farmlet.parts.tokens.source import Issuers
 from farmlet.runtime import files
 from farmlet.runtime.checks import Failed
@@ -240,6 +240,43 @@ def test_taken_back_goes_with_its_token(tmp_path: Path, issuer: Issuer) -> None:
     top.unlink()
     monitor.sweep()
     assert not top.with_suffix(".use").exists()
+
+
+def derive(top: Path, handle: str) -> Path:
+    """A narrower token from the member's credential."""
+    narrow = top.with_name(f"farmlet_{handle}.top")
+    narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/x"}))
+    return narrow
+
+
+def test_taken_back_goes_with_what_came_of_it(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    narrow = derive(top, "in")
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    assert narrow.with_suffix(".use").exists() and not queue.find_fault(top.parent, "farmlet_in")
+    top.unlink()
+    monitor.sweep()
+    assert narrow.exists() and not narrow.with_suffix(".use").exists()
+    assert "no credential for farmlet_in any more. " in queue.find_fault(top.parent, "farmlet_in")
+    store(tmp_path, issuer.url, "alice.2")
+    monitor.sweep()
+    assert narrow.with_suffix(".use").exists()
+
+
+def test_refused_what_came_of_it_lives_to_its_end(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    narrow = derive(top, "in")
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    issuer.live["alice"] = 7
+    os.utime(top.with_suffix(".use"), (0, 0))
+    monitor.sweep()
+    monitor.sweep()
+    assert not top.exists() and narrow.with_suffix(".use").exists() and not queue.find_fault(top.parent, "farmlet_in")
+    narrow.with_suffix(".use").write_bytes(b"h.eyJleHAiOjF9.s")  # its end is over
+    monitor.sweep()
+    assert not narrow.with_suffix(".use").exists() and "invalid_grant" in queue.find_fault(top.parent, "farmlet_in")
 
 
 def test_process_keeps_the_contract_with_credd(tmp_path: Path, issuer: Issuer) -> None:
