@@ -27,7 +27,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts.tokens import queue, sessions
 from farmlet.parts.tokens.credential import Unusable, Wish, read_end
 from farmlet.parts.tokens.keeper import BACKOFF, Keeper
-from farmlet.parts.tokens.source import Issuers, Source
+from farmlet.parts.tokens.source import Issuers, Source, read
 from farmlet.runtime.files import write
 
 log = logging.getLogger("farmlet.credmon")
@@ -118,7 +118,7 @@ class Monitor:
     def _keep(self, top: Path) -> Keeper:
         """A new keeper. Who gets tokens from another one's credential shares it."""
         try:
-            of = Wish.parse(top.read_bytes()).of
+            of = Wish.parse(read(top)).of
         except (OSError, Unusable):
             of = ""  # its keeper will find out
         base = top.with_name(f"{of}.top") if of else top
@@ -139,9 +139,9 @@ class Monitor:
         answered, later = True, 0.0
         try:
             known = keeper.use.exists()
-            keeper.renew()
-            self._changed |= not known
-            log.info("%s: %s", name, "token renewed" if known else "first token")
+            if keeper.renew():
+                self._changed |= not known
+                log.info("%s: %s", name, "token renewed" if known else "first token")
         except Unusable as error:
             log.warning("%s is over until it is stored anew: %s", name, error)
             self._changed, later = True, math.inf

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from farmlet.parts.tokens.credential import Credential, Unusable, Wish, read_end
-from farmlet.parts.tokens.source import Issuers, Source
+from farmlet.parts.tokens.source import Issuers, Source, read
 from farmlet.runtime import oauth
 from farmlet.runtime.files import write
 
@@ -55,41 +55,52 @@ class Keeper:
         """Something on the disk has changed: forget what spoke against asking."""
         self._pause = self._later = 0.0
 
-    def renew(self) -> None:
-        """Get a new access token.
+    def renew(self) -> bool:
+        """Get a new access token; False if the member stored another credential meanwhile.
 
         Raises Unusable, oauth.Unreachable (ask again later), FileNotFoundError (it was taken back) or OSError (the disk).
         """
         data, owner = self.source.load(), self.source.owner
         tokens = self._ask(data)
-        if self.source.take(data, tokens):
+        if taken := tokens is not None and self.source.take(data, tokens):
             self._lifetime = tokens.expires_in
             write(self.use, tokens.access_token.encode(), 0o600, owner)
             self.use.with_suffix(".refused").unlink(missing_ok=True)
         self.wake()
+        return taken
 
-    def _ask(self, data: bytes) -> oauth.Tokens:
-        """Raises as `renew`. What the issuer takes no more is away then, and a note says why."""
-        culprit = self.top
+    def _ask(self, data: bytes) -> oauth.Tokens | None:
+        """As `renew`. What the issuer takes no more is away then, and a note says why."""
+        wished = data if self.top == self.source.top else read(self.top)
+        culprit, held = self.top, wished
         try:
-            wish = Wish.parse(self.top.read_bytes())
-            culprit = self.source.top
+            wish = Wish.parse(wished)
+            culprit, held = self.source.top, data
             credential = Credential.parse(data, self._issuers.urls)
             self.issuer = credential.issuer
             return self._issuers.refresh(credential, wish.scope, wish.audience or self._audience)
         except oauth.OAuthError as error:
             if error.code not in FINAL:
                 raise
-            refuse(self.source.top if error.code == "invalid_grant" else self.top, str(error))
-            raise Unusable(str(error)) from error
+            if error.code != "invalid_grant":
+                culprit, held = self.top, wished
+            refused = Unusable(str(error))
         except Unusable as error:
-            refuse(culprit, str(error))
-            raise
+            refused = error
+        if not refuse(culprit, held, str(refused)):
+            return None
+        raise refused
 
 
-def refuse(top: Path, reason: str) -> None:
-    """Take away what is worth nothing any more, so that its member is asked anew; tokens made of it live to their end."""
+def refuse(top: Path, held: bytes, reason: str) -> bool:
+    """Take away what is worth nothing any more, so that its member is asked anew; tokens made of it live to their end.
+
+    `held` is what was refused; False if the member has stored something else in its place meanwhile, which stays.
+    """
+    if read(top) != held:
+        return False
     info = top.stat()
     note = {"reason": reason, "at": time.strftime("%FT%TZ", time.gmtime())}
     write(top.with_suffix(".refused"), json.dumps(note).encode(), 0o600, (info.st_uid, info.st_gid))
     top.unlink(missing_ok=True)
+    return True

@@ -53,8 +53,7 @@ class Source:
         """The credential. Raises OSError, too while a rotated token cannot be stored."""
         if self._unsaved:
             self._save()
-        with self.top.open("rb") as stream:
-            return stream.read(LIMIT)
+        return read(self.top)
 
     def take(self, data: bytes, tokens: oauth.Tokens) -> bool:
         """Store what the answer to a request with `data` replaces; False if the member stored another credential meanwhile.
@@ -67,7 +66,7 @@ class Source:
     def _save(self) -> bool:
         assert self._unsaved
         before, after = self._unsaved
-        same = self.top.read_bytes() == before
+        same = read(self.top) == before
         if same and after != before:
             info = self.top.stat()
             write(self.top, after, 0o600, (info.st_uid, info.st_gid))
@@ -81,3 +80,9 @@ class Source:
         """User and group id. Raises OSError."""
         info = self.top.stat()
         return info.st_uid, info.st_gid
+
+
+def read(top: Path) -> bytes:
+    """What a member stored. Raises OSError."""
+    with top.open("rb") as stream:
+        return stream.read(LIMIT)

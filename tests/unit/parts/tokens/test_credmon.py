@@ -212,6 +212,32 @@ def test_stored_while_the_issuer_answers_wins(tmp_path: Path, issuer: Issuer) ->
     assert held(top) == "bob.1" and top.with_suffix(".use").exists()
 
 
+def test_stored_while_the_old_one_is_refused_stays(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.5")
+    issuer.during = lambda: top.write_text(top.read_text().replace("alice.5", "alice.0"))
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    assert held(top) == "alice.0" and not top.with_suffix(".refused").exists()
+    issuer.during = lambda: None
+    monitor.sweep(scan=False)
+    assert held(top) == "alice.1" and top.with_suffix(".use").exists()
+
+
+def test_a_wish_stored_while_the_old_one_is_refused_stays(tmp_path: Path, issuer: Issuer) -> None:
+    """What is too wide is refused by itself; what the member wants instead is asked for."""
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    narrow = derive(top, "in")
+    issuer.fault = (400, "invalid_scope")
+    issuer.during = lambda: narrow.write_text(narrow.read_text().replace("/x", "/y"))
+    monitor.sweep()
+    assert "/y" in narrow.read_text() and not narrow.with_suffix(".refused").exists() and top.exists()
+    issuer.during, issuer.fault = lambda: None, None
+    monitor.sweep()
+    assert narrow.with_suffix(".use").exists()
+
+
 @pytest.mark.parametrize(
     "text",
     [
