@@ -1,7 +1,7 @@
 """Homes that another node keeps, over NFSv4: run by test_kernel.py inside its machine, where the kernel can serve and mount.
 
-The server's folders are /ext4/homes and /xfs/scratch, files and options are those that Farmlet writes for the two nodes;
-/head/... is where the log-in node has them. Both nodes are this one.
+The server's folders are /homes, which is /ext4/homes mounted there, and /scratch, a file system; files and options are those
+that Farmlet writes for the two nodes; /head/... is where the log-in node has them. Both nodes are this one.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from farmlet.parts.accounts import checks, homes, keeping
+from farmlet.runtime.checks import Failed
 
 MIB = 1 << 20
-PLACES = {"home": (Path("/ext4/homes"), Path("/head/homes")), "scratch": (Path("/xfs/scratch"), Path("/head/scratch"))}
+PLACES = {"home": (Path("/homes"), Path("/head/homes")), "scratch": (Path("/scratch"), Path("/head/scratch"))}
 SERVER, CLIENT = ([str(pair[number]) for pair in PLACES.values()] for number in (0, 1))
 ADA, BOB = 20001, 20002
 GROUPS = range(30001, 30021)  # of ada: more than a client can name
@@ -147,3 +148,20 @@ def test_strangers_are_let_in_nowhere() -> None:
     words = ["ip", "netns", "exec", "stranger", "mount", "-t", "nfs4", "-o", "nfsvers=4.2,soft,timeo=50,retrans=1"]
     done = subprocess.run([*words, f"10.9.0.1:{SERVER[0]}", "/mnt"], capture_output=True, text=True)
     assert (done.returncode and "denied" in done.stderr) or "No such file" in done.stderr, done.stderr
+
+
+def test_a_folder_that_is_no_file_system_of_its_own_is_not_served() -> None:
+    """/ext4/plain is exported to this very node, in the words of the others."""
+    words = ["mount", "-t", "nfs4", "-o", "nfsvers=4.2,soft,timeo=50,retrans=1", "files.farmlet.test:/ext4/plain", "/mnt"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode and ("denied" in done.stderr or "No such file" in done.stderr), done.stderr
+
+
+def test_what_up_asks_and_the_check_know_file_systems_of_their_own() -> None:
+    for script, folder in zip(json.loads(Path("/opt/own.json").read_text()), SERVER, strict=True):
+        assert subprocess.run(["bash", "-ec", script]).returncode == 0, folder
+        for other in ("/ext4/plain", "/", "/nothing"):
+            assert subprocess.run(["bash", "-ec", script.replace(f"-M {folder} ", f"-M {other} ")]).returncode, other
+    assert checks.check_own(SERVER).startswith("/homes and /scratch: mounted")
+    with pytest.raises(Failed, match="/ext4/plain: no file system of its own"):
+        checks.check_own([*SERVER, "/ext4/plain"])

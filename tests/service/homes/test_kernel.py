@@ -8,6 +8,7 @@ archive in memory: an unpacked Debian with Python and the programs of the file s
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -19,8 +20,9 @@ import pytest
 
 from farmlet.facility.load import loads
 from farmlet.parts.accounts.deploy import PART
+from farmlet.parts.accounts.files import EXPORTS
 from farmlet.parts.part import Context, Trust, find
-from farmlet.parts.resources import File
+from farmlet.parts.resources import Command, File
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
@@ -36,7 +38,7 @@ nodes:
   service: {connect: ssh, address: service.farmlet.test, runs: [identity, accounts]}
 groups:
   lab: {login: true}
-accounts: {homes: /ext4/homes, scratch: /xfs/scratch}
+accounts: {homes: /homes, scratch: /scratch}
 """
 # a root without CAP_SYS_RESOURCE is held to quotas as members are
 INIT = """\
@@ -52,7 +54,8 @@ cd /opt/tests/service/homes
 setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource \
   python3 -m pytest -q -p no:cacheprovider -k 'not btrfs and not told' test_rooms.py test_paths.py
 echo "rooms ended with $?"
-mkdir -p /mnt /run/rpc_pipefs /head/homes /head/scratch /ext4/homes /xfs/scratch; chmod 755 /ext4 /xfs
+mkdir -p /mnt /run/rpc_pipefs /head/homes /head/scratch /homes /scratch /ext4/homes /ext4/plain
+mount --bind /ext4/homes /homes; umount /xfs && mount -o prjquota /dev/vdb /scratch; chmod 755 /ext4/plain /homes /scratch
 for name in nfsd nfsv4 veth; do modprobe $name; done
 mount -t nfsd nfsd /proc/fs/nfsd; ip link set lo up
 ip netns add stranger; ip link add near type veth peer far netns stranger
@@ -128,6 +131,10 @@ def serve(root: Path) -> None:
         if isinstance(item, File) and item.path.endswith((".conf", ".exports")):
             (root / item.path[1:]).parent.mkdir(parents=True, exist_ok=True)
             (root / item.path[1:]).write_text(str(item.content))
+    exports = (root / EXPORTS[1:]).read_text()
+    (root / EXPORTS[1:]).with_name("plain.exports").write_text(exports.replace("/homes ", "/ext4/plain "))
+    asked = [item for item in PART.role("files").configure(server) if isinstance(item, Command) and "of its own" in item.name]
+    (root / "opt/own.json").write_text(json.dumps([item.unless for item in asked]))
     units = [str(item.content) for item in PART.role("homes").configure(client) if item.label.endswith(".mount")]
     found = [dict(line.split("=", 1) for line in unit.splitlines() if "=" in line) for unit in units]
     lines = [f"{one['What']} /head/{Path(one['Where']).name} {one['Type']} {one['Options']} 0 0\n" for one in found]
@@ -157,4 +164,4 @@ def test_rooms_with_project_quotas_and_homes_by_nfs(tmp_path: Path) -> None:
     said = run(*machine, *boot, folder=tmp_path)
     assert "rooms ended with 0" in said and "mounts ended with 0" in said, said[-6000:]
     rooms, mounts = map(int, re.findall(r"(\d+) passed", said))
-    assert rooms >= 18 and mounts >= 10
+    assert rooms >= 18 and mounts >= 12

@@ -77,7 +77,8 @@ def check_homes(context: Context) -> Sequence[Check]:
 
 
 def check_files(context: Context) -> Sequence[Check]:
-    return (*files.check_server(context), *look_after(context.section("accounts"), ()))
+    section = context.section("accounts")
+    return (*files.check_server(context, kinds(section).values()), *look_after(section, ()))
 
 
 def look_after(section: Section, nodes: Sequence[str]) -> Sequence[Check]:

@@ -6,7 +6,7 @@ Containers have them in common already, so there `files` only says which node ma
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from farmlet.errors import FarmletError
@@ -19,7 +19,8 @@ ROLE = "accounts.files"
 PORT = 2049
 EXPORTS = "/etc/exports.d/farmlet.exports"
 # root of a log-in node is nobody here, so that its setuid programs and its mistakes stay its own
-EXPORT = "rw,sync,no_subtree_check,root_squash,sec=sys"
+# and by guessed file handles all of a file system can be reached: none is given away that holds more than the folder
+EXPORT = "rw,sync,no_subtree_check,root_squash,sec=sys,mountpoint"
 # `hard`: whoever writes while the server is away waits for it, and loses nothing
 MOUNT = "nfsvers=4.2,proto=tcp,hard,nosuid,nodev,noatime"
 # NFSv4 alone, which needs one port; a member's groups are asked of this node, for a client sends sixteen at most
@@ -38,6 +39,16 @@ HIDDEN = 'awk -F: \'$3 >= 1000 && $3 < 65534 && index($6, "{folder}/") == 1 {{ p
 REFUSE = """\
 echo "{folder} would be mounted over homes of this host's own accounts ({hidden}): move them with usermod -m -d, \
 or keep members' homes elsewhere with accounts.homes" >&2
+exit 1
+"""
+# subvolumes of one btrfs are one file system, whose number is not that which stat(2) tells
+OWN = """\
+there=$(findmnt -rno MAJ:MIN -M {folder} | tail -n 1)
+[ -n "$there" ] && [ "$there" != "$(findmnt -rno MAJ:MIN -M / | tail -n 1)" ]
+"""
+SHARED = """\
+echo "{folder} is not a file system of its own: root of a log-in node could reach all of this node's disk by NFS. Mount one \
+there, or with --bind a folder of a disk that is for members alone; write it into /etc/fstab" >&2
 exit 1
 """
 # what serves NFS before version 4, and would be open to everybody
@@ -96,12 +107,13 @@ def find_clients(facility: Facility) -> list[Node]:
     return [node for node in facility.hosts("accounts.homes") if server and node.name != server.name]
 
 
-def serve(context: Context, folders: Iterable[str]) -> Iterator[Resource]:
+def serve(context: Context, folders: Collection[str]) -> Iterator[Resource]:
     """What the server needs to be one. Nothing in a container, whose folders the others have anyway."""
     if context.node.connect == "container":
         return
     clients = " ".join(f"{node.fqdn}({EXPORT})" for node in find_clients(context.facility))
     lines = [f"{folder} {clients}\n" for folder in folders if clients]
+    yield from (_refuse_to_share(folder) for folder in folders)
     yield _mask()
     yield Packages(("nfs-kernel-server",))
     yield from (Directory(folder) for folder in folders)
@@ -111,6 +123,11 @@ def serve(context: Context, folders: Iterable[str]) -> Iterator[Resource]:
     yield File(EXPORTS, "# Written by Farmlet: who may mount what members keep here.\n" + "".join(lines))
     # exports are read anew without a restart, after which nobody could write for 90 s
     yield Unit("nfs-server.service", reload=True)
+
+
+def _refuse_to_share(folder: str) -> Command:
+    name = f"{folder} a file system of its own"
+    return Command(name, SHARED.format(folder=folder), OWN.format(folder=folder))
 
 
 def _mask() -> Command:
@@ -137,10 +154,13 @@ def _refuse_to_hide(folder: str) -> Command:
     return Command(f"nobody's home hidden below {folder}", refuse, f'[ -z "$({hidden})" ]')
 
 
-def check_server(context: Context) -> Sequence[Check]:
+def check_server(context: Context, folders: Iterable[str]) -> Sequence[Check]:
     if context.node.connect == "container":
         return ()
-    return (Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"}),)
+    return (
+        Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"}),
+        Check("accounts.files.disks", f"{PACKAGE}.checks:check_own", {"folders": [*folders]}),
+    )
 
 
 def check_mounts(context: Context, server: Node, places: dict[str, str]) -> Sequence[Check]:

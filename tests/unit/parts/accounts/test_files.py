@@ -46,15 +46,19 @@ def test_the_server_makes_homes_and_lets_in_the_log_in_nodes_alone(make_context:
     assert "accounts.homes" not in context.node.roles, "nobody logs in there"
     resources = wanted(context, "files")
     found = texts(resources)
-    options = "(rw,sync,no_subtree_check,root_squash,sec=sys)"
+    options = "(rw,sync,no_subtree_check,root_squash,sec=sys,mountpoint)"
     assert found[EXPORTS].splitlines()[1:] == [f"{path} head.farmlet.test{options}" for path in ("/srv/homes", "/scratch")]
     assert (duty(found, "homes"), duty(found, "keeping")) == ("apply", "apply")
-    assert isinstance(resources[0], Command) and "mask" in resources[0].run, "before the package that would start them"
+    steps = [item for item in resources if isinstance(item, Command | Packages)]
+    assert [item.name for item in steps[:2] if isinstance(item, Command)] == [
+        f"{folder} a file system of its own" for folder in ("/srv/homes", "/scratch")
+    ]
+    assert isinstance(steps[2], Command) and "mask" in steps[2].run, "before the package that would start them"
     assert resources.index(Unit("nfs-server.service", reload=True)) > resources.index(
         next(r for r in resources if r.label.endswith(EXPORTS))
     )
     names = {check.name for check in PART.role("files").checks(context)}
-    assert names == {"accounts.files.unit", "accounts.homes.home", "accounts.homes.scratch"}
+    assert names == {"accounts.files.unit", "accounts.files.disks", "accounts.homes.home", "accounts.homes.scratch"}
 
 
 def test_containers_beside_hosts_are_refused(make_context: MakeContext) -> None:
@@ -136,3 +140,36 @@ def test_a_mount_of_another_server_or_none_is_told(tmp_path: Path) -> None:
             look(kind)
     with pytest.raises(Failed, match="cannot be had"):
         checks.check_mount("files.farmlet.test:/home", str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("mounts", "own"),
+    [
+        ({"/": "8:1"}, False),
+        ({"/": "8:1", "/home": "8:1"}, False),  # a subvolume of the node's own btrfs, or bound from there
+        ({"/": "8:1", "/home": "8:2"}, True),
+        ({"/": "8:1", "/home": "0:40\n8:2"}, True),  # by an automount
+        ({"/": "8:1", "/home/ada": "8:2"}, False),
+    ],
+)
+def test_homes_on_the_nodes_own_disk_are_not_served(
+    make_context: MakeContext, tmp_path: Path, mounts: dict[str, str], own: bool
+) -> None:
+    (tmp_path / "findmnt").write_text(
+        "#!/bin/sh\ncase $4 in\n" + "".join(f"{at}) echo '{number}';;\n" for at, number in mounts.items()) + "*) exit 1;;\nesac\n"
+    )
+    (tmp_path / "findmnt").chmod(0o755)
+    step = next(item for item in wanted(make_context("files", nodes=FILES), "files") if "/home a file system" in item.label)
+    assert isinstance(step, Command)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    assert (subprocess.run(["sh", "-ec", step.unless], env=path).returncode == 0) is own
+    refused = subprocess.run(["sh", "-ec", step.run], capture_output=True, text=True)
+    assert refused.returncode == 1 and refused.stderr.startswith("/home is not a file system of its own: ")
+
+    lines = [f"1 1 {number} / {at} rw - ext4 none rw" for at, numbers in mounts.items() for number in numbers.splitlines()]
+    (tmp_path / "mountinfo").write_text("\n".join(lines))
+    if own:
+        assert checks.check_own(["/home"], str(tmp_path / "mountinfo")).startswith("/home: mounted")
+    else:
+        with pytest.raises(Failed, match="/home: no file system of its own"):
+            checks.check_own(["/home"], str(tmp_path / "mountinfo"))
