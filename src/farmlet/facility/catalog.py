@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from farmlet.facility.model import Facility
+
 Place: TypeAlias = Literal["control", "members", "every", "named"]
+
+# something wrong with the facility as a whole: the keys of the file where it is best mended, what it is, and a hint
+Complaint: TypeAlias = tuple[tuple[str | int, ...], str, str]
 
 
 class RoleSpec(Protocol):
@@ -34,6 +39,9 @@ class PartSpec(Protocol):
     def roles(self) -> tuple[RoleSpec, ...]: ...
     @property
     def section(self) -> type[BaseModel] | None: ...
+    @property
+    def judge(self) -> Callable[[Facility], Iterable[Complaint]]:
+        """What of the whole facility this part cannot do with; called although sections or groups have faults of their own."""
 
 
 Catalog: TypeAlias = Mapping[str, PartSpec]

@@ -82,9 +82,9 @@ class _Loader:
         self.check_addresses(nodes)
         parts = self.check_parts()
         controller, roles = self.resolve(parts)
-        if self.review.faults or not head or not sources:
+        if not head or not sources or not controller:
             return None
-        return Facility(
+        facility = Facility(
             version=VERSION,
             name=head.name,
             title=head.title or head.name,
@@ -104,6 +104,15 @@ class _Loader:
             subnet=head.subnet,
             folder=folder,
         )
+        self.ask_parts(facility)
+        return facility
+
+    def ask_parts(self, facility: Facility) -> None:
+        """What the parts say of the facility as a whole, unless it is not certain which node runs what."""
+        if not any(fault.keys[:1] == ("nodes",) for fault in self.review.faults):
+            for part in self.catalog.values():
+                for keys, what, hint in part.judge(facility):
+                    self.review.add(keys, f"{'.'.join(map(str, keys))}: {what}", hint)
 
     def section(self, name: str) -> Any:
         """A top-level section; one that is absent or left empty is an empty mapping."""

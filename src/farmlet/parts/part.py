@@ -7,7 +7,7 @@ A part is found through the entry-point group `farmlet.parts`; each entry is a `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from farmlet.parts.resources import Resource
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from farmlet.facility.catalog import Place
+    from farmlet.facility.catalog import Complaint, Place
     from farmlet.facility.model import Facility, Node
 
 GROUP = "farmlet.parts"
@@ -158,6 +158,7 @@ class Part:
     """A service of the facility. `needs` names the parts whose resources come first on a node that has both.
 
     `elements`: the storage elements that are not the facility's own, by name, as this part's section tells of them.
+    `judge`: what of the whole facility it cannot do with, told as `validate` tells all else; `find_lack` is one such thing.
     """
 
     name: str
@@ -166,9 +167,19 @@ class Part:
     section: type[BaseModel] | None = None
     needs: tuple[str, ...] = ()
     elements: Callable[[Facility], Mapping[str, ElementAccess]] = lambda facility: {}
+    judge: Callable[[Facility], Iterable[Complaint]] = lambda facility: ()
 
     def role(self, name: str) -> Role:
         return next(role for role in self.roles if role.name == name)
+
+
+def find_lack(facility: Facility, roles: Sequence[str], wanted: str) -> Iterator[Complaint]:
+    """That no node runs the role `wanted`, without which none of the `roles` can be (all as `part.role`)."""
+    found = [(role, node) for role in roles for node in facility.hosts(role)]
+    if found and not facility.has(wanted):
+        role, node = found[0]
+        part = wanted.partition(".")[0]
+        yield ("nodes", node.name, "runs"), f"{role} needs {wanted}, which no node runs", f"add `{part}` to `runs` of a node"
 
 
 def find() -> dict[str, Part]:

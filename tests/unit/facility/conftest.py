@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from farmlet.facility.catalog import PartSpec, Place
+from farmlet.facility.catalog import Complaint, PartSpec, Place
+from farmlet.facility.model import Facility
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class FakePart:
     name: str
     roles: tuple[FakeRole, ...]
     section: type[BaseModel] | None = None
+    judge: Callable[[Facility], Iterable[Complaint]] = lambda facility: ()
 
 
 class Identity(BaseModel):

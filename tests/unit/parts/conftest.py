@@ -33,11 +33,19 @@ MakeContext = Callable[..., Context]
 def make_context() -> MakeContext:
     """A context for a node of the facility in TEXT followed by `more` lines.
 
-    `nodes`: lines of more nodes; `head`: what that node runs; `connect`: how nodes are reached.
+    `nodes`: lines of more nodes; `head`, `service`: what those nodes run; `connect`: how nodes are reached.
     """
 
-    def make(node: str, more: str = "", nodes: str = "", head: str = "access", connect: str = "fake") -> Context:
+    def make(
+        node: str,
+        more: str = "",
+        nodes: str = "",
+        head: str = "access",
+        connect: str = "fake",
+        service: str = "identity, accounts",
+    ) -> Context:
         text = TEXT.replace("[access]", f"[{head}]").replace("groups:", f"{nodes}groups:", 1)
+        text = text.replace("[identity, accounts]", f"[{service}]")
         facility = loads(text.replace("connect: fake", f"connect: {connect}") + more, "facility.yaml", CATALOG)
         return Context(facility, facility.nodes[node], Trust("-----BEGIN CERTIFICATE-----\nown\n"), "0" * 64)
 

@@ -12,7 +12,7 @@ from farmlet.parts import units
 from farmlet.parts.access import limits, motley, sshd
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
-from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
     Account,
@@ -225,6 +225,8 @@ PART = Part(
     summary="log-in by SSH certificates of the facility, and by tokens with motley-cue",
     section=Section,
     needs=("base", "identity", "accounts"),
+    # an existing directory has the daemon's accounts as well
+    judge=lambda facility: find_lack(facility, ("access.login", "access.motley"), "accounts.daemon"),
     roles=(
         Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
         # before sshd sends anybody there

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from farmlet.facility.catalog import Complaint
 from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.accounts.config import Section
 from farmlet.parts.accounts.duties import check_files, check_homes, configure_files, configure_homes, tell_agent
-from farmlet.parts.accounts.files import PORT
+from farmlet.parts.accounts.files import PORT, judge_files
 from farmlet.parts.accounts.record import FOLDER
 from farmlet.parts.accounts.state import MARK, suffix
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
     Account,
@@ -250,11 +251,18 @@ def check_client(context: Context) -> Sequence[Check]:
     )
 
 
+def judge(facility: Facility) -> Iterator[Complaint]:
+    if not getattr(facility.parts.get("accounts"), "ldap", None):
+        yield from find_lack(facility, ("accounts.client",), "accounts.directory")
+    yield from judge_files(facility)
+
+
 PART = Part(
     name="accounts",
     summary="UNIX accounts out of the membership: directory, sssd, homes",
     section=Section,
     needs=("base", "identity"),
+    judge=judge,
     roles=(
         Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
         Role("daemon", "control", configure_daemon, checks=check_daemon, data=(FOLDER,)),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from farmlet.errors import FarmletError
+from farmlet.facility.catalog import Complaint
 from farmlet.facility.model import Facility, Node
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
@@ -86,19 +86,21 @@ class Mount:
 
 
 def find_server(facility: Facility) -> Node | None:
-    """The node that keeps homes and scratch for the others, if the facility file names one.
+    """The node that keeps homes and scratch for the others, if the facility file names one."""
+    return facility.host(ROLE) if facility.has(ROLE) else None
 
-    FarmletError for hosts beside containers: neither has what the other keeps.
-    """
-    if not facility.has(ROLE):
-        return None
-    server = facility.host(ROLE)
-    contained = server.connect == "container"
-    for node in facility.hosts("accounts.homes"):
-        if (node.connect == "container") is not contained:
-            what = f"is not to be had on node {node.name}: containers and hosts share no homes"
-            raise FarmletError(f"nodes.{server.name}.runs: {ROLE}", what, "make all nodes of `access` containers, or all hosts")
-    return server
+
+def judge_files(facility: Facility) -> Iterator[Complaint]:
+    """Hosts beside containers have not what the other kind keeps; and the control node opens no disk of its own to others."""
+    if (server := find_server(facility)) is None:
+        return
+    keys, contained = ("nodes", server.name, "runs"), server.connect == "container"
+    if apart := [node.name for node in facility.hosts("accounts.homes") if (node.connect == "container") is not contained]:
+        what = f"{ROLE} is not to be had on node {', '.join(apart)}: containers and hosts share no homes"
+        yield keys, what, "make all nodes of `access` containers, or all hosts"
+    if server.name == facility.controller and not contained and find_clients(facility):
+        what = f"{ROLE} is on the control node, where what mints and decides is: no disk of it is to be served"
+        yield keys, what, f"list {ROLE} in `runs` of a log-in node, or of a node of its own"
 
 
 def find_clients(facility: Facility) -> list[Node]:
@@ -113,7 +115,8 @@ def serve(context: Context, folders: Collection[str]) -> Iterator[Resource]:
         return
     clients = " ".join(f"{node.fqdn}({EXPORT})" for node in find_clients(context.facility))
     lines = [f"{folder} {clients}\n" for folder in folders if clients]
-    yield from (_refuse_to_share(folder) for folder in folders)
+    if clients:
+        yield from (_refuse_to_share(folder) for folder in folders)
     yield _mask()
     yield Packages(("nfs-kernel-server",))
     yield from (Directory(folder) for folder in folders)
@@ -157,10 +160,9 @@ def _refuse_to_hide(folder: str) -> Command:
 def check_server(context: Context, folders: Iterable[str]) -> Sequence[Check]:
     if context.node.connect == "container":
         return ()
-    return (
-        Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"}),
-        Check("accounts.files.disks", f"{PACKAGE}.checks:check_own", {"folders": [*folders]}),
-    )
+    unit = Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"})
+    disks = Check("accounts.files.disks", f"{PACKAGE}.checks:check_own", {"folders": [*folders]})
+    return (unit, disks) if find_clients(context.facility) else (unit,)
 
 
 def check_mounts(context: Context, server: Node, places: dict[str, str]) -> Sequence[Check]:

@@ -11,7 +11,7 @@ from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
 from farmlet.parts import units
 from farmlet.parts.batch.config import Batch
-from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
 
@@ -211,6 +211,7 @@ PART = Part(
     summary="the HTCondor pool: where jobs are submitted, matched and, if they ask for it, run on a node itself",
     section=Batch,
     needs=("base", "accounts"),
+    judge=lambda facility: find_lack(facility, ("batch.access", "batch.execute"), "batch.central"),
     roles=(
         Role("central", "control", configure_central, install_condor, check_central, ports=(PORT,)),
         Role(

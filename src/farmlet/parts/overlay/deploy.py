@@ -8,7 +8,7 @@ from importlib.resources import files
 from farmlet.facility import places
 from farmlet.parts.overlay import render
 from farmlet.parts.overlay.config import Overlay
-from farmlet.parts.part import Check, Context, Part, Role, SiteAccess
+from farmlet.parts.part import Check, Context, Part, Role, SiteAccess, find_lack
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, KeyPair, Packages, Resource, Unit
 
 USER = "overlay"
@@ -106,5 +106,6 @@ PART = Part(
     summary="drones at the sites, ordered when jobs wait",
     section=Overlay,
     needs=("base", "batch"),
+    judge=lambda facility: find_lack(facility, ("overlay.controller",), "batch.central"),
     roles=(Role("controller", "control", configure_controller, install_controller, check_controller, data=(STATE,)),),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.errors import Errors, FarmletError
+from farmlet.errors import Errors
 from farmlet.parts.accounts import checks
 from farmlet.parts.accounts.deploy import PART
 from farmlet.parts.accounts.files import EXPORTS, Mount
@@ -62,11 +62,18 @@ def test_the_server_makes_homes_and_lets_in_the_log_in_nodes_alone(make_context:
 
 
 def test_containers_beside_hosts_are_refused(make_context: MakeContext) -> None:
-    context = make_context("head", nodes=FILES.replace("fake", "container"))
-    with pytest.raises(
-        FarmletError, match=r"nodes.files.runs: accounts.files: is not to be had on node head: containers and hosts"
-    ):
-        wanted(context, "homes")
+    with pytest.raises(Errors, match=r"yaml:7: nodes.files.runs: accounts.files is not to be had on node head, more: containers"):
+        make_context("head", nodes=FILES.replace("fake", "container") + HEAD.replace("head", "more"))
+
+
+def test_the_control_node_serves_no_disk_of_its_own(make_context: MakeContext) -> None:
+    own = "identity, accounts, accounts.files"
+    with pytest.raises(Errors, match=r"yaml:6: nodes.service.runs: accounts.files is on the control node"):
+        make_context("head", service=own)
+    make_context("head", service=own, connect="container")  # there it is a duty of the agent alone
+    alone = make_context("service", service="identity, accounts, access, accounts.files", head="")
+    assert not [item for item in wanted(alone, "files") if "file system of its own" in item.label], "where nobody is served"
+    assert "accounts.files.disks" not in {check.name for check in PART.role("files").checks(alone)}
 
 
 def test_the_others_mount_and_make_nothing(make_context: MakeContext) -> None:

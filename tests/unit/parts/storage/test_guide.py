@@ -38,7 +38,7 @@ def find_lists(more: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("more", "where"), [("software", "service"), ("software.build", "build"), ("batch.execute", None)])
+@pytest.mark.parametrize(("more", "where"), [("software", "service"), ("software.build", "build"), ("batch", None)])
 def test_jobs_find_it_where_the_software_is_distributed(more: str, where: str | None) -> None:
     lists = find_lists(more)
     assert all(GUIDE in paths for paths in lists.values())
