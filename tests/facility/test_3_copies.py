@@ -1,22 +1,28 @@
-"""Third-party copies between the facility's element and the stand-in site's, and the check that writes."""
+"""Third-party copies between the facility's element and the stand-in site's, where they may not go, and the check that writes."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
+from pathlib import Path
+from threading import Thread
 
 import pytest
 from conftest import Sandbox
-from element import Element, find
+from element import DATA, Element, find
 from person import Person
 from test_3_leaving import until
 
+from farmlet.parts.storage.element import CERTIFICATE, KEY
+
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 GIB = 1 << 30
+PLAIN, TLS = 9445, 9444  # ports of what nobody should reach
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
 
 
@@ -119,3 +125,59 @@ def test_usage_is_counted_by_path_and_group(sandbox: Sandbox, elements: tuple[El
     assert mine["groups"] == ["lab"] and mine["bytes"] >= 12345 and found["at"] >= began - 1
     assert next(row for row in found["groups"] if row["group"] == "lab")["bytes"] >= mine["bytes"]
     here.ask("DELETE", "/users/cilla/counted", token)
+
+
+@pytest.fixture
+def lure(sandbox: Sandbox, running: Sandbox) -> Iterator[list[str]]:
+    """Beside the facility's element: the lines that `lure.py` has printed. Its ports are PLAIN and TLS."""
+    program = Path(__file__).with_name("lure.py").read_text()
+    words = ["docker", "exec", "-i", sandbox.container("head"), "python3", "-u", "-c", program]
+    said: list[str] = []
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*words, str(PLAIN), str(TLS), CERTIFICATE, KEY], **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "ready\n"
+        Thread(target=lambda: said.extend(process.stdout), daemon=True).start()
+        yield said
+        process.stdin.close()
+
+
+def test_copies_reach_nothing_but_https(elements: tuple[Element, Element], token: str, lure: list[str], sandbox: Sandbox) -> None:
+    here = elements[0]
+    path, secret = "/users/cilla/copied", f"file://{DATA}/users/cilla/kept"
+    assert here.put("/users/cilla/kept", token, b"kept") == 201
+    others = [f"{scheme}://localhost:{PLAIN}/x" for scheme in ("http", "HTTP", "gopher", "ftp", "dict", "telnet", "tftp", "ldap")]
+    others += [f"localhost:{PLAIN}/x", f" http://localhost:{PLAIN}", "https:x", ""]
+    others += [secret, "file:///etc/passwd", "FILE:///etc/passwd"]
+    for place in others:
+        for header, target in (("Source", path), ("source", path), ("Destination", "/users/cilla/kept")):
+            answer = here.ask("COPY", target, token, headers={header: place, "Overwrite": "T"})
+            assert not answer.copied and answer.status == 400, (header, place)
+    # a place that is allowed sends it on to one that is not
+    place = f"https://{here.host}:{TLS}/x"
+    for header, target in (("Source", path), ("Destination", "/users/cilla/kept")):
+        assert not here.ask("COPY", target, token, headers={header: place}).copied
+    until(lambda: len(lure) >= 2, 10)
+    assert not [line for line in lure if line.startswith("plain")], lure
+    assert here.ask("GET", "/users/cilla/kept", token).body == b"kept" and here.get(path, token) == 404
+
+
+def test_who_has_no_right_here_sends_the_server_nowhere(
+    elements: tuple[Element, Element], cilla: Person, token: str, lure: list[str]
+) -> None:
+    here = elements[0]
+    place = f"https://{here.host}:{TLS}/x"
+    elsewhere = cilla.authorise("storage.read:/ storage.modify:/users/cilla", "https://elsewhere.example.org").access_token
+    mine, theirs = "/users/cilla/x", "/users/other/x"
+    for bearer, path in (("", mine), ("junk", mine), (elsewhere, mine), (token, theirs)):
+        for header in ("Source", "Destination"):
+            for more in ("", "?authz=Bearer%20junk"):
+                answer = here.ask("COPY", path + more, bearer, headers={header: place})
+                assert answer.status in (401, 403) and not answer.copied, (bearer[:4], path, header, answer)
+    time.sleep(1)
+    assert lure == []
+    # who may do no more than create needs no right to read
+    maker = cilla.authorise("storage.create:/users/cilla").access_token
+    given = {"Source": f"{elements[1].url}/users/cilla/made", "TransferHeaderAuthorization": f"Bearer {token}"}
+    assert elements[1].put("/users/cilla/made", token, b"made") == 201
+    assert here.ask("COPY", "/users/cilla/made", maker, headers=given).copied
+    assert here.ask("GET", "/users/cilla/made", token).body == b"made"

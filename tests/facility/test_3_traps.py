@@ -4,52 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import subprocess
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 
 import pytest
-from conftest import Sandbox, docker
-from element import DATA, Element, find
-from person import Person
-from test_3_leaving import until
+from conftest import Sandbox
+from element import DATA
+from house import House
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 REFUSED = (400, 401, 403, 404, 405, 409, 501)  # what is no yes
-SMALL = 8 << 20  # bytes of the disk that fills up
-
-
-@dataclass(frozen=True)
-class House:
-    """Two members, with the tokens that the tests are about."""
-
-    sandbox: Sandbox
-    here: Element
-    there: Element
-    tess: Person
-    reader: str  # may read all, and write nothing
-    writer: str  # tess's own folder
-    other: str  # the folder of toby
-
-    def exists(self, path: str) -> bool:
-        return self.sandbox.exec("head", f"test -e '{DATA}{path}' && echo yes || true") == "yes"
 
 
 @pytest.fixture(scope="module")
 def house(sandbox: Sandbox, running: Sandbox) -> House:
-    here, there = find(sandbox)
-    tess, toby = (Person.join(sandbox, name, "lab") for name in ("tess", "toby"))
-    until(lambda: tess.try_ssh("true").returncode == 0, 30)
-    writer = tess.authorise("storage.read:/users/tess storage.modify:/users/tess").access_token
-    other = toby.authorise("storage.read:/users/toby storage.modify:/users/toby").access_token
-    made = House(sandbox, here, there, tess, tess.authorise("storage.read:/").access_token, writer, other)
-    assert here.put("/users/tess/kept", writer, b"kept") == 201
-    assert here.put("/users/toby/kept", other, b"toby's") == 201
-    assert there.put("/users/tess/kept", writer, b"there") == 201
-    return made
+    return House.furnish(sandbox, "tess", "toby")
 
 
 def test_who_may_read_writes_by_no_method(house: House) -> None:
@@ -80,10 +49,10 @@ def test_who_may_read_writes_by_no_copy(house: House) -> None:
 def test_who_may_read_writes_by_no_verb_of_the_root_protocol(house: House) -> None:
     host = f"roots://{house.here.host}"
     write = ["install -m 600 /dev/null read-only && cat > read-only"]
-    done = subprocess.run(house.tess.command(write[0]), input=house.reader, text=True, capture_output=True)
+    done = subprocess.run(house.owner.command(write[0]), input=house.reader, text=True, capture_output=True)
     assert done.returncode == 0, done
     shell = "export BEARER_TOKEN_FILE=$PWD/read-only; "
-    assert house.tess.ssh(f"{shell} xrdfs {host} cat /users/tess/kept") == "kept"
+    assert house.owner.ssh(f"{shell} xrdfs {host} cat /users/tess/kept") == "kept"
     kept, new = "/users/tess/kept", "/users/tess/new"
     verbs = [
         f"mkdir {new}",
@@ -97,12 +66,12 @@ def test_who_may_read_writes_by_no_verb_of_the_root_protocol(house: House) -> No
     commands += [f"xrdcp -f /etc/hostname {host}/{new}", f"xrdcp -f /etc/hostname {host}/{kept}"]
     commands += [f"xrdcp --tpc first {host}/{kept} {host}/{new}"]
     for command in commands:
-        assert house.tess.try_ssh(shell + command).returncode != 0, command
+        assert house.owner.try_ssh(shell + command).returncode != 0, command
     assert house.here.ask("GET", kept, house.reader).body == b"kept" and not house.exists(new)
 
 
 def test_a_token_for_another_element_is_refused_everywhere(house: House) -> None:
-    other = house.tess.authorise("storage.read:/ storage.modify:/users/tess", house.there.url).access_token
+    other = house.owner.authorise("storage.read:/ storage.modify:/users/tess", house.there.url).access_token
     assert house.there.get("/users/tess/kept", other) == 200
     for method in ("GET", "PUT", "DELETE", "PROPFIND", "MKCOL", "HEAD"):
         assert house.here.ask(method, "/users/tess/kept", other, b"x" if method == "PUT" else None).status == 403, method
@@ -181,100 +150,8 @@ def test_no_spelling_of_a_path_leads_out_of_ones_folder(house: House) -> None:
 
 
 def test_links_come_from_nobody_but_the_admin(house: House) -> None:
-    said = house.tess.try_ssh(f"ln -s /etc/shadow {DATA}/users/tess/link; ls {DATA}; cat {DATA}/users/tess/kept")
+    said = house.owner.try_ssh(f"ln -s /etc/shadow {DATA}/users/tess/link; ls {DATA}; cat {DATA}/users/tess/kept")
     assert said.returncode != 0 and said.stderr.count("Permission denied") == 3
-
-
-@pytest.fixture
-def disk(house: House) -> Iterator[str]:
-    """A folder of tess that is a small disk of its own: its path in storage."""
-    place = f"{DATA}/users/tess/small"
-    house.sandbox.exec("head", f"install -d -o xrootd -g xrootd {place}")
-    pid = docker("inspect", "-f", "{{.State.Pid}}", house.sandbox.container("head"))
-    options = f"size={SMALL},uid=$(id -u xrootd),gid=$(id -g xrootd),mode=750"
-    subprocess.run(["nsenter", "--mount", "--target", pid, "sh", "-ec", f"mount -t tmpfs -o {options} small {place}"], check=True)
-    try:
-        house.sandbox.exec("head", "systemctl restart farmlet-storage")  # its own view of the mounts
-        until(lambda: house.here.get("/users/tess/kept", house.writer) == 200, 30)
-        yield "/users/tess/small"
-    finally:
-        house.sandbox.exec("head", f"systemctl stop farmlet-storage; umount -l {place}; systemctl start farmlet-storage")
-        until(lambda: house.here.get("/users/tess/kept", house.writer) == 200, 30)
-
-
-def test_a_full_disk_is_told_and_leaves_no_half_file(house: House, disk: str) -> None:
-    here, big = house.here, bytes(4 * SMALL)
-    assert here.put(f"{disk}/fits", house.writer, b"fits") == 201
-    with suppress(OSError):  # whose size nobody knows before: the connection is closed on who goes on sending
-        assert here.ask("PUT", f"{disk}/big", house.writer, iter([big])).status >= 500
-    assert here.get(f"{disk}/big", house.writer) == 404
-    assert there_are(house, disk) == ["fits"]
-    upload = open_upload(house, f"{disk}/big", len(big))
-    answer = upload.getresponse()  # before anything was sent
-    assert answer.status >= 500 and b"no space left on device" in answer.read()
-    upload.close()
-    assert there_are(house, disk) == ["fits"]
-    assert house.there.put("/users/tess/big", house.writer, big) == 201
-    given = {"Source": f"{house.there.url}/users/tess/big", "TransferHeaderAuthorization": f"Bearer {house.writer}"}
-    assert not here.ask("COPY", f"{disk}/pulled", house.writer, headers=given).copied
-    # of a copy whose size it did not know XRootD leaves what had come; who asked for it was told, and takes it away
-    if (left := here.ask("HEAD", f"{disk}/pulled", house.writer)).status == 200:
-        assert int(left.headers["content-length"]) < len(big)
-        assert here.ask("DELETE", f"{disk}/pulled", house.writer).status == 200
-    assert there_are(house, disk) == ["fits"]
-    assert here.ask("GET", f"{disk}/fits", house.writer).body == b"fits"
-    assert here.put(f"{disk}/after", house.writer, b"room again") == 201
-
-
-def there_are(house: House, folder: str) -> list[str]:
-    return sorted(house.sandbox.exec("head", f"ls -A {DATA}{folder}").split())
-
-
-def open_upload(house: House, path: str, size: int) -> http.client.HTTPSConnection:
-    """An upload of which the server knows the size and has nothing yet."""
-    connection = house.here.connect()
-    connection.putrequest("PUT", path)
-    for name, value in (("Authorization", f"Bearer {house.writer}"), ("Content-Length", str(size))):
-        connection.putheader(name, value)
-    connection.endheaders()
-    return connection
-
-
-def begin_upload(house: House, path: str) -> http.client.HTTPSConnection:
-    """An upload of which a part has arrived."""
-    connection = open_upload(house, path, 64 << 20)
-    connection.send(bytes(8 << 20))
-    until(lambda: house.exists(path), 10)
-    return connection
-
-
-def await_door(house: House) -> None:
-    """Until the server answers again."""
-    ask = "curl -sk -o /dev/null -w '%{http_code}' https://localhost:8443/ || true"
-    until(lambda: house.sandbox.exec("head", ask) == "403", 20)
-
-
-def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
-    connection = begin_upload(house, "/users/tess/broken")
-    assert house.here.get("/users/tess/broken", house.writer) != 200, "it is not whole yet"
-    connection.close()
-    until(lambda: not house.exists("/users/tess/broken"), 15)
-
-
-def test_a_put_to_a_folder_does_not_keep_the_server_from_starting(house: House) -> None:
-    for path in ("/users/tess", "/users/tess/", "/users/tess%00/x"):
-        assert house.here.put(path, house.writer, b"x") in REFUSED
-    house.sandbox.exec("head", "systemctl restart farmlet-storage")
-    await_door(house)
-    assert house.here.ask("GET", "/users/tess/kept", house.writer).body == b"kept"
-
-
-def test_a_server_that_is_killed_leaves_no_half_file(house: House) -> None:
-    connection = begin_upload(house, "/users/tess/killed")
-    house.sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
-    await_door(house)
-    assert not house.exists("/users/tess/killed") and house.exists("/users/tess/kept")
-    connection.close()
 
 
 def test_checksums_are_of_what_lies_there(house: House) -> None:

@@ -26,6 +26,15 @@ ROOM = Plugin(
     compiler="g++ -std=c++17 -isystem /usr/include/xrootd",
     packages=("g++", "libxrootd-server-dev"),
 )
+TRANSFER = Plugin(
+    what="plug-in that keeps third-party copies to https",
+    package=PACKAGE,
+    source="transfer.cc",
+    compiler="g++ -std=c++17 -isystem /usr/include/xrootd -isystem /usr/include/xrootd/private",
+    packages=("g++", "libxrootd-server-dev", "libxrootd-private-dev", "libcurl4-openssl-dev"),
+    # what the server gives its handlers to answer with
+    libraries="-lXrdHttpUtils",
+)
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -37,13 +46,12 @@ FOLDERS = ("users", "data")
 
 
 def install() -> Sequence[Resource]:
-    """The server's packages and our plug-in for it. Its unit is ours, so nothing starts before it is configured."""
+    """The server's packages and our plug-ins for it. Its unit is ours, so nothing starts before it is configured."""
     # of the client's tools the server needs those for checksums
     server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
     return (
         Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
-        ROOM.install,
-        *ROOM.compiled,
+        *(resource for plugin in (ROOM, TRANSFER) for resource in (plugin.install, *plugin.compiled)),
     )
 
 
@@ -84,6 +92,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         data=DATA,
         checksum=CHECKSUM,
         room=ROOM.path,
+        transfer=TRANSFER.path,
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,

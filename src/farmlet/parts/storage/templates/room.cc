@@ -1,5 +1,7 @@
 // An upload that cannot fit is refused before a byte of it is sent, with the reason. By itself XRootD finds out while it
-// writes, and over HTTP it then breaks the connection off without a word. A plug-in for `ofs.osslib ++`; written by Farmlet.
+// writes, and over HTTP it then breaks the connection off without a word. And an upload that is refused, for whatever reason,
+// takes nothing with it: XRootD removes what was not closed by its writer (`ofs.persist`), under the name of the upload, where
+// the file lies that was to be replaced. A plug-in for `ofs.osslib ++`; written by Farmlet.
 
 #include <cerrno>
 #include <cstdio>
@@ -77,13 +79,27 @@ public:
 
     int Create(const char *who, const char *path, mode_t mode, XrdOucEnv &environment, int options) override {
         char place[4096];
+        struct stat old;
+        bool known = !wrapPI.Lfn2Pfn(path, place, sizeof place), replaces = known && !lstat(place, &old);
         const char *size = environment.Get("oss.asize");  // what clients and HTTP's Content-Length say of an upload
-        if (size && !wrapPI.Lfn2Pfn(path, place, sizeof place)) {
-            if (int obstacle = find_obstacle(place, strtoll(size, nullptr, 10))) return -obstacle;
-        }
-        return wrapPI.Create(who, path, mode, environment, options);
+        int obstacle = known && size ? find_obstacle(place, strtoll(size, nullptr, 10)) : 0;
+        int result = obstacle ? -obstacle : wrapPI.Create(who, path, mode, environment, options);
+        spared = result && replaces ? path : "";
+        return result;
     }
+
+    int Unlink(const char *path, int options, XrdOucEnv *environment) override {
+        bool spare = spared == path;
+        spared.clear();
+        return spare ? 0 : wrapPI.Unlink(path, options, environment);
+    }
+
+private:
+    // The file that the creation just refused to this thread was to replace; its removal is the next thing the thread asks for.
+    static thread_local std::string spared;
 };
+
+thread_local std::string Room::spared;
 
 }  // namespace
 
