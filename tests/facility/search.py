@@ -1,8 +1,8 @@
 """Run on a node by root: is a secret in a file written lately, in the journal, in the environment or memory of a process?
 
 The arguments are secrets backwards, so that nothing is found that the search itself brought along; the first is a sample, which
-is planted in a file, an environment and a process' memory, and shows that the search finds. Root's own processes are left
-out: nobody reads them. Prints what was found where, and `the sample only` if that is all. Standard library only.
+is planted in a file, the journal, an environment and a process' memory, and shows that the search finds. Root's own processes
+are left out: nobody reads them. Prints what was found where, and `the sample only` if that is all. Standard library only.
 """
 
 from __future__ import annotations
@@ -96,13 +96,15 @@ def main() -> None:
     SAMPLE.write_bytes(needles[0])
     planted = subprocess.Popen(["sleep", "300"], user=65534, group=65534, extra_groups=[], env={"SAMPLE": needles[0].decode()})
     try:
-        journal = subprocess.run(["journalctl", f"--since=-{LATELY}s", "-o", "json"], capture_output=True).stdout
+        subprocess.run(["systemd-cat"], input=needles[0] + b"\n", check=True)
+        subprocess.run(["journalctl", "--sync"], check=True)
+        journal = subprocess.run(["journalctl", f"--since=-{LATELY}s", "-o", "json"], capture_output=True, check=True).stdout
         found = {"files": hit(find_files(), needles), "environments": hit(read_environments(), needles)}
         found |= {"memory": look_into_memory(needles), "journal": hit(iter([journal]), needles)}
     finally:
         planted.kill()
         SAMPLE.unlink()
-    sound = all(0 in found[where] for where in ("files", "environments", "memory"))
+    sound = all(0 in places for places in found.values())
     print("the sample only" if sound and not any(places - {0} for places in found.values()) else found)
 
 

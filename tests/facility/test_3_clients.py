@@ -1,4 +1,4 @@
-"""The clients of storage on a log-in node and in the image of jobs: each as it is installed, with a token in a file."""
+"""The clients of storage on a log-in node and in jobs: each as it is installed, with the token that is there by itself."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from conftest import Sandbox
 from person import Person
 from test_3_leaving import until
 
+from farmlet.parts.tokens.deploy import STORAGE
+
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
-# ENV is what a job has in its environment besides; nothing on a log-in node
+# nothing in it names a token or an authority: BEARER_TOKEN_FILE and the rest are the session's, or the job's
 SCRIPT = """\
+#!/bin/bash
 set -eu
-cd "$WORK"; export BEARER_TOKEN_FILE=$WORK/token
+KIND=$1 PYTHON=$2
+cd "$(mktemp -d)"; WORK=$PWD
 host=@HOST@ mine=/users/cleo
 web=https://$host:8443$mine root=roots://$host/$mine
 head -c 100000 /dev/urandom > made
-printf 'header = "Authorization: Bearer %s"\\n' "$(cat token)" > curlrc
+printf 'header = "Authorization: Bearer %s"\\n' "$(cat "$BEARER_TOKEN_FILE")" > curlrc
 curl -sS --fail ${X509_CERT_DIR:+--capath "$X509_CERT_DIR"} -K curlrc -T made "$web/$KIND/curl"
 xrdcp -f made "$root/$KIND/xrdcp"
 xrdfs "roots://$host" ls "$mine/$KIND" | grep -q xrdcp
@@ -29,7 +33,7 @@ gfal copy -f "file://$WORK/made" "$web/$KIND/gfal"
 gfal sum "$web/$KIND/gfal" ADLER32
 gfal copy -f "$web/$KIND/gfal" "file://$WORK/gfal-web"; cmp made gfal-web
 authorities=${X509_CERT_DIR:-/etc/grid-security/certificates}
-davix-get --capath "$authorities" -H "Authorization: Bearer $(cat token)" "$web/$KIND/curl" davix
+davix-get --capath "$authorities" -H "Authorization: Bearer $(cat "$BEARER_TOKEN_FILE")" "$web/$KIND/curl" davix
 cmp made davix
 $PYTHON - "$host" "$mine/$KIND" <<'END'
 import sys, fsspec, numpy, uproot
@@ -46,31 +50,46 @@ for url in (f"root://{host}/{folder}/t.root", f"https://{host}:8443{folder}/t.ro
 END
 echo all well
 """
-IMAGE = "apptainer exec --containall --bind $HOME,/cvmfs --env WORK=$HOME,KIND=image,PYTHON=python3"
-AUTHORITIES = "X509_CERT_DIR=/cvmfs/{domain}/certificates,SSL_CERT_FILE=/cvmfs/{domain}/certificates/bundle.pem"
+SUBMIT = """\
+executable = try.sh
+arguments = "{name} python3"
+use_oauth_services = farmlet
+request_memory = 700
+output = {name}.out
+error = {name}.err
+log = jobs.log
+{more}
+queue
+"""
+DRONE = "requirements = TARGET.FarmletSite =!= undefined"
+OWN = "+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis"
 
 
 @pytest.fixture(scope="module")
 def cleo(sandbox: Sandbox, running: Sandbox) -> Person:
+    """Has consented to a credential, and done nothing else."""
     person = Person.join(sandbox, "cleo", "lab")
     until(lambda: person.try_ssh("true").returncode == 0, 30)
-    token = person.authorise("storage.read:/users/cleo storage.modify:/users/cleo").access_token
-    script = SCRIPT.replace("@HOST@", f"head.{sandbox.domain}")
-    for name, text in (("token", token), ("try.sh", script)):
-        done = subprocess.run(person.command(f"umask 077; cat > {name}"), input=text, text=True, capture_output=True)
-        assert done.returncode == 0, done
+    give(person, "cat > try.sh && chmod +x try.sh", SCRIPT.replace("@HOST@", f"head.{sandbox.domain}"))
+    give(person, "farmlet-credential --stdin", person.authorise(f"offline_access {STORAGE}", client="batch").refresh_token)
     return person
 
 
+def give(person: Person, command: str, text: str) -> None:
+    done = subprocess.run(person.command(command), input=text, text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done
+
+
 def test_on_a_log_in_node(cleo: Person) -> None:
-    said = cleo.try_ssh("WORK=$HOME KIND=node PYTHON=/opt/farmlet/analysis/bin/python bash try.sh")
+    said = cleo.try_ssh("./try.sh node /opt/farmlet/analysis/bin/python")
     assert said.stdout.endswith("all well\n"), said
 
 
-def test_in_the_image_of_jobs(cleo: Person) -> None:
-    authorities = AUTHORITIES.format(domain=cleo.sandbox.domain)
-    said = cleo.try_ssh(f"{IMAGE},{authorities} /cvmfs/unpacked/analysis bash $HOME/try.sh")
-    assert said.stdout.endswith("all well\n"), said
+@pytest.mark.parametrize(("name", "more"), (("drone", DRONE), ("own", OWN)), ids=("drone", "own"))
+def test_in_jobs(cleo: Person, name: str, more: str) -> None:
+    give(cleo, f"cat > {name}.sub && condor_submit -terse {name}.sub", SUBMIT.format(name=name, more=more))
+    until(lambda: not cleo.ssh("condor_q -af ClusterId"), 240)
+    assert cleo.ssh(f"cat {name}.out {name}.err").endswith("all well")
 
 
 def test_members_find_the_elements_on_each_node(cleo: Person) -> None:

@@ -9,8 +9,20 @@ from conftest import Sandbox
 from person import Person
 from test_3_leaving import until
 
+from farmlet.parts.identity.deploy import FOLDER, PROGRAM, USER
+from farmlet.runtime.oauth import Tokens
+
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 BOUND = 60.0  # seconds until what an old key signed is refused everywhere in the facility
+KNOWN = 60.0  # seconds for which XRootD remembers what a token was good for
+# libscitokens asks an issuer for its keys again ten minutes after it did; this makes ten minutes pass
+AGE = """
+import json, sqlite3
+with sqlite3.connect("/var/cache/farmlet-storage/scitokens/scitokens_cpp.sqllite") as cache:
+    for issuer, text in cache.execute("select issuer, keys from keycache").fetchall():
+        due = json.dumps(json.loads(text) | {"next_update": 1})
+        cache.execute("update keycache set keys = ? where issuer = ?", (due, issuer))
+"""
 
 
 def ask(person: Person, url: str, token: str) -> str:
@@ -35,3 +47,28 @@ def test_what_an_old_key_signed_is_refused_everywhere(sandbox: Sandbox, running:
     rosa.take_certificate()
     until(lambda: rosa.try_ssh("true").returncode == 0, 15)
     until(lambda: all(row["ok"] for row in sandbox.json("check")), 60)
+
+
+def test_what_a_removed_key_signed_is_refused_once_storage_asks_for_keys_again(sandbox: Sandbox, running: Sandbox) -> None:
+    """As when an admin takes a key's file away, or it has come to its end: nobody tells storage."""
+    rolf = Person.join(sandbox, "rolf", "lab")
+    storage = f"https://head.{sandbox.domain}:8443/"
+    before = rolf.authorise("openid offline_access storage.read:/")
+    assert ask(rolf, storage, before.access_token) == "207"
+    sandbox.exec("service", f"rm {FOLDER}/keys/*-ES256.pem && runuser -u {USER} -- {PROGRAM} keys ensure")
+    after = until_signed_anew(rolf, before)
+    sandbox.exec("head", f"python3 - <<'.'\n{AGE}.\n")
+    assert until(lambda: ask(rolf, storage, before.access_token) == "403", 2 * KNOWN) <= 2 * KNOWN
+    assert ask(rolf, storage, after.access_token) == "207"
+
+
+def until_signed_anew(person: Person, tokens: Tokens) -> Tokens:
+    """Tokens of another key than these."""
+    found = tokens
+    while header(found) == header(tokens):
+        found = person.refresh(found)
+    return found
+
+
+def header(tokens: Tokens) -> str:
+    return tokens.access_token.split(".")[0]
