@@ -40,6 +40,10 @@ class Unreachable(FarmletError):
     """The issuer did not answer, or not in its own protocol; the same request may well succeed later."""
 
 
+class Lost(Unreachable):
+    """The request was sent, and no answer to it came, or none that can be read: the issuer may have done what it asks."""
+
+
 @dataclass(frozen=True)
 class Started:
     """A device authorization that waits for its person (RFC 8628 §3.2). `interval` and `expires_in` in seconds."""
@@ -109,24 +113,30 @@ class DeviceFlow:
 
 
 def refresh(
-    issuer: str,
+    issuer: str, client_id: str, refresh_token: str, cafile: str | None = None, *, scope: str = "", audience: str = ""
+) -> Tokens:
+    """New tokens for a refresh token of a public client; `scope` and `audience` narrow the access token only.
+
+    The issuer rotates: `Tokens.refresh_token` replaces the one given. Raises OAuthError (`invalid_grant`: the refresh token is
+    dead for good), Unreachable (try again) or Lost (try again soon: it may have been replaced, which is forgiven for a while).
+    """
+    return refresh_at(find_endpoint(issuer, cafile), client_id, refresh_token, cafile, scope=scope, audience=audience)
+
+
+def refresh_at(
+    endpoint: str,
     client_id: str,
     refresh_token: str,
     cafile: str | None = None,
     *,
     scope: str = "",
     audience: str = "",
-    endpoint: str = "",
+    timeout: float = TIMEOUT,
 ) -> Tokens:
-    """New tokens for a refresh token of a public client; `scope` and `audience` narrow the access token only.
-
-    The issuer rotates: `Tokens.refresh_token` replaces the one given. `endpoint`: where to ask, for who asks often and
-    knows (`find_endpoint`). Raises OAuthError (`invalid_grant`: the refresh token is dead for good) or Unreachable (try
-    again).
-    """
-    endpoint = endpoint or find_endpoint(issuer, cafile)
+    """As `refresh`, for who asks often and knows where (`find_endpoint`). `timeout`: seconds."""
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": client_id}
-    return _tokens(_post(endpoint, form | {"scope": scope, "audience": audience}, cafile), issuer)
+    request = _form(endpoint, form | {"scope": scope, "audience": audience})
+    return _tokens(_load(request, cafile, timeout), endpoint)
 
 
 def revoke(issuer: str, client_id: str, token: str, cafile: str | None = None) -> None:
@@ -145,22 +155,22 @@ def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | N
     return _tokens(_post(endpoint, form, cafile, headers), issuer)
 
 
-def find_endpoint(issuer: str, cafile: str | None = None) -> str:
+def find_endpoint(issuer: str, cafile: str | None = None, timeout: float = TIMEOUT) -> str:
     """The issuer's token endpoint. Raises OAuthError or Unreachable."""
-    return _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
+    return _endpoint(load_metadata(issuer, cafile, timeout), "token_endpoint", issuer)
 
 
-def load_metadata(issuer: str, cafile: str | None = None) -> Mapping[str, Any]:
+def load_metadata(issuer: str, cafile: str | None = None, timeout: float = TIMEOUT) -> Mapping[str, Any]:
     """The issuer's discovery document; its `issuer` must be the one asked (OpenID Connect Discovery §4.3)."""
-    metadata = load_json(issuer.rstrip("/") + "/.well-known/openid-configuration", cafile)
+    metadata = load_json(issuer.rstrip("/") + "/.well-known/openid-configuration", cafile, timeout)
     if metadata.get("issuer") != issuer:
         raise Unreachable(issuer, f"its discovery document names another issuer: {metadata.get('issuer')!r}")
     return metadata
 
 
-def load_json(url: str, cafile: str | None = None) -> dict[str, Any]:
+def load_json(url: str, cafile: str | None = None, timeout: float = TIMEOUT) -> dict[str, Any]:
     """GET a JSON object. https only, except on loopback. Raises Unreachable or OAuthError."""
-    return _load(urllib.request.Request(url, headers={"Accept": "application/json"}), cafile)
+    return _load(urllib.request.Request(url, headers={"Accept": "application/json"}), cafile, timeout)
 
 
 def send_json(url: str, value: Mapping[str, Any], token: str, cafile: str | None = None) -> dict[str, Any]:
@@ -185,21 +195,26 @@ def _form(url: str, form: Mapping[str, str], headers: Mapping[str, str] | None =
     return urllib.request.Request(url, data=body, headers={"Accept": "application/json", **(headers or {})})
 
 
-def _load(request: urllib.request.Request, cafile: str | None) -> dict[str, Any]:
-    return _parse(_fetch(request, cafile), request.full_url)
+def _load(request: urllib.request.Request, cafile: str | None, timeout: float = TIMEOUT) -> dict[str, Any]:
+    return _parse(_fetch(request, cafile, timeout), request.full_url)
 
 
-def _fetch(request: urllib.request.Request, cafile: str | None) -> bytes:
+def _fetch(request: urllib.request.Request, cafile: str | None, timeout: float = TIMEOUT) -> bytes:
     url = urllib.parse.urlsplit(request.full_url)
     if url.scheme != "https" and not (url.scheme == "http" and url.hostname in LOOPBACK):
         raise Unreachable(request.full_url, "not an https URL", "an issuer is only trusted over https")
+    failure = Unreachable
     try:
-        with _open(cafile, _stamp(cafile)).open(request, timeout=TIMEOUT) as answer:
+        opener = _open(cafile, _stamp(cafile))
+        failure = Lost
+        with opener.open(request, timeout=timeout) as answer:
             return bytes(answer.read(LIMIT))
     except urllib.error.HTTPError as error:
         raise _refused(error, request.full_url) from error
+    except urllib.error.URLError as error:  # there was no connection, or none that took all of the request
+        raise Unreachable(request.full_url, f"no answer: {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(request.full_url, f"no answer: {getattr(error, 'reason', error)}") from error
+        raise failure(request.full_url, f"no answer: {error}") from error
 
 
 def _stamp(cafile: str | None) -> tuple[int, ...]:
@@ -224,16 +239,18 @@ def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:
         said = {}
     if error.code < 500 and isinstance(said.get("error"), str):
         return OAuthError(url, said["error"], str(said.get("error_description", "")), error.code)
-    return Unreachable(url, f"HTTP {error.code} {error.reason}")
+    # by these a front door says that no answer came from behind it
+    failure = Lost if error.code in (502, 504) else Unreachable
+    return failure(url, f"HTTP {error.code} {error.reason}")
 
 
 def _parse(data: bytes, url: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except ValueError as error:
-        raise Unreachable(url, "the answer is not JSON") from error
+        raise Lost(url, "the answer is not JSON") from error
     if not isinstance(value, dict):
-        raise Unreachable(url, "the answer is not a JSON object")
+        raise Lost(url, "the answer is not a JSON object")
     return value
 
 
@@ -253,4 +270,4 @@ def _tokens(answer: Mapping[str, Any], issuer: str) -> Tokens:
             scope=answer.get("scope", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise Unreachable(issuer, f"a token answer without {error}") from error
+        raise Lost(issuer, f"a token answer without {error}") from error

@@ -6,10 +6,13 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,8 +56,8 @@ def store(house: Service, browser: Browser, folder: Path, client: str = "hasty")
     return top
 
 
-def watch(house: Service, root: Path, audience: str = "") -> Monitor:
-    return Monitor(root, Issuers([house.issuer], house.cafile), audience)
+def watch(house: Service, root: Path, audience: str = "", timeout: float = 15) -> Monitor:
+    return Monitor(root, Issuers([house.issuer], house.cafile, timeout), audience)
 
 
 def until(condition: Callable[[], object], seconds: float = 30) -> None:
@@ -102,6 +105,57 @@ def test_ended_at_the_issuer_is_over_for_all_of_it_until_stored_anew(house: Serv
     monitor.sweep()
     assert top.with_suffix(".use").exists() and narrow.with_suffix(".use").exists()
     assert not top.with_suffix(".refused").exists()
+
+
+@contextmanager
+def locked(house: Service) -> Iterator[None]:
+    """Nobody else writes into the issuer's database: it has a request that changes something, and waits."""
+    with closing(sqlite3.connect(house.folder / "db" / "db.sqlite3", isolation_level=None)) as database:
+        database.execute("begin immediate")
+        yield
+        database.execute("rollback")
+
+
+@contextmanager
+def stopped(house: Service) -> Iterator[None]:
+    workers = [int(word) for word in Path(f"/proc/{house.pid}/task/{house.pid}/children").read_text().split()]
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGCONT)
+
+
+def test_a_refresh_that_the_issuer_takes_long_after_nobody_waits_for_it(
+    house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stopped with the request in its hands, and continued: it replaces the refresh token only then, for nobody."""
+    # as after a few tries in vain: whoever waits so long comes after the 30 s in which the issuer forgives
+    monkeypatch.setattr(keeper, "BACKOFF", (40.0, 60.0))
+    top = store(house, tore, root / "tore")
+    secret = json.loads(top.read_text())["refresh_token"]
+    rotated = f"select rotated from identity_connection where replace(id, '-', '') = '{secret[:36].replace('-', '')}'"
+    monitor = watch(house, root, timeout=2)
+    with ExitStack() as stop, ThreadPoolExecutor() as pool:
+        with locked(house):
+            asked = pool.submit(monitor.sweep)
+            time.sleep(1)
+            stop.enter_context(stopped(house))
+            assert not asked.done(), "the request did not wait"
+            asked.result()
+        for _ in range(3):
+            time.sleep(1)
+            monitor.sweep()
+        assert house.execute(rotated) == [(None,)]
+    until(lambda: house.execute(rotated) != [(None,)])
+    assert json.loads(top.read_text())["refresh_token"] == secret
+    until(lambda: [time.sleep(0.2), monitor.sweep(), top.with_suffix(".use").exists()][2], 45)
+    # and again: it was forgiven, and what came of it is good
+    os.utime(top.with_suffix(".use"), (0, 0))
+    monitor.sweep()
+    assert is_good(top.with_suffix(".use")) and top.exists() and not top.with_suffix(".refused").exists()
 
 
 def test_an_issuer_away_for_three_lifetimes(house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

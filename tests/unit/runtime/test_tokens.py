@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 
 from farmlet.runtime import tokens
-from farmlet.runtime.oauth import DeviceFlow, OAuthError, Unreachable, load_metadata, refresh
+from farmlet.runtime.oauth import DeviceFlow, Lost, OAuthError, Unreachable, load_metadata, refresh, refresh_at
 from farmlet.runtime.tokens import Refused, Verifier, check
 
 KEY = ECKey.generate_key("P-256", {"kid": "one"})
@@ -247,6 +248,34 @@ def test_refusals_keep_their_code(issuer: Issuer) -> None:
         with pytest.raises(Unreachable):
             refresh(issuer.url, "farmlet", "r")
     assert "/elsewhere" not in issuer.asked
+
+
+def test_a_request_that_may_have_been_taken_is_told_from_one_that_was_not(issuer: Issuer) -> None:
+    """Where an answer is lost the refresh token may have been replaced."""
+    for answer, lost in (
+        ((500, {}), False),
+        ((503, b"busy"), False),
+        ((502, b""), True),
+        ((504, b""), True),
+        ((200, b"{"), True),
+    ):
+        issuer.answers["/token"] = answer
+        with pytest.raises(Unreachable) as failed:
+            refresh(issuer.url, "farmlet", "r")
+        assert isinstance(failed.value, Lost) == lost, answer
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/token"
+        with pytest.raises(Lost):
+            refresh_at(url, "farmlet", "r", timeout=0.2)
+        closed = threading.Thread(target=lambda: silent.accept()[0].close())
+        closed.start()
+        with pytest.raises(Lost):
+            refresh_at(url, "farmlet", "r", timeout=5)
+        closed.join()
+    for cafile, address in ((None, url), (None, "http://localhost:1/token"), ("/nowhere", url)):
+        with pytest.raises(Unreachable) as failed:
+            refresh_at(address, "farmlet", "r", cafile)
+        assert not isinstance(failed.value, Lost)
 
 
 def test_an_issuer_that_gives_no_type_is_judged_by_its_claims() -> None:

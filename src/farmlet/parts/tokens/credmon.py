@@ -18,7 +18,6 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -34,7 +33,6 @@ log = logging.getLogger("farmlet.credmon")
 
 LONGEST = 60.0  # seconds between two looks at everything
 SLICE = 5.0  # seconds of a pass: who stores a credential while thousands are due does not wait for all of them
-PATIENCE = 3  # questions in a row that an issuer does not answer, after which it is left alone for this pass
 
 Stamp = tuple[int | None, ...]
 
@@ -64,23 +62,36 @@ class Monitor:
         """Renew what is due; the seconds until the next pass. With `scan` it is looked first what is stored now."""
         if scan:
             self._scan()
-        silent: Counter[str] = Counter()
-        now, end = time.time(), time.monotonic() + SLICE
-        for path in sorted((path for path, due in self._due.items() if due <= now), key=lambda path: self._due[path]):
-            keeper = self._keepers[path]
-            if time.monotonic() > end:
-                break
-            # an issuer that answers nobody is not asked for everybody: each silence takes its time
-            if silent[keeper.issuer] < PATIENCE:
-                silent[keeper.issuer] = 0 if self._renew(keeper) else silent[keeper.issuer] + 1
+        end = time.monotonic() + SLICE
+        self._ask(end)
         (self.root / "CREDMON_COMPLETE").touch()
         if self._places:
             sessions.refresh(self._places, self.root)
         if self._changed or scan:
             self._changed = False
             self._settle()
-        wait = min(self._due.values(), default=math.inf) - time.time()
+        now = time.time()
+        waits = (max(due - now, self._issuers.rest(self._keepers[path].source.issuer)) for path, due in self._due.items())
+        wait = min(waits, default=math.inf)
         return min(max(wait, BACKOFF[0] if time.monotonic() < end else 0.0), LONGEST)
+
+    def _ask(self, end: float) -> None:
+        """Renew what is due until `end` (monotonic), then put one question to each issuer that is silent.
+
+        So who is silent never takes the others' part of a pass, and is heard within seconds when it is back. What may have been
+        replaced comes first.
+        """
+        now = time.time()
+        due = [self._keepers[path] for path, at in self._due.items() if at <= now]
+        silent: dict[str, Keeper] = {}
+        for keeper in sorted(due, key=lambda keeper: (not keeper.source.lost, self._due[keeper.top])):
+            if self._issuers.is_silent(keeper.source.issuer):
+                silent.setdefault(keeper.source.issuer, keeper)
+            elif time.monotonic() < end:
+                self._renew(keeper)
+        for issuer, keeper in silent.items():
+            if not self._issuers.rest(issuer):
+                self._renew(keeper)
 
     def _scan(self) -> None:
         """Know what is stored now; tokens whose credential was taken back go with it."""
@@ -122,7 +133,12 @@ class Monitor:
         except (OSError, Unusable):
             of = ""  # its keeper will find out
         base = top.with_name(f"{of}.top") if of else top
-        return Keeper(top, self._sources.setdefault(base, Source(base)), self._issuers, self._audience)
+        source = self._sources.get(base)
+        if source is None or base == top:
+            source = self._sources[base] = source or Source(base)
+            source.look(self._issuers.urls)
+        self._issuers.hurry(source.issuer)
+        return Keeper(top, source, self._issuers, self._audience)
 
     def _forget(self, top: Path, gone: Path) -> None:
         """Remove the token of `top`, whose credential, `gone`, is away: at once if taken back, at its end if refused."""
@@ -133,8 +149,7 @@ class Monitor:
         except OSError as error:
             log.warning("%s: %s", use, error)
 
-    def _renew(self, keeper: Keeper) -> bool:
-        """Whether there was an answer to the keeper's question."""
+    def _renew(self, keeper: Keeper) -> None:
         name = f"{keeper.top.parent.name}/{keeper.top.stem}"
         answered, later = True, 0.0
         try:
@@ -154,7 +169,6 @@ class Monitor:
         self._due[keeper.top] = later or keeper.due()
         # whatever it looks like at the next look, it is not as it was at the last one
         self._stamps[keeper.top] = self._stamps[keeper.top][:1] if answered else self._stamps[keeper.top]
-        return answered
 
     def run(self) -> None:
         """Work until SIGTERM, SIGQUIT or SIGINT.

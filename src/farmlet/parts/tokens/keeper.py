@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from farmlet.parts.tokens.credential import Credential, Unusable, Wish, read_end
-from farmlet.parts.tokens.source import Issuers, Source, read
+from farmlet.parts.tokens.source import TRIES, Issuers, Silent, Source, read
 from farmlet.runtime import oauth
 from farmlet.runtime.files import write
 
@@ -25,7 +25,6 @@ class Keeper:
 
     def __init__(self, top: Path, source: Source, issuers: Issuers, audience: str = "") -> None:
         self.top, self.use, self.source = top, top.with_suffix(".use"), source
-        self.issuer = ""  # whom it asked last
         self._issuers, self._audience = issuers, audience
         self._lifetime = 0
         self._pause = self._later = 0.0  # back-off in seconds, and until when
@@ -46,7 +45,10 @@ class Keeper:
         return max(made / 1e9 + life * random.Random(f"{self.top}{made}").uniform(*SPENT), self._later)
 
     def delay(self) -> None:
-        """Ask later: twice as late each time, until it works again."""
+        """Ask later: as soon as the issuer is asked at all, if that is silent; else twice as late each time, until it works."""
+        if (rest := self._issuers.rest(self.source.issuer)) and self.source.lost <= TRIES:
+            self._later = time.time() + rest
+            return
         first, most = BACKOFF
         self._pause = min(max(2 * self._pause, first), most)
         self._later = time.time() + self._pause * random.uniform(0.8, 1.2)
@@ -77,8 +79,14 @@ class Keeper:
             wish = Wish.parse(wished)
             culprit, held = self.source.top, data
             credential = Credential.parse(data, self._issuers.urls)
-            self.issuer = credential.issuer
-            return self._issuers.refresh(credential, wish.scope, wish.audience or self._audience)
+            tokens = self._issuers.refresh(credential, wish.scope, wish.audience or self._audience)
+            self.source.lost = 0
+            return tokens
+        except Silent:
+            raise
+        except oauth.Unreachable as error:
+            self.source.lost += isinstance(error, oauth.Lost) or self.source.lost > 0
+            raise
         except oauth.OAuthError as error:
             if error.code not in FINAL:
                 raise

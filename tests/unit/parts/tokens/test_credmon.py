@@ -3,105 +3,20 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rotation import Issuer, age, derive, held, store, watch
 
 from farmlet.parts.tokens import checks, credential, credmon, keeper, queue, source
-from farmlet.parts.tokens.source import Issuers
 from farmlet.runtime import files
 from farmlet.runtime.checks import Failed
-
-
-class Issuer(http.server.ThreadingHTTPServer):
-    """Knows one live refresh token a member (`name.number`); `fault` makes the token endpoint answer so."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Endpoint)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.live = {"alice": 0, "bob": 0}
-        self.asked: list[str] = []
-        self.life = 3600
-        self.fault: tuple[int, str] | None = None
-        self.during: Callable[[], object] = lambda: None
-
-
-class Endpoint(http.server.BaseHTTPRequestHandler):
-    server: Issuer
-
-    def do_GET(self) -> None:
-        self.answer(200, {"issuer": self.server.url, "token_endpoint": self.server.url + "/token"})
-
-    def do_POST(self) -> None:
-        form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        held = form["refresh_token"][0]
-        self.server.asked.append(held)
-        name, _, number = held.partition(".")
-        self.server.during()
-        if self.server.fault:
-            status, code = self.server.fault
-            return self.answer(status, {"error": code})
-        if str(self.server.live.get(name)) != number:
-            return self.answer(400, {"error": "invalid_grant", "error_description": "used or unknown"})
-        self.server.live[name] += 1
-        now = int(time.time())
-        claims = base64.urlsafe_b64encode(json.dumps({"exp": now + self.server.life, "n": number}).encode()).decode().rstrip("=")
-        token = {"access_token": f"h.{claims}.s", "expires_in": self.server.life, "token_type": "Bearer"}
-        return self.answer(200, token | {"refresh_token": f"{name}.{self.server.live[name]}"})
-
-    def answer(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def issuer() -> Iterator[Issuer]:
-    server = Issuer()
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def store(root: Path, issuer: str, token: str, member: str = "") -> Path:
-    """What condor_credd does with a member's credential."""
-    top = root / (member or token.partition(".")[0]) / "farmlet.top"
-    top.parent.mkdir(exist_ok=True)
-    top.write_text(json.dumps({"issuer": issuer, "client_id": "batch", "refresh_token": token}))
-    top.chmod(0o600)
-    return top
-
-
-def watch(root: Path, issuer: Issuer) -> credmon.Monitor:
-    return credmon.Monitor(root, Issuers([issuer.url]))
-
-
-def age(top: Path, seconds: float) -> None:
-    past = time.time() - seconds
-    os.utime(top, (past - 1, past - 1))
-    os.utime(top.with_suffix(".use"), (past, past))
-
-
-def held(top: Path) -> str:
-    return str(json.loads(top.read_text())["refresh_token"])
 
 
 def test_first_token_is_bare_and_the_rotated_one_is_kept(tmp_path: Path, issuer: Issuer) -> None:
@@ -266,13 +181,6 @@ def test_taken_back_goes_with_its_token(tmp_path: Path, issuer: Issuer) -> None:
     top.unlink()
     monitor.sweep()
     assert not top.with_suffix(".use").exists()
-
-
-def derive(top: Path, handle: str) -> Path:
-    """A narrower token from the member's credential."""
-    narrow = top.with_name(f"farmlet_{handle}.top")
-    narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/x"}))
-    return narrow
 
 
 def test_taken_back_goes_with_what_came_of_it(tmp_path: Path, issuer: Issuer) -> None:
