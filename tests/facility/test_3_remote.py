@@ -10,6 +10,7 @@ import pytest
 from conftest import Sandbox
 from element import Element, find
 from person import Person
+from terminal import Terminal
 from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
@@ -44,6 +45,25 @@ STOP = """\
 systemctl stop remote-{name} 2>/dev/null || true
 systemctl reset-failed remote-{name} 2>/dev/null || true
 rm -rf /srv/remote/{name} /run/remote-{name}
+"""
+
+
+PUT = """\
+for url; do
+  printf 'header = "Authorization: Bearer %s"' "$(cat "$BEARER_TOKEN_FILE")" |
+    curl -sS -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
+done
+"""
+JOB = """\
+executable = put.sh
+arguments = "{arguments}"
+use_oauth_services = farmlet
++WantLocal = true
+request_memory = 128
+output = job.out
+error = job.err
+log = job.log
+queue
 """
 
 
@@ -152,6 +172,28 @@ def named(sandbox: Sandbox, grouped: Element, prefixed: Element) -> Iterator[Non
     finally:
         path.write_text(before)
         sandbox.run("up")
+
+
+def test_sessions_and_jobs_reach_both_with_the_one_token(
+    named: None, sandbox: Sandbox, grouped: Element, prefixed: Element, gwen: Person
+) -> None:
+    gwen.ssh("cat > put.sh <<'.'\n#!/bin/bash\n" + PUT + ".\nchmod +x put.sh")
+    own = find(sandbox)[0].url
+    places = (f"{grouped.url}/vo/lab/data", f"{prefixed.url}/pnfs/example/lab/users/gwen", f"{own}/users/gwen")
+    urls = " ".join(f"{place}/NAME" for place in places)
+    # consent from before the elements were named has no groups
+    token = gwen.authorise("offline_access storage.read:/ storage.modify:/", client="batch").refresh_token
+    given = subprocess.run(gwen.command("farmlet-credential --stdin"), input=token, text=True, capture_output=True, timeout=60)
+    assert given.returncode == 0, given.stderr
+    put = f"./put.sh {urls.replace('NAME', 'session')}"
+    assert gwen.ssh(put).split() == ["403", "201", "201"]
+    with Terminal(gwen, "farmlet-credential --anew") as terminal:
+        terminal.allow()
+        terminal.read("have a credential")
+    until(lambda: gwen.ssh(put).split() == ["201"] * 3, 60)
+    gwen.ssh(f"cat > job.sub <<'.'\n{JOB.format(arguments=urls.replace('NAME', 'job'))}.\ncondor_submit job.sub")
+    until(lambda: gwen.ssh("cat job.out job.err 2>/dev/null || true"), 90)
+    assert gwen.ssh("cat job.out job.err").split() == ["201"] * 3
 
 
 def test_in_the_file_they_are_told_of_and_checked_and_one_that_is_away_holds_up_nothing(

@@ -8,19 +8,16 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pty
-import re
 import secrets
-import select
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from conftest import Sandbox
-from person import PASSWORD, Person
+from person import Person
+from terminal import Terminal
 from test_3_leaving import until
 
 from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
@@ -56,40 +53,6 @@ error = {name}.err
 {more}
 queue
 """
-
-
-@dataclass
-class Terminal:
-    """A command of a person at the node, on a terminal."""
-
-    person: Person
-    script: str
-
-    def __enter__(self) -> Terminal:
-        self.said = ""
-        self.primary, secondary = pty.openpty()
-        words = self.person.command(self.script)
-        self.process = subprocess.Popen([words[0], "-tt", *words[1:]], stdin=secondary, stdout=secondary, stderr=secondary)
-        os.close(secondary)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.primary)
-
-    def read(self, pattern: str, seconds: float = 60) -> str:
-        """The part of what it says that matches."""
-        deadline = time.monotonic() + seconds
-        while not (found := re.search(pattern, self.said)):
-            assert time.monotonic() < deadline, self.said
-            if select.select([self.primary], [], [], 1)[0]:
-                self.said += os.read(self.primary, 4096).decode()
-        return found[0]
-
-    def allow(self) -> None:
-        page = self.read(r"https://\S+user_code=[\w-]+(?=\r)")
-        self.person.browser.allow(page, self.person.name, PASSWORD)
 
 
 def join(sandbox: Sandbox, name: str) -> Person:
@@ -265,7 +228,7 @@ def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, t
     assert session.stdout is not None and session.stdout.readline() == "up\n"
     sandbox.run("user", "suspend", ME)
     gone = f"ls -d {FOLDER}/{ME} /run/farmlet-tokens/{ME} 2>/dev/null || true"
-    seconds = until(lambda: not sandbox.exec("head", gone), 60)
+    seconds = until(lambda: not sandbox.exec("head", gone), 60)  # each look takes a second
     session.kill()
     session.wait()
     # who kept it has nothing of it
@@ -274,4 +237,4 @@ def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, t
     )
     until(lambda: sandbox.exec("head", f"ls {FOLDER}/{ME}") == "farmlet.refused", 30)
     assert "invalid_grant" in sandbox.exec("head", f"cat {FOLDER}/{ME}/farmlet.refused")
-    assert seconds <= 30, "the goal is 10 s; each look takes a second on a busy machine"
+    assert seconds <= 10

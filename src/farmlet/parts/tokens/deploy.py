@@ -21,6 +21,7 @@ PLACES = "/run/farmlet-tokens"  # of sessions
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
 STORAGE = "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/"  # as far as the member's rights go
+GROUPS = "wlcg.groups"  # all of the member's
 ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER, "places": PLACES}}
 
 
@@ -65,11 +66,14 @@ def find_arguments(context: Context) -> list[str]:
 def describe(context: Context) -> dict[str, str]:
     """What the members' program asks with; see `storer.Config`."""
     facility = context.facility
+    # each element goes by one of the two alone, so that what has both opens no more than its member may anyhow
+    by_groups = any(not one.scopes for one in context.trust.elements.values())
+    own = f"{STORAGE} {GROUPS}" if by_groups else STORAGE
     return {
         "service": CREDENTIAL,
         "issuer": facility.issuer,
         "client": context.section("tokens").client if facility.external else "batch",
-        "scope": "wlcg wlcg.groups" if facility.external else STORAGE,
+        "scope": f"wlcg {GROUPS}" if facility.external else own,
     }
 
 

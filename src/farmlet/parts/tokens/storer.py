@@ -177,12 +177,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--wait", action="store_true", help="ask even where there is no terminal")
     how.add_argument("--stdin", action="store_true", help="take a refresh token from standard input instead of asking")
+    how.add_argument("--anew", action="store_true", help="ask although there is one, where the facility wants consent to more")
     options = parser.parse_args(arguments)
     os.umask(0o077)
     try:
         config = Config.load(CONFIG)
         if options.stdin:
             keep(config, sys.stdin.readline().strip())
+        if options.anew:
+            ask(config, options.wait)
         for word in options.service or [config.service]:
             ensure(Request.parse(word), config, options.wait)
         if not options.service:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from farmlet.parts.accounts.deploy import PART as ACCOUNTS
 from farmlet.parts.base.deploy import PART as BASE
 from farmlet.parts.batch.deploy import PART as BATCH
 from farmlet.parts.identity.deploy import PART as IDENTITY
-from farmlet.parts.part import Context, SiteAccess, Trust
+from farmlet.parts.part import Context, ElementAccess, SiteAccess, Trust
 from farmlet.parts.resources import Directory, File
 from farmlet.parts.storage.deploy import PART as STORAGE
 from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM, STORER
@@ -34,10 +35,10 @@ groups: {lab: {login: true}}
 """
 
 
-def configure(more: str = "") -> tuple[dict[str, File], list[Directory]]:
+def configure(more: str = "", elements: Mapping[str, ElementAccess] | None = None) -> tuple[dict[str, File], list[Directory]]:
     facility = loads(TEXT + more, "facility.yaml", CATALOG)
     site = SiteAccess("tier1", "tier1.test", "drone", "", "", "https://tier1.test:8443")
-    context = Context(facility, facility.nodes["head"], Trust("", {"tier1": site}), "wheel")
+    context = Context(facility, facility.nodes["head"], Trust("", {"tier1": site}, elements or {}), "wheel")
     found = PART.role("credmon").configure(context)
     files = {resource.path: resource for resource in found if isinstance(resource, File)}
     return files, [resource for resource in found if isinstance(resource, Directory)]
@@ -56,6 +57,14 @@ def test_credmon_follows_the_access_point_and_asks_only_our_issuer() -> None:
     folder = next(directory for directory in folders if directory.path == FOLDER)
     assert (folder.mode, folder.owner, folder.group) == (0o2770, "root", "condor")
     assert json.loads(files["/etc/farmlet/credential.json"].data)["client"] == "batch"
+
+
+@pytest.mark.parametrize("scopes", (True, False))
+def test_groups_are_in_the_tokens_where_an_element_goes_by_them(scopes: bool) -> None:
+    files, _ = configure(elements={"se": ElementAccess("se", "https://se.test/lab", "https://se.test", scopes)})
+    asked = json.loads(files["/etc/farmlet/credential.json"].data)["scope"].split()
+    assert ("wlcg.groups" in asked) is not scopes and "storage.modify:/" in asked
+    assert "--audience https://se.test\n" in files["/etc/condor/config.d/50-farmlet-credmon.config"].data.decode()
 
 
 def test_further_issuers_and_an_external_one() -> None:
