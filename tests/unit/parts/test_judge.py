@@ -62,6 +62,7 @@ def test_an_existing_directory_is_one() -> None:
 @example(["access", "accounts.files"], ["identity", "accounts"], True)
 @example(["batch.execute"], ["identity", "overlay"], False)
 @example(["access.motley"], ["identity"], False)
+@example(["access"], ["identity", "accounts.daemon"], False)
 def test_what_is_taken_can_be_written(runs: list[str], more: list[str], contained: bool) -> None:
     """What `plan` and `up` would refuse of the file only after images were built is refused here, or not at all."""
     try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
+from farmlet.facility.catalog import Complaint
 from farmlet.facility.model import Facility
 from farmlet.facility.names import unix_group
 from farmlet.parts import units
@@ -220,13 +221,19 @@ def check_login(context: Context) -> Sequence[Check]:
     )
 
 
+def judge(facility: Facility) -> Iterator[Complaint]:
+    # an existing directory has the daemon's accounts as well
+    yield from find_lack(facility, ("access.login", "access.motley"), "accounts.daemon")
+    if facility.has("accounts.daemon") and not getattr(facility.parts.get("accounts"), "ldap", None):
+        yield from find_lack(facility, ("access.motley",), "accounts.directory")
+
+
 PART = Part(
     name="access",
     summary="log-in by SSH certificates of the facility, and by tokens with motley-cue",
     section=Section,
     needs=("base", "identity", "accounts"),
-    # an existing directory has the daemon's accounts as well
-    judge=lambda facility: find_lack(facility, ("access.login", "access.motley"), "accounts.daemon"),
+    judge=judge,
     roles=(
         Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
         # before sshd sends anybody there
