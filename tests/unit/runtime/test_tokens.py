@@ -250,6 +250,14 @@ def test_refusals_keep_their_code(issuer: Issuer) -> None:
     assert "/elsewhere" not in issuer.asked
 
 
+def take(server: socket.socket) -> None:
+    """The whole request, and then no answer."""
+    with server.accept()[0] as connection:
+        said = b""
+        while b"client_id=farmlet" not in said:
+            said += connection.recv(4096)
+
+
 def test_a_request_that_may_have_been_taken_is_told_from_one_that_was_not(issuer: Issuer) -> None:
     """Where an answer is lost the refresh token may have been replaced."""
     for answer, lost in (
@@ -268,7 +276,7 @@ def test_a_request_that_may_have_been_taken_is_told_from_one_that_was_not(issuer
         with pytest.raises(Lost):
             refresh_at(url, "farmlet", "r", timeout=0.2)
         silent.accept()[0].close()  # the one that nobody waits for any more
-        closed = threading.Thread(target=lambda: silent.accept()[0].close())
+        closed = threading.Thread(target=lambda: take(silent))
         closed.start()
         with pytest.raises(Lost):
             refresh_at(url, "farmlet", "r", timeout=30)
