@@ -23,8 +23,9 @@ class Element(BaseModel):
     """A storage element that is not ours. `url`: its WebDAV endpoint, https://HOST[:PORT].
 
     `prefix`: where in its name space the facility's paths begin: our /data is its PREFIX/data. `authorise`: whether its admin
-    goes by the scopes of our tokens or by their groups. `ca`: the certificates (PEM) that vouch for it, if the system's
-    authorities do not; all nodes and jobs trust them. `kind`: what software it is, for the page that its admin is given.
+    goes by the scopes of our tokens or by their groups; by groups alone with an external issuer. `ca`: the certificates (PEM)
+    that vouch for it; all nodes and jobs trust them. The system's authorities are not those of XRootD's clients and of jobs.
+    `kind`: what software it is, for the page that its admin is given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

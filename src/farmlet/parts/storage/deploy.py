@@ -13,7 +13,7 @@ from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
 from farmlet.parts.storage import element
 from farmlet.parts.storage.config import Storage
-from farmlet.parts.storage.elements import find_elements
+from farmlet.parts.storage.elements import find_elements, judge
 from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
 
@@ -145,6 +145,7 @@ PART = Part(
     section=Storage,
     needs=("base",),
     elements=find_elements,
+    judge=judge,
     roles=(
         Role(
             "element",

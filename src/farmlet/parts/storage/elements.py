@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from farmlet.facility.catalog import Complaint
 from farmlet.facility.model import Facility
 from farmlet.parts.part import ElementAccess
 from farmlet.parts.storage.config import Element, Storage
@@ -18,3 +21,11 @@ def find_elements(facility: Facility) -> dict[str, ElementAccess]:
     return {
         one.name: ElementAccess(one.name, one.base, one.audience, one.authorise == "scopes", one.ca) for one in elements(facility)
     }
+
+
+def judge(facility: Facility) -> Iterator[Complaint]:
+    """An external issuer grants scopes by a policy that is not this facility's, so elements go by groups with it."""
+    for number, one in enumerate(elements(facility) if facility.external else ()):
+        if one.authorise == "scopes":
+            what = f"element {one.name} would go by scopes, which {facility.issuer} grants by a policy of its own"
+            yield ("storage", "elements", number, "authorise"), what, "`authorise: groups`, and tell its admin"

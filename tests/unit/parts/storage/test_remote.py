@@ -28,6 +28,7 @@ groups:
   lab/production: {storage: {write: [/data]}}
 """
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+EXTERNAL = "identity: {issuer: https://iam.example.org/}\n"
 ELEMENT = "  - {{name: {name}, kind: {kind}, url: {url}, prefix: {prefix}, authorise: {authorise}}}\n"
 
 
@@ -149,6 +150,36 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
 
 
 def test_with_an_external_issuer_nothing_of_ours_writes() -> None:
-    facility = load(one(), more="identity: {issuer: https://iam.example.org/}\n")
+    facility = load(one(authorise="groups"), more=EXTERNAL)
     context = Context(facility, facility.nodes["service"], Trust("CA\n", elements=find_elements(facility)), "0" * 64)
     assert check_probe(context) == ()
+
+
+def test_with_an_external_issuer_elements_go_by_groups() -> None:
+    silent = "  - {name: silent, kind: webdav, url: https://silent.example.org}\n"  # by default it is scopes
+    with pytest.raises(Errors) as caught:
+        load(one("far", authorise="groups"), one("near", url="https://near.example.org"), silent, more=EXTERNAL)
+    told = [f"{error.where}: {error.what}" for error in caught.value.errors]
+    said = "would go by scopes, which https://iam.example.org/ grants by a policy of its own"
+    assert told == [
+        f"facility.yaml:14: storage.elements.1.authorise: element near {said}",
+        f"facility.yaml:15: storage.elements.2.authorise: element silent {said}",
+    ]
+    assert all("authorise: groups" in error.hint for error in caught.value.errors)
+
+
+def test_dcache_goes_by_scopes_alone_or_by_them_first() -> None:
+    """Its profile of tokens knows no other order; nothing is named that the page does not give."""
+    scopes, groups = (remote.describe(load(one(kind="dcache", authorise=by)), "far", "").text for by in ("scopes", "groups"))
+    assert "-authz-id=" in scopes and "multimap.file" not in scopes
+    assert "-authz-id=" not in groups and "and not by scopes" not in groups and "only scopes open them" in groups
+    named = re.findall(r"multimap.file=(\S+)", groups)
+    assert named and f"`{named[0]}`" in groups
+    assert re.search(r"^op:lab +uid:UID gid:GID,true username:lab\noidcgrp:/lab +gid:GID$", groups, re.MULTILINE)
+
+
+def test_what_holds_of_our_own_issuer_is_not_said_of_others() -> None:
+    own = remote.describe(load(one(authorise="groups")), "far", "").text
+    other = remote.describe(load(one(authorise="groups"), more=EXTERNAL), "far", "").text
+    assert "signed with ES256" in own and "ES256" not in other
+    assert not re.search("checks this element", own + other)  # no program of ours is in a group
