@@ -88,6 +88,39 @@ def test_narrower_tokens_come_from_the_same_credential(house: Service, tore: Bro
     assert top.with_suffix(".use").stat().st_mtime_ns == before, "one token's renewal is no reason for another's"
 
 
+def test_while_the_list_of_elements_changes_credentials_stay(
+    house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` tells head and issuer at different moments, and in either order."""
+    monkeypatch.setattr(keeper, "BACKOFF", (0.5, 1.0))
+
+    def register(*audiences: str) -> None:
+        words = [f"--audience={audience}" for audience in ("https://wlcg.cern.ch/jwt/v1/any", *audiences)]
+        house.do("client", "ensure", "local", "--public", "--grant=device,refresh", *words)
+
+    register(ELEMENT)
+    top = store(house, tore, root / "tore", "local")
+    monitor = watch(house, root, ELEMENT)
+    monitor.sweep()
+    old = top.with_suffix(".use").read_bytes()
+    # one more: the monitor asks for it first, and goes on by itself once the issuer knows it
+    os.utime(top.with_suffix(".use"), (0, 0))
+    monitor = watch(house, root, f"{ELEMENT} https://new.example")
+    monitor.sweep()
+    assert top.exists() and top.with_suffix(".use").read_bytes() == old and not top.with_suffix(".refused").exists()
+    register(ELEMENT, "https://new.example")
+    until(lambda: [time.sleep(0.2), monitor.sweep(), top.with_suffix(".use").read_bytes() != old][2])
+    # one less: the issuer knows it no more, and the monitor asks for it still
+    register(ELEMENT)
+    time.sleep(6)  # for which the issuer remembers a client at most
+    old = top.with_suffix(".use").read_bytes()
+    os.utime(top.with_suffix(".use"), (0, 0))
+    monitor.sweep()
+    assert top.exists() and top.with_suffix(".use").read_bytes() == old and not top.with_suffix(".refused").exists()
+    watch(house, root, ELEMENT).sweep()
+    assert claims(top.with_suffix(".use").read_text())["aud"] == ELEMENT
+
+
 def test_ended_at_the_issuer_is_over_for_all_of_it_until_stored_anew(house: Service, tore: Browser, root: Path) -> None:
     top = store(house, tore, root / "tore")
     narrow = top.with_name("farmlet_in.top")

@@ -38,9 +38,9 @@ Stamp = tuple[int | None, ...]
 
 
 class Monitor:
-    """All credentials below `root`. `issuers`: whom to ask at all; `audience`: of tokens that name none (blank-separated).
+    """All credentials below `root`. `issuers`: whom to ask at all; `audience`: of the first one's tokens that name none.
 
-    `settle` is called when it may matter to jobs who has a credential and who has none.
+    `audience` is blank-separated. `settle` is called when it may matter to jobs who has a credential and who has none.
     """
 
     def __init__(
@@ -207,8 +207,10 @@ def list_times(folder: str) -> dict[str, int]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="farmlet-credmon", description="HTCondor's credential monitor for OAuth.")
     parser.add_argument("folder", type=Path, help="the credential directory")
-    parser.add_argument("--issuer", action="append", required=True, help="whose refresh tokens it takes; may be repeated")
-    parser.add_argument("--audience", action="append", default=[], help="whom tokens are for that name nobody; may be repeated")
+    parser.add_argument("--issuer", action="append", required=True, help="whose refresh tokens it takes, ours first")
+    parser.add_argument(
+        "--audience", action="append", default=[], help="whom our tokens are for that name nobody; may be repeated"
+    )
     parser.add_argument("--cafile", help="authorities (PEM) instead of the system's")
     parser.add_argument("--sessions", type=Path, help="where log-in sessions find their tokens")
     parser.add_argument("--jobs", action="store_true", help="hold jobs that have no credential, release them when they have")

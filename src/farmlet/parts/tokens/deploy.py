@@ -54,7 +54,7 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
 
 
 def find_arguments(context: Context) -> list[str]:
-    """The monitor's command line."""
+    """The monitor's command line: the facility's issuer comes first, whose tokens the audiences are for."""
     facility = context.facility
     words = [FOLDER, "--jobs", "--sessions", PLACES]
     words += [word for issuer in (facility.issuer, *context.section("tokens").issuers) for word in ("--issuer", issuer)]

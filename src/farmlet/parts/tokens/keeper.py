@@ -15,13 +15,14 @@ from farmlet.runtime.files import write
 BACKOFF = (2.0, 60.0)  # seconds until an issuer that did not answer is asked again: at first, at most
 SPENT = (0.32, 0.4)  # of its life, within which a token is renewed: jobs get it later, and issuers may be away
 SHORTEST = 30.0  # seconds; what a token is taken to live at least, lest its issuer be asked without end
-# The issuer's verdicts that stay (RFC 6749 §5.2, RFC 8707 §2). What it says of the client is about the facility's own
-# settings, which may be mended: no reason to have all members come back.
-FINAL = frozenset({"invalid_grant", "invalid_scope", "invalid_target"})
+# Verdicts on a wish (RFC 6749 §5.2, RFC 8707 §2): they stay where it names what they are about, in this attribute of `Wish`.
+# What is usual is the facility's own affair, as the client is: while `up` changes its elements, head and issuer know different
+# ones. That is no reason to have all members come back.
+NAMED = {"invalid_scope": "scope", "invalid_target": "audience"}
 
 
 class Keeper:
-    """Keeps one `.use`. `source` has the refresh token, `audience` is the usual one (blank-separated)."""
+    """Keeps one `.use`. `source` has the refresh token, `audience` is the usual one at the first issuer (blank-separated)."""
 
     def __init__(self, top: Path, source: Source, issuers: Issuers, audience: str = "") -> None:
         self.top, self.use, self.source = top, top.with_suffix(".use"), source
@@ -79,7 +80,9 @@ class Keeper:
             wish = Wish.parse(wished)
             culprit, held = self.source.top, data
             credential = Credential.parse(data, self._issuers.urls)
-            tokens = self._issuers.refresh(credential, wish.scope, wish.audience or self._audience)
+            # others know nothing of the facility's storage elements
+            usual = self._audience if credential.issuer == self._issuers.urls[0] else ""
+            tokens = self._issuers.refresh(credential, wish.scope, wish.audience or usual)
             self.source.lost = 0
             return tokens
         except Silent:
@@ -88,10 +91,10 @@ class Keeper:
             self.source.lost += isinstance(error, oauth.Lost) or self.source.lost > 0
             raise
         except oauth.OAuthError as error:
-            if error.code not in FINAL:
-                raise
-            if error.code != "invalid_grant":
+            if error.code in NAMED and getattr(wish, NAMED[error.code]):
                 culprit, held = self.top, wished
+            elif error.code != "invalid_grant":
+                raise
             refused = Unusable(str(error))
         except Unusable as error:
             refused = error

@@ -20,7 +20,8 @@ from farmlet.parts.tokens.source import Issuers
 class Issuer(http.server.ThreadingHTTPServer):
     """Knows one live refresh token a member (`name.number`); `fault` makes the token endpoint answer so.
 
-    It answers while `awake`; `after` is called between taking a refresh token and the answer.
+    It answers while `awake`; `after` is called between taking a refresh token and the answer. `targets`: the audiences that the
+    client is registered for, None for any; `wanted`: those of the last request, with or without a right to them.
     """
 
     daemon_threads = True
@@ -37,6 +38,8 @@ class Issuer(http.server.ThreadingHTTPServer):
         self.awake = threading.Event()
         self.awake.set()
         self.questions = 0
+        self.targets: set[str] | None = None
+        self.wanted: list[str] = []
 
 
 class Endpoint(http.server.BaseHTTPRequestHandler):
@@ -60,6 +63,9 @@ class Endpoint(http.server.BaseHTTPRequestHandler):
             return self.answer(status, {"error": code})
         if str(self.server.live.get(name)) != number:
             return self.answer(400, {"error": "invalid_grant", "error_description": "used or unknown"})
+        self.server.wanted = " ".join(form.get("audience", [])).split()
+        if self.server.targets is not None and not self.server.targets.issuperset(self.server.wanted):
+            return self.answer(400, {"error": "invalid_target"})
         self.server.live[name] += 1
         self.server.after()
         now = int(time.time())
@@ -98,8 +104,8 @@ def store(root: Path, issuer: str, token: str, member: str = "") -> Path:
     return top
 
 
-def watch(root: Path, issuer: Issuer) -> credmon.Monitor:
-    return credmon.Monitor(root, Issuers([issuer.url]))
+def watch(root: Path, issuer: Issuer, audience: str = "") -> credmon.Monitor:
+    return credmon.Monitor(root, Issuers([issuer.url]), audience)
 
 
 def age(top: Path, seconds: float) -> None:
@@ -112,10 +118,10 @@ def held(top: Path) -> str:
     return str(json.loads(top.read_text())["refresh_token"])
 
 
-def derive(top: Path, handle: str) -> Path:
+def derive(top: Path, handle: str, **wish: str) -> Path:
     """A narrower token from the member's credential."""
     narrow = top.with_name(f"farmlet_{handle}.top")
-    narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/x"}))
+    narrow.write_text(json.dumps({"of": "farmlet", **(wish or {"scopes": "storage.read:/x"})}))
     return narrow
 
 

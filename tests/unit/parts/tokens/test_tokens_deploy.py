@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from rotation import Issuer, store, watch
 
 from farmlet.errors import FarmletError
 from farmlet.facility.load import loads
@@ -18,9 +22,10 @@ from farmlet.parts.base.deploy import PART as BASE
 from farmlet.parts.batch.deploy import PART as BATCH
 from farmlet.parts.identity.deploy import PART as IDENTITY
 from farmlet.parts.part import Context, ElementAccess, SiteAccess, Trust
-from farmlet.parts.resources import Directory, File
+from farmlet.parts.resources import Command, Directory, File
 from farmlet.parts.storage.deploy import PART as STORAGE
-from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM, STORER
+from farmlet.parts.storage.elements import find_elements
+from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM, STORER, find_arguments
 from farmlet.parts.tokens.keeper import Keeper
 from farmlet.parts.tokens.source import Issuers, Source
 
@@ -76,6 +81,40 @@ def test_further_issuers_and_an_external_one() -> None:
     assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
     with pytest.raises(FarmletError, match="is not the https URL"):
         configure('tokens: {issuers: ["https://x $(y)"]}\n')
+
+
+def read_lists(urls: Sequence[str]) -> tuple[str, set[str]]:
+    """Of a facility with elements at `urls`: the audiences that the monitor asks for, and those of its client at the issuer."""
+    elements = "".join(f"    - {{name: se{number}, kind: dcache, url: {url}}}\n" for number, url in enumerate(urls))
+    facility = loads(TEXT + (f"storage:\n  elements:\n{elements}" if urls else ""), "facility.yaml", CATALOG)
+    context = Context(facility, facility.nodes["head"], Trust("", {}, find_elements(facility)), "wheel")
+    resources = IDENTITY.role("provider").configure(context)
+    command = next(one for one in resources if isinstance(one, Command) and one.name == "client batch").run
+    words = {"monitor": find_arguments(context), "client": shlex.split(command)}
+    found = {name: [b for a, b in pairwise(said) if a == "--audience"] for name, said in words.items()}
+    return " ".join(found["monitor"]), set(found["client"])
+
+
+@pytest.mark.parametrize("head_first", [True, False])
+@pytest.mark.parametrize("more", [True, False])
+def test_while_elements_of_the_facility_file_change_nobody_loses_a_credential(
+    tmp_path: Path, issuer: Issuer, head_first: bool, more: bool
+) -> None:
+    """`up` writes to head and to the issuer at different moments; the monitor begins anew when its own list changes."""
+    lists = [read_lists(urls) for urls in (["https://a.test"], ["https://a.test", "https://b.test"])]
+    before, after = lists if more else reversed(lists)
+    top = store(tmp_path, issuer.url, "alice.0")
+    issuer.targets = before[1]
+    watch(tmp_path, issuer, before[0]).sweep()
+    token = top.with_suffix(".use").read_bytes()
+    for wanted, known in (((after[0], before[1]) if head_first else (before[0], after[1])), (after[0], after[1])):
+        issuer.targets = known
+        os.utime(top.with_suffix(".use"), (0, 0))
+        watch(tmp_path, issuer, wanted).sweep()
+        # whoever asks for what is not there yet, or no more, waits with the token they have
+        assert top.exists() and not top.with_suffix(".refused").exists()
+        assert (top.with_suffix(".use").read_bytes() != token) == known.issuperset(wanted.split())
+    assert issuer.wanted == after[0].split()
 
 
 def test_after_an_emergency_rotation_every_token_of_a_job_is_due_and_none_is_missing(tmp_path: Path) -> None:
