@@ -15,6 +15,7 @@ from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(1200)]
 LINE = "  second: {connect: container, cores: 2, memory: 4G, runs: [access, batch, software]}\n"
+WORKER = "  second: {connect: container, cores: 2, memory: 4G, runs: [batch.execute, software]}\n"
 STORE = "  store: {connect: container, cores: 1, memory: 1G, runs: [storage]}\n"
 HEAD, SERVICE = "  head:", "  service:"  # a node after `head`: the first storage node is the one that is meant
 JOB = """\
@@ -66,6 +67,24 @@ def test_a_line_more_gives_log_in_homes_and_jobs_there(sandbox: Sandbox, tilda: 
         submit(tilda, node, 0)
         until(lambda: f"second.{sandbox.domain}" in tilda.ssh("cat thesis"), 90)
         tilda.ssh("echo of head > thesis")
+
+
+def test_what_is_taken_out_of_a_node_is_stopped_there(sandbox: Sandbox, tilda: Person, file: Path) -> None:
+    session = tilda.start("echo in; cat", "second")
+    assert session.stdout and session.stdout.readline() == "in\n"
+    file.write_text(file.read_text().replace(LINE, WORKER))
+    refused = sandbox.run("up", code=2).stderr
+    assert "nodes.second.runs: no longer has access.login" in refused and "tilda" in refused
+    session.communicate("", timeout=30)
+    until(lambda: "access.login" not in sandbox.run("up", code=None).stderr, 60)
+    assert tilda.try_ssh("true", "second").returncode == 255
+    running = sandbox.exec("second", "ps -e -o comm=").split()
+    assert "condor_startd" in running and not {"condor_schedd", "condor_credd"} & {*running}
+    assert not [row for row in sandbox.json("check", "tokens") if row["node"] == "second"]
+    assert sandbox.run("plan").stdout == "nothing would change\n"
+    file.write_text(file.read_text().replace(WORKER, LINE))
+    sandbox.run("up")
+    until(lambda: tilda.try_ssh("true", "second").returncode == 0, 30)
 
 
 def test_emptied_it_takes_nothing_new_and_ends_what_it_has(sandbox: Sandbox, tilda: Person) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import add_common, print_json, print_table
-from farmlet.engine.deployment import Deployment
-from farmlet.engine.leaving import Busy, Leaving
+from farmlet.engine.deployment import Busy, Deployment
+from farmlet.engine.leaving import Leaving
 from farmlet.errors import FarmletError, InputError
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from farmlet.engine import sources
+from farmlet.engine import leftovers, sources
 from farmlet.engine.apply import Sources, apply
 from farmlet.engine.layout import Layout, StandIn
 from farmlet.engine.plan import Change, Seen, Target, observe
@@ -18,11 +18,19 @@ from farmlet.engine.store import Store
 from farmlet.engine.wheel import pack
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.model import Facility, Node
-from farmlet.parts.part import Part, SiteAccess
+from farmlet.parts.part import Part, Role, SiteAccess
 from farmlet.runtime.files import write
 
 ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
-PER_NODE = ("nodes", "addresses", "keys", "drained")  # what the state folder keeps by a node's name
+PER_NODE = ("nodes", "addresses", "keys", "drained", "made")  # what the state folder keeps by a node's name
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Something that still runs on a node, in words, and the role it belongs to."""
+
+    role: str
+    what: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Deployment:
         check_host(self.layout, self.sandbox)
         with self.store.locked():
             self._refuse_left()
+            self._refuse_busy()
             self.store.ensure_key()
             self.layout.ensure_authorities()
             self._prepare()
@@ -81,6 +90,30 @@ class Deployment:
         ]
         if errors:
             raise Errors(errors)
+
+    def _refuse_busy(self) -> None:
+        """A role that is stopped takes with it what still runs there, as a node would."""
+        errors: list[FarmletError] = []
+        for name, values in self.store.load().get("nodes", {}).items():
+            node = self.facility.nodes.get(name)
+            gone = [one for one in self.layout.roles(Node.model_validate(values)) if node and one[0] not in node.roles]
+            for busy in self.list_busy(name, gone):
+                what = f"no longer has {busy.role}, of which something is there still: {busy.what}"
+                hint = f"put it back, `farmlet node drain {name}`, and wait for its end"
+                errors.append(InputError(f"nodes.{name}.runs", what, hint))
+        if errors:
+            raise Errors(errors)
+
+    def list_busy(self, name: str, roles: Sequence[tuple[str, Role]]) -> list[Busy]:
+        """What still runs on a node of these roles (`part.role` → role); nothing where it does not run."""
+        commands = [(title, role.leave.busy) for title, role in roles if role.leave]
+        if not commands:
+            return []
+        target = self.target(name)
+        if target.driver.state(target.machine) != "running":
+            return []
+        said = [(title, self.run(name, ["env", f"FARMLET_NODE={name}", "sh", "-ec", command])) for title, command in commands]
+        return [Busy(title, line) for title, text in said for line in text.splitlines() if line]
 
     def forget(self, name: str) -> None:
         """Know nothing of a node any more: the next `up` makes it anew, if the file names it."""
@@ -127,9 +160,11 @@ class Deployment:
     def _converge(self) -> None:
         """Look, change, look again, until nothing differs: what one node reveals may be what another waits for."""
         seen = self._observe(keep=True)
+        self._note_made(between=True)
         for _ in range(ROUNDS):
             changes = {name: look.changes for name, look in seen.items() if look.changes}
             if not changes:
+                self._note_made()
                 return
             count = sum(map(len, changes.values()))
             with self.report.phase(f"configure {', '.join(changes)} ({count} changes)"):
@@ -140,19 +175,35 @@ class Deployment:
             what = f"still differs after {ROUNDS} rounds:\n  " + "\n  ".join(left[:10])
             raise FarmletError("up", what, "farmlet plan; farmlet logs")
 
+    def _note_made(self, between: bool = False) -> None:
+        """Remember what is on the nodes now, or, `between` two configurations, what may be."""
+        before: dict[str, leftovers.Made] = self.store.load().get("made", {})
+        after = {target.name: leftovers.list_made(target.configure) for target in self._targets}
+        if between:
+            after = {name: leftovers.join(before.get(name, {}), made) for name, made in after.items()}
+        self.store.save(made=before | after)
+
+    def _target_all(self, keys: Mapping[str, Mapping[str, str]]) -> list[Target]:
+        """All targets; what is left on a node of an earlier configuration goes first."""
+        made: dict[str, leftovers.Made] = self.store.load().get("made", {})
+        return [
+            replace(target, configure=(*leftovers.find_left(target.configure, made.get(target.name, {})), *target.configure))
+            for target in self.layout.targets(keys, self.sites())
+        ]
+
     def _observe(self, only: Sequence[str] = (), keep: bool = False) -> dict[str, Seen]:
         """Look at all nodes at once; public keys seen on one are known to the others' configuration in the same look.
 
         With `keep` they are remembered, for a time when that node does not run.
         """
         keys: dict[str, Mapping[str, str]] = {name: dict(found) for name, found in self.store.load().get("keys", {}).items()}
-        self._targets = self.layout.targets(keys, self.sites())
+        self._targets = self._target_all(keys)
         seen = self._look(only)
         found = {name: dict(look.keys) for name, look in seen.items() if look.keys}
         if any(keys.get(name) != values for name, values in found.items()):
             if keep:
                 self.store.save(keys=keys | found)
-            self._targets = self.layout.targets(keys | found, self.sites())
+            self._targets = self._target_all(keys | found)
             seen = self._look(only)
         return seen
 

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from farmlet.engine.deployment import Deployment
+from farmlet.engine.deployment import Busy, Deployment
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.model import Node
 from farmlet.parts.part import Role
 
 PAUSE = 2.0
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Something that still runs on a node, in words, and the role it belongs to."""
-
-    role: str
-    what: str
 
 
 class Leaving:
@@ -78,8 +69,7 @@ class Leaving:
 
     def busy(self) -> list[Busy]:
         """What still runs there."""
-        commands = [(title, role.leave.busy) for title, role in self.roles if role.leave]
-        return [Busy(title, line) for title, command in commands for line in self._run(command).splitlines() if line]
+        return self.deployment.list_busy(self.name, self.roles)
 
     def _run(self, command: str) -> str:
         return self.deployment.run(self.name, ["env", f"FARMLET_NODE={self.name}", "sh", "-ec", command])

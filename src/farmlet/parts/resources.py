@@ -179,13 +179,15 @@ class Certificate(Resource):
 class Command(Resource):
     """A shell command that brings something about. It runs whenever `unless` (a shell test) fails; it must be safe to repeat.
 
-    Without `unless` it runs once for each new digest of the role's resources before it, like a unit's restart.
+    Without `unless` it runs once for each new digest of the role's resources before it, like a unit's restart. `makes`: files of
+    ours that it writes, which go when the role leaves the node.
     """
 
     name: str
     run: str
     unless: str = ""
     user: str = "root"
+    makes: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -206,7 +208,7 @@ class Unit(Resource):
 
     @property
     def label(self) -> str:
-        return f"unit {self.name}"
+        return f"{'' if self.running else 'no '}unit {self.name}"
 
 
 @dataclass(frozen=True)

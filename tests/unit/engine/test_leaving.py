@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from farmlet.engine import deployment as module
-from farmlet.engine.deployment import Deployment
-from farmlet.engine.leaving import Busy, Leaving
+from farmlet.engine.deployment import Busy, Deployment
+from farmlet.engine.leaving import Leaving
 from farmlet.engine.nodes.fake import FakeDriver
 from farmlet.engine.report import Report
 from farmlet.engine.store import Store

@@ -22,4 +22,5 @@ SAME = "cmp -s {wanted} {settings} && [ \"$(stat -c '%U %G %a' {settings})\" = '
 def put_in_force(text: str, wanted: str = WANTED, settings: str = SETTINGS) -> Sequence[Resource]:
     """`text` as a file that is the last to be read beside others; `up` fails with sshd's words for what it refuses."""
     places = {"wanted": wanted, "settings": settings}
-    return (File(wanted, text), Command("settings that sshd takes", FORCE.format(**places), SAME.format(**places)))
+    force = Command("settings that sshd takes", FORCE.format(**places), SAME.format(**places), makes=(settings,))
+    return (File(wanted, text), force)
