@@ -4,6 +4,8 @@ from __future__ import annotations
 
 SOFTWARE = "/cvmfs"  # what is published, at the same path everywhere
 CREDENTIAL = "farmlet"  # the OAuth service of HTCondor whose token jobs find in BEARER_TOKEN_FILE
+# Characters of a token's audiences together, with a blank between two: XRootD takes tokens of up to 4096 characters.
+AUDIENCES = 2000
 
 IMAGES = f"{SOFTWARE}/unpacked"
 

@@ -150,6 +150,18 @@ def test_odd_audiences_are_no_target(service: Service, text: str) -> None:
         assert (status, json.loads(answer)["error"]) == (400, "invalid_target"), (name, answer)
 
 
+@pytest.mark.once
+def test_audiences_as_far_as_storage_takes_the_token(service: Service, orla: Browser) -> None:
+    """What counts is how long they are together."""
+    token = service.connect(orla, scope="offline_access storage.read:/ storage.modify:/ storage.create:/ wlcg.groups")
+    many = [f"https://storage-{number:02}.example.org:1094" for number in range(50)]
+    answer = service.refresh(token["refresh_token"], audience=" ".join(many))
+    found = answer.body["access_token"]
+    assert claims(found)["aud"] == many and 3000 < len(found) <= 4096  # XRootD's own limit (`ztn -maxsz`)
+    much = {"client_id": "farmlet", "audience": " ".join([*many, "https://" + "x" * 200])}
+    assert service.request("/device-authorization/", much).body["error"] == "invalid_target"
+
+
 def test_ten_thousand_scopes(service: Service, orla: Browser) -> None:
     """They cost the sender more than us, whoever sends them."""
     many = " ".join(f"storage.read:/{number}" for number in range(10000))

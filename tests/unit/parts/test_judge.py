@@ -56,6 +56,20 @@ def test_an_existing_directory_is_one() -> None:
     assert "accounts.client needs accounts.directory" in complaints("access, accounts.client", "identity, accounts.daemon")[0]
 
 
+def test_storage_elements_that_no_token_can_name_all() -> None:
+    """Characters count, as at the issuer: 60 short names are fine."""
+    few, many = (
+        "".join(f"    - {{name: s{n}, kind: dcache, url: https://{word}{n}.test}}\n" for n in range(60))
+        for word in ("se", "storage-element-of-the-site")
+    )
+    read("access, batch", "identity, accounts, tokens", after=f"storage:\n  elements:\n{few}")
+    said = complaints("access, batch", "identity, accounts, tokens", after=f"storage:\n  elements:\n{many}")
+    assert said == ["facility.yaml:9: storage.elements: a token names all 60 storage elements: 2569 characters, more than 2000"]
+    iam = "identity: {issuer: https://iam.example/}\n"
+    many = many.replace("dcache,", "dcache, authorise: groups,")
+    read("access, batch", "identity, accounts, tokens", after=f"{iam}storage:\n  elements:\n{many}")
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(ITEMS), unique=True), st.lists(st.sampled_from(ITEMS), unique=True), st.booleans())
 @example(["access"], ["identity"], False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from farmlet.facility.places import CREDENTIAL
+from farmlet.facility.catalog import Complaint
+from farmlet.facility.model import Facility
+from farmlet.facility.places import AUDIENCES, CREDENTIAL
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
@@ -98,10 +100,22 @@ def check_credmon(context: Context) -> Sequence[Check]:
     return (Check("tokens.credmon", f"{PACKAGE}.checks:check_credmon", {"folder": FOLDER}),)
 
 
+def judge(facility: Facility) -> Iterator[Complaint]:
+    """Storage elements that no token can name all: the issuer would refuse every member's."""
+    hosts = [node.fqdn for node in facility.hosts("storage.element")]
+    hosts += [f"{site.name}.sites.{facility.domain}" for site in facility.sites.values() if site.connect == "container"]
+    others = [element.audience for element in getattr(facility.parts.get("storage"), "elements", ())]
+    found = dict.fromkeys([*(f"https://{host}:8443" for host in hosts), *others])
+    if facility.has("tokens.credmon") and not facility.external and (length := len(" ".join(found))) > AUDIENCES:
+        what = f"a token names all {len(found)} storage elements: {length} characters, more than {AUDIENCES}"
+        yield ("storage", "elements"), what, "have fewer, or shorter names of hosts"
+
+
 PART = Part(
     name="tokens",
     summary="access tokens of jobs, kept fresh",
     section=Tokens,
+    judge=judge,
     needs=("base", "batch", "identity"),
     roles=(
         Role(

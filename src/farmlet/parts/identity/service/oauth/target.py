@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from farmlet.facility.places import AUDIENCES
 from farmlet.parts.identity.service.models import Client
 from farmlet.parts.identity.service.policy import resolve_audience
 
 NAME = re.compile(r"[!#-\[\]-~]+")  # as scopes are (RFC 6749 §3.3): they come into headers, logs and databases
-MOST, LONGEST = 20, 2000  # audiences of a token; characters of them together
 
 
 def name(pairs: Iterable[tuple[str, str]]) -> str | None:
@@ -26,8 +26,7 @@ def name(pairs: Iterable[tuple[str, str]]) -> str | None:
         if key in ("audience", "resource"):
             found += value.split()
     text = " ".join(unique := dict.fromkeys(found))
-    fit = all(map(NAME.fullmatch, unique)) and len(unique) <= MOST and len(text) <= LONGEST
-    return text if fit else None
+    return text if len(text) <= AUDIENCES and all(map(NAME.fullmatch, unique)) else None
 
 
 def settle(pairs: Iterable[tuple[str, str]], client: Client, usual: str = "") -> tuple[str, ...] | None:
