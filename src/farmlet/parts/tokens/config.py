@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from farmlet.facility.names import check_port
 
 
 class Tokens(BaseModel):
@@ -24,7 +27,9 @@ class Tokens(BaseModel):
     @classmethod
     def _check_issuers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for issuer in value:
-            # they stand in a command line of HTCondor's configuration
-            if urlsplit(issuer).scheme != "https" or not urlsplit(issuer).hostname or set(issuer) & set(" \t\n\"'\\$()"):
+            # they stand in a command line of HTCondor's configuration, and are compared as text
+            if not re.fullmatch(r"https://[A-Za-z0-9][A-Za-z0-9:/._~@+=-]*", issuer) or urlsplit(issuer).username is not None:
                 raise ValueError(f"{issuer!r} is not the https URL of an issuer")
+            if wrong := check_port(issuer):
+                raise ValueError(f"{issuer}: {wrong}")
         return value

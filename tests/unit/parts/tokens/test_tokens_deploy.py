@@ -79,8 +79,28 @@ def test_further_issuers_and_an_external_one() -> None:
     assert "--issuer https://iam.example/ --issuer https://other.example\n" in config and "--audience" not in config
     found = json.loads(files["/etc/farmlet/credential.json"].data)
     assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
+
+
+@pytest.mark.parametrize("end", [" ", "\t", "\n", "\r", "\v", "\0", "\u2028", "ä", *"\"'`\\$(){}[]<>|&;,#?%*!^"])
+def test_issuers_mean_nothing_else_in_a_command_line(end: str) -> None:
+    for text in (f"https://other.example{end}", f"https://other.example/{end}x"):
+        with pytest.raises(FarmletError, match="is not the https URL"):
+            configure(f"tokens: {{issuers: [{json.dumps(text)}]}}\n")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999999", "x", "-1", "80:80"])
+def test_issuers_have_ports_that_are_some(port: str) -> None:
+    with pytest.raises(FarmletError, match="its port is not a number"):
+        configure(f"tokens: {{issuers: ['https://other.example:{port}/x']}}\n")
+
+
+@pytest.mark.parametrize(
+    "text", ["http://x.example", "https://", "https:///x", "https://:443", "https://me:pw@x.example", "https://-x"]
+)
+def test_issuers_are_https_urls(text: str) -> None:
     with pytest.raises(FarmletError, match="is not the https URL"):
-        configure('tokens: {issuers: ["https://x $(y)"]}\n')
+        configure(f"tokens: {{issuers: ['{text}']}}\n")
+    configure("tokens: {issuers: ['https://x.example:8443/realms/a~b_c.d+e=f-g/', 'https://192.0.2.1']}\n")
 
 
 def read_lists(urls: Sequence[str]) -> tuple[str, set[str]]:
