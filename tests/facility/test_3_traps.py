@@ -126,13 +126,19 @@ OUTSIDE = (
     "/../../../etc/passwd",
     "/users/tess/../../../../../etc/passwd",
     "/users/tess/%2e%2e/%2e%2e/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+    "/users/tess/../../../../../etc/farmlet/tls/xrootd.key",
+    "/users/tess/..",
+    "/users/tess/%2e%2e",
+    "/users/tess/../toby",
     "/proc/self/environ",
 )
 
 
 def test_no_spelling_of_a_path_leads_out_of_ones_folder(house: House) -> None:
     """What XRootD makes of these paths differs by method; what counts is that nothing comes out and nothing else changes."""
-    look = f"cd {DATA} && find . -path ./users/tess -prune -o -path ./.farmlet -prune -o -type f -exec md5sum {{}} + ; ls /etc"
+    look = (
+        f"cd {DATA} && find . -path ./users/tess -prune -o -path ./.farmlet -prune -o -type f -exec md5sum {{}} +; ls /etc"
+    )
     before = house.sandbox.exec("head", look)
     assert "users/toby/kept" in before
     for path in OUTSIDE:
@@ -145,6 +151,13 @@ def test_no_spelling_of_a_path_leads_out_of_ones_folder(house: House) -> None:
         house.here.ask("MOVE", "/users/tess/kept", house.writer, headers={"Destination": f"{house.here.url}{path}"})
         if house.here.get("/users/tess/kept", house.writer) == 200:
             house.here.ask("MOVE", path, house.writer, headers={"Destination": f"{house.here.url}/users/tess/stolen"})
+        # a copy goes another way through XRootD than all else
+        away = {"TransferHeaderAuthorization": f"Bearer {house.writer}", "Destination": f"{house.there.url}/users/tess/stolen"}
+        house.here.ask("COPY", path, house.writer, headers=away)
+        stolen = house.there.ask("GET", "/users/tess/stolen", house.writer).body
+        assert b"toby's" not in stolen and b"root:" not in stolen and b"PRIVATE" not in stolen, path
+        house.there.ask("DELETE", "/users/tess/stolen", house.writer)
+        house.here.ask("COPY", path, house.writer, headers=away | {"Source": f"{house.there.url}/users/tess/kept"})
     assert house.sandbox.exec("head", look) == before
     assert house.here.put("/users/tess/kept", house.writer, b"kept") == 201
 

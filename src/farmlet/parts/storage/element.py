@@ -26,6 +26,13 @@ ROOM = Plugin(
     compiler="g++ -std=c++17 -isystem /usr/include/xrootd",
     packages=("g++", "libxrootd-server-dev"),
 )
+PATHS = Plugin(
+    what="plug-in that lets no path climb",
+    package=PACKAGE,
+    source="paths.cc",
+    compiler=ROOM.compiler,
+    packages=ROOM.packages,
+)
 TRANSFER = Plugin(
     what="plug-in that keeps third-party copies to https",
     package=PACKAGE,
@@ -51,7 +58,7 @@ def install() -> Sequence[Resource]:
     server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
     return (
         Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
-        *(resource for plugin in (ROOM, TRANSFER) for resource in (plugin.install, *plugin.compiled)),
+        *(resource for plugin in (ROOM, PATHS, TRANSFER) for resource in (plugin.install, *plugin.compiled)),
     )
 
 
@@ -92,6 +99,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         data=DATA,
         checksum=CHECKSUM,
         room=ROOM.path,
+        paths=PATHS.path,
         transfer=TRANSFER.path,
         certificate=CERTIFICATE,
         key=KEY,

@@ -81,20 +81,29 @@ public:
         char place[4096];
         struct stat old;
         bool known = !wrapPI.Lfn2Pfn(path, place, sizeof place), replaces = known && !lstat(place, &old);
-        const char *size = environment.Get("oss.asize");  // what clients and HTTP's Content-Length say of an upload
-        int obstacle = known && size ? find_obstacle(place, strtoll(size, nullptr, 10)) : 0;
+        long long size = known ? find_size(environment) : 0;
+        int obstacle = size ? find_obstacle(place, size) : 0;
         int result = obstacle ? -obstacle : wrapPI.Create(who, path, mode, environment, options);
-        spared = result && replaces ? path : "";
+        // what an obstacle refused has created nothing either: if a file is there by now, another upload made it
+        spared = result && (replaces || obstacle || result == -EEXIST) ? path : "";
         return result;
     }
 
     int Unlink(const char *path, int options, XrdOucEnv *environment) override {
-        bool spare = spared == path;
+        bool spare = !environment && spared == path;  // a client's own request to remove it has one
         spared.clear();
         return spare ? 0 : wrapPI.Unlink(path, options, environment);
     }
 
 private:
+    // What clients and HTTP's Content-Length say of an upload, in bytes; 0 for what says nothing.
+    static long long find_size(XrdOucEnv &environment) {
+        const char *text = environment.Get("oss.asize");
+        errno = 0;
+        long long size = text ? strtoll(text, nullptr, 10) : 0;
+        return errno || size < 0 ? 0 : size;  // a copy from a source that tells no size says 2^64 - 1
+    }
+
     // The file that the creation just refused to this thread was to replace; its removal is the next thing the thread asks for.
     static thread_local std::string spared;
 };

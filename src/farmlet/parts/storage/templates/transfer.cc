@@ -72,12 +72,22 @@ private:
     // Whether the bearer may see whether the path is there, as all may who may read or write it. What a copy itself needs
     // is asked by the handler.
     bool may_look(XrdHttpExtReq &request, XrdOucErrInfo &error) {
-        std::string path = request.resource.substr(0, request.resource.find('?')), given;
-        auto query = request.headers.find("xrd-http-query"), bearer = request.headers.find("Authorization");
-        if (query != request.headers.end()) given = query->second;
-        if (bearer != request.headers.end()) given += "&authz=" + quote(bearer->second);
+        std::string path = request.resource.substr(0, request.resource.find('?')), given = "authz=" + quote(find_bearer(request));
         XrdSfsFileExistence there;
         return files_->exists(path.c_str(), there, error, &request.GetSecEntity(), given.c_str()) == SFS_OK;
+    }
+
+    // What the request shows: its header, or else `authz` of its query, which arrives decoded.
+    static std::string find_bearer(const XrdHttpExtReq &request) {
+        std::string query;
+        for (const auto &[name, value] : request.headers) {
+            if (!strcasecmp(name.c_str(), "Authorization")) return value;
+            if (name == "xrd-http-query") query = "&" + value;
+        }
+        size_t start = query.find("&authz=");
+        if (start == std::string::npos) return "";
+        start += strlen("&authz=");
+        return query.substr(start, query.find('&', start) - start);
     }
 
     static int refuse(XrdHttpExtReq &request, int status, const char *reason) {
