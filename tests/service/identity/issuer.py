@@ -242,7 +242,8 @@ def write_config(service: Service, **changes: Any) -> None:
 
 def write_certificate(folder: Path) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    # of two that who asks trusts each needs a name of its own
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, f"localhost {folder.name}"[:64])])
     now = datetime.datetime.now(datetime.UTC)
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1))

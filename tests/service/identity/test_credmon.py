@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
+from credentials import ELEMENT, store
 from issuer import Service, claims, found, serve
 
 from farmlet.parts.tokens import keeper
@@ -24,9 +25,7 @@ from farmlet.parts.tokens.credmon import Monitor
 from farmlet.parts.tokens.source import Issuers
 
 pytestmark = [pytest.mark.service, pytest.mark.once]
-SCOPE = "offline_access storage.read:/ storage.modify:/"
 LIFE = 4  # seconds of a token of the client `hasty`
-ELEMENT = "https://se.example.org"
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +44,6 @@ def tore(house: Service) -> Browser:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path
-
-
-def store(house: Service, browser: Browser, folder: Path, client: str = "hasty") -> Path:
-    """What condor_credd does with the credential of a member."""
-    token = house.connect(browser, client, scope=SCOPE)["refresh_token"]
-    folder.mkdir(exist_ok=True)
-    top = folder / "farmlet.top"
-    top.write_text(json.dumps({"issuer": house.issuer, "client_id": client, "refresh_token": token}))
-    return top
 
 
 def watch(house: Service, root: Path, audience: str = "", timeout: float = 15) -> Monitor:
