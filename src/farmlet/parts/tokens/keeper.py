@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from farmlet.runtime.files import write
 
 BACKOFF = (2.0, 60.0)  # seconds until an issuer that did not answer is asked again: at first, at most
 SPENT = (0.32, 0.4)  # of its life, within which a token is renewed: jobs get it later, and issuers may be away
+TICK = 10_000_000  # nanoseconds by which times of files are behind the clock at most: a tick of the kernel's
 SHORTEST = 30.0  # seconds; what a token is taken to live at least, lest its issuer be asked without end
 # Verdicts on a wish (RFC 6749 §5.2, RFC 8707 §2): they stay where it names what they are about, in this attribute of `Wish`.
 # What is usual is the facility's own affair, as the client is: while `up` changes its elements, head and issuer know different
@@ -63,11 +65,13 @@ class Keeper:
 
         Raises Unusable, oauth.Unreachable (ask again later), FileNotFoundError (it was taken back) or OSError (the disk).
         """
+        asked = max(self.top.stat().st_mtime_ns, time.time_ns() - TICK)
         data, owner = self.source.load(), self.source.owner
         tokens = self._ask(data)
         if taken := tokens is not None and self.source.take(data, tokens):
             self._lifetime = tokens.expires_in
             write(self.use, tokens.access_token.encode(), 0o600, owner)
+            os.utime(self.use, ns=(asked, asked))  # whatever is stored from then on is newer
             self.use.with_suffix(".refused").unlink(missing_ok=True)
         self.wake()
         return taken

@@ -142,14 +142,23 @@ class Source:
     def _save(self) -> bool:
         assert self._unsaved
         before, after = self._unsaved
-        same = read(self.top) == before
-        if same and after != before:
-            info = self.top.stat()
-            write(self.top, after, 0o600, (info.st_uid, info.st_gid))
-            # its age tells when the member stored it
-            os.utime(self.top, ns=(info.st_atime_ns, info.st_mtime_ns))
+        if (same := read(self.top) == before) and after != before:
+            same = self._replace(before, after)
         self._unsaved = None
         return same
+
+    def _replace(self, before: bytes, after: bytes) -> bool:
+        info, fresh = self.top.stat(), self.top.with_name(f".{self.top.name}.new")
+        try:
+            write(fresh, after, 0o600, (info.st_uid, info.st_gid))
+            # its age tells when the member stored it
+            os.utime(fresh, ns=(info.st_atime_ns, info.st_mtime_ns))
+            # disks take their time to write: what was stored meanwhile stays, and what was taken back stays away
+            if same := read(self.top) == before:
+                fresh.replace(self.top)
+            return same
+        finally:
+            fresh.unlink(missing_ok=True)
 
     @property
     def owner(self) -> tuple[int, int]:
