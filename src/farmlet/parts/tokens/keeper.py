@@ -95,11 +95,13 @@ class Keeper:
             self.source.lost += isinstance(error, oauth.Lost) or self.source.lost > 0
             raise
         except oauth.OAuthError as error:
+            refused = Unusable(str(error))
             if error.code in NAMED and getattr(wish, NAMED[error.code]):
                 culprit, held = self.top, wished
-            elif error.code != "invalid_grant":
+            elif error.code == "invalid_grant":  # members read it as the reason why their jobs are held
+                refused = Unusable(f"its issuer has ended it: {error}")
+            else:
                 raise
-            refused = Unusable(str(error))
         except Unusable as error:
             refused = error
         if not refuse(culprit, held, str(refused)):
@@ -112,10 +114,13 @@ def refuse(top: Path, held: bytes, reason: str) -> bool:
 
     `held` is what was refused; False if the member has stored something else in its place meanwhile, which stays.
     """
-    if read(top) != held:
-        return False
-    info = top.stat()
+    info, refused, same = top.stat(), top.with_suffix(".refused"), False
     note = {"reason": reason, "at": time.strftime("%FT%TZ", time.gmtime())}
-    write(top.with_suffix(".refused"), json.dumps(note).encode(), 0o600, (info.st_uid, info.st_gid))
-    top.unlink(missing_ok=True)
-    return True
+    write(refused, json.dumps(note).encode(), 0o600, (info.st_uid, info.st_gid))
+    try:
+        if same := read(top) == held:
+            top.unlink(missing_ok=True)
+        return same
+    finally:
+        if not same:
+            refused.unlink(missing_ok=True)

@@ -79,6 +79,19 @@ def test_taken_back_while_the_monitor_stores_stays_away(tmp_path: Path, issuer: 
     assert held(top) == "bob.1"
 
 
+@pytest.mark.parametrize("back", [True, False])
+def test_stored_or_taken_back_while_the_monitor_notes_a_refusal(
+    tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, back: bool
+) -> None:
+    top = store(tmp_path, issuer.url, "alice.5")
+    strike(monkeypatch, 1, top.unlink if back else lambda: store(tmp_path, issuer.url, "bob.0", "alice"))
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    assert [path.name for path in top.parent.iterdir()] == ([] if back else ["farmlet.top"])
+    monitor.sweep()
+    assert top.with_suffix(".use").exists() is not back
+
+
 @pytest.mark.parametrize("anew", [True, False])
 def test_stored_before_the_token_of_the_old_one_is_there_is_used_at_once(
     tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, anew: bool

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rotation import Issuer, derive, held, store, watch
 
-from farmlet.parts.tokens import credmon, keeper
+from farmlet.parts.tokens import credmon, keeper, queue
 from farmlet.parts.tokens.source import Issuers
 
 NEW, OLD = "https://new.example.org", "https://old.example.org"
@@ -62,6 +62,35 @@ def test_a_wish_ends_by_what_it_names_itself(
     assert narrow.exists() is not final
     if final:
         assert code in json.loads(narrow.with_suffix(".refused").read_text())["reason"]
+
+
+def test_a_job_is_held_with_the_reason_that_its_credential_was_ended_at_the_issuer(tmp_path: Path, issuer: Issuer) -> None:
+    """What its member did on the issuer's page, or somebody did for them, in words that do not need RFC 6749."""
+    top = store(tmp_path, issuer.url, "alice.0")
+    narrow = derive(top, "in")
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    issuer.live["alice"] = -1
+    due(top)
+    monitor.sweep()
+    assert queue.find_fault(top.parent, "farmlet") == "", "what was made of it lives to its end"
+    for use in (top.with_suffix(".use"), narrow.with_suffix(".use")):
+        use.write_bytes(b"h.eyJleHAiOjF9.s")
+    monitor.sweep()
+    for service in ("farmlet", "farmlet_in"):
+        begin = f"There is no credential for {service} any more (its issuer has ended it: {issuer.url}/token: invalid_grant: "
+        assert queue.find_fault(top.parent, service) == begin + "used or unknown). Store one anew: farmlet-credential"
+
+
+def test_a_job_is_held_with_the_reason_that_its_wish_was_refused(tmp_path: Path, issuer: Issuer) -> None:
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = watch(tmp_path, issuer)
+    monitor.sweep()
+    derive(top, "in")
+    issuer.fault = (400, "invalid_scope")
+    monitor.sweep()
+    said = queue.find_fault(top.parent, "farmlet_in")
+    assert f"({issuer.url}/token: invalid_scope)" in said and "ended" not in said and not queue.find_fault(top.parent, "farmlet")
 
 
 def test_the_usual_audience_is_one_of_our_own_issuer(tmp_path: Path, issuer: Issuer, other: Issuer) -> None:
