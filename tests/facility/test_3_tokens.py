@@ -5,8 +5,6 @@ One job runs on a drone for three lifetimes; most of what is looked at here happ
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import secrets
 import subprocess
@@ -16,76 +14,29 @@ from pathlib import Path
 
 import pytest
 from conftest import Sandbox
+from jobs import FOLDER, LIFE, claims, deposit, join, secret, shorten, write
 from person import Person
 from terminal import Terminal
 from test_3_leaving import until
 
-from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
-
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
-LIFE = 60  # seconds of a token
-FOLDER = "/var/lib/condor/oauth_credentials"
 ME = f"tilda{secrets.token_hex(3)}"
 STORE = "condor_store_cred query-oauth -s farmlet"
-
-JOB = """#!/usr/bin/env python3
-import base64, json, os, sys, time, urllib.request
-def token():
-    return open(os.environ["BEARER_TOKEN_FILE"]).read()
-def end():
-    part = token().split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))["exp"]
-until = time.time() + float(sys.argv[1])
-while time.time() < until:
-    print(int(time.time()), end(), flush=True)
-    time.sleep(2)
-headers = {"Authorization": f"Bearer {token()}"}
-print(urllib.request.urlopen(urllib.request.Request(sys.argv[2], b"at the end", headers, method="PUT")).status)
+# at the end of a long session
+PUT = """\
+cat $BEARER_TOKEN_FILE; echo; sleep {seconds}
+printf 'header = "Authorization: Bearer %s"' "$(cat $BEARER_TOKEN_FILE)" |
+  curl -sS -o /dev/null -w '%{{http_code}}\\n' -X PUT -d x -K - {url}
+cat $BEARER_TOKEN_FILE
 """
-SUBMIT = """
-executable = job.py
-arguments = "{arguments}"
-use_oauth_services = farmlet
-request_memory = 128
-log = jobs.log
-output = {name}.out
-error = {name}.err
-{more}
-queue
-"""
-
-
-def join(sandbox: Sandbox, name: str) -> Person:
-    person = Person.join(sandbox, name, "lab")
-    until(lambda: person.try_ssh("true").returncode == 0, 30)
-    person.ssh(f"cat > job.py <<'.'\n{JOB}.\nchmod +x job.py")
-    return person
-
-
-def write(person: Person, name: str, arguments: str, more: str = "") -> str:
-    """The command that submits a job."""
-    person.ssh(f"cat > {name}.sub <<'.'\n{SUBMIT.format(name=name, arguments=arguments, more=more)}.\n")
-    return f"condor_submit -terse {name}.sub"
-
-
-def secret(sandbox: Sandbox, name: str) -> str:
-    """A member's refresh token, as it is now."""
-    return str(json.loads(sandbox.exec("head", f"cat {FOLDER}/{name}/farmlet.top"))["refresh_token"])
-
-
-def claims(token: str) -> dict[str, object]:
-    part = token.split(".")[1]
-    return dict(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))))
 
 
 @pytest.fixture(scope="module")
 def hasty(sandbox: Sandbox, running: Sandbox) -> Iterator[None]:
     """Tokens of jobs live a minute."""
-    audiences = (ANY, f"https://head.{sandbox.domain}:8443", f"https://tier1.sites.{sandbox.domain}:8443")
-    usual = client("batch", PERSON[3:], DEVICE, audiences=audiences).run
-    sandbox.exec("service", f"runuser -u {USER} -- {usual} --access-lifetime {LIFE}")
+    shorten(sandbox, LIFE)
     yield
-    sandbox.exec("service", f"runuser -u {USER} -- {usual}")
+    shorten(sandbox, None)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +56,14 @@ def first(tilda: Person) -> str:
     return secret(tilda.sandbox, ME)
 
 
+@pytest.fixture(scope="module")
+def long(sandbox: Sandbox, hasty: None) -> subprocess.Popen[str]:
+    """A session of two lifetimes, whose member does nothing but write to storage at its end."""
+    sita = join(sandbox, f"sita{secrets.token_hex(3)}")
+    deposit(sita)
+    return sita.start(PUT.format(seconds=2 * LIFE + 10, url=f"https://head.{sandbox.domain}:8443/users/{sita.name}/end"))
+
+
 def test_without_a_terminal_the_command_is_named(tilda: Person) -> None:
     done = tilda.try_ssh(write(tilda, "dumb", "0 x"))
     assert done.returncode != 0 and "on a terminal: farmlet-credential" in done.stderr
@@ -119,7 +78,7 @@ def test_interrupted_nothing_is_left(tilda: Person) -> None:
     assert tilda.try_ssh(STORE).returncode == 1
 
 
-def test_the_first_submission_asks_and_the_next_does_not(tilda: Person, first: str) -> None:
+def test_the_first_submission_asks_and_the_next_does_not(tilda: Person, first: str, long: subprocess.Popen[str]) -> None:
     tilda.ssh(write(tilda, "next", "0 x", "+WantLocal = true\nhold = true"))
     assert tilda.try_ssh("farmlet-credential").returncode == 0
     tilda.ssh("condor_rm -constraint 'JobStatus == 5'")
@@ -136,6 +95,13 @@ def test_a_narrower_token_by_submit_words(tilda: Person, first: str) -> None:
     until(lambda: tilda.ssh("cat narrow.out 2>/dev/null || true"), 60)
     found = claims(tilda.ssh("cat narrow.out"))
     assert (found["scope"], found["aud"]) == (f"storage.read:/users/{ME}", f"https://head.{tilda.sandbox.domain}:8443")
+    # as the pages for members have it for drones
+    onto = ours.replace("show.sh", "") + 'environment = "BEARER_TOKEN_FILE=/srv/.condor_creds/farmlet_in.use"\n'
+    read = "executable = read.sh\nrequirements = TARGET.FarmletSite =!= undefined\n"
+    tilda.ssh("printf '#!/bin/sh\\ncat $BEARER_TOKEN_FILE\\n' > read.sh && chmod +x read.sh")
+    tilda.ssh(write(tilda, "drone", "", read + onto))
+    until(lambda: tilda.ssh("cat drone.out 2>/dev/null || true"), 120)
+    assert claims(tilda.ssh("cat drone.out"))["scope"] == f"storage.read:/users/{ME}"
     # the client for jobs may have tokens for storage elements only
     done = tilda.try_ssh(write(tilda, "odd", "", show + words.replace("NAME", "odd")))
     assert done.returncode != 0 and "the issuer refuses a token for that" in done.stderr
@@ -220,6 +186,11 @@ def test_a_job_of_three_lifetimes_writes_at_its_end(sandbox: Sandbox, tilda: Per
     pairs = [[int(word) for word in line.split()] for line in lines]
     assert len({end for _, end in pairs}) >= 4 and pairs[-1][1] > pairs[-1][0]
     assert pairs[-1][0] - pairs[0][0] >= 3 * LIFE
+
+
+def test_a_session_of_two_lifetimes_writes_at_its_end(long: subprocess.Popen[str]) -> None:
+    before, status, after = long.communicate(timeout=3 * LIFE)[0].split()
+    assert status == "201" and claims(before)["exp"] < claims(after)["exp"]  # type: ignore[operator]
 
 
 def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, tilda: Person, first: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from conftest import Sandbox
 from element import DATA
 from house import House
+from person import Person
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 REFUSED = (400, 401, 403, 404, 405, 409, 501)  # what is no yes
@@ -30,6 +31,15 @@ def test_who_may_read_writes_by_no_method(house: House) -> None:
     for token in (house.reader, house.other):
         assert here.ask("MOVE", "/users/tess/kept", token, headers={"Destination": target}).status in REFUSED
     assert here.ask("GET", "/users/tess/kept", house.reader).body == b"kept" and not house.exists("/users/tess/new")
+
+
+def test_who_may_read_writes_by_no_group(house: House) -> None:
+    """A token that reads, of a member whose groups may write, and that says so."""
+    both = Person.join(house.sandbox, "tessa", "lab/production").authorise("storage.read:/ wlcg.groups").access_token
+    assert house.here.get("/data", both) == 200
+    for method in ("PUT", "MKCOL", "DELETE"):
+        assert house.here.ask(method, "/data/of-groups", both, b"x" if method == "PUT" else None).status in REFUSED, method
+    assert not house.exists("/data/of-groups")
 
 
 def test_who_may_read_writes_by_no_copy(house: House) -> None:
@@ -77,6 +87,10 @@ def test_a_token_for_another_element_is_refused_everywhere(house: House) -> None
         assert house.here.ask(method, "/users/tess/kept", other, b"x" if method == "PUT" else None).status == 403, method
     given = {"Source": f"{house.there.url}/users/tess/kept", "TransferHeaderAuthorization": f"Bearer {other}"}
     assert not house.here.ask("COPY", "/users/tess/new", other, headers=given).copied
+    subprocess.run(house.owner.command("install -m 600 /dev/null other && cat > other"), input=other, text=True, check=True)
+    look = "BEARER_TOKEN_FILE=$PWD/other xrdfs roots://HOST cat /users/tess/kept"
+    assert house.owner.ssh(look.replace("HOST", house.there.host)) == "there"
+    assert house.owner.try_ssh(look.replace("HOST", house.here.host)).returncode != 0
 
 
 def test_two_members_on_one_connection_never_mix(house: House) -> None:
@@ -136,9 +150,7 @@ OUTSIDE = (
 
 def test_no_spelling_of_a_path_leads_out_of_ones_folder(house: House) -> None:
     """What XRootD makes of these paths differs by method; what counts is that nothing comes out and nothing else changes."""
-    look = (
-        f"cd {DATA} && find . -path ./users/tess -prune -o -path ./.farmlet -prune -o -type f -exec md5sum {{}} +; ls /etc"
-    )
+    look = f"cd {DATA} && find . -path ./users/tess -prune -o -path ./.farmlet -prune -o -type f -exec md5sum {{}} +; ls /etc"
     before = house.sandbox.exec("head", look)
     assert "users/toby/kept" in before
     for path in OUTSIDE:

@@ -65,15 +65,22 @@ class Monitor:
         end = time.monotonic() + SLICE
         self._ask(end)
         (self.root / "CREDMON_COMPLETE").touch()
-        if self._places:
-            sessions.refresh(self._places, self.root)
-        if self._changed or scan:
-            self._changed = False
-            self._settle()
+        self._follow(scan)
         now = time.time()
         waits = (max(due - now, self._issuers.rest(self._keepers[path].source.issuer)) for path, due in self._due.items())
         wait = min(waits, default=math.inf)
         return min(max(wait, BACKOFF[0] if time.monotonic() < end else 0.0), LONGEST)
+
+    def _follow(self, scan: bool) -> None:
+        """Sessions and jobs, as the tokens are now. Whatever is the matter with them, tokens are renewed."""
+        try:
+            if self._places:
+                sessions.refresh(self._places, self.root)
+            if self._changed or scan:
+                self._changed = False
+                self._settle()
+        except Exception as error:
+            log.warning("sessions or jobs: %r", error)
 
     def _ask(self, end: float) -> None:
         """Renew what is due until `end` (monotonic), then put one question to each issuer that is silent.

@@ -23,10 +23,11 @@ HELD = "5"
 MOST = 500  # jobs on one command line
 OWNER = re.compile(r"[^./\0][^/\0]{0,254}")  # what may be the name of a folder below the credential directory
 ATTRIBUTES = ("ClusterId", "ProcId", "Owner", "JobStatus", "OAuthServicesNeeded")
+# What jobs need stands in them as a plain text. It is looked at as it is written: a member may write an expression there that
+# takes hours, or a list that fills the memory.
+PLAIN = r'regexp("^\"[A-Za-z0-9.+=_*, -]{1,2000}\"$", unparse(OAuthServicesNeeded))'
 # all that need tokens and are not about to leave, but those held for another reason
-NEED = (
-    f"OAuthServicesNeeded =!= undefined && JobStatus != 3 && JobStatus != 4 && (JobStatus != 5 || HoldReasonSubCode =?= {CODE})"
-)
+NEED = f"{PLAIN} && JobStatus != 3 && JobStatus != 4 && (JobStatus != 5 || HoldReasonSubCode =?= {CODE})"
 
 
 @dataclass(frozen=True)

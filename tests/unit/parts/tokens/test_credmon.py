@@ -54,6 +54,18 @@ def test_looking_old_it_is_renewed_each_time(tmp_path: Path, issuer: Issuer) -> 
         os.utime(top.with_suffix(".use"), (0, 0))
 
 
+def test_trouble_with_the_queue_keeps_no_token_from_being_renewed(tmp_path: Path, issuer: Issuer) -> None:
+    def settle() -> None:
+        raise RecursionError("as deep as a member likes")
+
+    top = store(tmp_path, issuer.url, "alice.0")
+    monitor = credmon.Monitor(tmp_path, source.Issuers((issuer.url,)), settle=settle)
+    assert monitor.sweep() > 0 and held(top) == "alice.1"
+    os.utime(top.with_suffix(".use"), (0, 0))
+    monitor.sweep()
+    assert held(top) == "alice.2"
+
+
 def test_stored_anew_is_used_at_once(tmp_path: Path, issuer: Issuer) -> None:
     monitor = watch(tmp_path, issuer)
     top = store(tmp_path, issuer.url, "alice.0")
