@@ -10,7 +10,7 @@ from conftest import Sandbox
 from person import Person
 from test_3_leaving import until
 
-from farmlet.parts.tokens.deploy import STORAGE
+from farmlet.parts.part import STORAGE
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # nothing in it names a token or an authority: BEARER_TOKEN_FILE and the rest are the session's, or the job's

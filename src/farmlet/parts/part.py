@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from farmlet.facility.model import Facility, Node
 
 GROUP = "farmlet.parts"
+# what opens storage in a token: scopes, as far as the member's rights go; or all groups of the member
+STORAGE = "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/"
+GROUPS = "wlcg.groups"
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -91,6 +94,15 @@ class Context:
         own = [f"https://{node.fqdn}:8443" for node in self.facility.hosts("storage.element")]
         sites = [site.storage for site in self.trust.sites.values() if site.storage]
         return own + sites + [element.audience for element in self.trust.elements.values()]
+
+    @property
+    def scopes(self) -> str:
+        """What a member's token for all of these is asked with. Each element goes by scopes or by groups, so that what has both
+        opens no more than its member may anyhow; at an external issuer all go by groups."""
+        if self.facility.external:
+            return GROUPS
+        by_groups = any(not element.scopes for element in self.trust.elements.values())
+        return f"{STORAGE} {GROUPS}" if by_groups else STORAGE
 
 
 @dataclass(frozen=True)

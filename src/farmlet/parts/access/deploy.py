@@ -87,9 +87,9 @@ def describe(context: Context) -> dict[str, object]:
         "name": facility.name,
         "title": facility.title,
         "issuer": facility.issuer,
-        # at an external issuer storage goes by groups; its client is made by hand and "" until it is named
+        # at an external issuer it is made by hand, and "" until it is named
         "client": context.section("access").client if facility.external else "farmlet",
-        "scope": "wlcg.groups" if facility.external else "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/",
+        "scope": context.scopes,
         "nodes": [node.fqdn for node in facility.hosts("access.login")],
     }
 

@@ -22,8 +22,6 @@ SESSION = "/usr/lib/farmlet/session"
 PLACES = "/run/farmlet-tokens"  # of sessions
 STORE = "/usr/sbin/condor_store_cred"
 FOLDER = "/var/lib/condor/oauth_credentials"
-STORAGE = "storage.read:/ storage.create:/ storage.modify:/ storage.stage:/"  # as far as the member's rights go
-GROUPS = "wlcg.groups"  # all of the member's
 ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER, "places": PLACES}}
 
 
@@ -68,14 +66,11 @@ def find_arguments(context: Context) -> list[str]:
 def describe(context: Context) -> dict[str, str]:
     """What the members' program asks with; see `storer.Config`."""
     facility = context.facility
-    # each element goes by one of the two alone, so that what has both opens no more than its member may anyhow
-    by_groups = any(not one.scopes for one in context.trust.elements.values())
-    own = f"{STORAGE} {GROUPS}" if by_groups else STORAGE
     return {
         "service": CREDENTIAL,
         "issuer": facility.issuer,
         "client": context.section("tokens").client if facility.external else "batch",
-        "scope": f"wlcg {GROUPS}" if facility.external else own,
+        "scope": f"wlcg {context.scopes}" if facility.external else context.scopes,
     }
 
 
