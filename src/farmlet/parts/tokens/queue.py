@@ -134,7 +134,9 @@ def find_fault(folder: Path, service: str) -> str:
         except (OSError, ValueError, LookupError, TypeError):
             continue
     why = f" ({''.join(letter for letter in reason if letter.isprintable())[:200]})" if reason else ""
-    return f"There is no credential for {service} any more{why}. Store one anew: farmlet-credential"
+    # our issuer says so where it gives nothing to its member at all
+    advice = "" if "the membership " in reason else " Store one anew: farmlet-credential"
+    return f"There is no credential for {service} any more{why}.{advice}"
 
 
 def _change(command: Sequence[str], jobs: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import check_member, unix_group
 from farmlet.facility.rights import Table
-from farmlet.parts.identity.service.models import Change, Client, Connection, Entry, Group, Invitation, Member
+from farmlet.parts.identity.service.models import Change, Client, Connection, Ended, Entry, Group, Invitation, Member
 from farmlet.parts.identity.service.ownership import settle, tell
 from farmlet.parts.identity.service.project import Provider
 
@@ -147,7 +147,10 @@ def move(provider: Provider, name: str, verb: str, by: str) -> Member:
 def _withdraw(member: Member) -> None:
     """Take away what a member who is no longer active must not come back with."""
     if not member.is_active:
-        Connection.objects.filter(member=member).delete()
+        held = Connection.objects.filter(member=member)
+        kept = held.select_for_update().filter(expires__gt=timezone.now())
+        Ended.objects.bulk_create([Ended.of(connection, member.standing) for connection in kept])
+        held.delete()
     if member.state == State.REMOVED:
         member.set_unusable_password()
         Invitation.objects.filter(member=member).delete()

@@ -16,6 +16,7 @@ from farmlet.parts.identity.service.models import (
     Change,
     Connection,
     DeviceGrant,
+    Ended,
     Grant,
     Invitation,
     RevokedToken,
@@ -40,6 +41,7 @@ def _find_ended(now: datetime) -> dict[str, QuerySet[Any]]:
     newer = Change.objects.filter(member=OuterRef("member"), id__gt=OuterRef("id"))
     return {
         "connections": Connection.objects.filter(expires__lte=now),
+        "ended connections": Ended.objects.filter(expires__lte=now),
         "device grants": DeviceGrant.objects.filter(expires__lte=now - REMEMBERED),
         "codes": Grant.objects.filter(expires__lte=now - REMEMBERED),
         "revoked tokens": RevokedToken.objects.filter(expires__lte=now - LEEWAY),

@@ -72,6 +72,23 @@ class Connection(models.Model):
     expires = models.DateTimeField(db_index=True)
 
 
+class Ended(models.Model):
+    """What is left of a connection that ended with its membership, for as long as it would have worked: a program that comes back
+    is told why. `id` is the connection's, `tokens` are SHA-256 of those that worked last, `why` the member's standing then.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    client = models.ForeignKey(Client, on_delete=models.CASCADE, related_name="+")
+    tokens = models.JSONField(default=list)
+    why = models.CharField(max_length=10)
+    expires = models.DateTimeField(db_index=True)
+
+    @classmethod
+    def of(cls, connection: Connection, why: str) -> Ended:
+        tokens = [*connection.current, connection.previous]
+        return cls(id=connection.id, client_id=connection.client_id, tokens=tokens, why=why, expires=connection.expires)
+
+
 class RevokedToken(models.Model):
     """An access token that was taken back before its time; kept until it would have expired."""
 

@@ -17,7 +17,7 @@ from oauthlib.oauth2.rfc6749.errors import InvalidGrantError
 
 from farmlet.parts.identity.service import lookup
 from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Client, Connection
+from farmlet.parts.identity.service.models import Client, Connection, Ended
 from farmlet.parts.identity.service.project import provider
 
 GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
@@ -33,13 +33,17 @@ def create_token(request: Any) -> str:
 
 def locate(token: str, client: Client | None = None) -> Connection | None:
     """The connection a refresh token (of `client`) belongs to, whether the token still works or not."""
-    name, dot, _ = token.partition(".")
-    try:
-        key = uuid.UUID(name) if dot else None
-    except ValueError:
-        key = None
+    key = _read_key(token)
     connection = lookup.find_connection(key) if key else None
     return connection if connection and (client is None or connection.client_id == client.pk) else None
+
+
+def _read_key(token: str) -> uuid.UUID | None:
+    name, dot, _ = token.partition(".")
+    try:
+        return uuid.UUID(name) if dot else None
+    except ValueError:
+        return None
 
 
 def find(token: str, client: Client) -> Connection | None:
@@ -51,6 +55,13 @@ def find(token: str, client: Client) -> Connection | None:
         return connection
     end(connection, "refresh.reused")
     return None
+
+
+def explain(token: str, client: Client) -> str:
+    """Why a token that worked for `client` does so no more, if its membership is the reason; "" for everybody else."""
+    key = _read_key(token)
+    ended = Ended.objects.filter(pk=key, client=client, expires__gt=timezone.now()).first() if key else None
+    return f"the membership was {ended.why}" if ended and digest(token) in ended.tokens else ""
 
 
 def begin(request: Any, token: str) -> Connection:

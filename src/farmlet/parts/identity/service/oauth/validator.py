@@ -94,10 +94,12 @@ class Validator(OAuth2Validator):
     # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
 
     def validate_refresh_token(self, refresh_token: str, client: Any, request: Any, *args: Any, **kwargs: Any) -> bool:
-        """Whether the token may be used by this client now. A replayed one kills its family."""
+        """True if the token may be used by this client now, else raises InvalidGrantError. A replayed one kills its family."""
         connection = connections.find(refresh_token, client)
-        if connection is None or not connection.member.is_active:
-            return False
+        if connection is None:
+            raise InvalidGrantError(connections.explain(refresh_token, client), request=request)
+        if not connection.member.is_active:
+            raise InvalidGrantError(f"the membership is {connection.member.standing}", request=request)
         request.user, request.connection = connection.member, connection
         request.authenticated = connection.authenticated
         request.act = connection.act or None
