@@ -174,11 +174,15 @@ def check_mount(source: str, folder: str, mounts: str = "/proc/self/mountinfo") 
     return f"{folder} is {source}: {show(disk.free)} free of {show(disk.total)}"
 
 
+SYSTEM = ("/", "/etc", "/opt", "/root", "/usr", "/var")  # what is no members' business on a node that serves their homes
+
+
 def check_own(folders: Sequence[str], mounts: str = "/proc/self/mountinfo") -> str:
     """Each of the folders, which other nodes mount, is a file system apart from the node's own; none other is to be served."""
     rows = [line.split(" ") for line in Path(mounts).read_text().splitlines()]
     mounted = {row[4]: row[2] for row in rows}  # of several at one place the last is on top
-    shared = [folder for folder in folders if mounted.get(folder) in (None, mounted["/"])]
+    system = {mounted.get(place) for place in SYSTEM}  # None among them: a folder that is not mounted at all
+    shared = [folder for folder in folders if mounted.get(folder) in system | {None}]
     if shared:
         raise Failed(f"{' and '.join(shared)}: no file system of its own: mount it (`farmlet up` tells why), then exportfs -ra")
     return f"{' and '.join(folders)}: mounted, and apart from the node's own"

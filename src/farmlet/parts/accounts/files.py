@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from farmlet.facility.catalog import Complaint
 from farmlet.facility.model import Facility, Node
+from farmlet.parts.accounts.checks import SYSTEM
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
 
@@ -44,7 +45,8 @@ exit 1
 # subvolumes of one btrfs are one file system, whose number is not that which stat(2) tells
 OWN = """\
 there=$(findmnt -rno MAJ:MIN -M {folder} | tail -n 1)
-[ -n "$there" ] && [ "$there" != "$(findmnt -rno MAJ:MIN -M / | tail -n 1)" ]
+[ -n "$there" ] || exit 1
+for place in {system}; do [ "$there" != "$(findmnt -rno MAJ:MIN -T $place | tail -n 1)" ] || exit 1; done
 """
 SHARED = """\
 echo "{folder} is not a file system of its own: root of a log-in node could reach all of this node's disk by NFS. Mount one \
@@ -130,7 +132,7 @@ def serve(context: Context, folders: Collection[str]) -> Iterator[Resource]:
 
 def _refuse_to_share(folder: str) -> Command:
     name = f"{folder} a file system of its own"
-    return Command(name, SHARED.format(folder=folder), OWN.format(folder=folder))
+    return Command(name, SHARED.format(folder=folder), OWN.format(folder=folder, system=" ".join(SYSTEM)))
 
 
 def _mask() -> Command:

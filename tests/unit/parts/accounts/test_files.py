@@ -157,6 +157,8 @@ def test_a_mount_of_another_server_or_none_is_told(tmp_path: Path) -> None:
         ({"/": "8:1", "/home": "8:2"}, True),
         ({"/": "8:1", "/home": "0:40\n8:2"}, True),  # by an automount
         ({"/": "8:1", "/home/ada": "8:2"}, False),
+        ({"/": "8:1", "/var": "8:3", "/home": "8:3"}, False),  # bound from a disk that holds more than homes
+        ({"/": "8:1", "/var": "8:3", "/home": "8:2"}, True),
     ],
 )
 def test_homes_on_the_nodes_own_disk_are_not_served(
@@ -169,7 +171,7 @@ def test_homes_on_the_nodes_own_disk_are_not_served(
     step = next(item for item in wanted(make_context("files", nodes=FILES), "files") if "/home a file system" in item.label)
     assert isinstance(step, Command)
     path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    assert (subprocess.run(["sh", "-ec", step.unless], env=path).returncode == 0) is own
+    assert (subprocess.run(["sh", "-c", step.unless], env=path).returncode == 0) is own
     refused = subprocess.run(["sh", "-ec", step.run], capture_output=True, text=True)
     assert refused.returncode == 1 and refused.stderr.startswith("/home is not a file system of its own: ")
 
