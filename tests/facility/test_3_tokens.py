@@ -208,5 +208,5 @@ def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, t
         "head", f"mkdir {FOLDER}/{ME}; echo {kept} | base64 -d > {FOLDER}/{ME}/farmlet.top; kill -HUP $(cat {FOLDER}/pid)"
     )
     until(lambda: sandbox.exec("head", f"ls {FOLDER}/{ME}") == "farmlet.refused", 30)
-    assert "invalid_grant" in sandbox.exec("head", f"cat {FOLDER}/{ME}/farmlet.refused")
+    assert "invalid_grant: the membership was suspended" in sandbox.exec("head", f"cat {FOLDER}/{ME}/farmlet.refused")
     assert seconds <= 10
