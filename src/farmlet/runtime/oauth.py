@@ -238,7 +238,9 @@ def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:
     except (Unreachable, OSError, http.client.HTTPException):
         said = {}
     if error.code < 500 and isinstance(said.get("error"), str):
-        return OAuthError(url, said["error"], str(said.get("error_description", "")), error.code)
+        # ours says there why a membership ended
+        description = said.get("error_description") or said.get("farmlet_reason") or ""
+        return OAuthError(url, said["error"], str(description), error.code)
     # by these a front door says that no answer came from behind it
     failure = Lost if error.code in (502, 504) else Unreachable
     return failure(url, f"HTTP {error.code} {error.reason}")

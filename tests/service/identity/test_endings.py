@@ -21,7 +21,8 @@ SCOPE = "offline_access storage.read:/"
 def said(service: Service, token: str, client: str = "farmlet") -> str:
     answer = service.refresh(token, client)
     assert (answer.status, answer.body.pop("error")) == (400, "invalid_grant")
-    return str(answer.body.get("error_description", ""))
+    assert "error_description" not in answer.body, "oidc-agent would ask its user to sign in again"
+    return str(answer.body.get("farmlet_reason", ""))
 
 
 def connect(service: Service, browser: Browser) -> str:

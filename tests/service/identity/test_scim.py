@@ -229,7 +229,9 @@ def test_indigo(service: Service, program: Program, mila: Browser) -> None:
     below = iam.ask("GET", f"/Groups/{group['id']}/subgroups").body["Resources"]
     assert {other["display"] for other in below} == {"lab/alarm", "lab/production", "lab/shift"}
     members = iam.ask("GET", f"/Groups/{group['id']}/members").body
-    assert {"value": user["id"], "$ref": user["meta"]["location"], "type": "User", "display": "mila"} in members["Resources"]
+    pages = [iam.ask("GET", f"/Groups/{group['id']}/members", startIndex=str(1 + 100 * number)).body for number in range(5)]
+    everybody = [one for page in pages for one in page["Resources"]]  # a hundred a page, at most
+    assert {"value": user["id"], "$ref": user["meta"]["location"], "type": "User", "display": "mila"} in everybody
     page = iam.ask("GET", f"/Groups/{group['id']}/members", startIndex="2", count="1").body
     assert page["Resources"] == members["Resources"][1:2] and page["totalResults"] == members["totalResults"]
     assert iam.ask("GET", "/Groups/none/members").status == 404

@@ -24,6 +24,22 @@ GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may 
 SIBLINGS = 8  # tokens that answers to repeated refreshes may leave working at once
 
 
+class Over(InvalidGrantError):  # type: ignore[misc]  # oauthlib has no types
+    """A refresh token that will not work again; `reason` is for who held it, "" for all others.
+
+    It is a field of its own (RFC 6749 §8.2: with a vendor's prefix), not `error_description`: with one, oidc-agent takes the
+    token for expired and waits for its user to sign in again.
+    """
+
+    def __init__(self, reason: str, request: Any) -> None:
+        super().__init__(request=request)
+        self.reason = reason
+
+    @property
+    def twotuples(self) -> list[tuple[str, Any]]:
+        return [*super().twotuples, *([("farmlet_reason", self.reason)] if self.reason else [])]
+
+
 def create_token(request: Any) -> str:
     """A refresh token for the request's connection, which is made or rotated when the answer is saved."""
     connection: Connection | None = request.connection

@@ -97,9 +97,9 @@ class Validator(OAuth2Validator):
         """True if the token may be used by this client now, else raises InvalidGrantError. A replayed one kills its family."""
         connection = connections.find(refresh_token, client)
         if connection is None:
-            raise InvalidGrantError(connections.explain(refresh_token, client), request=request)
+            raise connections.Over(connections.explain(refresh_token, client), request)
         if not connection.member.is_active:
-            raise InvalidGrantError(f"the membership is {connection.member.standing}", request=request)
+            raise connections.Over(f"the membership is {connection.member.standing}", request)
         request.user, request.connection = connection.member, connection
         request.authenticated = connection.authenticated
         request.act = connection.act or None

@@ -27,7 +27,7 @@ WHO = {"client_id": TEXT, "client_secret": TEXT}
 WHAT = {"scope": TEXT, "audience": REPEATED, "resource": REPEATED}
 
 SCHEMAS: dict[str, Piece] = {
-    "Error": record("error", error=TEXT, error_description=TEXT),
+    "Error": record("error", error=TEXT, error_description=TEXT, farmlet_reason=TEXT),
     "Tokens": record(
         "access_token token_type expires_in scope",
         access_token=TEXT,
