@@ -24,11 +24,12 @@ from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.model import Facility
 from farmlet.parts.part import Part, SiteAccess
 
-FILE = """\
+# the facility of these tests after `upper` was taken out of it
+WITHOUT = """\
 farmlet: 1
 facility: {name: tiny, domain: tiny.test}
 nodes:
-  head: {connect: fake, runs: [upper, lower]}
+  head: {connect: fake, runs: [lower]}
   service: {connect: fake, runs: [identity]}
 """
 
@@ -114,20 +115,16 @@ def test_a_role_that_is_taken_out_of_a_node_is_stopped_there(
     rig: Rig, load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.deployment.up()
-    without = load_facility(FILE.replace("[upper, lower]", "[lower]"))
-    again = Deployment(without, rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
+    again = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
     monkeypatch.setattr(again.sandbox, "drivers", rig.drivers)
     left = [("head", "upper.roof.left", "no unit upper.service")]
     assert [(one.node, one.role, one.resource.label) for one in again.plan().changes] == left
     rig.lost = ["no unit upper.service"]  # an `up` that ends early remembers what is left
-    monkeypatch.setattr(module, "ROUNDS", 1)
-    with pytest.raises(FarmletError):
-        again.up()
+    with monkeypatch.context() as early:
+        early.setattr(module, "ROUNDS", 1)
+        with pytest.raises(FarmletError):
+            again.up()
     assert rig.applied[1] == left
-    monkeypatch.undo()
-    monkeypatch.setattr(again.sandbox, "drivers", rig.drivers)
-    monkeypatch.setattr(module, "apply", rig.apply)
-    monkeypatch.setattr(module, "check_host", lambda layout, sandbox: None)
     again.up()
     assert rig.applied[2] == left and again.plan().empty
     assert "upper.roof" not in rig.deployment.store.load()["made"]["head"]
