@@ -130,6 +130,17 @@ def test_a_role_that_is_taken_out_of_a_node_is_stopped_there(
     assert "upper.roof" not in rig.deployment.store.load()["made"]["head"]
 
 
+def test_a_role_that_came_with_an_up_that_failed_is_remembered_too(
+    rig: Rig, load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.lost = ["step make upper"] * 99
+    with pytest.raises(FarmletError):
+        rig.deployment.up()
+    without = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
+    monkeypatch.setattr(without.sandbox, "drivers", rig.drivers)
+    assert ("upper.roof.left", "no unit upper.service") in {(one.role, one.resource.label) for one in without.plan().changes}
+
+
 def test_absent_and_stopped_nodes(rig: Rig) -> None:
     assert rig.deployment.plan().missing == {"head": "absent", "service": "absent"}
     rig.deployment.up()
