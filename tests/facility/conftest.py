@@ -14,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from farmlet.facility.load import default_text
+from farmlet.parts.storage.element import CERTIFICATE, KEY
 
 FARMLET = [sys.executable, "-m", "farmlet.cli.main"]
 UP_SECONDS = 900
@@ -106,6 +108,20 @@ def running(sandbox: Sandbox) -> Sandbox:
     """The sandbox, up: so that each file of tests can be run by itself."""
     sandbox.run("up")
     return sandbox
+
+
+@pytest.fixture
+def lure(sandbox: Sandbox, running: Sandbox) -> Iterator[list[str]]:
+    """Beside the facility's element: the lines that `lure.py` has printed."""
+    program = Path(__file__).with_name("lure.py").read_text()
+    words = ["docker", "exec", "-i", sandbox.container("head"), "python3", "-u", "-c", program]
+    said: list[str] = []
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*words, CERTIFICATE, KEY], **pipes) as process:  # type: ignore[call-overload]
+        assert process.stdout.readline() == "ready\n"
+        Thread(target=lambda: said.extend(process.stdout), daemon=True).start()
+        yield said
+        process.stdin.close()
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,10 @@
 """Run on a node by root: what a storage element must not be led to. Prints a line for each connection that it gets.
 
-    python3 -c "$(cat lure.py)" PLAIN TLS CERTIFICATE KEY
+    python3 -c "$(cat lure.py)" CERTIFICATE KEY
 
-On the port TLS it answers over HTTPS with a redirect to http:// on the port PLAIN, where nobody should ever come. Ends with
-its standard input. Standard library only.
+On the port TLS it answers over HTTPS with a redirect to http:// on the port PLAIN, where nobody should ever come; at /short and
+/slow with a file of which half comes, and then the end of the connection, or nothing more; at /vague with one whose size is not
+told. Ends with its standard input. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,15 +15,34 @@ import ssl
 import sys
 import threading
 
+PLAIN, TLS = 9445, 9444
+HALF = 8 << 20  # bytes
 
-class Redirect(http.server.BaseHTTPRequestHandler):
+
+class Lure(http.server.BaseHTTPRequestHandler):
     def answer(self) -> None:
         print(f"tls {self.command} {self.path}", flush=True)
-        self.send_response(302)
-        self.send_header("Location", f"http://localhost:{sys.argv[1]}{self.path}")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        if self.path in ("/short", "/slow", "/vague"):
+            self.begin()
+        else:
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{PLAIN}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
+    def begin(self) -> None:
+        vague = self.path == "/vague"
+        self.send_response(200)
+        self.send_header(*("Transfer-Encoding", "chunked") if vague else ("Content-Length", str(2 * HALF)))
+        self.end_headers()
+        if self.command == "GET" and vague:
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (2 * HALF, bytes(2 * HALF)))
+        elif self.command == "GET":
+            self.wfile.write(bytes(HALF))
+            self.close_connection = True
+            over.wait(0 if self.path == "/short" else None)
+
+    protocol_version = "HTTP/1.1"
     do_GET = do_HEAD = do_PUT = answer
 
     def log_message(self, *_: object) -> None:
@@ -38,16 +58,19 @@ class Plain(socketserver.BaseRequestHandler):
         print(f"plain {self.request.recv(1000)!r}", flush=True)
 
 
+over = threading.Event()
+
+
 def main() -> None:
-    plain, tls = int(sys.argv[1]), int(sys.argv[2])
-    secure = http.server.ThreadingHTTPServer(("", tls), Redirect)
+    secure = http.server.ThreadingHTTPServer(("", TLS), Lure)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*sys.argv[3:5])
+    context.load_cert_chain(*sys.argv[1:3])
     secure.socket = context.wrap_socket(secure.socket, server_side=True)
-    for server in (secure, Server(("localhost", plain), Plain)):
+    for server in (secure, Server(("localhost", PLAIN), Plain)):
         threading.Thread(target=server.serve_forever, daemon=True).start()
     print("ready", flush=True)
     sys.stdin.read()
+    over.set()
 
 
 if __name__ == "__main__":

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from pathlib import Path
-from threading import Thread
 
 import pytest
 from conftest import Sandbox
 from element import DATA, Element, find
+from lure import PLAIN, TLS
 from person import Person
 from test_3_leaving import until
 
-from farmlet.parts.storage.element import CERTIFICATE, KEY
-
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 GIB = 1 << 30
-PLAIN, TLS = 9445, 9444  # ports of what nobody should reach
 BLOCK = bytes(range(256)) * 4096  # 1 MiB
 
 
@@ -127,20 +122,6 @@ def test_usage_is_counted_by_path_and_group(sandbox: Sandbox, elements: tuple[El
     here.ask("DELETE", "/users/cilla/counted", token)
 
 
-@pytest.fixture
-def lure(sandbox: Sandbox, running: Sandbox) -> Iterator[list[str]]:
-    """Beside the facility's element: the lines that `lure.py` has printed. Its ports are PLAIN and TLS."""
-    program = Path(__file__).with_name("lure.py").read_text()
-    words = ["docker", "exec", "-i", sandbox.container("head"), "python3", "-u", "-c", program]
-    said: list[str] = []
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*words, str(PLAIN), str(TLS), CERTIFICATE, KEY], **pipes) as process:  # type: ignore[call-overload]
-        assert process.stdout.readline() == "ready\n"
-        Thread(target=lambda: said.extend(process.stdout), daemon=True).start()
-        yield said
-        process.stdin.close()
-
-
 def test_copies_reach_nothing_but_https(elements: tuple[Element, Element], token: str, lure: list[str], sandbox: Sandbox) -> None:
     here = elements[0]
     path, secret = "/users/cilla/copied", f"file://{DATA}/users/cilla/kept"
@@ -181,3 +162,55 @@ def test_who_has_no_right_here_sends_the_server_nowhere(
     assert elements[1].put("/users/cilla/made", token, b"made") == 201
     assert here.ask("COPY", "/users/cilla/made", maker, headers=given).copied
     assert here.ask("GET", "/users/cilla/made", token).body == b"made"
+
+
+def test_a_copy_in_several_streams_is_whole_or_nothing(elements: tuple[Element, Element], token: str, lure: list[str]) -> None:
+    here, there = elements
+    source, path, blocks = "/users/cilla/streams", "/users/cilla/joined", BLOCK * 40
+    assert there.put(source, token, blocks) == 201
+    given = {"X-Number-Of-Streams": "4", "TransferHeaderAuthorization": f"Bearer {token}"}
+    assert here.ask("COPY", path, token, headers=given | {"Source": f"{there.url}{source}"}).copied
+    assert here.ask("GET", path, token).body == blocks
+    for element, name in ((here, path), (there, source)):
+        assert element.ask("DELETE", name, token).status == 200
+    assert not here.ask("COPY", path, token, headers=given | {"Source": f"https://{here.host}:{TLS}/short"}).copied
+    assert here.get(path, token) == 404
+
+
+@pytest.mark.parametrize("old", [None, b"what it was to replace"])
+def test_a_copy_whose_source_breaks_off_leaves_no_half_file(
+    elements: tuple[Element, Element], token: str, lure: list[str], old: bytes | None
+) -> None:
+    here, path = elements[0], "/users/cilla/broken"
+    if old:
+        assert here.put(path, token, old) == 201
+    answer = here.ask("COPY", path, token, headers={"Source": f"https://{here.host}:{TLS}/short", "Overwrite": "T"})
+    assert answer.status == 201 and b"failure" in answer.body and not answer.copied
+    # gone before it was told
+    assert here.get(path, token) == 404
+    assert here.put(path, token, b"again") == 201 and here.ask("DELETE", path, token).status == 200
+
+
+def test_a_copy_whose_asker_has_gone_leaves_no_half_file(
+    sandbox: Sandbox, elements: tuple[Element, Element], token: str, lure: list[str]
+) -> None:
+    here, path = elements[0], "/users/cilla/left"
+    asker = here.connect()
+    asker.request("COPY", path, headers={"Authorization": f"Bearer {token}", "Source": f"https://{here.host}:{TLS}/slow"})
+    exists = f"test -e {DATA}{path} && echo yes || true"
+    until(lambda: sandbox.exec("head", exists) == "yes", 10)
+    asker.close()
+    until(lambda: sandbox.exec("head", exists) == "", 60)  # it tells how far it is every 5 s, and so notices
+
+
+def test_a_server_that_is_killed_in_a_copy_leaves_no_half_file(
+    sandbox: Sandbox, elements: tuple[Element, Element], token: str, lure: list[str]
+) -> None:
+    here, path = elements[0], "/users/cilla/killed"
+    asker = here.connect()
+    asker.request("COPY", path, headers={"Authorization": f"Bearer {token}", "Source": f"https://{here.host}:{TLS}/slow"})
+    exists = f"test -e {DATA}{path} && echo yes || true"
+    until(lambda: sandbox.exec("head", exists) == "yes", 10)
+    sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
+    until(lambda: sandbox.exec("head", exists) == "", 30)
+    asker.close()

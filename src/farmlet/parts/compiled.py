@@ -40,12 +40,13 @@ class Plugin:
 
     @property
     def compiled(self) -> Sequence[Resource]:
-        """The source, and the library made of it where there is none as new."""
+        """The source, and the library made of it where there is none as new. The source begins with how it is compiled, so that
+        another way makes it new."""
         source, path = f"{FOLDER}/{self.source}", self.path
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
         return (
             Directory(FOLDER),
-            File(source, (files(self.package) / "templates" / self.source).read_text()),
+            File(source, f"// {compiling}\n{(files(self.package) / 'templates' / self.source).read_text()}"),
             # a program that has the old one open keeps it
             Command(self.what, f"{compiling} && mv {path}.new {path}", unless=f"test {path} -nt {source}"),
         )

@@ -34,14 +34,15 @@ PATHS = Plugin(
     packages=ROOM.packages,
 )
 TRANSFER = Plugin(
-    what="plug-in that keeps third-party copies to https",
+    what="plug-in for third-party copies",
     package=PACKAGE,
     source="transfer.cc",
     compiler="g++ -std=c++17 -isystem /usr/include/xrootd -isystem /usr/include/xrootd/private",
     packages=("g++", "libxrootd-server-dev", "libxrootd-private-dev", "libcurl4-openssl-dev"),
-    # what the server gives its handlers to answer with
-    libraries="-lXrdHttpUtils",
+    # what the server gives its handlers to answer with, and its files
+    libraries="-lXrdHttpUtils -lXrdServer",
 )
+PLUGINS = (ROOM, PATHS, TRANSFER)
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -58,7 +59,7 @@ def install() -> Sequence[Resource]:
     server = ("xrootd-server", "xrootd-server-plugins", "xrootd-plugins", "xrootd-scitokens-plugins", "xrootd-client")
     return (
         Packages((*server, "openssl", "ca-certificates", "python3-minimal")),
-        *(resource for plugin in (ROOM, PATHS, TRANSFER) for resource in (plugin.install, *plugin.compiled)),
+        *(resource for plugin in PLUGINS for resource in (plugin.install, *plugin.compiled)),
     )
 
 
@@ -108,6 +109,8 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
     )
     tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups))
     return (
+        # once more than in `install`: the server starts anew with a plug-in that has changed
+        *(resource for plugin in PLUGINS for resource in plugin.compiled),
         *trust(authorities),
         Directory("/srv/farmlet"),
         # the server may write in these, but not remove what is root's: see `limits`
@@ -115,7 +118,6 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         Directory("/etc/farmlet"),
         Directory("/etc/farmlet/tls"),
         Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
-        Directory("/usr/lib/farmlet"),
         File(CHECKSUM, render(PACKAGE, "checksum.sh", data=DATA), 0o755),
         File(CONFIG, server),
         File(TOKENS, tokens),

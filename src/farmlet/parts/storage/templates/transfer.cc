@@ -1,6 +1,7 @@
-// Third-party copies over HTTP: from and to https:// alone, for whom the path here is open. XRootD's own handler does the
-// work, but gives `Source` and `Destination` to libcurl as they are (file:///…, gopher://…), and asks the source of a pull
-// before it looks at any right. A plug-in for `http.exthandler` around that handler; written by Farmlet.
+// Third-party copies over HTTP: from and to https:// alone, for whom the path here is open, and no part of a file stays of one
+// that failed. XRootD's own handler does the work, but gives `Source` and `Destination` to libcurl as they are (file:///…,
+// gopher://…), asks the source of a pull before it looks at any right, and closes what it was writing as if all had come. A
+// plug-in for `http.exthandler` around that handler; written by Farmlet.
 
 #include <cctype>
 #include <cerrno>
@@ -13,6 +14,7 @@
 #include <curl/curl.h>
 
 #include "XrdHttp/XrdHttpExtHandler.hh"
+#include "XrdOfs/XrdOfs.hh"
 #include "XrdOuc/XrdOucEnv.hh"
 #include "XrdOuc/XrdOucErrInfo.hh"
 #include "XrdSfs/XrdSfsInterface.hh"
@@ -30,6 +32,124 @@ extern "C" __attribute__((visibility("default"))) CURL *curl_easy_init() {
 }
 
 namespace {
+
+// A file that a copy reads or writes. One that is written is closed when the copy is told to be a success, not when the handler
+// closes it, which it does in any case and before it tells. What nobody has closed XRootD removes (`ofs.persist`).
+class Copied : public XrdOfsFileFull {
+public:
+    Copied(const char *user, int number) : XrdOfsFileFull(user, number) {}
+
+    ~Copied() override { forget(); }
+
+    int open(const char *path, XrdSfsFileOpenMode how, mode_t mode, const XrdSecEntity *client, const char *given) override {
+        int result = XrdOfsFileFull::open(path, how, mode, client, given);
+        if (result == SFS_OK && how & (SFS_O_WRONLY | SFS_O_RDWR | SFS_O_CREAT | SFS_O_TRUNC)) arriving = this;
+        return result;
+    }
+
+    int close() override { return arriving == this ? SFS_OK : XrdOfsFileFull::close(); }
+
+    XrdSfsXferSize write(XrdSfsFileOffset offset, const char *bytes, XrdSfsXferSize size) override {
+        XrdSfsXferSize written = XrdOfsFileFull::write(offset, bytes, size);
+        whole_ = whole_ && written == size;
+        return written;
+    }
+
+    // Closes it; false if not all that was to be written is there.
+    bool keep() {
+        if (!whole_) drop();
+        forget();
+        return whole_ && XrdOfsFileFull::close() == SFS_OK;
+    }
+
+    void drop() {
+        forget();
+        viaDel = 1;  // as when a connection breaks off
+        if (oh) XrdOfsFileFull::close();
+    }
+
+    // What the copy of this thread writes.
+    static thread_local Copied *arriving;
+
+private:
+    bool whole_ = true;
+
+    void forget() {
+        if (arriving == this) arriving = nullptr;
+    }
+};
+
+thread_local Copied *Copied::arriving = nullptr;
+
+// The server's files, as copies open them; all else is the server's own.
+class Files : public XrdSfsFileSystem {
+public:
+    explicit Files(XrdSfsFileSystem &files) : files_(files) {}
+
+    XrdSfsFile *newFile(char *user, int number) override { return new Copied(user, number); }
+
+    XrdSfsDirectory *newDir(char *user, int number) override { return files_.newDir(user, number); }
+
+    int chmod(const char *path, XrdSfsMode mode, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.chmod(path, mode, error, client, given);
+    }
+
+    int exists(const char *path, XrdSfsFileExistence &there, XrdOucErrInfo &error, const XrdSecEntity *client,
+               const char *given) override {
+        return files_.exists(path, there, error, client, given);
+    }
+
+    int fsctl(const int command, const char *words, XrdOucErrInfo &error, const XrdSecEntity *client) override {
+        return files_.fsctl(command, words, error, client);
+    }
+
+    int getStats(char *buffer, int length) override { return files_.getStats(buffer, length); }
+
+    const char *getVersion() override { return files_.getVersion(); }
+
+    int mkdir(const char *path, XrdSfsMode mode, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.mkdir(path, mode, error, client, given);
+    }
+
+    int prepare(XrdSfsPrep &request, XrdOucErrInfo &error, const XrdSecEntity *client) override {
+        return files_.prepare(request, error, client);
+    }
+
+    int rem(const char *path, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.rem(path, error, client, given);
+    }
+
+    int remdir(const char *path, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.remdir(path, error, client, given);
+    }
+
+    int rename(const char *old, const char *path, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given_old,
+               const char *given) override {
+        return files_.rename(old, path, error, client, given_old, given);
+    }
+
+    int stat(const char *path, struct stat *found, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.stat(path, found, error, client, given);
+    }
+
+    int stat(const char *path, mode_t &mode, XrdOucErrInfo &error, const XrdSecEntity *client, const char *given) override {
+        return files_.stat(path, mode, error, client, given);
+    }
+
+    int truncate(const char *path, XrdSfsFileOffset size, XrdOucErrInfo &error, const XrdSecEntity *client,
+                 const char *given) override {
+        return files_.truncate(path, size, error, client, given);
+    }
+
+private:
+    XrdSfsFileSystem &files_;
+};
+
+using Chunk = int (*)(XrdHttpExtReq *, const char *, long long);
+constexpr const char *CHUNK = "_ZN13XrdHttpExtReq9ChunkRespEPKcx";  // XrdHttpExtReq::ChunkResp
+Chunk send_chunk = nullptr;  // XRootD's own
+
+bool begins(const char *text, const char *word) { return text && !strncmp(text, word, strlen(word)); }
 
 // As it stands in a URL.
 std::string quote(const std::string &text) {
@@ -95,28 +215,49 @@ private:
     }
 };
 
-// Makes our curl_easy_init the one that is found by whatever is loaded from now on; false if another one was there before.
+// Makes our functions the ones that are found by whatever is loaded from now on; false if others were there before.
 bool stand_before() {
     Dl_info own, found;
     if (!dladdr(reinterpret_cast<void *>(&stand_before), &own)) return false;
     if (!dlopen(own.dli_fname, RTLD_NOW | RTLD_GLOBAL | RTLD_NOLOAD)) return false;
-    void *init = dlsym(RTLD_DEFAULT, "curl_easy_init");
-    return init && dladdr(init, &found) && found.dli_fbase == own.dli_fbase;
+    for (const char *name : {"curl_easy_init", CHUNK}) {
+        void *function = dlsym(RTLD_DEFAULT, name);
+        if (!function || !dladdr(function, &found) || found.dli_fbase != own.dli_fbase) return false;
+    }
+    send_chunk = reinterpret_cast<Chunk>(dlsym(RTLD_NEXT, CHUNK));
+    return send_chunk;
 }
 
 }  // namespace
 
+// Stands before XRootD's own, by which the handler tells how a copy goes (markers of its progress) and ends: `success` and
+// `failure` are the words of HTTP-TPC. Before the end is told, the file is there, or it is gone.
+__attribute__((visibility("default"))) int XrdHttpExtReq::ChunkResp(const char *text, long long length) {
+    Copied *file = Copied::arriving;
+    if (file && !begins(text, "Perf Marker")) {
+        if (!begins(text, "success")) file->drop();
+        else if (!file->keep()) text = "failure: what had come could not be kept";
+    }
+    return send_chunk(this, text, length);
+}
+
 extern "C" XrdHttpExtHandler *XrdHttpGetExtHandler(XrdSysError *log, const char *config, const char *words, XrdOucEnv *around) {
     if (!stand_before()) {
-        log->Emsg("transfer", "libcurl was there before this plug-in, which must stand before it");
+        log->Emsg("transfer", "libcurl or the handler of copies was there before this plug-in, which must stand before them");
         return nullptr;
     }
-    auto *files = static_cast<XrdSfsFileSystem *>(around->GetPtr("XrdSfsFileSystem*"));
+    const char *key = "XrdSfsFileSystem*";
+    auto *files = static_cast<XrdSfsFileSystem *>(around->GetPtr(key));
     std::string name = "libXrdHttpTPC-" + std::to_string(XrdMajorVNUM(XrdVNUMBER)) + ".so";
     void *library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
     using Maker = XrdHttpExtHandler *(*)(XrdSysError *, const char *, const char *, XrdOucEnv *);
     auto make = library ? reinterpret_cast<Maker>(dlsym(library, "XrdHttpGetExtHandler")) : nullptr;
-    XrdHttpExtHandler *handler = make && files ? make(log, config, words, around) : nullptr;
+    XrdHttpExtHandler *handler = nullptr;
+    if (make && files) {
+        around->PutPtr(key, new Files(*files));  // stays, as the handler does
+        handler = make(log, config, words, around);
+        around->PutPtr(key, files);
+    }
     if (!handler) log->Emsg("transfer", "no handler for third-party copies:", library ? "it does not start" : dlerror());
     return handler ? new Copy(handler, files) : nullptr;
 }
