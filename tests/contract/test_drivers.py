@@ -157,6 +157,26 @@ def test_data_outlives_a_container(containers: ContainerDriver, blank: Machine, 
         containers.shell(blank).run(["cat", "/srv/file"])
 
 
+def test_a_container_never_takes_data_that_it_would_lose(
+    containers: ContainerDriver, machine: Machine, client: docker.DockerClient
+) -> None:
+    small = replace(machine, name="other", data=())
+    roomy = replace(small, data=("/srv/kept", "/srv/more"))
+    assert containers.refusal(roomy) is None, "it is not there yet"
+    containers.ensure(small)
+    try:
+        assert containers.refusal(small) is None and containers.differs(small) == ""
+        assert "no volume for /srv/kept, there is no volume for /srv/more" in containers.differs(roomy)
+        refusal = containers.refusal(roomy)
+        assert refusal and "keeps data at /srv/kept, /srv/more" in refusal.what and containers.name(small) in refusal.hint
+        client.containers.get(containers.name(small)).remove(force=True)  # as its hint says
+        containers.ensure(roomy)
+        assert containers.refusal(roomy) is None and containers.differs(roomy) == ""
+        assert containers.refusal(small) is None, "what is no longer wanted is kept all the same"
+    finally:
+        containers.remove(roomy)
+
+
 def test_a_removed_node_leaves_only_what_others_share(
     containers: ContainerDriver, machine: Machine, client: docker.DockerClient
 ) -> None:

@@ -64,6 +64,7 @@ class Deployment:
         with self.store.locked():
             self._refuse_left()
             self._refuse_busy()
+            self._refuse_unfit()
             self.store.ensure_key()
             self.layout.ensure_authorities()
             self._prepare()
@@ -101,6 +102,14 @@ class Deployment:
                 what = f"no longer has {busy.role}, of which something is there still: {busy.what}"
                 hint = f"put it back, `farmlet node drain {name}`, and wait for its end"
                 errors.append(InputError(f"nodes.{name}.runs", what, hint))
+        if errors:
+            raise Errors(errors)
+
+    def _refuse_unfit(self) -> None:
+        """Before images are made for a node that cannot take what is new on it."""
+        names = [name for name in self.store.load().get("nodes", {}) if name in self.facility.nodes]
+        targets = [self.target(name) for name in names]
+        errors = [error for one in targets if (error := one.driver.refusal(one.machine))]
         if errors:
             raise Errors(errors)
 

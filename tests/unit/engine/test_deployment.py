@@ -170,6 +170,17 @@ def test_another_size_is_told_before_and_made(rig: Rig, monkeypatch: pytest.Monk
     assert rig.deployment.up() - before == 1
 
 
+def test_what_a_node_cannot_become_is_told_before_anything_is_made(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.deployment.up()
+    refusals = {name: InputError(f"nodes.{name}.runs", "keeps data", "do this") for name in ("head", "service")}
+    monkeypatch.setattr(rig.driver, "refusal", lambda machine: refusals.get(machine.name), raising=True)
+    before = rig.deployment.report.operations, len(rig.applied)
+    with pytest.raises(Errors) as caught:
+        rig.deployment.up()
+    assert [one.where for one in caught.value.errors] == ["nodes.head.runs", "nodes.service.runs"]
+    assert (rig.deployment.report.operations, len(rig.applied)) == before
+
+
 def test_a_plan_of_a_running_facility_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.deployment.up()
     folder = rig.deployment.store.path

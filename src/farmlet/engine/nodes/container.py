@@ -77,7 +77,10 @@ class ContainerDriver:
 
     def differs(self, machine: Machine) -> str:
         found = self._find(machine)
-        return self._compare(machine, found.attrs["HostConfig"]) if found else ""
+        if not found:
+            return ""
+        size = self._compare(machine, found.attrs["HostConfig"])
+        return ", ".join([*filter(None, [size]), *(f"there is no volume for {path}" for path in self._unkept(machine, found))])
 
     def _compare(self, machine: Machine, config: Mapping[str, Any]) -> str:
         faults = []
@@ -86,6 +89,23 @@ class ContainerDriver:
         if max(config["CpuQuota"], 0) != self._quota(machine):
             faults.append(f"cores are {max(config['CpuQuota'], 0) / PERIOD or 'all'} instead of {machine.cores}")
         return ", ".join(faults)
+
+    def refusal(self, machine: Machine) -> FarmletError | None:
+        found = self._find(machine)
+        if not found or not (paths := self._unkept(machine, found)):
+            return None
+        return InputError(
+            f"nodes.{machine.name}.runs",
+            f"a role that is new there keeps data at {', '.join(paths)}, and its container was made without a volume for that",
+            "give the role to a node of its own; or, once members' sessions, jobs and crontabs there may end, make the container "
+            f"anew: copy out what these paths have in it already, `docker rm -f {self.name(machine)}`, `farmlet up`",
+        )
+
+    @staticmethod
+    def _unkept(machine: Machine, container: Any) -> list[str]:
+        """Paths whose data would go with the container: it keeps the volumes that it was made with, and gets no others."""
+        kept = {mount["Destination"] for mount in container.attrs["Mounts"]}
+        return [path for path in (*machine.data, *(path for _, path, _ in machine.shared)) if path not in kept]
 
     @staticmethod
     def _quota(machine: Machine) -> int:

@@ -59,7 +59,11 @@ class NodeDriver(Protocol):
         ...
 
     def differs(self, machine: Machine) -> str:
-        """What of the size of a node that exists is not as wanted, in words; "" when it is, or is not ours to give."""
+        """What of a node that exists is not as wanted and is ours to give, its size or volumes, in words; "" when all is."""
+        ...
+
+    def refusal(self, machine: Machine) -> FarmletError | None:
+        """Why a node that exists cannot become what is wanted, and what to do then; None when it can, or is not there."""
         ...
 
     def ensure(self, machine: Machine) -> None:

@@ -44,6 +44,9 @@ class FakeDriver:
     def differs(self, machine: Machine) -> str:
         return ""
 
+    def refusal(self, machine: Machine) -> None:
+        return None
+
     def ensure(self, machine: Machine) -> None:
         self.nodes.setdefault(machine.name, FakeShell(set()))
         self.running.add(machine.name)

@@ -30,6 +30,9 @@ class LocalDriver:
     def differs(self, machine: Machine) -> str:
         return ""
 
+    def refusal(self, machine: Machine) -> None:
+        return None
+
     def ensure(self, machine: Machine) -> None:
         release = Path("/etc/os-release").read_text()
         if "VERSION_CODENAME=trixie" not in release:

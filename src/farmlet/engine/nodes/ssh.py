@@ -26,6 +26,9 @@ class SshDriver:
     def differs(self, machine: Machine) -> str:
         return ""
 
+    def refusal(self, machine: Machine) -> None:
+        return None
+
     def ensure(self, machine: Machine) -> None:
         """Say what is missing before anything is changed: no answer, wrong key, not root, not Debian 13."""
         try:
