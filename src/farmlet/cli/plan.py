@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     for name, state in plan.missing.items():
         print(f"{name}: node is {state}: {WOULD.get(state, 'would be started')}")
     for name, fault in plan.resized.items():
-        print(f"{name}: node would be resized: {fault}")
+        print(f"{name}: node: {fault}")
     for name in plan.left:
         print(f"{name}: node is no longer in the file: `farmlet node remove {name}` first, or put its lines back")
     for change in plan.changes:
