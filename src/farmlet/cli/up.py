@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import print_json
+from farmlet.engine.deployment import Deployment
 from farmlet.engine.health import wait_healthy
 from farmlet.engine.status import endpoints
+from farmlet.errors import Errors
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +21,24 @@ def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args)
     deployment.sandbox.retain = args.retain
     operations = deployment.up()
-    wait_healthy(deployment)
+    away = [*deployment.away.values()]
+    try:
+        wait_healthy(deployment)
+    except Errors as failed:
+        raise Errors([*away, *failed.errors]) from failed
     seconds = round(deployment.report.seconds, 1)
     found = endpoints(deployment)
     if args.json:
-        print_json({"facility": deployment.facility.name, "operations": operations, "seconds": seconds, "endpoints": found})
-        return 0
+        name, silent = deployment.facility.name, [*deployment.away]
+        print_json({"facility": name, "operations": operations, "seconds": seconds, "endpoints": found, "away": silent})
+    else:
+        _print(deployment, operations, seconds, found)
+    if away:
+        raise Errors(away)
+    return 0
+
+
+def _print(deployment: Deployment, operations: int, seconds: float, found: Mapping[str, str]) -> None:
     changed = f"{operations} operations" if operations else "nothing changed"
     print(f"facility {deployment.facility.name} is up: {changed}, {seconds} s")
     for name, value in found.items():
@@ -32,4 +47,3 @@ def run(args: argparse.Namespace) -> int:
         "`farmlet user list`" if deployment.facility.external else "`farmlet demo`, or `farmlet user add NAME --group GROUP`"
     )
     print(f"next: {members}")
-    return 0

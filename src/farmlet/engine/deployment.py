@@ -56,9 +56,14 @@ class Deployment:
         self.facility, self.store, self.report = facility, store, report
         self.sandbox = Sandbox(facility, store)
         self.layout = Layout(facility, parts, standins, store, drivers={})
+        self.away: dict[str, FarmletError] = {}
 
     def up(self) -> int:
-        """Make the facility as its file says; the number of operations it took (0: nothing differed)."""
+        """Make the facility as its file says; the number of operations it took (0: nothing differed).
+
+        Hosts of an earlier `up` that do not answer stay as they are, and are in `away` with why: the others are not left without
+        new certificates because of them. Without the control node nothing is done.
+        """
         self.sandbox.starts = True
         check_host(self.layout, self.sandbox)
         with self.store.locked():
@@ -138,20 +143,39 @@ class Deployment:
 
     def _ensure_nodes(self) -> None:
         machines, drivers = self.layout.machines(), self.layout.drivers
+        before: dict[str, Any] = self.store.load().get("nodes", {})
         self.store.save(nodes={name: node.model_dump(mode="json") for name, node in self.facility.nodes.items()})
         hosts = [node.name for node in self.facility.nodes.values() if node.connect == "ssh"]
         if hosts:
             self._write_known(hosts)  # a host that exists must be known before the first log-in
 
+        errors: dict[str, FarmletError] = {}
+        silent = set()
+
         def ensure(name: str) -> bool:
-            as_wanted = drivers[name].state(machines[name]) == "running" and not drivers[name].differs(machines[name])
-            drivers[name].ensure(machines[name])
+            state = drivers[name].state(machines[name])
+            as_wanted = state == "running" and not drivers[name].differs(machines[name])
+            try:
+                drivers[name].ensure(machines[name])
+            except FarmletError as error:
+                errors[name] = error
+                silent.update([name] if state == "unreachable" else [])
             return as_wanted
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            self.report.operations += list(pool.map(ensure, machines)).count(False)
-        self._write_known(list(machines))
+            made = dict(zip(machines, pool.map(ensure, machines), strict=True))
+        known = before.keys() - {self.facility.controller}
+        if fatal := [error for name, error in errors.items() if name not in silent & known]:
+            raise Errors(fatal)
+        self.away = {name: _left_as_it_is(name, error) for name, error in errors.items()}
+        self.store.save(nodes=self.store.load()["nodes"] | {name: before[name] for name in self.away})
+        self.report.operations += sum(not as_wanted for name, as_wanted in made.items() if name not in self.away)
+        self._write_known(self._present())
         self.sandbox.ensure_names(self.layout)
+
+    def _present(self) -> list[str]:
+        """The machines that `up` has to do with: all but those that are away."""
+        return [name for name in self.layout.machines() if name not in self.away]
 
     def _write_known(self, names: Sequence[str]) -> None:
         """known_hosts from what the drivers know; never learnt by asking a network that could lie, where they know better."""
@@ -168,7 +192,7 @@ class Deployment:
 
     def _converge(self) -> None:
         """Look, change, look again, until nothing differs: what one node reveals may be what another waits for."""
-        seen = self._observe(keep=True)
+        seen = self._observe(self._present(), keep=True)
         self._note_made(between=True)
         for _ in range(ROUNDS):
             changes = {name: look.changes for name, look in seen.items() if look.changes}
@@ -178,7 +202,7 @@ class Deployment:
             count = sum(map(len, changes.values()))
             with self.report.phase(f"configure {', '.join(changes)} ({count} changes)"):
                 apply(self._targets, changes, self.layout.authorities(), pack(), self.sources(), self.report.done)
-            seen = self._observe(keep=True)
+            seen = self._observe(self._present(), keep=True)
         left = [f"{change.node}: {change.resource.label}: {change.reason}" for look in seen.values() for change in look.changes]
         if left:
             what = f"still differs after {ROUNDS} rounds:\n  " + "\n  ".join(left[:10])
@@ -187,7 +211,7 @@ class Deployment:
     def _note_made(self, between: bool = False) -> None:
         """Remember what is on the nodes now, or, `between` two configurations, what may be."""
         before: dict[str, leftovers.Made] = self.store.load().get("made", {})
-        after = {target.name: leftovers.list_made(target.configure) for target in self._targets}
+        after = {one.name: leftovers.list_made(one.configure) for one in self._targets if one.name not in self.away}
         if between:
             after = {name: leftovers.join(before.get(name, {}), made) for name, made in after.items()}
         self.store.save(made=before | after)
@@ -308,3 +332,10 @@ class Deployment:
             else:
                 self.sandbox.disk.detach()
         return [node.name for node in self.facility.nodes.values() if node.connect in ("ssh", "local")]
+
+
+def _left_as_it_is(name: str, error: FarmletError) -> FarmletError:
+    what = f"does not answer and stays as it is, the others are as the file says: {error.what}"
+    return FarmletError(
+        f"node {name}", what, f"`farmlet up` once more when it is back; lost for good: `farmlet node remove {name} --lost`"
+    )

@@ -21,8 +21,11 @@ PAUSE = 0.5
 
 
 def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Run all checks (or those named, or of the parts named): [{"check", "node", "ok", "seconds", "evidence"}]."""
-    nodes = list(deployment.facility.nodes)
+    """Run all checks (or those named, or of the parts named): [{"check", "node", "ok", "seconds", "evidence"}].
+
+    Nodes that were away from the `up` just made are not asked.
+    """
+    nodes = [node for node in deployment.facility.nodes if node not in deployment.away]
     with ThreadPoolExecutor(max_workers=8) as pool:
         results = [row for rows in pool.map(lambda node: _check_node(deployment, node), nodes) for row in rows]
     found = [row for row in results if not names or any(f"{row['check']}.".startswith(f"{name}.") for name in names)]

@@ -181,6 +181,73 @@ def test_what_a_node_cannot_become_is_told_before_anything_is_made(rig: Rig, mon
     assert (rig.deployment.report.operations, len(rig.applied)) == before
 
 
+@pytest.fixture
+def lose(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """From now on these nodes do not answer."""
+
+    def lose(*names: str) -> None:
+        def ensure(machine: Machine) -> None:
+            if machine.name in names:
+                raise InputError(f"node {machine.name}", "cannot log in by SSH", "put the key there")
+            FakeDriver.ensure(rig.driver, machine)
+
+        def state(machine: Machine) -> str:
+            return "unreachable" if machine.name in names else FakeDriver.state(rig.driver, machine)
+
+        monkeypatch.setattr(rig.driver, "ensure", ensure)
+        monkeypatch.setattr(rig.driver, "state", state)
+
+    return lose
+
+
+def test_a_host_that_does_not_answer_keeps_nobody_from_what_is_new(rig: Rig, lose: Callable[..., None]) -> None:
+    rig.deployment.up()
+    made = rig.deployment.store.load()["made"]
+    for name in ("head", "service"):
+        rig.shell(name).present.remove("packages python3")
+    lose("head")
+    rig.deployment.up()
+    assert {node for node, _, _ in rig.applied[1]} == {"service"} and rig.deployment.store.load()["made"] == made
+    (error,) = rig.deployment.away.values()
+    assert error.where == "node head" and "stays as it is" in error.what and "--lost" in error.hint and error.exit_code == 1
+    assert [change.node for change in rig.deployment.plan().changes] == [] and rig.deployment.plan().missing == {
+        "head": "unreachable"
+    }
+    lose()
+    rig.deployment.up()
+    assert {node for node, _, _ in rig.applied[2]} == {"head"} and not rig.deployment.away
+
+
+def test_what_an_absent_host_was_made_for_is_not_forgotten(
+    rig: Rig, lose: Callable[..., None], load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.deployment.up()
+    lose("head")
+    again = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
+    monkeypatch.setattr(again.sandbox, "drivers", rig.drivers)
+    again.up()
+    assert [*again.away] == ["head"]
+    lose()
+    again.up()
+    assert ("head", "upper.roof.left", "no unit upper.service") in rig.applied[-1]
+
+
+@pytest.mark.parametrize("names", [("service",), ("head", "service")])
+def test_without_the_control_node_nothing_is_done(rig: Rig, lose: Callable[..., None], names: tuple[str, ...]) -> None:
+    rig.deployment.up()
+    lose(*names)
+    with pytest.raises(Errors) as caught:
+        rig.deployment.up()
+    assert [one.where for one in caught.value.errors] == ["node service"] and len(rig.applied) == 1
+
+
+def test_all_hosts_that_were_never_there_are_told_at_once(rig: Rig, lose: Callable[..., None]) -> None:
+    lose("head", "service")
+    with pytest.raises(Errors) as caught:
+        rig.deployment.up()
+    assert {one.where for one in caught.value.errors} == {"node head", "node service"} and caught.value.exit_code == 2
+
+
 def test_a_plan_of_a_running_facility_changes_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     rig.deployment.up()
     folder = rig.deployment.store.path
