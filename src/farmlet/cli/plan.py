@@ -22,12 +22,14 @@ def run(args: argparse.Namespace) -> int:
                 "missing": dict(plan.missing),
                 "resized": dict(plan.resized),
                 "left": list(plan.left),
+                "away": list(plan.away),
                 "changes": [change.to_json() for change in plan.changes],
             }
         )
         return 0 if plan.empty else 3
     for name, state in plan.missing.items():
-        print(f"{name}: node is {state}: {WOULD.get(state, 'would be started')}")
+        would = "`up` would go on without it" if name in plan.away else WOULD.get(state, "would be started")
+        print(f"{name}: node is {state}: {would}")
     for name, fault in plan.resized.items():
         print(f"{name}: node: {fault}")
     for name in plan.left:

@@ -41,6 +41,7 @@ class Plan:
     changes: tuple[Change, ...]
     resized: Mapping[str, str] = field(default_factory=dict)  # node → what of its size is not as wanted
     left: tuple[str, ...] = ()  # nodes that the file no longer names, which keep `up` from beginning
+    away: tuple[str, ...] = ()  # of those missing, hosts that `up` would go on without
 
     @property
     def empty(self) -> bool:
@@ -164,14 +165,17 @@ class Deployment:
 
         with ThreadPoolExecutor(max_workers=8) as pool:
             made = dict(zip(machines, pool.map(ensure, machines), strict=True))
-        known = before.keys() - {self.facility.controller}
-        if fatal := [error for name, error in errors.items() if name not in silent & known]:
+        if fatal := [error for name, error in errors.items() if name not in silent & self._list_spared(before)]:
             raise Errors(fatal)
         self.away = {name: _left_as_it_is(name, error) for name, error in errors.items()}
         self.store.save(nodes=self.store.load()["nodes"] | {name: before[name] for name in self.away})
         self.report.operations += sum(not as_wanted for name, as_wanted in made.items() if name not in self.away)
         self._write_known(self._present())
         self.sandbox.ensure_names(self.layout)
+
+    def _list_spared(self, made: Mapping[str, Any]) -> set[str]:
+        """Of the nodes `made` by an earlier `up`, those that this one can do without if they do not answer."""
+        return set(made) - {self.facility.controller}
 
     def _present(self) -> list[str]:
         """The machines that `up` has to do with: all but those that are away."""
@@ -286,7 +290,9 @@ class Deployment:
         running = [name for name in states if name not in missing]
         seen = self._observe(running) if running else {}
         resized = {name: fault for name in running if (fault := self.layout.drivers[name].differs(machines[name]))}
-        return Plan(missing, tuple(change for look in seen.values() for change in look.changes), resized, left)
+        spared = self._list_spared(self.store.load().get("nodes", {}))
+        away = tuple(name for name, state in missing.items() if state == "unreachable" and name in spared)
+        return Plan(missing, tuple(change for look in seen.values() for change in look.changes), resized, left, away)
 
     def target(self, name: str) -> Target:
         """One node or stand-in site, to run something on it."""
@@ -335,7 +341,7 @@ class Deployment:
 
 
 def _left_as_it_is(name: str, error: FarmletError) -> FarmletError:
-    what = f"does not answer and stays as it is, the others are as the file says: {error.what}"
+    what = f"{error.what}; it stays as it is, and the others are as the file says"
     return FarmletError(
         f"node {name}", what, f"`farmlet up` once more when it is back; lost for good: `farmlet node remove {name} --lost`"
     )

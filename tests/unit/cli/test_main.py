@@ -81,6 +81,7 @@ def test_plan_of_an_absent_facility(farmlet: Any, folder: Path) -> None:
         "missing": {"head": "absent", "service": "absent"},
         "resized": {},
         "left": [],
+        "away": [],
         "changes": [],
     }
     assert not (folder / ".farmlet").exists(), "a plan makes nothing"

@@ -209,10 +209,9 @@ def test_a_host_that_does_not_answer_keeps_nobody_from_what_is_new(rig: Rig, los
     rig.deployment.up()
     assert {node for node, _, _ in rig.applied[1]} == {"service"} and rig.deployment.store.load()["made"] == made
     (error,) = rig.deployment.away.values()
-    assert error.where == "node head" and "stays as it is" in error.what and "--lost" in error.hint and error.exit_code == 1
-    assert [change.node for change in rig.deployment.plan().changes] == [] and rig.deployment.plan().missing == {
-        "head": "unreachable"
-    }
+    assert error.where == "node head" and "it stays as it is" in error.what and "--lost" in error.hint and error.exit_code == 1
+    plan = rig.deployment.plan()
+    assert plan.changes == () and plan.missing == {"head": "unreachable"} and plan.away == ("head",)
     lose()
     rig.deployment.up()
     assert {node for node, _, _ in rig.applied[2]} == {"head"} and not rig.deployment.away
@@ -239,6 +238,7 @@ def test_without_the_control_node_nothing_is_done(rig: Rig, lose: Callable[..., 
     with pytest.raises(Errors) as caught:
         rig.deployment.up()
     assert [one.where for one in caught.value.errors] == ["node service"] and len(rig.applied) == 1
+    assert "service" not in rig.deployment.plan().away
 
 
 def test_all_hosts_that_were_never_there_are_told_at_once(rig: Rig, lose: Callable[..., None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from farmlet.engine.nodes.driver import Machine, SecureShell, call
+from farmlet.engine.nodes.driver import CommandError, Machine, SecureShell, call
 from farmlet.errors import FarmletError, InputError
 
 
@@ -36,7 +36,8 @@ class SshDriver:
         except FarmletError as error:
             public = self._shell.key.with_suffix(".pub")
             hint = f"put {public} into /root/.ssh/authorized_keys of {self._shell.host}, then repeat"
-            raise InputError(f"node {machine.name}", f"cannot log in by SSH: {error.what}", hint) from error
+            why = error.words[-1] if isinstance(error, CommandError) and error.words else error.what
+            raise InputError(f"node {machine.name}", f"cannot log in by SSH: {why}", hint) from error
         user, system, first = [*facts.split("\n"), "", "", ""][:3]
         if user != "0":
             raise InputError(f"node {machine.name}", f"user {self._shell.user} is not root", "set `user: root` for this node")
