@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import zlib
@@ -191,26 +192,30 @@ def test_a_copy_whose_source_breaks_off_leaves_no_half_file(
     assert here.put(path, token, b"again") == 201 and here.ask("DELETE", path, token).status == 200
 
 
+def exists(sandbox: Sandbox, path: str) -> bool:
+    return sandbox.exec("head", f"test -e {DATA}{path} && echo yes || true") == "yes"
+
+
+def begin_copy(sandbox: Sandbox, here: Element, path: str, token: str) -> http.client.HTTPSConnection:
+    """A copy of which a part has come, and no more will."""
+    asker = here.connect()
+    asker.request("COPY", path, headers={"Authorization": f"Bearer {token}", "Source": f"https://{here.host}:{TLS}/slow"})
+    until(lambda: exists(sandbox, path), 10)
+    return asker
+
+
 def test_a_copy_whose_asker_has_gone_leaves_no_half_file(
     sandbox: Sandbox, elements: tuple[Element, Element], token: str, lure: list[str]
 ) -> None:
-    here, path = elements[0], "/users/cilla/left"
-    asker = here.connect()
-    asker.request("COPY", path, headers={"Authorization": f"Bearer {token}", "Source": f"https://{here.host}:{TLS}/slow"})
-    exists = f"test -e {DATA}{path} && echo yes || true"
-    until(lambda: sandbox.exec("head", exists) == "yes", 10)
+    asker = begin_copy(sandbox, elements[0], "/users/cilla/left", token)
     asker.close()
-    until(lambda: sandbox.exec("head", exists) == "", 60)  # it tells how far it is every 5 s, and so notices
+    until(lambda: not exists(sandbox, "/users/cilla/left"), 60)  # it tells how far it is every 5 s, and so notices
 
 
 def test_a_server_that_is_killed_in_a_copy_leaves_no_half_file(
     sandbox: Sandbox, elements: tuple[Element, Element], token: str, lure: list[str]
 ) -> None:
-    here, path = elements[0], "/users/cilla/killed"
-    asker = here.connect()
-    asker.request("COPY", path, headers={"Authorization": f"Bearer {token}", "Source": f"https://{here.host}:{TLS}/slow"})
-    exists = f"test -e {DATA}{path} && echo yes || true"
-    until(lambda: sandbox.exec("head", exists) == "yes", 10)
+    asker = begin_copy(sandbox, elements[0], "/users/cilla/killed", token)
     sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
-    until(lambda: sandbox.exec("head", exists) == "", 30)
+    until(lambda: not exists(sandbox, "/users/cilla/killed"), 30)
     asker.close()

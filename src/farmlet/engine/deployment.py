@@ -39,7 +39,7 @@ class Plan:
 
     missing: Mapping[str, str]  # node → `absent`, `stopped` or `unreachable`
     changes: tuple[Change, ...]
-    resized: Mapping[str, str] = field(default_factory=dict)  # node → what of its size is not as wanted
+    resized: Mapping[str, str] = field(default_factory=dict)  # node → what of it is not as wanted, its size or volumes
     left: tuple[str, ...] = ()  # nodes that the file no longer names, which keep `up` from beginning
     away: tuple[str, ...] = ()  # of those missing, hosts that `up` would go on without
 
@@ -160,7 +160,8 @@ class Deployment:
                 drivers[name].ensure(machines[name])
             except FarmletError as error:
                 errors[name] = error
-                silent.update([name] if state == "unreachable" else [])
+                if state == "unreachable":
+                    silent.add(name)
             return as_wanted
 
         with ThreadPoolExecutor(max_workers=8) as pool:
