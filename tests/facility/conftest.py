@@ -11,7 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -19,6 +20,9 @@ from typing import Any
 
 import pytest
 
+from farmlet.engine.disk import Disk
+from farmlet.engine.docker import FOLDER_LABEL, connect, owned
+from farmlet.engine.hosts import Hosts
 from farmlet.facility.load import default_text
 from farmlet.parts.storage.element import CERTIFICATE, KEY
 
@@ -28,6 +32,15 @@ pytestmark = pytest.mark.facility
 
 # A test run started in the background ignores interrupts, and so would all it starts: some tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def until(condition: Callable[[], object], seconds: float) -> float:
+    """Seconds until the condition was true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        time.sleep(0.5)
+    return time.monotonic() - began
 
 
 @dataclass
@@ -84,16 +97,32 @@ def snapshot() -> dict[str, Any]:
     }
 
 
+def sweep(runs: Path) -> None:
+    """Remove what a test run that was killed left on this host; `runs` is where they all keep their folders."""
+    client = connect()
+    for name in ("test", "guest", "bare", "barehost", "taken"):
+        found = owned(client, name)
+        folders = [Path(container.labels.get(FOLDER_LABEL, runs)) for container in found["containers"]]
+        if not all(folder.is_relative_to(runs) for folder in folders):
+            continue  # somebody's own sandbox, which happens to have that name
+        for container in found["containers"]:
+            container.remove(force=True, v=True)
+        for other in (*found["volumes"], *found["networks"]):
+            other.remove()
+        for folder in folders:
+            Disk(folder).detach()
+        Hosts(name).remove()
+
+
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    from farmlet.engine.docker import connect
-
     connect(start=True)
     if there := os.environ.get("FARMLET_SANDBOX"):
         validated = subprocess.run([*FARMLET, "validate", "--json"], cwd=there, capture_output=True, text=True, check=True)
         names = json.loads(validated.stdout)
         yield Sandbox(Path(there), names["name"], names["domain"], {})
         return
+    sweep(tmp_path_factory.getbasetemp().parent)
     folder = tmp_path_factory.mktemp("facility")
     text = default_text().replace("name: lab ", "name: test ").replace("domain: farmlet.test", "domain: facility.test")
     (folder / "facility.yaml").write_text(text)

@@ -6,9 +6,8 @@ import base64
 import json
 import subprocess
 
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import until
 
 from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
 

@@ -6,9 +6,8 @@ import json
 import subprocess
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import until
 
 from farmlet.parts.part import STORAGE
 

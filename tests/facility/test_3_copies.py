@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from element import DATA, Element, find
 from lure import PLAIN, TLS
 from person import Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 GIB = 1 << 30

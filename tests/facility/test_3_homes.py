@@ -8,9 +8,8 @@ import subprocess
 import time
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import PASSWORD, Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
 DEPARTED = "/var/lib/farmlet/accounts/departed.json"

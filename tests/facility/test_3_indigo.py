@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from collaboration import CERTIFICATE, CLIENT, SECRET, Collaboration
-from conftest import UP_SECONDS, Sandbox, kill_group
+from conftest import UP_SECONDS, Sandbox, kill_group, until
 from person import Person
 
 from farmlet.facility.load import default_text
@@ -98,13 +97,6 @@ def zoe(guest: tuple[Sandbox, Collaboration]) -> Guest:
     person.folder.mkdir()
     person.take_certificate()
     return person
-
-
-def until(holds: Callable[[], bool], seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.5)
 
 
 def wait(up: subprocess.Popen[str], holds: Callable[[], bool]) -> None:

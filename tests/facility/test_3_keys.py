@@ -5,9 +5,8 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import until
 
 from farmlet.parts.identity.deploy import FOLDER, PROGRAM, USER
 from farmlet.runtime.oauth import Tokens

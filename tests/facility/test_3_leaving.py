@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
@@ -43,15 +43,6 @@ mkdir -p image
 ldd /usr/bin/sleep | grep -o '/[^ ]*' | xargs tar -chf image.tar /usr/bin/sleep 2>/dev/null
 podman import -q image.tar localhost/sleep
 """
-
-
-def until(condition: Callable[[], object], seconds: float) -> float:
-    """Seconds until the condition was true."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, "it did not come true in time"
-        time.sleep(0.5)
-    return time.monotonic() - began
 
 
 def find_processes(sandbox: Sandbox, node: str, uid: int) -> str:

@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 LOGIN_SECONDS = 2.0

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import BOUND, BUSY, until
+from test_3_leaving import BOUND, BUSY
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 VERSION = "0.7.6"

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from element import Element, find
 from person import Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(1200)]
 LINE = "  second: {connect: container, cores: 2, memory: 4G, runs: [access, batch, software]}\n"

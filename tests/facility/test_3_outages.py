@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Sandbox, docker
+from conftest import Sandbox, docker, until
 from person import Person
-from test_3_leaving import BUSY, until
+from test_3_leaving import BUSY
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
 LOGIN = 10 * BUSY  # s: sssd asks a directory that does not answer for 3 s, then goes by what it knows

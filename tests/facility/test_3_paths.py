@@ -7,10 +7,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from element import DATA, Element, find
 from person import Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
 MIB = 1 << 20

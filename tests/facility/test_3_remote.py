@@ -7,11 +7,10 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from element import Element, find
 from person import Person
 from terminal import Terminal
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # what such a server has anyhow; the rest is the page's

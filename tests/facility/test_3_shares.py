@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 SUBMIT = "printf 'executable = /bin/true\\nhold = true\\n{more}\\nqueue\\n' | condor_submit -terse - && condor_q -af AcctGroup"

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from jobs import FOLDER, LIFE, claims, deposit, join, secret, shorten, write
 from person import Person
 from terminal import Terminal
-from test_3_leaving import until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
 ME = f"tilda{secrets.token_hex(3)}"

@@ -11,10 +11,9 @@ from functools import partial
 from threading import Thread
 
 import pytest
-from conftest import Sandbox
+from conftest import Sandbox, until
 from jobs import FOLDER, LIFE, deposit, join, secret, shorten, write
 from person import Person
-from test_3_leaving import until
 
 from farmlet.parts.tokens.queue import NEED
 

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from conftest import Sandbox, docker
+from conftest import Sandbox, docker, until
 from element import DATA
 from house import House
 from lure import HALF, TLS
-from test_3_leaving import until
 from test_3_traps import REFUSED
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]

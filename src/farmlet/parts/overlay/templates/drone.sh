@@ -84,8 +84,6 @@ NUM_CPUS = ${arg[cores]}
 MEMORY = ${arg[memory]%%.*}
 use feature:PartitionableSlot
 UPDATE_INTERVAL = 10
-# the advertisement of a drone that was killed goes after this many seconds
-CLASSAD_LIFETIME = 300
 # benchmarks would make the slot look busy to TARDIS
 RunBenchmarks = False
 
