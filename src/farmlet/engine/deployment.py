@@ -11,7 +11,7 @@ from farmlet.engine import leftovers, sources
 from farmlet.engine.apply import Sources, apply
 from farmlet.engine.layout import Layout, StandIn
 from farmlet.engine.plan import Change, Seen, Target, observe
-from farmlet.engine.preflight import check_host
+from farmlet.engine.preflight import check_host, check_nodes
 from farmlet.engine.report import Report
 from farmlet.engine.sandbox import Sandbox
 from farmlet.engine.store import Store
@@ -68,9 +68,7 @@ class Deployment:
         self.sandbox.starts = True
         check_host(self.layout, self.sandbox)
         with self.store.locked():
-            self._refuse_left()
-            self._refuse_busy()
-            self._refuse_unfit()
+            check_nodes(self)
             self.store.ensure_key()
             self.layout.ensure_authorities()
             self._prepare()
@@ -84,40 +82,6 @@ class Deployment:
         """Nodes that an earlier `up` made and the file no longer names."""
         made: dict[str, Any] = self.store.load().get("nodes", {})
         return {name: Node.model_validate(values) for name, values in made.items() if name not in self.facility.nodes}
-
-    def _refuse_left(self) -> None:
-        """A node that the others forget would go on with its jobs and sessions, and lose them."""
-        errors: list[FarmletError] = [
-            InputError(
-                f"nodes.{name}",
-                "is no longer in the facility file, and its jobs, sessions and credentials are still there",
-                f"`farmlet node remove {name}`, or put its lines back",
-            )
-            for name in self.left()
-        ]
-        if errors:
-            raise Errors(errors)
-
-    def _refuse_busy(self) -> None:
-        """A role that is stopped takes with it what still runs there, as a node would."""
-        errors: list[FarmletError] = []
-        for name, values in self.store.load().get("nodes", {}).items():
-            node = self.facility.nodes.get(name)
-            gone = [one for one in self.layout.roles(Node.model_validate(values)) if node and one[0] not in node.roles]
-            for busy in self.list_busy(name, gone):
-                what = f"no longer has {busy.role}, of which something is there still: {busy.what}"
-                hint = f"put it back, `farmlet node drain {name}`, and wait for its end"
-                errors.append(InputError(f"nodes.{name}.runs", what, hint))
-        if errors:
-            raise Errors(errors)
-
-    def _refuse_unfit(self) -> None:
-        """Before images are made for a node that cannot take what is new on it."""
-        names = [name for name in self.store.load().get("nodes", {}) if name in self.facility.nodes]
-        targets = [self.target(name) for name in names]
-        errors = [error for one in targets if (error := one.driver.refusal(one.machine))]
-        if errors:
-            raise Errors(errors)
 
     def list_busy(self, name: str, roles: Sequence[tuple[str, Role]]) -> list[Busy]:
         """What still runs on a node of these roles (`part.role` → role); nothing where it does not run."""

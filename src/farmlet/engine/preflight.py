@@ -1,9 +1,13 @@
-"""What must be true of this host before anything is made; everything that is not is told at once, and nothing is touched."""
+"""What must be true of this host and of the nodes before anything is made or changed.
+
+Everything that is not is told at once, and nothing is touched.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from farmlet.engine import docker as engine
 from farmlet.engine import images
@@ -11,6 +15,10 @@ from farmlet.engine.layout import Layout
 from farmlet.engine.sandbox import Sandbox
 from farmlet.engine.store import is_root
 from farmlet.errors import Errors, FarmletError, InputError
+from farmlet.facility.model import Node
+
+if TYPE_CHECKING:
+    from farmlet.engine.deployment import Deployment
 
 GIB = 1 << 30
 NEED_BUILD, NEED_RUN = 6 * GIB, 1 * GIB  # measured: images of the default sandbox take 2.6 GB, a build as much again
@@ -93,3 +101,37 @@ def _check_names(sandbox: Sandbox) -> None:
             raise InputError(
                 f"container {container.name}", "exists already and is not ours", "rename the facility (facility.name)"
             )
+
+
+def check_nodes(deployment: Deployment) -> None:
+    """Raise Errors with every reason why the nodes of an earlier `up` cannot become what the file says."""
+    made: dict[str, Any] = deployment.store.load().get("nodes", {})
+    before = {name: Node.model_validate(values) for name, values in made.items() if name in deployment.facility.nodes}
+    errors = [*_find_left(deployment), *_find_busy(deployment, before), *_find_unfit(deployment, before)]
+    if errors:
+        raise Errors(errors)
+
+
+def _find_left(deployment: Deployment) -> Iterator[FarmletError]:
+    """A node that the others forget would go on with its jobs and sessions, and lose them."""
+    for name in deployment.left():
+        what = "is no longer in the facility file, and its jobs, sessions and credentials are still there"
+        yield InputError(f"nodes.{name}", what, f"`farmlet node remove {name}`, or put its lines back")
+
+
+def _find_busy(deployment: Deployment, before: Mapping[str, Node]) -> Iterator[FarmletError]:
+    """A role that is stopped takes with it what still runs there, as a node would."""
+    for name, node in before.items():
+        roles = deployment.facility.nodes[name].roles
+        gone = [one for one in deployment.layout.roles(node) if one[0] not in roles]
+        for busy in deployment.list_busy(name, gone):
+            what = f"no longer has {busy.role}, of which something is there still: {busy.what}"
+            hint = f"put it back, `farmlet node drain {name}`, and wait for its end"
+            yield InputError(f"nodes.{name}.runs", what, hint)
+
+
+def _find_unfit(deployment: Deployment, before: Mapping[str, Node]) -> Iterator[FarmletError]:
+    """Before images are made for a node that cannot take what is new on it."""
+    for target in map(deployment.target, before):
+        if error := target.driver.refusal(target.machine):
+            yield error

@@ -127,6 +127,25 @@ def test_a_node_gone_from_the_file_keeps_up_from_beginning_until_it_was_removed(
     assert later.up() == 0 and later.plan().left == ()
 
 
+def test_all_that_keeps_up_from_beginning_is_told_at_once(
+    open_up: Open, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_up(TEXT).up()
+    later = open_up(WITHOUT.replace("[upper, lower]", "[upper]"))
+    monkeypatch.setattr(later, "run", lambda *_: "ada has 2 jobs\nben has 1 job\n")
+    monkeypatch.setattr(driver, "refusal", lambda machine: InputError(machine.name, "cannot have that"))
+    with pytest.raises(Errors) as caught:
+        later.up()
+    told = [(error.where, error.what.rpartition(": ")[2]) for error in caught.value.errors]
+    assert told == [
+        ("nodes.second", "is no longer in the facility file, and its jobs, sessions and credentials are still there"),
+        ("nodes.head.runs", "ada has 2 jobs"),
+        ("nodes.head.runs", "ben has 1 job"),
+        ("head", "cannot have that"),
+        ("service", "cannot have that"),
+    ]
+
+
 def test_lost_is_what_does_not_run(open_up: Open, driver: FakeDriver) -> None:
     deployment = open_up(TEXT)
     deployment.up()
