@@ -11,6 +11,9 @@ TEST_PACKAGES := postgresql qemu-system-x86 cpio $(LDAP_PACKAGES) openssh-server
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
+# some images set it: every `farmlet` would then compile all of its modules anew, which takes longer than most of its verbs
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test setup lint unit contract service facility bench docs clean
 
 demo: setup  ## the sandbox, and a new member's first analysis in it

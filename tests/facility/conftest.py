@@ -67,7 +67,11 @@ class Sandbox:
         return json.loads(self.run(*words, "--json", code=code).stdout)
 
     def exec(self, node: str, script: str) -> str:
-        return self.run("node", "exec", node, "--", "sh", "-c", script).stdout.strip()
+        """Standard output of a root shell on a node, by Docker: ten times as quick as `farmlet node exec`."""
+        done = subprocess.run(["docker", "exec", self.container(node), "sh", "-c", script], capture_output=True, text=True)
+        if done.returncode:
+            pytest.fail(f"on {node}: {script}\nexited {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout.strip()
 
     def container(self, node: str) -> str:
         return f"farmlet-{self.name}-{node}"
