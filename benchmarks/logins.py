@@ -106,9 +106,8 @@ def welcome(sandbox: Sandbox, old: Person, mccli: Path) -> None:
 def register(sandbox: Sandbox, old: Person) -> tuple[Person, str]:
     """A person whom the admin has just approved, at a machine that knows the facility as that of `old` does; and their link."""
     name = f"new{secrets.token_hex(4)}"
-    person = Person(sandbox, name, sandbox.folder / "people" / name)
+    person = Person(sandbox, name, sandbox.folder / "people" / name, sleep=time.sleep)
     person.folder.mkdir(parents=True)
-    person.ca = old.ca
     shutil.copy(old.folder / "known_hosts", person.folder)
     return person, sandbox.json("user", "add", name, "--group", "lab")["join"]
 

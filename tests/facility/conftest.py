@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -72,6 +73,12 @@ class Sandbox:
         if done.returncode:
             pytest.fail(f"on {node}: {script}\nexited {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done.stdout.strip()
+
+    @cached_property
+    def ca(self) -> str:
+        """Where the facility's authority lies."""
+        # whatever else is the matter just now
+        return str(json.loads(self.run("status", "--json", code=None).stdout)["ca"])
 
     def container(self, node: str) -> str:
         return f"farmlet-{self.name}-{node}"

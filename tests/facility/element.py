@@ -75,5 +75,5 @@ def find(sandbox: Sandbox) -> tuple[Element, Element]:
     """The facility's own element and the stand-in site's, with whom a member's machine trusts."""
     bundle = Path(sandbox.folder) / "authorities.pem"
     theirs = sandbox.exec("head", "cat /usr/local/share/ca-certificates/farmlet-site-tier1.crt")
-    bundle.write_text(Path(sandbox.json("status", code=None)["ca"]).read_text() + theirs + "\n")
+    bundle.write_text(Path(sandbox.ca).read_text() + theirs + "\n")
     return Element(f"head.{sandbox.domain}", str(bundle)), Element(f"tier1.sites.{sandbox.domain}", str(bundle))

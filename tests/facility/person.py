@@ -6,7 +6,8 @@ import json
 import ssl
 import subprocess
 import urllib.request
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -35,9 +36,12 @@ Host *
 
 @dataclass
 class Person:
+    """`sleep`: how a program waits before it asks whether it was allowed; it was, so the first question will do."""
+
     sandbox: Sandbox
     name: str
     folder: Path
+    sleep: Callable[[float], None] = field(default=lambda seconds: None, kw_only=True)
 
     @classmethod
     def join(cls, sandbox: Sandbox, name: str, *groups: str) -> Person:
@@ -53,10 +57,9 @@ class Person:
     def browser(self) -> Browser:
         return Browser(Path(self.ca))
 
-    @cached_property
+    @property
     def ca(self) -> str:
-        # whatever else is the matter just now
-        return str(json.loads(self.sandbox.run("status", "--json", code=None).stdout)["ca"])
+        return self.sandbox.ca
 
     @property
     def issuer(self) -> str:
@@ -67,7 +70,7 @@ class Person:
         flow = DeviceFlow(self.issuer, client, self.ca)
         started = flow.start(scope, audience)
         self.browser.allow(started.verification_uri_complete, self.name, PASSWORD)
-        return flow.wait(started)
+        return flow.wait(started, self.sleep)
 
     def refresh(self, tokens: Tokens, client: str = "farmlet") -> Tokens:
         return refresh(self.issuer, client, tokens.refresh_token, self.ca)

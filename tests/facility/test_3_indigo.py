@@ -53,13 +53,13 @@ class Guest(Person):
         """What the person's machine trusts: the facility's authority, and the one of the IAM's door."""
         bundle = self.folder / "authorities.pem"
         theirs = self.sandbox.exec("head", "cat /usr/local/share/ca-certificates/farmlet-site-tier1.crt")
-        bundle.write_text(Path(self.sandbox.json("status")["ca"]).read_text() + theirs + "\n")
+        bundle.write_text(Path(self.sandbox.ca).read_text() + theirs + "\n")
         return str(bundle)
 
     def authorise(self, scope: str, audience: str = "", client: str = "farmlet") -> Tokens:
         self.iam.person = self.username
         flow = DeviceFlow(self.iam.issuer, client, self.ca)
-        return flow.wait(flow.start(scope, audience))
+        return flow.wait(flow.start(scope, audience), self.sleep)
 
 
 @pytest.fixture(scope="module")
