@@ -44,7 +44,7 @@ contract: setup
 
 service: setup
 	tools/packages $(TEST_PACKAGES)
-	$(BIN)/pytest -q --durations=15 tests/service
+	$(BIN)/pytest -q $(PARALLEL) --durations=15 tests/service
 
 facility: setup
 	tools/packages $(LDAP_PACKAGES)

@@ -216,5 +216,6 @@ def test_a_server_that_is_killed_in_a_copy_leaves_no_half_file(
 ) -> None:
     asker = begin_copy(sandbox, elements[0], "/users/cilla/killed", token)
     sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
-    until(lambda: not exists(sandbox, "/users/cilla/killed"), 30)
+    until(elements[0].answers, 30)
+    until(lambda: not exists(sandbox, "/users/cilla/killed"), 10)
     asker.close()

@@ -90,15 +90,8 @@ def start(sandbox: Sandbox, name: str, authorise: str, prefix: str, root: int, w
     inside(sandbox, f"cat > /run/remote-{name}/server.cfg", text)
     inside(sandbox, START.format(name=name))
     remote = Element(host, find(sandbox)[1].ca, web)
-    until(lambda: answers(remote), 30)
+    until(remote.answers, 30)
     return remote
-
-
-def answers(remote: Element) -> bool:
-    try:
-        return remote.get("/", "") == 403
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,11 @@ def disk(house: House) -> Iterator[str]:
     subprocess.run(["nsenter", "--mount", "--target", pid, "sh", "-ec", f"mount -t tmpfs -o {options} small {place}"], check=True)
     try:
         house.sandbox.exec("head", "systemctl restart farmlet-storage")  # its own view of the mounts
-        until(lambda: house.here.get("/users/ulla/kept", house.writer) == 200, 30)
+        until(house.here.answers, 30)
         yield "/users/ulla/small"
     finally:
         house.sandbox.exec("head", f"systemctl stop farmlet-storage; umount -l {place}; systemctl start farmlet-storage")
-        until(lambda: house.here.get("/users/ulla/kept", house.writer) == 200, 30)
+        until(house.here.answers, 30)
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_file(house: House, disk: str) -> None:
@@ -90,12 +90,6 @@ def begin_upload(house: House, path: str) -> http.client.HTTPSConnection:
     return connection
 
 
-def await_door(house: House) -> None:
-    """Until the server answers again."""
-    ask = "curl -sk -o /dev/null -w '%{http_code}' https://localhost:8443/ || true"
-    until(lambda: house.sandbox.exec("head", ask) == "403", 20)
-
-
 def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
     connection = begin_upload(house, "/users/ulla/broken")
     assert house.here.get("/users/ulla/broken", house.writer) != 200, "it is not whole yet"
@@ -107,14 +101,14 @@ def test_a_put_to_a_folder_does_not_keep_the_server_from_starting(house: House) 
     for path in ("/users/ulla", "/users/ulla/", "/users/ulla%00/x"):
         assert house.here.put(path, house.writer, b"x") in REFUSED
     house.sandbox.exec("head", "systemctl restart farmlet-storage")
-    await_door(house)
+    until(house.here.answers, 30)
     assert house.here.ask("GET", "/users/ulla/kept", house.writer).body == b"kept"
 
 
 def test_a_server_that_is_killed_leaves_no_half_file(house: House) -> None:
     connection = begin_upload(house, "/users/ulla/killed")
     house.sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
-    await_door(house)
+    until(house.here.answers, 30)
     assert not house.exists("/users/ulla/killed") and house.exists("/users/ulla/kept")
     connection.close()
 
