@@ -65,7 +65,9 @@ def leave_running(person: Person) -> subprocess.Popen[str]:
     person.ssh("nohup setsid sleep 7002 >/dev/null 2>&1 </dev/null & tmux new-session -d 'sleep 7003'")
     person.ssh("systemd-run --user --quiet --property=Restart=always sleep 7004")
     person.ssh("echo '* * * * * exec sleep 7005' | crontab - && echo 'exec sleep 7006' | at -q b now + 1 hour 2>/dev/null")
-    person.ssh(IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007")
+    # not at once: podman's own first start in this account, by its unit at log-in, may not have made all folders yet
+    contain = IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007"
+    until(lambda: person.try_ssh(contain).returncode == 0, 60)
     person.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
     for local, count in (("true", 2), ("false", 3)):
         person.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
