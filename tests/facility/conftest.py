@@ -114,15 +114,15 @@ def sweep(runs: Path) -> None:
     for name in ("test", "guest", "bare", "barehost", "taken"):
         found = owned(client, name)
         folders = [Path(container.labels.get(FOLDER_LABEL, runs)) for container in found["containers"]]
-        if not all(folder.is_relative_to(runs) for folder in folders):
-            continue  # somebody's own sandbox, which happens to have that name
+        Hosts(name).remove()  # of whatever facility, the tests would write over it
+        if not folders or not all(folder.is_relative_to(runs) for folder in folders):
+            continue  # somebody's own sandbox, which happens to have that name, or its volumes
         for container in found["containers"]:
             container.remove(force=True, v=True)
         for other in (*found["volumes"], *found["networks"]):
             other.remove()
         for folder in folders:
             Disk(folder).detach()
-        Hosts(name).remove()
 
 
 @pytest.fixture(scope="session")
