@@ -141,9 +141,11 @@ def record_agent(folder: Path) -> None:
             places = {"homes": str(home), "scratch": str(site.root / "scratch"), "first_uid": 1000}
             package = "farmlet.parts.accounts"
             here = {"node": "head", "flush": False}
-            site.write("homes.json", apply={"accounts": {"call": f"{package}.homes:apply", "args": places | here}})
+            site.write("homes.json", apply={"accounts": {"call": f"{package}.homes.homes:apply", "args": places | here}})
             keeping = places | {"days": 90, "usage": str(site.root / "usage")}
-            site.write("keeping.json", apply={"accounts": {"call": f"{package}.keeping:apply", "args": keeping, "again": True}})
+            site.write(
+                "keeping.json", apply={"accounts": {"call": f"{package}.homes.keeping:apply", "args": keeping, "again": True}}
+            )
             (site.data / "outbox/all/accounts").write_bytes(listing)
             agent = site.start()
             wait(lambda site=site: (site.root / "usage").exists())
@@ -166,8 +168,10 @@ def configure(identity: Server, directory: slapd.Running, folder: Path) -> None:
         "shell": "/bin/bash",
         "rights": json.loads((identity.folder / "identity.json").read_text())["rights"],
         "outbox": str(folder),
-        "departed": str(folder / "departed.json"),
+        "first_uid": 20000,
+        "tombstones": str(folder / "tombstones.json"),
         "faults": str(folder / "faults.json"),
+        "seen": str(folder / "seen.json"),
     }
     (folder / "accounts.json").write_text(json.dumps(config))
 

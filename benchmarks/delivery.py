@@ -17,8 +17,8 @@ from pathlib import Path
 from record import ROOT, record
 
 sys.path.insert(0, str(ROOT / "tests" / "facility"))
-from conftest import FARMLET, Sandbox
 from person import Person
+from sandbox import FARMLET, Sandbox
 
 ROUNDS = 10
 REFRESH = 30  # seconds: SEC_CREDENTIAL_REFRESH of drones
@@ -73,7 +73,7 @@ def follow(sandbox: Sandbox, person: Person) -> list[float]:
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     names = json.loads(subprocess.run([*FARMLET, "validate", "--json"], cwd=folder, capture_output=True, check=True).stdout)
-    sandbox = Sandbox(folder, names["name"], names["domain"], {})
+    sandbox = Sandbox(folder, names["name"], names["domain"])
     person = join(sandbox)
     while not person.ssh("cat look.out 2>/dev/null || true"):
         time.sleep(2)

@@ -26,7 +26,7 @@ from joserfc.jwk import ECKey, KeySet
 from record import ROOT, record
 
 sys.path.insert(0, str(ROOT / "src"))
-from farmlet.parts.identity.service import tokens
+from farmlet.parts.identity.service.tokens import tokens
 from farmlet.runtime.oauth import obtain
 from farmlet.runtime.tokens import check
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from record import ROOT, farmlet, record, timed
 
 sys.path.insert(0, str(ROOT / "tests" / "facility"))
-from conftest import Sandbox
 from person import PASSWORD, Person
+from sandbox import Sandbox
 from test_3_motley import VERSION, Client, read_claims
 
 from farmlet.facility.load import default_text
@@ -170,7 +170,7 @@ def facility() -> Iterator[Sandbox]:
     """A sandbox of its own, up; or that of the folder $FARMLET_SANDBOX, which stays, for work on single figures."""
     if there := os.environ.get("FARMLET_SANDBOX"):
         names = json.loads(farmlet("validate", "--json", folder=Path(there)))
-        yield Sandbox(Path(there), names["name"], names["domain"], {})
+        yield Sandbox(Path(there), names["name"], names["domain"])
         return
     with tempfile.TemporaryDirectory(prefix="farmlet-bench-") as name:
         folder = Path(name)
@@ -178,7 +178,7 @@ def facility() -> Iterator[Sandbox]:
         (folder / "facility.yaml").write_text(text)
         try:
             farmlet("up", folder=folder)
-            yield Sandbox(folder, "bench", DOMAIN, {})
+            yield Sandbox(folder, "bench", DOMAIN)
         finally:
             farmlet("down", "--purge", folder=folder)
 

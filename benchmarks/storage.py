@@ -18,9 +18,9 @@ from typing import Any
 from record import ROOT, farmlet, record, timed
 
 sys.path.insert(0, str(ROOT / "tests" / "facility"))
-from conftest import Sandbox
 from element import DATA, find
 from person import Person
+from sandbox import Sandbox
 
 from farmlet.facility.load import default_text
 from farmlet.parts.storage import element
@@ -177,14 +177,14 @@ def measure(sandbox: Sandbox) -> None:
 def main() -> None:
     if sys.argv[1:]:
         known = json.loads(farmlet("validate", "--json", folder=Path(sys.argv[1])))
-        return measure(Sandbox(Path(sys.argv[1]), known["name"], known["domain"], {}))
+        return measure(Sandbox(Path(sys.argv[1]), known["name"], known["domain"]))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = default_text().replace("name: lab ", "name: bench ").replace("domain: farmlet.test", "domain: bench.test")
         (folder / "facility.yaml").write_text(text)
         try:
             farmlet("up", folder=folder)
-            measure(Sandbox(folder, "bench", "bench.test", {}))
+            measure(Sandbox(folder, "bench", "bench.test"))
         finally:
             farmlet("down", "--purge", folder=folder)
 

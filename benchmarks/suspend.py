@@ -24,8 +24,8 @@ from logins import facility, fetch_mccli, wait
 from record import record
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "facility"))
-from conftest import Sandbox
 from person import Person
+from sandbox import Sandbox
 from test_3_motley import Client, read_claims
 
 REPEATS = int(os.environ.get("REPEATS", "20"))
@@ -63,15 +63,15 @@ FRONT = """\
 	auto_https disable_redirects
 }}
 https://{host}:{web} {{
-	tls /etc/farmlet/tls/front.crt /etc/farmlet/tls/front.key
-	reverse_proxy unix//run/farmlet-front/motley.sock
+	tls /etc/farmlet/tls/proxy.crt /etc/farmlet/tls/proxy.key
+	reverse_proxy unix//run/farmlet-proxy/motley.sock
 }}
 """
 PROGRAMS = """\
 export MOTLEY_CUE_CONFIG={folder}/motley_cue.conf FEUDAL_ADAPTER_CONFIG={folder}/feudal_adapter.conf
 export FLAAT_CONFIG=/etc/farmlet/motley/flaat.conf REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt HOME={folder}
 /opt/farmlet/motley/bin/gunicorn --workers 2 --worker-class uvicorn_worker.UvicornWorker --forwarded-allow-ips='*' \\
-  --no-control-socket --bind unix:/run/farmlet-front/motley.sock motley_cue.api:api &
+  --no-control-socket --bind unix:/run/farmlet-proxy/motley.sock motley_cue.api:api &
 caddy run --adapter caddyfile --config {folder}/Caddyfile &
 exec /usr/sbin/sshd -D -p {ssh} -o PidFile=none
 """
@@ -80,7 +80,7 @@ START = """
 cp -a /etc {folder}/etc && mkdir {folder}/home {folder}/run && cd {folder}/etc
 sed -i 's/ sss//' nsswitch.conf && sed -i /pam_sss/d pam.d/common-account pam.d/common-session
 sed -i 's/\\(access.pam\\) [0-9]*/\\1 1000/' pam.d/sshd
-systemd-run --quiet --unit farmlet-peer -p BindPaths='{folder}/etc:/etc {folder}/run:/run/farmlet-front' sh {folder}/programs
+systemd-run --quiet --unit farmlet-peer -p BindPaths='{folder}/etc:/etc {folder}/run:/run/farmlet-proxy' sh {folder}/programs
 """
 
 
@@ -121,7 +121,7 @@ def on_node(sandbox: Sandbox, script: str, text: str = "") -> None:
 
 @contextmanager
 def peer(sandbox: Sandbox, admin: Client) -> Iterator[None]:
-    """motley_cue, its front door and its sshd, as one unit on the log-in node that leaves nothing behind."""
+    """motley_cue, its reverse proxy and its sshd, as one unit on the log-in node that leaves nothing behind."""
     claims = read_claims(admin.token())
     values = {"folder": FOLDER, "host": admin.host, "audience": admin.audience, "web": WEB, "ssh": SSH}
     values |= {"issuer": claims["iss"], "admin": claims["sub"]}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from django.core.management import call_command
 
-from farmlet.parts.identity.service.configuration import parse
-from farmlet.parts.identity.service.project import start
+from farmlet.parts.identity.service.django.configuration import parse
+from farmlet.parts.identity.service.django.project import start
 
 
 def main() -> None:

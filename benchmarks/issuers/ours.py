@@ -11,7 +11,7 @@ from record import ROOT
 
 from issuers.server import Server
 
-APPLICATION = "farmlet.parts.identity.service.wsgi:application"
+APPLICATION = "farmlet.parts.identity.service.django.wsgi:application"
 MODULE = "farmlet.parts.identity.service"
 GROUPS = ("lab", "lab/production", "guests")
 # what the deployment never does, written straight into the database
@@ -20,11 +20,11 @@ import secrets, sys, uuid
 from datetime import timedelta
 from pathlib import Path
 from django.utils import timezone
-from farmlet.parts.identity.service.configuration import load_configuration
-from farmlet.parts.identity.service.project import start
+from farmlet.parts.identity.service.django.configuration import load_configuration
+from farmlet.parts.identity.service.django.project import start
 provider = start(load_configuration(Path(sys.argv[1])), "-")
-from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Client, Connection, Entry, Group, Member
+from farmlet.parts.identity.service.members.members import digest
+from farmlet.parts.identity.service.django.models import Client, Connection, Entry, Group, Member
 count, connections = int(sys.argv[2]), int(sys.argv[3])
 have = Member.objects.count()
 names = [f"user{number}" for number in range(have, have + count)]
@@ -41,6 +41,7 @@ for member in members[:connections]:
     token = f"{made}.{secrets.token_urlsafe(32)}"
     Connection.objects.create(
         id=made, member=member, client=client, scope="storage.read:/ storage.modify:/data wlcg.groups offline_access",
+        audience="https://wlcg.cern.ch/jwt/v1/any",
         current=[digest(token)], authenticated=now, expires=now + timedelta(days=30))
     print(token)
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+SSH_FAILED = 255  # the exit status of ssh itself
+
 
 class FarmletError(Exception):
     """Something failed. `where` names the place (file:line, node, unit), `what` the fault, `hint` the next step."""
@@ -23,6 +25,15 @@ class InputError(FarmletError):
     """What the person gave is wrong; nothing was touched."""
 
     exit_code = 2
+
+
+class CommandError(FarmletError):
+    """A command on a node ended with `code` and said `words` on standard error."""
+
+    def __init__(self, where: str, command: str, code: int, words: Sequence[str]) -> None:
+        hint = "is the node up? `farmlet status`" if code == SSH_FAILED else "farmlet logs; farmlet check"
+        super().__init__(where, f"`{command}` failed with {code}: " + "\n  ".join(words), hint)
+        self.code, self.words = code, tuple(words)
 
 
 class Errors(FarmletError):

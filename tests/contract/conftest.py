@@ -16,8 +16,10 @@ from farmlet.engine.images import Base
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
 from farmlet.engine.store import Store
+from host import CONTRACT as FACILITY
+from host import prepare
+from once import once
 
-FACILITY = "contract"
 NETWORK = "farmlet-contract"
 NAME = "node"
 
@@ -38,7 +40,8 @@ def client() -> docker.DockerClient:
     """The Docker engine of this host; the suites need root and the engine, and say so."""
     if os.geteuid() != 0 or not shutil.which("dockerd"):
         pytest.skip("needs root and Docker")
-    return engine.connect(start=True)
+    once("prepare", prepare)  # what this host looks like without any of it
+    return engine.connect()
 
 
 @pytest.fixture(scope="session")

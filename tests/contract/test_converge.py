@@ -34,7 +34,7 @@ from farmlet.parts.resources import (
     Wanted,
 )
 
-pytestmark = [pytest.mark.facility, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.facility, pytest.mark.lane("contract"), pytest.mark.timeout(420)]
 
 SECRET = "correct horse battery staple"
 UNIT = """[Service]
@@ -51,7 +51,7 @@ def wanted(*resources: Resource) -> tuple[Wanted, ...]:
 RESOURCES: tuple[Resource, ...] = (
     Account("tester"),
     Directory("/srv/farm", 0o750, "tester", "tester"),
-    File("/srv/farm/secret", SECRET, 0o600, secret=True),
+    File("/srv/farm/secret", SECRET, 0o600),
     Random("/srv/farm/random", owner="tester", group="tester"),
     KeyPair("/srv/farm/key", owner="tester"),
     Certificate("/srv/farm/own.crt", "/srv/farm/own.key", ("node.contract.invalid",)),
@@ -123,6 +123,24 @@ def test_the_certificate_is_for_the_nodes_own_key(target: Target, authority: Aut
     assert inside == outside.stdout
 
 
+OF_SID = """
+dpkg-query -W -f '${Package}\\n' | while read name; do
+    apt-cache policy $name | grep -A 1 '^ [*][*][*]' | grep -q ' sid/main ' && echo $name
+done; true
+"""
+
+
+def test_of_another_suite_come_only_the_packages_named(target: Target, authority: Authority) -> None:
+    """Debian 13 has what Apptainer needs, in older versions; of what nobody names it sees nothing there."""
+    shell = target.driver.shell(target.machine)
+    run(replace(target, configure=wanted(Packages(("fuse3",)), Packages(("apptainer",), "sid"))), authority)
+    assert shell.run(["sh", "-c", OF_SID]).split() == ["apptainer"]
+    update = shell.run(["apt-get", "--simulate", "--quiet=2", "dist-upgrade"])
+    assert ":unstable" not in update
+    files = shell.run(["sh", "-c", "cat /etc/apt/sources.list.d/*.list"])
+    assert "sid main" in files and "valid-until" not in files, "whether lists may be out of date is the node's own business"
+
+
 def test_a_failure_is_told_with_its_output(target: Target, authority: Authority) -> None:
     broken = replace(target, configure=wanted(Command("break", "echo the cause >&2; exit 3"), File("/srv/after", "x")))
     with pytest.raises(Errors) as caught:
@@ -163,6 +181,16 @@ def test_the_nodes_environment_is_in_no_command_line(target: Target, authority: 
     assert "hunter2" not in shell.run(["cat", "/srv/processes"])
 
 
+PACKAGING = {
+    "24.1": "5b8f2217dbdbd2f7f384c41c628544e6d52f2d0f53c6d0c3ea61aa5d1d7ff124",
+    "24.2": "09abb1bccd265c01f4a3aa3f7a7db064b36514d2cba19a2f694fe6150451a759",
+}
+
+
+def require(version: str, digest: str = "") -> str:
+    return f"packaging=={version} --hash=sha256:{digest or PACKAGING[version]}\n"
+
+
 def test_what_is_installed_from_outside(target: Target, authority: Authority) -> None:
     """Packages, an environment, Farmlet in it; an environment made anew takes Farmlet out and brings it back at once."""
     shell = target.driver.shell(target.machine)
@@ -180,11 +208,16 @@ def test_what_is_installed_from_outside(target: Target, authority: Authority) ->
         assert observe(one).changes == ()
         return asked
 
-    install("packaging==24.2\n")
+    install(require("24.2"))
     assert shell.run(["sh", "-c", "systemctl is-active cron.service || true"]) == "inactive\n", "it waits for its Unit"
     assert shell.run(["sh", "-c", "ls /usr/sbin/policy-rc.d /var/lib/farmlet/uv 2>/dev/null || true"]) == ""
-    assert install("packaging==24.1\n", system=True) == ["environment /opt/env", "farmlet in /opt/env", "step import"]
+    assert install(require("24.1"), system=True) == ["environment /opt/env", "farmlet in /opt/env", "step import"]
     assert "= true" in shell.run(["grep", "include-system", "/opt/env/pyvenv.cfg"])
+    # root runs what is installed: a file of another content, and a name without any hash, are refused
+    for other in (require("24.0", "0" * 64), "packaging==24.0\n"):
+        with pytest.raises(Errors, match=r"(?i)hash"):
+            install(other)
+    assert shell.run(["sh", "-c", "test -e /opt/env/.requirements || echo none"]) == "none\n"
 
 
 def test_an_admins_own_ways(target: Target, authority: Authority) -> None:
@@ -202,7 +235,7 @@ def test_an_admins_own_ways(target: Target, authority: Authority) -> None:
 
 
 def test_a_failure_leaves_nothing_of_ours(target: Target, authority: Authority) -> None:
-    broken = replace(target, configure=wanted(File("/srv/secret", SECRET, 0o600, secret=True), Command("break", "exit 3")))
+    broken = replace(target, configure=wanted(File("/srv/secret", SECRET, 0o600), Command("break", "exit 3")))
     with pytest.raises(Errors):
         run(broken, authority)
     shell = target.driver.shell(target.machine)

@@ -25,7 +25,7 @@ from farmlet.engine.nodes.ssh import SshDriver
 from farmlet.engine.store import Store
 from farmlet.errors import FarmletError, InputError
 
-pytestmark = [pytest.mark.facility, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.facility, pytest.mark.lane("contract"), pytest.mark.timeout(420)]
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,29 @@ def test_a_container_is_resized_in_place(
         assert (config["Memory"], max(config["CpuQuota"], 0)) == (memory, cores * 100_000 if cores < 4 else 0)
 
 
+def test_a_container_gets_the_names_of_its_web_services_in_place(
+    containers: ContainerDriver, blank: Machine, client: docker.DockerClient
+) -> None:
+    named = replace(blank, aliases=("pages.contract.invalid",))
+    other = replace(blank, name="other", fqdn="other.contract.invalid")
+    try:
+        containers.ensure(other)
+        asker = client.containers.get(containers.name(other))
+        assert "pages.contract.invalid" in containers.differs(named) and not containers.differs(blank)
+        began = client.containers.get(containers.name(blank)).attrs["State"]["StartedAt"]
+        containers.ensure(named)
+        assert not containers.differs(named) and containers.differs(blank)
+        for name in (blank.fqdn, "pages.contract.invalid"):
+            code, output = asker.exec_run(["getent", "ahostsv4", name])
+            assert code == 0 and containers.address(blank) in output.decode(), name
+        assert containers.shell(named).run(["echo", "here"]) == "here\n"
+        assert client.containers.get(containers.name(blank)).attrs["State"]["StartedAt"] == began
+        containers.ensure(blank)
+        assert asker.exec_run(["getent", "ahostsv4", "pages.contract.invalid"])[0] != 0
+    finally:
+        containers.remove(other)
+
+
 def test_a_container_that_ends_is_told_in_words(
     containers: ContainerDriver, blank: Machine, client: docker.DockerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +224,7 @@ def test_rooms_are_on_the_disk_and_a_container_never_starts_without_it(
     address = str(network.network_address + 11)
     driver = ContainerDriver(client, "contract", "farmlet-contract", {"other": address}, store.key, disk=disk.path)
     roomy = replace(
-        machine, name="other", shared=(("common", "/srv/common", "rw"),), rooms=frozenset({"/srv/kept", "/srv/common"})
+        machine, name="other", shared=(("common", "/srv/common", "rw"),), quotas=frozenset({"/srv/kept", "/srv/common"})
     )
     try:
         driver.ensure(roomy)

@@ -1,153 +1,97 @@
-"""One sandbox for all facility tests, brought up by the same `farmlet up` that people run, removed at the end.
+"""Sandboxes for the facility tests, brought up by the same `farmlet up` that people run, removed at the end.
 
-The tests run in the order of their files: a sandbox made, used, broken, mended and at last purged. FARMLET_RETAIN=1 keeps
-the wreck of a failure; FARMLET_SANDBOX=FOLDER takes the sandbox of that folder, which stays, for work on single tests.
+Most tests share one, `test`, side by side: each has members of its own, stops no daemon and edits no file. Those marked
+`disturbs` do, one after another on one of their own, `harm`; those in the lane `edit` change the facility file of a third.
+FARMLET_RETAIN=1 keeps the wreck of a failure; FARMLET_SANDBOX=FOLDER takes the sandbox of that folder, which stays, for work
+on single tests.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import budgets
 import pytest
+from sandbox import DOMAINS, FARMLET, Sandbox, until
 
-from farmlet.engine.disk import Disk
-from farmlet.engine.docker import FOLDER_LABEL, connect, owned
-from farmlet.engine.hosts import Hosts
 from farmlet.facility.load import default_text
 from farmlet.parts.storage.element import CERTIFICATE, KEY
+from host import prepare
+from lanes import find_lane
+from once import folder, once
 
-FARMLET = [sys.executable, "-m", "farmlet.cli.main"]
-UP_SECONDS = 900
-pytestmark = pytest.mark.facility
-
-# A test run started in the background ignores interrupts, and so would all it starts: some tests interrupt.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def until(condition: Callable[[], object], seconds: float) -> float:
-    """Seconds until the condition was true."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
-        time.sleep(0.5)
-    return time.monotonic() - began
-
-
-@dataclass
-class Sandbox:
-    """A facility in a folder of its own; `before` is what the host looked like when there was none."""
-
-    folder: Path
-    name: str
-    domain: str
-    before: dict[str, Any]
-
-    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
-        return subprocess.Popen([*FARMLET, *words], cwd=self.folder, **(pipes | options))
-
-    def run(self, *words: str, code: int | None = 0, seconds: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
-        """`farmlet WORDS`; fails the test with everything it said when it exits otherwise than `code`."""
-        done = subprocess.run([*FARMLET, *words], cwd=self.folder, capture_output=True, text=True, timeout=seconds)
-        if code is not None and done.returncode != code:
-            pytest.fail(f"farmlet {' '.join(words)} exited {done.returncode}, not {code}\n{done.stdout}\n{done.stderr}")
-        return done
-
-    def json(self, *words: str, code: int = 0) -> Any:
-        return json.loads(self.run(*words, "--json", code=code).stdout)
-
-    def exec(self, node: str, script: str) -> str:
-        """Standard output of a root shell on a node, by Docker: ten times as quick as `farmlet node exec`."""
-        done = subprocess.run(["docker", "exec", self.container(node), "sh", "-c", script], capture_output=True, text=True)
-        if done.returncode:
-            pytest.fail(f"on {node}: {script}\nexited {done.returncode}\n{done.stdout}\n{done.stderr}")
-        return done.stdout.strip()
-
-    @cached_property
-    def ca(self) -> str:
-        """Where the facility's authority lies."""
-        # whatever else is the matter just now
-        return str(json.loads(self.run("status", "--json", code=None).stdout)["ca"])
-
-    def container(self, node: str) -> str:
-        return f"farmlet-{self.name}-{node}"
+SELDOM = "\nbase: {check_seconds: 30}\nsitetests: {every: 86400}\nmonitoring: {scrape_seconds: 60}"
+# What tests want to find in the file of their sandbox, so that they need not change it: what goes before which line. Checks run
+# half as often where nobody waits for them, for all sandboxes share two cores; where sites are broken on purpose, they are not
+# tested meanwhile.
+MORE = {
+    "test": ("\n  lab/production:", "\n  small: {login: true, home: 64M, scratch: 64M}"),
+    "harm": ("\nidentity:", SELDOM),
+    "edit": (
+        "\nidentity:",
+        SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}",
+    ),
+}
 
 
-def docker(*words: str) -> str:
-    return subprocess.run(["docker", *words], capture_output=True, text=True, check=True).stdout.strip()
-
-
-# Docker's handle of the host's own network, mounted by the first container there (a test's, see test_3_directory.py)
-ENGINES_OWN = "/run/docker/netns/default"
-
-
-def snapshot() -> dict[str, Any]:
-    """What `down --purge` must leave as it was: Docker's objects, mounts, firewall rules, the hosts file."""
-    rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout.splitlines()
-    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-    return {
-        "containers": sorted(docker("ps", "-aq", "--no-trunc").split()),
-        "networks": sorted(docker("network", "ls", "-q", "--no-trunc").split()),
-        "volumes": sorted(docker("volume", "ls", "-q").split()),
-        "images": sorted(set(docker("images", "-aq", "--no-trunc").split())),
-        # counters and the time of the dump differ each time
-        "firewall": [line.split("[")[0].strip() for line in rules if not line.startswith("#")],
-        "mounts": sorted(mount for mount in mounts if mount != ENGINES_OWN),
-        "hosts": Path("/etc/hosts").read_bytes(),
-    }
-
-
-def sweep(runs: Path) -> None:
-    """Remove what a test run that was killed left on this host; `runs` is where they all keep their folders."""
-    client = connect()
-    for name in ("test", "guest", "bare", "barehost", "taken"):
-        found = owned(client, name)
-        folders = [Path(container.labels.get(FOLDER_LABEL, runs)) for container in found["containers"]]
-        Hosts(name).remove()  # of whatever facility, the tests would write over it
-        if not folders or not all(folder.is_relative_to(runs) for folder in folders):
-            continue  # somebody's own sandbox, which happens to have that name, or its volumes
-        for container in found["containers"]:
-            container.remove(force=True, v=True)
-        for other in (*found["volumes"], *found["networks"]):
-            other.remove()
-        for folder in folders:
-            Disk(folder).detach()
+def write_file(name: str) -> str:
+    """The facility file of a sandbox of this run; its folder."""
+    place = folder() / name
+    place.mkdir()
+    text = default_text().replace("name: lab ", f"name: {name} ").replace("domain: farmlet.test", f"domain: {DOMAINS[name]}")
+    line, more = MORE[name]
+    (place / "facility.yaml").write_text(text.replace(line, more + line, 1))
+    return str(place)
 
 
 @pytest.fixture(scope="session")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    connect(start=True)
+def before() -> dict[str, Any]:
+    """This host without any sandbox."""
+    return dict(once("prepare", prepare))
+
+
+@pytest.fixture(scope="module")
+def sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """That of the file's lane."""
     if there := os.environ.get("FARMLET_SANDBOX"):
         validated = subprocess.run([*FARMLET, "validate", "--json"], cwd=there, capture_output=True, text=True, check=True)
         names = json.loads(validated.stdout)
-        yield Sandbox(Path(there), names["name"], names["domain"], {})
-        return
-    sweep(tmp_path_factory.getbasetemp().parent)
-    folder = tmp_path_factory.mktemp("facility")
-    text = default_text().replace("name: lab ", "name: test ").replace("domain: farmlet.test", "domain: facility.test")
-    (folder / "facility.yaml").write_text(text)
-    made = Sandbox(folder, "test", "facility.test", snapshot())
-    yield made
-    if not os.environ.get("FARMLET_RETAIN"):
-        made.run("down", "--purge", code=None)
+        return Sandbox(Path(there), names["name"], names["domain"])
+    request.getfixturevalue("before")
+    lane = find_lane(request.node.nodeid)
+    name = lane if lane in DOMAINS else "test"
+    return Sandbox(Path(once(f"{name}.file", lambda: write_file(name))), name, DOMAINS[name])
+
+
+@pytest.fixture(scope="module")
+def running(sandbox: Sandbox, images: None) -> Sandbox:
+    """The sandbox, up: so that each file of tests can be run by itself."""
+    sandbox.report = once(f"{sandbox.name}.up", lambda: sandbox.json("up"))
+    return sandbox
 
 
 @pytest.fixture(scope="session")
-def running(sandbox: Sandbox) -> Sandbox:
-    """The sandbox, up: so that each file of tests can be run by itself."""
-    sandbox.run("up")
-    return sandbox
+def images(request: pytest.FixtureRequest) -> None:
+    """The images of nodes that most sandboxes share; they are made once, by the `up` of `test`."""
+    if not os.environ.get("FARMLET_SANDBOX"):
+        request.getfixturevalue("before")
+        test = Sandbox(Path(once("test.file", lambda: write_file("test"))), "test", DOMAINS["test"])
+        once("test.up", lambda: test.json("up"))
+
+
+@pytest.fixture(autouse=True)
+def _whole(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test disturbed is well again before the next."""
+    yield
+    if mark := request.node.get_closest_marker("disturbs"):
+        sandbox = request.getfixturevalue("sandbox")
+        until(lambda: all(row["ok"] for row in json.loads(sandbox.run("check", *mark.args, "--json", code=None).stdout)), 90)
 
 
 @pytest.fixture
@@ -165,15 +109,21 @@ def lure(sandbox: Sandbox, running: Sandbox) -> Iterator[list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def _logs(request: pytest.FixtureRequest, sandbox: Sandbox) -> Iterator[None]:
+def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
     """A failure ends with `farmlet logs`."""
     failed = request.session.testsfailed
     yield
-    if request.session.testsfailed > failed:
-        print(sandbox.run("logs", code=None, seconds=120).stdout[-8000:])
+    if request.session.testsfailed > failed and "sandbox" in request.fixturenames:
+        print(request.getfixturevalue("sandbox").run("logs", code=None, seconds=120).stdout[-8000:])
 
 
-def kill_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    """A signal to a command and all it started."""
-    os.killpg(process.pid, number)
-    process.communicate(timeout=60)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """All sandboxes of the run go, whatever became of its tests."""
+    if hasattr(session.config, "workerinput") or os.environ.get("FARMLET_RETAIN"):
+        return
+    for name in DOMAINS:
+        if (folder() / name).exists():
+            Sandbox(folder() / name, name, DOMAINS[name]).run("down", "--purge", code=None)
+
+
+pytest_terminal_summary = budgets.tell

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import Sandbox
+from sandbox import Sandbox
 
 DATA = "/srv/farmlet/storage"
 
@@ -80,7 +81,7 @@ class Element:
 
 def find(sandbox: Sandbox) -> tuple[Element, Element]:
     """The facility's own element and the stand-in site's, with whom a member's machine trusts."""
-    bundle = Path(sandbox.folder) / "authorities.pem"
+    bundle = Path(sandbox.folder) / f"authorities-{os.getpid()}.pem"
     theirs = sandbox.exec("head", "cat /usr/local/share/ca-certificates/farmlet-site-tier1.crt")
     bundle.write_text(Path(sandbox.ca).read_text() + theirs + "\n")
     return Element(f"head.{sandbox.domain}", str(bundle)), Element(f"tier1.sites.{sandbox.domain}", str(bundle))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from conftest import Sandbox, until
 from element import DATA, Element, find
 from person import Person
+from sandbox import Sandbox, until
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import base64
 import json
 import subprocess
 
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
 from farmlet.parts.identity.deploy import ANY, DEVICE, PERSON, USER, client
 

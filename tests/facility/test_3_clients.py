@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import secrets
+import socket
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
 from farmlet.parts.part import STORAGE
 
@@ -81,6 +86,44 @@ def give(person: Person, command: str, text: str) -> None:
 def test_on_a_log_in_node(cleo: Person) -> None:
     said = cleo.try_ssh("./try.sh node /opt/farmlet/analysis/bin/python")
     assert said.stdout.endswith("all well\n"), said
+
+
+def listen(marks: list[str], stop: threading.Event) -> set[str]:
+    """Which of these texts travel between the nodes, as this host, which carries their network, sees it."""
+    found = set()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.ntohs(3)) as wire:  # 3: ETH_P_ALL
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)
+        wire.settimeout(0.2)
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                packet = wire.recv(1 << 16)
+                found |= {mark for mark in marks if mark.encode() in packet}
+    return found
+
+
+def test_data_and_token_travel_encrypted(cleo: Person) -> None:
+    """By `root://` too, for the server has TLS for clients that can it: xrdcp keeps it up for data of one stream."""
+    host, folder = f"tier1.sites.{cleo.sandbox.domain}", f"/users/{cleo.name}/marks"
+    marks = {kind: secrets.token_hex(20) for kind in ("root", "roots", "https", "udp")}
+    bearer = '-H "Authorization: Bearer $(cat $BEARER_TOKEN_FILE)"'
+    send = "; ".join(
+        (
+            *(f"echo {mark} > {kind}.mark" for kind, mark in marks.items()),
+            *(f"xrdcp -f {kind}.mark {kind}://{host}/{folder}/{kind}.mark" for kind in ("root", "roots")),
+            f"curl -sS --fail {bearer} -T https.mark https://{host}:8443{folder}/https.mark",
+            # what is heard if nobody encrypts it
+            f"bash -c 'cat udp.mark > /dev/udp/{host}/9'",
+        )
+    )
+    token = cleo.ssh("cat $BEARER_TOKEN_FILE").split(".")[2]
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        heard = pool.submit(listen, [*marks.values(), token], stop)
+        try:
+            cleo.ssh(f"set -e; {send}")
+        finally:
+            stop.set()
+        assert heard.result() == {marks["udp"]}
 
 
 @pytest.mark.parametrize(("name", "more"), (("drone", DRONE), ("own", OWN)), ids=("drone", "own"))

@@ -8,10 +8,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import Sandbox, docker
+from sandbox import Sandbox
 
 from farmlet.parts.accounts.deploy import PACKAGE
 from farmlet.parts.render import render
+from host import docker
 
 sys.path.append(str(Path(__file__).parents[1] / "service" / "accounts"))
 sys.path.append("/usr/lib/python3/dist-packages")  # python-ldap has no wheel

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 LOGINS = 100  # at once, of one address: a course that begins

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import time
 import urllib.error
+from typing import Any
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
+from farmlet.engine.layout import CERTIFICATES
+from farmlet.parts.base.renewal import find_end
 from farmlet.parts.identity.deploy import FOLDER, PROGRAM, USER
+from farmlet.runtime import certificates
 from farmlet.runtime.oauth import Tokens
 
-pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.facility,
+    pytest.mark.disturbs("identity", "storage", "access"),
+    pytest.mark.usefixtures("running"),
+    pytest.mark.timeout(600),
+]
 BOUND = 60.0  # seconds until what an old key signed is refused everywhere in the facility
 KNOWN = 60.0  # seconds for which XRootD remembers what a token was good for
 # libscitokens asks an issuer for its keys again ten minutes after it did; this makes ten minutes pass
@@ -82,3 +93,40 @@ def until_signed_anew(person: Person, tokens: Tokens) -> Tokens:
 
 def header(tokens: Tokens) -> str:
     return tokens.access_token.split(".")[0]
+
+
+PORTS = (("head", 443), ("head", 8443), ("service", 443), ("service", 636))
+
+
+def count_days(certificate: str) -> float:
+    return (find_end(certificate.encode()) - time.time()) / 86400 if certificate else 0.0
+
+
+def show(sandbox: Sandbox) -> list[float]:
+    """For how many days the certificates are good that the services show; 0 for one that does not answer."""
+    asked = "echo | openssl s_client -connect {0}.{2}:{1} 2>/dev/null | openssl x509 2>/dev/null || true"
+    return [count_days(sandbox.exec(node, asked.format(node, port, sandbox.domain))) for node, port in PORTS]
+
+
+def make_short(sandbox: Sandbox, node: str, row: dict[str, Any]) -> None:
+    """A certificate that ends in twelve days, in place of a node's own; its service uses it."""
+    folder = sandbox.folder / ".farmlet" / sandbox.name
+    authority, key = (folder / "ca.crt").read_bytes(), certificates.load_key((folder / "ca.key").read_bytes())
+    request = sandbox.exec(node, f"openssl req -new -key {row['key']} -subj /CN=x")
+    made = certificates.sign(authority, key, certificates.read_request(request), row["names"], row["client"], 12)
+    sandbox.exec(node, f"cat > {row['path']} <<'.'\n{made}.\n{' '.join(row['reload'])}")
+
+
+@pytest.mark.disturbs("base", "identity", "accounts", "access", "storage")
+def test_nodes_renew_their_certificates_without_up(sandbox: Sandbox, running: Sandbox) -> None:
+    """What the services show in the end is what counts; and `up` has nothing to mend."""
+    for node in ("head", "service"):
+        sandbox.exec(node, "systemctl stop farmlet-agent")
+        for row in json.loads(sandbox.exec(node, f"cat {CERTIFICATES}"))["renew"]:
+            make_short(sandbox, node, row)
+    until(lambda: all(0 < days < 13 for days in show(sandbox)), 60)
+    for node in ("head", "service"):
+        sandbox.exec(node, "systemctl start farmlet-agent")  # it looks when it starts, then every ten minutes
+    until(lambda: all(days > 29 for days in show(sandbox)), 120)
+    until(lambda: all(row["ok"] for row in json.loads(sandbox.run("check", "--json", code=None).stdout)), 90)
+    sandbox.run("plan")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
-BOUND = 10.0  # seconds from `farmlet user suspend` to nothing left
-BUSY = 3  # how much longer a busy machine may take here, where each look takes a second: figures are for benchmarks
+BOUND = 60.0  # seconds from `farmlet user suspend` to nothing left, on a busy machine: figures are for benchmarks
 
 JOBS = """
 executable = job.sh
@@ -33,8 +33,9 @@ condor_submit_dag work.dag > /dev/null
 FOUND = """
 umask 077 && mkdir -p /root/found && cd /root/found
 test -s token || condor_token_create -identity dora@{domain} -lifetime 3600 > token
-export _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS _CONDOR_SEC_TOKEN_DIRECTORY=/root/found
-condor_ping -type collector READ 2>&1 || true
+export _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS
+# for tools, since a facility says where theirs are
+env _CONDOR_TOOL.SEC_TOKEN_DIRECTORY=/root/found condor_ping -type collector READ 2>&1 || true
 """
 # a container image of one program: nothing needs to be fetched
 IMAGE = """
@@ -58,8 +59,30 @@ def dora(sandbox: Sandbox, running: Sandbox) -> Person:
     return person
 
 
-def leave_running(person: Person) -> subprocess.Popen[str]:
-    """Everything that a member can leave running, two of the jobs at home and three at the site; the open session."""
+# what no queue should be stopped by: one job is held, and one waits for ever
+ODD = """
+executable = /bin/true
+requirements = false
++WantLocal = "a\tb"
+queue
+hold = true
++HoldReasonSubCode = "a b"
+queue
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def odd(sandbox: Sandbox, running: Sandbox) -> Iterator[None]:
+    """Somebody else's jobs, with values that are none: whoever leaves and comes back does so all the same."""
+    person = Person.join(sandbox, f"odo{secrets.token_hex(3)}", "lab")
+    until(lambda: person.try_ssh(f"cat > odd.sub <<'.'\n{ODD}.\ncondor_submit -terse odd.sub").returncode == 0, 30)
+    until(lambda: f'"{person.name}": 1' in sandbox.exec("service", "cat /var/lib/farmlet/overlay/demand.json"), 30)
+    yield
+    person.ssh("condor_rm -all")
+
+
+def leave_running(person: Person, own: int = 1, drones: int = 1) -> subprocess.Popen[str]:
+    """Everything that a member can leave running, so many jobs on the facility's own slots and on drones; the open session."""
     session = person.start("echo up; exec sleep 7001")
     assert session.stdout is not None and session.stdout.readline() == "up\n"
     person.ssh("nohup setsid sleep 7002 >/dev/null 2>&1 </dev/null & tmux new-session -d 'sleep 7003'")
@@ -69,10 +92,10 @@ def leave_running(person: Person) -> subprocess.Popen[str]:
     contain = IMAGE + "podman run -d --network none --user 1000 localhost/sleep /usr/bin/sleep 7007"
     until(lambda: person.try_ssh(contain).returncode == 0, 60)
     person.ssh(f"cat > job.sh <<'.'\n{JOB}.\nchmod +x job.sh")
-    for local, count in (("true", 2), ("false", 3)):
+    for local, count in (("true", own), ("false", drones)):
         person.ssh(f"cat > jobs.sub <<'.'\n{JOBS.format(local=local, count=count)}.\ncondor_submit -terse jobs.sub")
     person.ssh(DAG)
-    until(lambda: sorted(person.ssh("condor_q -af JobStatus").split()) == ["1", *6 * ["2"]], 120)
+    until(lambda: sorted(person.ssh("condor_q -af JobStatus").split()) == ["1", *(own + drones + 1) * ["2"]], 120)
     return session
 
 
@@ -93,7 +116,6 @@ def test_suspended_nothing_is_left_and_nothing_new_begins(sandbox: Sandbox, dora
     assert "sleep 7007" in found
     until(lambda: sandbox.exec("tier1", "pgrep -f 'sleep 765[4]' || true"), 30)  # the queue calls a job running before it begins
     sandbox.run("user", "suspend", "dora")
-    began = time.monotonic()
     ended = {
         "new log-ins": lambda: dora.try_ssh("true").returncode == 255,
         "processes": lambda: not any(find_processes(sandbox, node, busy) for node in ("head", "service")),
@@ -103,9 +125,8 @@ def test_suspended_nothing_is_left_and_nothing_new_begins(sandbox: Sandbox, dora
         "IDTOKEN": lambda: "succeeded as dora@" not in sandbox.exec("service", FOUND.format(domain=sandbox.domain)),
         "at jobs": lambda: sandbox.exec("head", f"find /var/spool/cron/atjobs -uid {busy}") == "",
     }
-    times = {what: until(gone, 60) for what, gone in ended.items()}
-    seconds = time.monotonic() - began
-    assert seconds <= BUSY * BOUND, (seconds, times)
+    for gone in ended.values():
+        until(gone, BOUND)
     time.sleep(6)  # a user's service that starts itself again, a cron line that comes due
     assert not find_processes(sandbox, "head", busy)
     assert "dora" in sandbox.exec("head", "ls /home")
@@ -118,6 +139,8 @@ def test_back_again_log_in_home_crontab_and_jobs_are_there(sandbox: Sandbox, dor
     until(lambda: dora.try_ssh("true").returncode == 0, 15)
     assert "sleep 7005" in dora.ssh("crontab -l")
     until(lambda: set(dora.ssh("condor_q -af JobStatus").split()) <= {"1", "2"}, 20)
-    assert dora.ssh("test -f jobs.sub && condor_q -af JobStatus | wc -l") == "7"
-    dora.ssh("crontab -r; condor_rm -all")
+    assert dora.ssh("test -f jobs.sub && condor_q -af JobStatus | wc -l") == "4"
+    # the second finds nothing where the first was quick
+    dora.ssh("crontab -r; condor_rm -all; condor_rm -all -forcex || true")
+    until(lambda: dora.ssh("condor_q -af JobStatus") == "", 20)
     sandbox.exec("service", "rm -rf /root/found")

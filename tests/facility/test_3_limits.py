@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
+from sandbox import Sandbox, until
 
-pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
-LOGIN_SECONDS = 2.0
+pytestmark = [
+    pytest.mark.facility,
+    pytest.mark.disturbs("access", "batch"),
+    pytest.mark.usefixtures("running"),
+    pytest.mark.timeout(600),
+]
 
 # the first rests once it is refused; the second does not
 BOMBS = {"shell": "bash -c ':(){ :|:& };:'; sleep 600", "busy": "exec python3 -c '{BOMB}'"}
@@ -48,24 +51,17 @@ def eve(sandbox: Sandbox, running: Sandbox) -> Iterator[Person]:
     until(lambda: not sandbox.exec("head", f"pgrep -u {person.name} || true"), 30)
 
 
-def time_login(person: Person) -> float:
-    began = time.monotonic()
-    person.ssh("true")
-    return time.monotonic() - began
-
-
-def look(sandbox: Sandbox, ruth: Person) -> list[float]:
-    """Seconds of three log-ins; the queue answers meanwhile."""
-    seconds = [time_login(ruth) for _ in range(3)]
-    ruth.ssh("timeout 5 condor_q -totals")
-    return seconds
+def look(ruth: Person) -> None:
+    """Log-in and queue go on. How quick they are meanwhile: benchmarks/limits.py."""
+    for _ in range(3):
+        ruth.ssh("timeout 20 condor_q -totals")
 
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_fork_bomb_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, eve: Person, kind: str) -> None:
     bomb = eve.start(BOMBS[kind].format(BOMB=BOMB) if kind == "busy" else BOMBS[kind])
-    seconds = [each for _ in range(4) for each in look(sandbox, ruth)]
-    assert sorted(seconds)[len(seconds) // 2] <= LOGIN_SECONDS, seconds
+    for _ in range(3):
+        look(ruth)
     if kind == "busy":
         bomb.communicate(timeout=60)
         uid = ruth.ssh(f"id -u {eve.name}")
@@ -79,7 +75,7 @@ def test_a_memory_hog_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, ev
     limits = dict(line.split("=") for line in sandbox.exec("head", f"systemctl show -p TasksMax,MemoryMax {slice_}").splitlines())
     assert int(limits["TasksMax"]) == 512 and int(limits["MemoryMax"]) < 6 << 30
     hog = eve.start(f"python3 -c '{HOG}'; echo ended $?")
-    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+    look(ruth)
     said, _ = hog.communicate(timeout=120)
     assert "ended 137" in said or hog.returncode == 255  # the kernel chose the hog, or the whole session
     assert sandbox.json("check", "access")
@@ -97,19 +93,26 @@ def test_a_disk_filler_leaves_log_in_and_queue(sandbox: Sandbox, ruth: Person, e
     said = eve.ssh("for place in /tmp /dev/shm $XDG_RUNTIME_DIR; do cat /dev/zero > $place/filler; done 2>&1; ls /tmp/filler")
     assert "No space left on device" in said
     try:
-        assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+        look(ruth)
         ruth.ssh("printf 'executable = /bin/true\nhold = true\nqueue\n' | condor_submit -terse - && condor_rm -all")
         assert before - int(sandbox.exec("head", "df --output=avail -B1 / | tail -1")) < 1 << 30
     finally:
         sandbox.exec("head", "rm -f /tmp/filler /dev/shm/filler")
 
 
-@pytest.mark.parametrize("universe", ["local", "scheduler"])
+@pytest.mark.parametrize("universe", ["local", "scheduler", "grid\ngrid_resource = batch slurm"])
 def test_nothing_runs_beside_the_sessions_by_way_of_the_queue(ruth: Person, universe: str) -> None:
     refused = ruth.try_ssh(f"printf 'universe = {universe}\nexecutable = /bin/sleep\narguments = 9\nqueue\n' | condor_submit -")
     assert refused.returncode and "use universe = vanilla" in refused.stderr
-    dag = "printf 'executable = /bin/true\nhold = true\nqueue\n' > a.sub; echo JOB a a.sub > a.dag; condor_submit_dag -f a.dag"
-    assert "submitted to cluster" in ruth.ssh(f"{dag}; condor_rm -all")
+    dag = "printf 'executable = /bin/true\nhold = true\nqueue\n' > a.sub; echo JOB a a.sub > a.dag; condor_submit_dag -f {} a.dag"
+    assert "submitted to cluster" in ruth.ssh(dag.format(""))
+    for name, value in (("Cmd", '"/bin/sleep"'), ("JobUniverse", "12")):
+        edited = ruth.try_ssh(f"condor_qedit -constraint 'JobUniverse == 7' {name} '{value}'")
+        assert edited.returncode, edited
+    ruth.ssh("condor_rm -all")
+    ruth.ssh(f"{dag.format('-no_submit')}; grep -v ^queue a.dag.condor.sub > own.sub")
+    preloaded = ruth.try_ssh("(cat own.sub; echo 'environment = \"L'\\''D_'\\''PRELOAD=/tmp/x.so\"'; echo queue) | condor_submit")
+    assert preloaded.returncode and "without variables LD_" in preloaded.stderr
 
 
 def test_cron_and_background_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
@@ -137,12 +140,14 @@ condor_submit -terse bomb.sub
 
 
 def test_a_workflow_and_its_scripts_are_in_the_slice(sandbox: Sandbox, ruth: Person) -> None:
-    ruth.ssh(WORKFLOW.format(pre="sleep 7012"))
+    ruth.ssh("printf '#!/bin/sh\nsetsid sh -c \"sleep 7013 & sleep 7013 &\" &\nexec sleep 7012\n' > away.sh; chmod +x away.sh")
+    ruth.ssh(WORKFLOW.format(pre=f"/home/{ruth.name}/away.sh"))
     uid = ruth.ssh("id -u")
-    for wanted in ("condor_dagman", "-f [s]leep.7012"):
+    # 7013 has left its parents behind
+    for wanted in ("condor_dagman", "-f [s]leep.7012", "-f [s]leep.7013"):
         look = f"for pid in $(pgrep -u {uid} {wanted}); do cat /proc/$pid/cgroup; done"
         until(lambda look=look: f"user-{uid}.slice" in sandbox.exec("head", look), 60)
-    ruth.ssh("pkill -f '[s]leep 7012'; true")
+    ruth.ssh("pkill -f '[s]leep 701[23]'; true")
     until(lambda: "EXITING WITH STATUS" in ruth.ssh("cat flow/a.dag.dagman.out"), 180)
     until(lambda: not ruth.ssh("condor_q -af Cmd"), 60)
 
@@ -155,4 +160,4 @@ def test_a_fork_bomb_by_way_of_the_queue_leaves_log_in_and_queue(sandbox: Sandbo
     eve.ssh(FORKER if kind == "job" else WORKFLOW.format(pre=f"/usr/bin/python3 /home/{eve.name}/bomb.py"))
     until(lambda: sandbox.exec("head", f"journalctl -u farmlet-guard -o cat | grep 'uid {uid}: a fork bomb' || true"), 120)
     eve.try_ssh("condor_rm -all")  # what it was begun with may have ended too
-    assert sorted(look(sandbox, ruth))[1] <= LOGIN_SECONDS
+    look(ruth)

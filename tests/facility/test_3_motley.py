@@ -9,7 +9,6 @@ import shlex
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import Sandbox, until
 from person import Person
-from test_3_leaving import BOUND, BUSY
+from sandbox import Sandbox, until
+from test_3_leaving import BOUND
+
+from farmlet.facility.places import ANY
+from farmlet.runtime.oauth import DEVICE_CODE, OAuthError, refresh, send_json
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 VERSION = "0.7.6"
@@ -31,7 +33,7 @@ LOAD = """
 cd /etc/farmlet/motley && export MOTLEY_CUE_CONFIG=$PWD/motley_cue.conf FEUDAL_ADAPTER_CONFIG=$PWD/feudal_adapter.conf
 export REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt FLAAT_CONFIG={flaat}
 cd / && runuser -u farmlet-motley -- /opt/farmlet/motley/bin/python -c '
-from farmlet.parts.access.cue import load
+from farmlet.parts.access.motley_cue import load
 load("{issuer}", "{audience}", "/etc/farmlet/ca.pem")' 2>&1 || true
 """
 # one-time passwords that nobody has used
@@ -40,7 +42,7 @@ import sqlite3
 print(sqlite3.connect("/run/farmlet-motley/sqlite_tokens.db").execute("select count(*) from otpmap").fetchone()[0])"""
 CONNECT = """
 /opt/farmlet/motley/bin/python -c '
-from farmlet.parts.access.cue import check_directory
+from farmlet.parts.access.motley_cue import check_directory
 check_directory("{ca}")
 from ldap3 import Connection, Server
 print(Connection(Server("ldaps://{host}:636", get_info=None), auto_bind=True).bound)' 2>&1 || true
@@ -119,8 +121,7 @@ def cora(sandbox: Sandbox, running: Sandbox, mccli: Path) -> Iterator[Client]:
 def test_who_was_approved_a_moment_ago_logs_in_by_token_as_by_certificate(cora: Client) -> None:
     token = cora.token()
     assert read_claims(token)["aud"] == cora.audience
-    seconds = until(lambda: cora.enters(token), 30)
-    print(f"logged in {seconds:.1f} s after the token was there")
+    until(lambda: cora.enters(token), 60)
     assert cora.person.ssh("id") in cora.run(token, "id")
     # its home, and a session of its own in its slice
     assert "/home/cora" in cora.run(token, "test -w . && pwd")
@@ -129,10 +130,35 @@ def test_who_was_approved_a_moment_ago_logs_in_by_token_as_by_certificate(cora: 
 
 def test_a_token_for_anybody_or_for_another_service_is_refused(cora: Client) -> None:
     assert cora.ask("/user/get_status", cora.token()) == 200
-    for audience in ("ssh", "https://wlcg.cern.ch/jwt/v1/any", f"ssh_service.{cora.person.sandbox.domain}"):
-        token = cora.token(audience)
+    other = cora.person.authorise_elsewhere("openid", f"ssh_service.{cora.person.sandbox.domain}").access_token
+    for token in (cora.token("ssh"), cora.token(ANY), other):
         assert [cora.ask(path, token) for path in ("/user/get_status", "/user/deploy", "/api/user/get_status")] == [403] * 3
         assert not cora.enters(token)
+
+
+def test_oidc_agent_gets_in_by_the_client_that_is_registered_for_it(cora: Client) -> None:
+    """It names no audience before the member is asked (see docs/howto/user/login.md), and one at each refresh."""
+    given = cora.person.authorise("openid offline_access", client="mccli")
+    token = refresh(cora.person.issuer, "mccli", given.refresh_token, cora.person.ca, scope="openid", audience=cora.audience)
+    assert cora.enters(token.access_token)
+    with pytest.raises(OAuthError, match="invalid_target"):
+        refresh(cora.person.issuer, "mccli", token.refresh_token, cora.person.ca, audience="ssh")
+
+
+def test_a_program_that_a_member_signs_in_to_cannot_log_in_as_them(cora: Client) -> None:
+    """Anybody may register one; the page says that it will know who one is, and that is all it does."""
+    person, wanted = cora.person, {"client_name": "plots", "scope": "openid offline_access", "token_endpoint_auth_method": "none"}
+    made = send_json(f"{person.issuer}/register/", wanted | {"grant_types": [DEVICE_CODE, "refresh_token"]}, "", person.ca)
+    name = str(made["client_id"])
+    given = person.authorise("openid offline_access", client=name)
+    with pytest.raises(OAuthError, match="invalid_client_metadata"):
+        send_json(f"{person.issuer}/register/", wanted | {"grant_types": [DEVICE_CODE], "audience": ["ssh"]}, "", person.ca)
+    for audience in ("ssh", cora.audience, f"{ANY} ssh"):
+        with pytest.raises(OAuthError, match="invalid_target"):
+            person.authorise("openid", audience, name)
+        with pytest.raises(OAuthError, match="invalid_target"):
+            refresh(person.issuer, name, given.refresh_token, person.ca, audience=audience)
+    assert cora.ask("/user/deploy", given.access_token) == 403
 
 
 @pytest.mark.parametrize(
@@ -167,7 +193,7 @@ def test_only_what_clients_need_is_open_to_others(cora: Client) -> None:
     for path in (f"/verify_user?username={cora.person.name}", "/user/suspend", "/admin/suspend", "/openapi.json", "/api/admin"):
         assert cora.ask(path, token) == 404
     found = cora.person.sandbox.exec(
-        "head", "stat -c '%U %G %a' /run/farmlet-front/motley.sock; ss -Hltnp | grep -c gunicorn || true"
+        "head", "stat -c '%U %G %a' /run/farmlet-proxy/motley.sock; ss -Hltnp | grep -c gunicorn || true"
     )
     assert found.split("\n") == ["root caddy 660", "0"]
 
@@ -184,12 +210,12 @@ def test_a_token_longer_than_ssh_takes_is_stood_for_by_a_one_time_password(cora:
 def test_the_token_is_in_no_argument_variable_or_log(cora: Client) -> None:
     token, sandbox = cora.token(), cora.person.sandbox
     sandbox.exec("head", f"setsid sh -c '{WATCH}' > /run/watched 2>/dev/null < /dev/null &")
-    for _ in range(3):
-        assert cora.enters(token)
-    sandbox.exec("head", "touch /run/stop; sleep 2")
+    # on a busy machine a round of it takes longer than the helper lives: until it has seen one
+    seen = "grep -acF farmlet.parts.access.pam /run/watched || true"
+    until(lambda: cora.enters(token) and sandbox.exec("head", seen) != "0", 120)
+    sandbox.exec("head", "touch /run/stop")
+    until(lambda: sandbox.exec("head", "pgrep -f 'e /run/sto[p]' || true") == "", 30)
     secret = token.split(".")[2][:-4]
-    # it looked often enough to see the helper
-    assert sandbox.exec("head", "grep -acF farmlet.parts.access.pam /run/watched || true") != "0"
     assert sandbox.exec("head", f"grep -acF {secret} /run/watched || true; rm /run/watched") == "0"
     assert sandbox.exec("head", f"journalctl -b --no-pager | grep -cF {secret} || true") == "0"
     assert sandbox.exec("head", f"grep -rlF {secret} /var/log /run/farmlet-motley /tmp /etc/farmlet || true") == ""
@@ -235,10 +261,9 @@ def test_a_token_opens_no_other_account(cora: Client) -> None:
 
 
 def test_a_class_behind_one_address_logs_in_at_once(cora: Client) -> None:
-    token, began = cora.token(), time.monotonic()
+    token = cora.token()
     class_ = [cora.start(token, "echo six times seven is $((6 * 7))") for _ in range(10)]
     said = [process.communicate(timeout=120)[0] for process in class_]
-    print(f"10 log-ins at once in {time.monotonic() - began:.1f} s")
     assert [one for one in said if "six times seven is 42" not in one] == []
 
 
@@ -246,14 +271,10 @@ def test_suspended_and_removed_members_are_refused(cora: Client, sandbox: Sandbo
     token = cora.token()
     assert cora.enters(token)
     sandbox.run("user", "suspend", "cora")
-    began = time.monotonic()
-    until(lambda: not cora.enters(token), 30)
-    seconds = time.monotonic() - began
-    assert seconds <= BUSY * BOUND, seconds
+    until(lambda: not cora.enters(token), BOUND)
     assert cora.ask("/user/deploy", token) in (401, 403)
     sandbox.run("user", "resume", "cora")
     until(lambda: cora.enters(token), 30)
-    print(f"refused {seconds:.1f} s after the suspension")
     sandbox.run("user", "remove", "cora")
-    until(lambda: not cora.enters(token), BUSY * BOUND)
+    until(lambda: not cora.enters(token), BOUND)
     assert cora.ask("/user/deploy", token) in (401, 403)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Sandbox, docker, until
 from person import Person
-from test_3_leaving import BUSY
+from sandbox import Sandbox, until
 
-pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
-LOGIN = 10 * BUSY  # s: sssd asks a directory that does not answer for 3 s, then goes by what it knows
+from host import docker
+
+pytestmark = [
+    pytest.mark.facility,
+    pytest.mark.disturbs("accounts", "identity", "access"),
+    pytest.mark.usefixtures("running"),
+    pytest.mark.timeout(900),
+]
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +28,9 @@ def omar(sandbox: Sandbox, running: Sandbox) -> Person:
     return person
 
 
-def timed_login(person: Person) -> float:
-    began = time.monotonic()
+def log_in(person: Person) -> None:
+    """As ever. sssd asks a directory that does not answer for 3 s, then goes by what it knows; ssh gives up after 2 minutes."""
     assert person.ssh("id -Gn; cat ~/known") == f"{person.name} lab\nhere"
-    return time.monotonic() - began
 
 
 def has_home(sandbox: Sandbox, name: str) -> bool:
@@ -54,39 +59,41 @@ def test_without_a_service_known_members_log_in_and_new_ones_follow(sandbox: San
     name = f"late{unit[-4:]}"
     with stopped(sandbox, unit):
         sandbox.run("user", "add", name, "--group", "lab")
-        assert timed_login(omar) <= LOGIN
+        log_in(omar)
         assert not has_home(sandbox, name)
-    until(lambda: has_home(sandbox, name), 30 * BUSY)
+    until(lambda: has_home(sandbox, name), 90)
 
 
 def test_without_identity_known_members_log_in(sandbox: Sandbox, omar: Person) -> None:
     omar.ssh("echo here > known")
     with stopped(sandbox, "farmlet-identity"):
-        assert timed_login(omar) <= LOGIN
+        log_in(omar)
 
 
 def test_while_the_service_node_hangs_known_members_log_in_and_work(sandbox: Sandbox, omar: Person) -> None:
     """It answers nothing, and refuses nothing either; what the node knew of its members has just been flushed."""
     omar.ssh("echo here > known")
     sandbox.run("user", "add", "latehang", "--group", "lab")
-    until(lambda: has_home(sandbox, "latehang"), 30 * BUSY)
+    until(lambda: has_home(sandbox, "latehang"), 90)
     docker("pause", sandbox.container("service"))
     try:
-        times = [timed_login(omar) for _ in range(3)]
+        for _ in range(3):
+            log_in(omar)
         submitted = omar.ssh("printf 'executable = /bin/true\\nhold = true\\nqueue\\n' | condor_submit -terse -")
     finally:
         docker("unpause", sandbox.container("service"))
-    assert max(times) <= LOGIN, times
     omar.ssh(f"condor_rm {submitted.split('.')[0]}")
     sandbox.run("user", "suspend", "latehang")
-    until(lambda: is_expired(sandbox, "latehang"), 30 * BUSY)
+    until(lambda: is_expired(sandbox, "latehang"), 90)
 
 
-def test_killed_at_any_moment_the_end_is_the_same(sandbox: Sandbox) -> None:
+@pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.soak) for turn in range(1, 20))])
+def test_killed_at_any_moment_the_end_is_the_same(sandbox: Sandbox, turn: int) -> None:
     """Daemon and agent, while members come and go."""
-    names = [f"kill{letter}" for letter in "abcd"]
+    names = [f"kill{turn}{letter}" for letter in "abcd"]
 
     def kill() -> None:
+        time.sleep(random.random() if turn else 0)
         sandbox.exec("service", "systemctl kill -s KILL farmlet-accounts")
         sandbox.exec("head", "systemctl kill -s KILL farmlet-agent")
 
@@ -97,10 +104,10 @@ def test_killed_at_any_moment_the_end_is_the_same(sandbox: Sandbox) -> None:
         sandbox.run("user", "suspend", name)
         kill()
     # who was suspended before the node had made the home has none
-    until(lambda: all(has_home(sandbox, name) for name in names[2:]), 30 * BUSY)
-    until(lambda: [is_expired(sandbox, name) for name in names] == [True, True, False, False], 30 * BUSY)
+    until(lambda: all(has_home(sandbox, name) for name in names[2:]), 90)
+    until(lambda: [is_expired(sandbox, name) for name in names] == [True, True, False, False], 90)
     for node, unit in (("service", "farmlet-accounts"), ("head", "farmlet-agent")):
-        assert sandbox.exec(node, f"systemctl is-active {unit}") == "active"
+        until(lambda node=node, unit=unit: sandbox.exec(node, f"systemctl is-active {unit} || true") == "active", 30)
     assert not [row for row in sandbox.json("check", "accounts") if not row["ok"]]
 
 
@@ -134,17 +141,17 @@ def full(sandbox: Sandbox, node: str, folder: str, unit: str) -> Iterator[None]:
 
 
 def test_a_full_disk_is_told_and_made_up_for(sandbox: Sandbox, omar: Person) -> None:
-    name, folder = "latefull", "/var/lib/farmlet/hub/outbox/all"
+    name, folder = "latefull", "/var/lib/farmlet/control/outbox/all"
     omar.ssh("echo here > known")
     with full(sandbox, "service", folder, "farmlet-accounts"):
         sandbox.run("user", "add", name, "--group", "lab")
-        assert timed_login(omar) <= LOGIN
+        log_in(omar)
 
         def told() -> bool:
             rows = sandbox.json("check", "accounts.daemon", code=1)
             return any("No space left on device" in row["evidence"] for row in rows)
 
-        until(told, 60 * BUSY)
+        until(told, 180)
         assert not has_home(sandbox, name)
-    until(lambda: has_home(sandbox, name), 60 * BUSY)
+    until(lambda: has_home(sandbox, name), 180)
     assert not [row for row in sandbox.json("check", "accounts") if not row["ok"]]

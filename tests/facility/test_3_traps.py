@@ -8,10 +8,10 @@ import subprocess
 import zlib
 
 import pytest
-from conftest import Sandbox
 from element import DATA
 from house import House
 from person import Person
+from sandbox import Sandbox
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 REFUSED = (400, 401, 403, 404, 405, 409, 501)  # what is no yes
@@ -150,7 +150,7 @@ OUTSIDE = (
 
 def test_no_spelling_of_a_path_leads_out_of_ones_folder(house: House) -> None:
     """What XRootD makes of these paths differs by method; what counts is that nothing comes out and nothing else changes."""
-    look = f"cd {DATA} && find . -path ./users/tess -prune -o -path ./.farmlet -prune -o -type f -exec md5sum {{}} +; ls /etc"
+    look = f"cd {DATA} && find users/toby -type f -exec md5sum {{}} + ; ls; ls /etc"
     before = house.sandbox.exec("head", look)
     assert "users/toby/kept" in before
     for path in OUTSIDE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import shlex
 import subprocess
@@ -11,13 +12,21 @@ from functools import partial
 from threading import Thread
 
 import pytest
-from conftest import Sandbox, until
-from jobs import FOLDER, LIFE, deposit, join, secret, shorten, write
+from jobs import FOLDER, LIFE, claims, deposit, join, secret, shorten, write
 from person import Person
+from sandbox import Sandbox, until
 
 from farmlet.parts.tokens.queue import NEED
 
-pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.facility,
+    pytest.mark.disturbs("tokens", "identity"),
+    pytest.mark.usefixtures("running"),
+    pytest.mark.timeout(900),
+]
+# seconds after which something is killed
+PAUSES = [[0.0, 0.05, 0.2], pytest.param([random.random() for _ in range(30)], marks=pytest.mark.soak)]
+STORE = "condor_store_cred query-oauth -s farmlet"
 # writes every two seconds, whatever comes of it: the time, the status, the end of the token
 PATIENT = """#!/usr/bin/env python3
 import base64, json, os, sys, time, urllib.error, urllib.request
@@ -106,3 +115,29 @@ def stores(person: Person) -> bool:
     except subprocess.CalledProcessError:
         return False
     return True
+
+
+@pytest.mark.parametrize("pauses", PAUSES, ids=["some", "many"])
+def test_killed_at_any_moment_the_tokens_are_as_before(sandbox: Sandbox, iris: Person, pauses: list[float]) -> None:
+    narrow = f"farmlet_oauth_permissions_in = storage.read:/users/{iris.name}\n"
+    narrow += f"farmlet_oauth_resource_in = https://head.{sandbox.domain}:8443\nhold = true\n"
+    iris.ssh(write(iris, "narrow", "0 x", narrow))  # a token more
+    look = f"stat -c '%n %a %U' {FOLDER}/{iris.name}/*.use"
+    before = sandbox.exec("head", look)
+    for pause in pauses:
+        until(lambda: sandbox.exec("head", "pgrep -x condor_credd || true"), 60)  # started anew after the last time
+        # renewals are due at once, and the monitor is ended somewhere within them
+        due = f"touch -d @0 {FOLDER}/{iris.name}/*.use; kill -HUP $(cat {FOLDER}/pid)"
+        sandbox.exec("head", f"{due}; sleep {pause}; kill -9 $(cat {FOLDER}/pid); pkill -9 -x condor_credd")
+        until(lambda: sandbox.exec("head", f"kill -0 $(cat {FOLDER}/pid) 2>/dev/null && echo up || true"), 60)
+        until(lambda: are_fresh(sandbox, iris.name, before), 60)
+        assert sandbox.exec("head", look) == before
+    until(lambda: iris.try_ssh(STORE).returncode == 0, 60)
+
+
+def are_fresh(sandbox: Sandbox, name: str, before: str) -> bool:
+    """Whether each token was made anew and is good for a while still."""
+    said = sandbox.exec("head", f"cd {FOLDER}/{name} && for i in *.use; do stat -c %Y $i; cat $i; echo; done").split()
+    made, tokens = [int(word) for word in said[::2]], said[1::2]
+    good = all(float(str(claims(text)["exp"])) > time.time() + LIFE / 6 for text in tokens)
+    return len(tokens) == len(before.splitlines()) and all(made) and good

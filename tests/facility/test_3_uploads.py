@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import http.client
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
-from conftest import Sandbox, docker, until
 from element import DATA
 from house import House
 from lure import HALF, TLS
+from sandbox import Sandbox, until
 from test_3_traps import REFUSED
 
-pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+from host import docker
+
+pytestmark = [
+    pytest.mark.facility,
+    pytest.mark.disturbs("storage"),
+    pytest.mark.usefixtures("running"),
+    pytest.mark.timeout(600),
+]
 SMALL = 8 << 20  # bytes of the disk that fills up
 
 
@@ -23,8 +31,8 @@ def house(sandbox: Sandbox, running: Sandbox) -> House:
     return House.furnish(sandbox, "ulla", "uwe")
 
 
-@pytest.fixture
-def disk(house: House) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def small(house: House) -> Iterator[str]:
     """A folder of ulla that is a small disk of its own: its path in storage."""
     place = f"{DATA}/users/ulla/small"
     house.sandbox.exec("head", f"install -d -o xrootd -g xrootd {place}")
@@ -38,6 +46,13 @@ def disk(house: House) -> Iterator[str]:
     finally:
         house.sandbox.exec("head", f"systemctl stop farmlet-storage; umount -l {place}; systemctl start farmlet-storage")
         until(house.here.answers, 30)
+
+
+@pytest.fixture
+def disk(house: House, small: str) -> str:
+    """That folder, empty."""
+    house.sandbox.exec("head", f"find {DATA}{small} -mindepth 1 -delete")
+    return small
 
 
 def test_a_full_disk_is_told_and_leaves_no_half_file(house: House, disk: str) -> None:
@@ -64,10 +79,10 @@ def test_a_copy_of_unknown_size_that_meets_a_full_disk_leaves_no_half_file(house
     here, place = house.here, f"https://{house.here.host}:{TLS}/vague"
     # by a page less than what XRootD writes at once, so that a part of the last write still fits
     assert here.put(f"{disk}/fits", house.writer, b"fits") == 201
-    for _ in range(2):
-        answer = here.ask("COPY", f"{disk}/pulled", house.writer, headers={"Source": place})
+    for name in ("pulled", "pulled", "fits"):
+        answer = here.ask("COPY", f"{disk}/{name}", house.writer, headers={"Source": place, "Overwrite": "T"})
         assert answer.status == 201 and b"failure" in answer.body and not answer.copied
-        assert house.list(disk) == ["fits"]
+        assert house.list(disk) == ["fits"] and here.ask("GET", f"{disk}/fits", house.writer).body == b"fits"
     assert here.ask("COPY", "/users/ulla/pulled", house.writer, headers={"Source": place}).copied
     assert here.ask("HEAD", "/users/ulla/pulled", house.writer).headers["content-length"] == str(2 * HALF)
 
@@ -88,6 +103,40 @@ def begin_upload(house: House, path: str) -> http.client.HTTPSConnection:
     connection.send(bytes(8 << 20))
     until(lambda: house.exists(path), 10)
     return connection
+
+
+def count_new(house: House) -> int:
+    """Files that are to replace others, and are not whole."""
+    return len([name for name in house.list("/users/ulla") if name.startswith(".farmlet-new-")])
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_upload_that_breaks_off_leaves_what_it_was_to_replace(house: House, killed: bool) -> None:
+    here, path = house.here, "/users/ulla/precious"
+    assert here.put(path, house.writer, b"old") in (200, 201)
+    connection = open_upload(house, path, 64 << 20)
+    connection.send(bytes(8 << 20))
+    until(lambda: count_new(house) == 1, 10)
+    if killed:
+        house.sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
+        until(here.answers, 30)
+    connection.close()
+    until(lambda: count_new(house) == 0, 15)
+    assert here.ask("GET", path, house.writer).body == b"old"
+    assert here.put(path, house.writer, b"new") in (200, 201) and here.ask("GET", path, house.writer).body == b"new"
+    assert here.ask("DELETE", path, house.writer).status == 200 and not house.exists(path)
+
+
+def test_a_file_is_replaced_as_a_whole(house: House) -> None:
+    """Also by `root://`, where a client opens what is there to write it anew."""
+    here, path = house.here, "/users/ulla/replaced"
+    for data in (b"one", b"two" * 1000, b"3"):
+        assert here.put(path, house.writer, data) in (200, 201) and here.ask("GET", path, house.writer).body == data
+    write = house.owner.command("install -m 600 /dev/null writer && cat > writer")
+    subprocess.run(write, input=house.writer, text=True, check=True)
+    house.owner.ssh(f"BEARER_TOKEN_FILE=$PWD/writer xrdcp -f /etc/hostname roots://{here.host}/{path}")
+    assert here.ask("GET", path, house.writer).body.decode().strip() == house.owner.ssh("cat /etc/hostname").strip()
+    assert count_new(house) == 0 and here.ask("DELETE", path, house.writer).status == 200
 
 
 def test_an_upload_that_breaks_off_leaves_nothing(house: House) -> None:
@@ -148,3 +197,37 @@ def test_a_second_upload_of_the_same_file_does_not_end_the_first(house: House) -
     first.close()
     told = house.here.ask("HEAD", "/users/ulla/both", house.writer)
     assert (answer.status, second.status, told.status, told.headers.get("content-length")) == (201, 423, 200, str(64 << 20))
+
+
+def test_the_check_writes_and_leaves_nothing_and_finds_a_disk_that_refuses(sandbox: Sandbox) -> None:
+    def rows() -> dict[str, dict[str, object]]:
+        found = sandbox.run("check", "storage", "--json", code=None).stdout
+        return {f"{row['check']}@{row['node']}": row for row in json.loads(found)}
+
+    row = rows()["storage.keeps.head@service"]
+    assert row["ok"] and "read back" in str(row["evidence"])
+    until(lambda: sandbox.exec("head", "ls -A /srv/farmlet/storage/.farmlet") == "", 20)
+    sandbox.exec("head", "chown root:root /srv/farmlet/storage/.farmlet")
+    try:
+        row = rows()["storage.keeps.head@service"]
+        assert not row["ok"] and "PUT" in str(row["evidence"])
+    finally:
+        sandbox.exec("head", "chown xrootd:xrootd /srv/farmlet/storage/.farmlet")
+    assert rows()["storage.keeps.head@service"]["ok"]
+
+
+def begin_copy(house: House, path: str) -> http.client.HTTPSConnection:
+    """A copy of which a part has come, and no more will."""
+    asker = house.here.connect()
+    given = {"Authorization": f"Bearer {house.writer}", "Source": f"https://{house.here.host}:{TLS}/slow"}
+    asker.request("COPY", path, headers=given)
+    until(lambda: house.exists(path), 10)
+    return asker
+
+
+def test_a_server_that_is_killed_in_a_copy_leaves_no_half_file(house: House, lure: list[str]) -> None:
+    asker = begin_copy(house, "/users/ulla/pulling")
+    house.sandbox.exec("head", "systemctl kill -s KILL farmlet-storage")
+    until(house.here.answers, 30)
+    until(lambda: not house.exists("/users/ulla/pulling"), 10)
+    asker.close()

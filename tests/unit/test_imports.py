@@ -1,15 +1,18 @@
-"""Imports run one way (docs: the house). Read from the syntax trees, so imports inside functions count as well.
+"""Imports run one way and in no circle (docs: the house), and folders stay small.
 
-Annotations may name what a module must not import: imports under `if TYPE_CHECKING:` are not there at run time.
+Read from the syntax trees, so imports inside functions count as well. Annotations may name what a module must not import:
+imports under `if TYPE_CHECKING:` are not there at run time. They do count for circles.
 """
 
 from __future__ import annotations
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -20,9 +23,9 @@ ROOT = Path(farmlet.__file__).parent
 
 # package → what of farmlet it may import besides itself
 ALLOWED = {
-    "cli": {"demo", "sandbox", "engine", "parts", "facility", "runtime", "web", "errors"},
+    "cli": {"demo", "standins", "engine", "parts", "facility", "runtime", "web", "errors"},
     "demo": {"engine", "parts", "facility", "runtime", "web", "errors"},
-    "sandbox": {"engine", "parts", "facility", "runtime", "web", "errors"},
+    "standins": {"engine", "parts", "facility", "runtime", "web", "errors"},
     "engine": {"parts", "facility", "runtime", "web", "errors"},
     "parts": {"facility", "runtime", "web", "errors"},
     "facility": {"errors"},
@@ -31,7 +34,22 @@ ALLOWED = {
     "errors": set(),
     "": set(),  # farmlet/__init__.py
 }
-SHARED = {"part", "resources", "render", "units", "compiled"}  # of farmlet.parts: what every part may use
+MOST = 15  # modules of a folder, besides its __init__.py
+CROWDED = {
+    "farmlet.cli": "one file a verb",
+    "farmlet.engine": "bringing nodes about, all of it",
+}
+SHARED = {
+    "gate",
+    "part",
+    "resources",
+    "render",
+    "units",
+    "compiled",
+    "backup",
+    "admin",
+    "members",
+}  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly
 CLASH = ("pydantic", "django", "oauth2_provider", "farmlet.engine", "farmlet.cli")
@@ -39,19 +57,37 @@ ON_NODES = {
     "farmlet": CLASH,
     "farmlet.errors": CLASH,
     "farmlet.runtime*": CLASH,
+    "farmlet.web*": CLASH,
     "farmlet.parts": CLASH,
     "farmlet.parts.base.agent": CLASH,
-    "farmlet.parts.base.hub": CLASH,
-    "farmlet.parts.base.courier": CLASH,
-    "farmlet.parts.base.duties": CLASH,
+    "farmlet.parts.base.control": CLASH,
+    "farmlet.parts.base.authority": CLASH,
+    "farmlet.parts.base.renewal": CLASH,
+    "farmlet.parts.base.client": CLASH,
+    "farmlet.parts.base.tasks": CLASH,
+    "farmlet.parts.base.collector": CLASH,
     "farmlet.parts.*.checks": CLASH,
+    "farmlet.parts.*.metrics": CLASH,
+    "farmlet.parts.monitoring.pages*": CLASH,
+    "farmlet.parts.accounts.daemon": CLASH,
+    "farmlet.parts.accounts.deprovision*": CLASH,
+    "farmlet.parts.accounts.homes.homes": CLASH,
+    "farmlet.parts.accounts.homes.keeping": CLASH,
+    "farmlet.parts.accounts.sink*": CLASH,
+    "farmlet.parts.accounts.slices": CLASH,
+    "farmlet.parts.accounts.source*": CLASH,
+    "farmlet.parts.batch.deprovisioning": CLASH,
     "farmlet.parts.tokens.credmon": CLASH,
     "farmlet.parts.tokens.storer": CLASH,
-    "farmlet.parts.tokens.ending": CLASH,
+    "farmlet.parts.tokens.deprovisioning": CLASH,
     "farmlet.parts.overlay.controller": CLASH,
     "farmlet.parts.overlay.executor": CLASH,
     "farmlet.parts.overlay.render": CLASH,
     "farmlet.parts.overlay.demand": CLASH,
+    "farmlet.parts.gate": CLASH,
+    "farmlet.parts.sitetests.command": CLASH,
+    "farmlet.parts.sitetests.metrics": CLASH,
+    "farmlet.parts.sitetests.shipped*": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }
 # what must import with the standard library alone: pattern → third-party packages it may use all the same
@@ -60,8 +96,13 @@ PLAIN = {
     "farmlet.errors": (),
     "farmlet.parts": (),
     "farmlet.runtime": (),
+    "farmlet.runtime.certificates": ("cryptography",),
     "farmlet.runtime.tokens": ("joserfc",),
     "farmlet.runtime.*": (),
+    "farmlet.parts.gate": (),
+    "farmlet.parts.sitetests.runner": (),
+    "farmlet.parts.sitetests.shipped*": (),
+    "farmlet.parts.sitetests.verbs": (),
     # a member's own machine
     "farmlet.cli.main": (),
     "farmlet.cli.options": (),
@@ -95,25 +136,25 @@ def _is_typing(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
 
 
-def _walk(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Every import below `node` that happens at run time."""
+def _walk(node: ast.AST, typing: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import below `node` that happens at run time, with `typing` also those for annotations."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child
-        elif _is_typing(child):
+        elif _is_typing(child) and not typing:
             assert isinstance(child, ast.If)
             for other in child.orelse:
-                yield from _walk(ast.Module([other], []))
+                yield from _walk(ast.Module([other], []), typing)
         else:
-            yield from _walk(child)
+            yield from _walk(child, typing)
 
 
-def find_imports(name: str, modules: Mapping[str, Path]) -> list[Import]:
+def find_imports(name: str, modules: Mapping[str, Path], typing: bool = False) -> list[Import]:
     """What module `name` imports; `from package import thing` is the thing where that is a module of ours."""
     path = modules[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = []
-    for node in _walk(ast.parse(path.read_text())):
+    for node in _walk(ast.parse(path.read_text()), typing):
         if isinstance(node, ast.Import):
             targets = [alias.name for alias in node.names]
         else:
@@ -188,6 +229,23 @@ def check_plain(modules: Mapping[str, Path]) -> list[str]:
     return faults
 
 
+def check_circles(modules: Mapping[str, Path]) -> list[str]:
+    """Modules that import each other, were it for annotations only."""
+    found = {name: {one.module for one in find_imports(name, modules, typing=True)} & modules.keys() for name in modules}
+    try:
+        TopologicalSorter(found).prepare()
+    except CycleError as error:
+        return [" ← ".join(error.args[1])]
+    return []
+
+
+def check_folders(modules: Mapping[str, Path]) -> list[str]:
+    """Folders of too many modules, and exceptions that are none any more."""
+    count = Counter(name.rpartition(".")[0] for name, path in modules.items() if path.name != "__init__.py")
+    crowded = {name for name, number in count.items() if number > MOST}
+    return [f"{name}: {count[name]} modules" for name in sorted(crowded ^ CROWDED.keys())]
+
+
 @pytest.fixture(scope="module")
 def modules() -> dict[str, Path]:
     found = find_modules(ROOT)
@@ -207,10 +265,18 @@ def test_standard_library_only(modules: dict[str, Path]) -> None:
     assert check_plain(modules) == []
 
 
+def test_no_circles(modules: dict[str, Path]) -> None:
+    assert check_circles(modules) == []
+
+
+def test_small_folders(modules: dict[str, Path]) -> None:
+    assert check_folders(modules) == []
+
+
 def plant(root: Path, files: Mapping[str, str]) -> dict[str, Path]:
     """A tiny package `farmlet` with these files."""
     base = root / "farmlet"
-    for name in ("", "cli", "demo", "sandbox", "engine", "parts", "parts/a", "parts/b", "facility", "runtime", "web"):
+    for name in ("", "cli", "demo", "standins", "engine", "parts", "parts/a", "parts/b", "facility", "runtime", "web"):
         (base / name).mkdir(parents=True, exist_ok=True)
         (base / name / "__init__.py").write_text('"""A package."""\n')
     sound = {"errors.py": "", "parts/part.py": "", "parts/resources.py": "", "engine/plan.py": "", "facility/model.py": ""}
@@ -224,9 +290,9 @@ DIRECTION = {
     "cli/up.py": ("import farmlet.demo, farmlet.engine.plan", True),
     "engine/apply.py": ("from farmlet.parts.part import Part\nfrom farmlet.errors import FarmletError", True),
     "engine/worse.py": ("from farmlet.cli import up", False),
-    "engine/lazy.py": ("def late() -> None:\n    from farmlet import sandbox", False),
+    "engine/lazy.py": ("def late() -> None:\n    from farmlet import standins", False),
     "demo/run.py": ("import farmlet.cli", False),
-    "demo/site.py": ("import farmlet.sandbox", False),
+    "demo/site.py": ("import farmlet.standins", False),
     "facility/load.py": ("from ..runtime import files", False),
     "facility/sound.py": ("from ..errors import FarmletError", True),
     "runtime/files.py": ("import farmlet.parts.part", False),
@@ -238,7 +304,7 @@ DIRECTION = {
     "parts/a/far.py": ("from farmlet.parts import b", False),
     "parts/a/deep.py": ("def late() -> None:\n    import farmlet.parts.b.deploy", False),
     "parts/a/engine.py": ("try:\n    import farmlet.engine.plan\nexcept ImportError:\n    pass", False),
-    "sandbox/site.py": ("from farmlet.parts.b import deploy\nfrom farmlet.engine.plan import Plan", True),
+    "standins/site.py": ("from farmlet.parts.b import deploy\nfrom farmlet.engine.plan import Plan", True),
     "newcomer/one.py": ("import farmlet.errors", False),
 }
 
@@ -288,3 +354,24 @@ def test_a_package_brings_its_init(tmp_path: Path) -> None:
 )
 def test_the_checker_of_plainness(path: str, text: str, sound: bool, tmp_path: Path) -> None:
     assert (check_plain(plant(tmp_path, {path: text})) == []) is sound
+
+
+@pytest.mark.parametrize(
+    ("text", "sound"),
+    [
+        ("import farmlet.engine.plan", True),
+        ("from farmlet.engine import loop", False),
+        ("def late() -> None:\n    from .loop import one", False),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from farmlet.engine.loop import one", False),
+    ],
+)
+def test_the_checker_of_circles(text: str, sound: bool, tmp_path: Path) -> None:
+    files = {"engine/loop.py": "from farmlet.engine import other", "engine/other.py": text}
+    assert (check_circles(plant(tmp_path, files)) == []) is sound
+
+
+@pytest.mark.parametrize(("number", "sound"), [(MOST, True), (MOST + 1, False)])
+def test_the_checker_of_folders(number: int, sound: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("test_imports.CROWDED", {})
+    planted = plant(tmp_path, {f"runtime/room{index}.py": "" for index in range(number)})
+    assert (check_folders(planted) == []) is sound

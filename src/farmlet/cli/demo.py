@@ -8,22 +8,28 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from farmlet.cli.opening import open_deployment
+from farmlet.cli.opening import open_deployment, open_members
 from farmlet.cli.options import print_json
 from farmlet.demo.run import StepFailed
 from farmlet.demo.run import run as play
-from farmlet.demo.stage import Stage
+from farmlet.demo.stage import Guest, Stage
 from farmlet.engine.deployment import Deployment
-from farmlet.engine.members import Members
 from farmlet.engine.status import endpoints
 from farmlet.errors import FarmletError, InputError
+from farmlet.facility.model import Facility
+from farmlet.parts.access.login import about
+from farmlet.runtime import screen
 from farmlet.runtime.files import write
 
 DRONES = ["condor_status", "-constraint", "TardisDroneUuid =!= undefined", "-af", "Name"]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--group", default="", help="the new member's group (default: the file's first that may log in)")
+    parser.add_argument(
+        "--group",
+        default="",
+        help="the member's group (default: the file's first that may log in, or at an external issuer write)",
+    )
     parser.add_argument("--workdir", type=Path, default=Path("farmlet-demo"), help="where results go (default: farmlet-demo)")
 
 
@@ -46,9 +52,7 @@ def run(args: argparse.Namespace) -> int:
 def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
     """The facility as a member's own machine sees it; registering and looking at the pool stay the admin's."""
     facility = deployment.facility
-    if facility.external:
-        raise InputError("farmlet demo", f"registers a member, which is up to {facility.issuer}", "docs/howto/admin/indigo.md")
-    group = group or next((path for path, one in facility.groups.items() if one.login), "")
+    chosen, group = group, group or next((path for path, one in facility.groups.items() if one.login), "")
     if group not in facility.groups:
         raise InputError("farmlet demo --group", f"{group or 'nothing'} is no group of the facility file that may log in")
     found = endpoints(deployment)
@@ -57,8 +61,9 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
         raise InputError("farmlet demo", "no site of this facility has storage to put data on", "add a site (see the sandbox)")
     bundle = deployment.store.path / "bundle.pem"
     sites = deployment.sites()
-    write(bundle, (deployment.layout.authority().ensure() + "".join(site.ca for site in sites.values())).encode())
-    members = Members(deployment)
+    theirs = load_authorities() if facility.external else ""  # our own issuer is vouched for by the facility's
+    write(bundle, (deployment.layout.authority().ensure() + "".join(site.ca for site in sites.values()) + theirs).encode())
+    members = open_members(deployment)
 
     def pool() -> list[str]:
         return deployment.run(facility.host("batch.central").name, DRONES).split()
@@ -68,27 +73,44 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
         host=facility.hosts("access.login")[0].fqdn,
         storage=storage,
         cafile=bundle,
-        signer=f"{facility.door}/ssh/sign",
-        authority=_host_authority(facility.door, bundle),
+        signer=f"{facility.public_url}/ssh/sign",
+        authority=_host_authority(facility.public_url, bundle),
         names=f"*.{facility.domain}",
         workdir=workdir,
         cache=Path.home() / ".cache" / "farmlet",
-        register=lambda name, to: str(members.add(name, [to])["join"]),
+        register=lambda name, to: str(members.change("add", name, f"--group={to}")["join"]),
         pool=pool,
+        notebooks=found.get("notebooks", ""),
         group=group,
-        links={"identity": found["issuer"], "storage": storage},
+        links={name: found[name] for name in ("notebooks",) if name in found} | {"identity": found["issuer"], "storage": storage},
+        guest=invite(facility, chosen, bundle) if facility.external else None,
     )
 
 
-def _host_authority(door: str, cafile: Path) -> str:
+def invite(facility: Facility, group: str, cafile: Path) -> Guest:
+    """How a member of an external issuer plays, by what `farmlet login` is told. Raises FarmletError where no client is named."""
+    told = about.load(facility.public_url, str(cafile))
+    jobs = str(getattr(facility.parts["tokens"], "client", ""))
+    shared = {path: [to for to in one.storage.write if "{user}" not in to] for path, one in facility.groups.items()}
+    folders = {facility.claim(path): to[0].rstrip("/") for path, to in shared.items() if to and group in ("", path)}
+    return Guest(told.client, jobs, told.scope, folders, lambda started: screen.show(started, qr=True))
+
+
+def load_authorities() -> str:
+    """Whom this machine trusts (PEM)."""
+    path = ssl.get_default_verify_paths().cafile
+    return Path(path).read_text() if path and Path(path).exists() else ""
+
+
+def _host_authority(url: str, cafile: Path) -> str:
     """The public key (`type base64`) that vouches for the facility's SSH hosts."""
     try:
         with urllib.request.urlopen(
-            f"{door}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)
+            f"{url}/ssh/known_hosts", timeout=20, context=ssl.create_default_context(cafile=cafile)
         ) as answer:
             line = answer.read().decode()
     except (urllib.error.URLError, OSError) as error:
         raise FarmletError(
-            f"{door}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service"
+            f"{url}/ssh/known_hosts", f"does not answer: {error}", "farmlet status; farmlet logs service"
         ) from error
     return " ".join(line.split()[2:4])

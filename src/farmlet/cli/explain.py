@@ -6,13 +6,13 @@ import argparse
 from dataclasses import asdict, replace
 from typing import Any
 
-from farmlet.cli.opening import open_deployment
+from farmlet.cli.opening import open_deployment, open_members
 from farmlet.cli.options import print_json
-from farmlet.engine.external import open_members
 from farmlet.errors import InputError
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility
-from farmlet.facility.rights import Table, scopes
+from farmlet.facility.rights import Table
+from farmlet.facility.scopes import scopes
 from farmlet.facility.sizes import show
 from farmlet.parts.storage.groups import share
 from farmlet.parts.storage.remote import describe as describe_element

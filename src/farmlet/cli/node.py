@@ -8,8 +8,9 @@ from typing import Any
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import add_common, print_json, print_table
-from farmlet.engine.deployment import Busy, Deployment
-from farmlet.engine.leaving import Leaving
+from farmlet.engine.deployment import Deployment
+from farmlet.engine.drain import Drain
+from farmlet.engine.preflight import Busy
 from farmlet.errors import FarmletError, InputError
 
 
@@ -69,16 +70,16 @@ def list_(deployment: Deployment, args: argparse.Namespace) -> int:
 
 
 def drain(deployment: Deployment, args: argparse.Namespace) -> int:
-    leaving = Leaving(deployment, args.name)
+    drain = Drain(deployment, args.name)
     if args.undo:
-        leaving.open()
+        drain.open()
         if args.json:
             print_json({"node": args.name, "drained": False, "busy": []})
         else:
             print(f"{args.name} takes part again")
         return 0
-    leaving.close()
-    busy = leaving.wait(args.wait)
+    drain.close()
+    busy = drain.wait(args.wait)
     if args.json:
         print_json({"node": args.name, "drained": True, "busy": [asdict(one) for one in busy]})
         return 0
@@ -90,21 +91,21 @@ def drain(deployment: Deployment, args: argparse.Namespace) -> int:
 
 
 def remove(deployment: Deployment, args: argparse.Namespace) -> int:
-    leaving = Leaving(deployment, args.name)
-    leaving.refuse_control()
+    drain = Drain(deployment, args.name)
+    drain.refuse_control()
     if args.lost:
-        leaving.refuse_running()
+        drain.refuse_running()
     else:
-        leaving.refuse_what_stays()
-        leaving.close()
-        _refuse_busy(args.name, leaving.wait(args.wait))
+        drain.refuse_what_stays()
+        drain.close()
+        _refuse_busy(args.name, drain.wait(args.wait))
     with deployment.store.locked():
-        leaving.remove()
+        drain.remove()
     if args.json:
         print_json({"node": args.name, "removed": True})
         return 0
     print(f"{args.name} is out of the facility")
-    if leaving.node.connect in ("ssh", "local"):
+    if drain.node.connect in ("ssh", "local"):
         print("the host itself is left as it is, with its services running: switch it off or install it anew")
     following = "`farmlet up`, so that the others forget it"
     if args.name in deployment.facility.nodes:

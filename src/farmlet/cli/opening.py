@@ -12,8 +12,11 @@ from farmlet.engine.store import Store
 from farmlet.errors import InputError
 from farmlet.facility.load import default_text, load, loads
 from farmlet.facility.model import Facility
+from farmlet.parts.accounts.admin import ExternalMembers
+from farmlet.parts.identity.admin import OwnMembers
+from farmlet.parts.members import Members
 from farmlet.parts.part import Part, find
-from farmlet.sandbox import standins
+from farmlet.standins import standins
 
 
 def open_facility(args: argparse.Namespace) -> tuple[Facility, dict[str, Part]]:
@@ -32,3 +35,8 @@ def open_deployment(args: argparse.Namespace, running: bool = False) -> Deployme
     if running and not store.exists():
         raise InputError(f"facility {facility.name}", f"is not up: nothing at {store.path}", "farmlet up")
     return Deployment(facility, parts, standins(facility), store, Report(verbose=args.verbose))
+
+
+def open_members(deployment: Deployment) -> Members:
+    """The members of a running facility, whoever keeps them."""
+    return ExternalMembers(deployment) if deployment.facility.external else OwnMembers(deployment)

@@ -10,15 +10,32 @@ from dataclasses import asdict
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import print_json
 from farmlet.engine.deployment import Deployment
-from farmlet.engine.rotation import Rotated, rotate_issuer
+from farmlet.engine.rotation import Rotated, forget, rotate_ca
 from farmlet.errors import InputError
+from farmlet.parts.identity import admin
 
-ROTATIONS: dict[str, Callable[[Deployment, bool, str], Rotated]] = {"issuer": rotate_issuer}
+
+def rotate_issuer(deployment: Deployment, now: bool, by: str) -> Rotated:
+    """Give identity new signing keys: calmly, or `now`, so that what the old ones signed is refused everywhere ≤ 60 s."""
+    found = admin.rotate(deployment, now, by)
+    if not now:
+        return Rotated(found)
+    forgot, failed = forget(deployment)
+    return Rotated(found, forgot, failed, admin.find_left(deployment.facility))
+
+
+ROTATIONS: dict[str, Callable[[Deployment, bool, str], Rotated]] = {"issuer": rotate_issuer, "ca": rotate_ca}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=ROTATIONS, help="issuer: the keys that sign the facility's tokens")
-    parser.add_argument("--now", action="store_true", help="emergency: the old keys are refused at once, with all they signed")
+    parser.add_argument(
+        "what",
+        choices=ROTATIONS,
+        help="issuer: the keys that sign tokens; ca: the authority of all TLS certificates, and these",
+    )
+    parser.add_argument(
+        "--now", action="store_true", help="at once: the old keys are refused, with all they signed (always so with ca)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(asdict(found))
     else:
-        _tell(found, args.now)
+        _tell(found, args.now or args.what == "ca")
     return 1 if found.failed else 0
 
 

@@ -21,6 +21,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"facility {found['facility']}: {'all well' if found['ok'] else 'NOT well'}")
     rows = [(part["state"], part["node"], part["part"], f"{part['evidence']} ({part['age']} s ago)") for part in found["parts"]]
     print_table(rows, ("state", "node", "check", "evidence"))
+    for note in found["notes"]:
+        print(f"note: {note}")
     for name, value in found["endpoints"].items():
         print(f"  {name:9} {value}")
     return 0 if found["ok"] else 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from farmlet.cli.opening import open_deployment
+from farmlet.cli.opening import open_deployment, open_members
 from farmlet.cli.options import print_json
-from farmlet.engine.external import open_members
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,5 @@ def _print(deployment: Deployment, operations: int, seconds: float, found: Mappi
     print(f"facility {deployment.facility.name} is up: {changed}, {seconds} s")
     for name, value in found.items():
         print(f"  {name:9} {value}")
-    members = (
-        "`farmlet user list`" if deployment.facility.external else "`farmlet demo`, or `farmlet user add NAME --group GROUP`"
-    )
-    print(f"next: {members}")
+    members = "`farmlet user list`" if deployment.facility.external else "`farmlet user add NAME --group GROUP`"
+    print(f"next: `farmlet demo`, or {members}")

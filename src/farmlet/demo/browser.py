@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import urllib.error
 import urllib.request
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from http.cookiejar import CookieJar
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urljoin
 
 from farmlet.errors import FarmletError
@@ -120,7 +122,8 @@ class Browser:
         context = ssl.create_default_context()
         if cafile is not None:
             context.load_verify_locations(cafile)
-        handlers = (urllib.request.HTTPCookieProcessor(CookieJar()), urllib.request.HTTPSHandler(context=context))
+        self.cookies = CookieJar()
+        handlers = (urllib.request.HTTPCookieProcessor(self.cookies), urllib.request.HTTPSHandler(context=context))
         self._opener = urllib.request.build_opener(*handlers)
 
     def open(self, url: str, fields: dict[str, str] | None = None, referrer: str = "") -> Page:
@@ -133,6 +136,17 @@ class Browser:
                 return parse(answer.url, answer.read().decode())
         except urllib.error.HTTPError as error:
             raise parse(url, error.read().decode(errors="replace")).fail(f"HTTP {error.code}") from error
+
+    def call(self, method: str, url: str, headers: dict[str, str], body: object = None) -> Any:
+        """What a script on a page does: a request, and its answer in JSON, None if there is none. Raises OSError."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)
+        try:
+            with self._opener.open(request, timeout=60) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise FarmletError(url, f"HTTP {error.code}: {error.read().decode(errors='replace')[:300]}") from error
+        return json.loads(text) if text else None
 
     def submit(self, page: Page, form: Form, values: dict[str, str], button: Button | None = None) -> Page:
         fields = {**form.fields, **values}
@@ -152,13 +166,13 @@ class Browser:
         page = self.submit(page, form, dict.fromkeys(form.names("password"), password))
         if any(len(each.names("password")) > 1 for each in page.forms):
             raise page.fail("the password was not taken")
-        return self._sign_in(page, name, password)
+        return self.sign_in(page, name, password)
 
     def allow(self, url: str, name: str, password: str) -> Page:
         """Open a device's verification page, sign in if asked, go through it and press `allow`."""
         page = self.open(url)
         for _ in range(4):
-            page = self._sign_in(page, name, password)
+            page = self.sign_in(page, name, password)
             for form in page.forms:
                 if button := form.button("allow"):
                     return self.submit(page, form, {}, button)
@@ -169,7 +183,8 @@ class Browser:
             page = self.submit(page, asking, {}, asking.buttons[0] if asking.buttons else None)
         raise page.fail("no button to allow the device")
 
-    def _sign_in(self, page: Page, name: str, password: str) -> Page:
+    def sign_in(self, page: Page, name: str, password: str) -> Page:
+        """Fill in the issuer's form, if the page is that."""
         form = next((each for each in page.forms if len(each.names("password")) == 1), None)
         if form is None:
             return page

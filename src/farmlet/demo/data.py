@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from farmlet.errors import FarmletError
+from farmlet.runtime.files import rename
 
 PACKAGE = "scikit-hep-testdata==0.3.0"
 MEMBER = "skhep_testdata/data/uproot-Zmumu.root"
@@ -35,7 +36,7 @@ def ensure_data(cache: Path) -> Path:
             fresh = Path(archive.extract(MEMBER, directory))
         if (found := measure(fresh)) != SHA256:
             raise FarmletError(PACKAGE, f"{MEMBER} is not the known file (sha256 {found})", "do not use this index")
-        fresh.replace(path)
+        rename(fresh, path)
     return path
 
 

@@ -8,14 +8,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from farmlet.demo.browser import Browser
 from farmlet.demo.machine import Machine
 from farmlet.demo.stage import Member, Stage
-from farmlet.demo.steps import STEPS, Play
-from farmlet.errors import FarmletError
+from farmlet.demo.steps import GUEST_STEPS, STEPS, Play
+from farmlet.errors import FarmletError, InputError
+from farmlet.runtime.files import write
 
+ALL = b"*\n"  # what git is to ignore
 HINT = "farmlet status; farmlet logs; then run farmlet demo again"
 # what a node that dies meanwhile looks like from here: no connection, a cut answer, a program that fails or hangs
 FAULTS = (FarmletError, OSError, http.client.HTTPException, subprocess.SubprocessError, ValueError, LookupError)
@@ -40,10 +43,11 @@ class Report:
     plot: str = ""
     links: dict[str, str] = field(default_factory=dict)
     hints: list[str] = field(default_factory=list)
+    wanted: int = len(STEPS)
 
     @property
     def ok(self) -> bool:
-        return len(self.steps) == len(STEPS) and all(step.ok for step in self.steps)
+        return len(self.steps) == self.wanted and all(step.ok for step in self.steps)
 
     def to_json(self) -> dict[str, Any]:
         """`{"ok", "steps": [{"name", "ok", "seconds", "evidence"}], "result", "plot"}`."""
@@ -67,12 +71,14 @@ class StepFailed(FarmletError):
 def run(
     stage: Stage,
     tell: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
-    steps: Sequence[tuple[str, Callable[[Play], str]]] = STEPS,
+    steps: Sequence[tuple[str, Callable[[Play], str]]] | None = None,
 ) -> Report:
     """Play `steps` on `stage`, one line told for each. Raises StepFailed at the first that fails."""
-    stage.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    ensure_private(stage.workdir)
+    whole = GUEST_STEPS if stage.guest else STEPS
+    steps = whole if steps is None else steps
     play = Play(stage, Member(), Machine(stage), Browser(stage.cafile))
-    report = Report(result={"member": play.member.name}, links=dict(stage.links))
+    report = Report(result={"member": play.member.name}, links=dict(stage.links), wanted=len(whole))
     for number, (name, step) in enumerate(steps, start=1):
         began = time.monotonic()
         try:
@@ -92,6 +98,21 @@ def run(
     return report
 
 
+def ensure_private(folder: Path) -> None:
+    """Have a folder that nobody else can look into, and no git takes in: a password and a key will lie there.
+
+    One that was made for something else is left as it is, and refused (InputError) if others can look into it.
+    """
+    ignored = folder / ".gitignore"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not any(folder.iterdir()) or (ignored.exists() and ignored.read_bytes() == ALL):
+        folder.chmod(0o700)
+        write(ignored, ALL)
+    elif folder.stat().st_mode & 0o077:
+        hint = f"chmod 700 {folder}; or name a folder that is not there yet"
+        raise InputError(f"farmlet demo --workdir {folder}", "others can look into it, and a password will lie there", hint)
+
+
 def describe(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, FarmletError):
@@ -101,8 +122,11 @@ def describe(error: BaseException) -> str:
 
 def suggest(stage: Stage, member: Member) -> list[str]:
     """What to try next, as this member."""
-    return [
-        f"ssh -F {stage.workdir / 'ssh_config'} {stage.host}   # as {member.name}; the jobs are in ~/farmlet-demo",
+    own = [
         f"sign in to the pages as {member.name}; the password is in {stage.workdir / 'password'}",
         "farmlet user add NAME --group GROUP   # a member of your own",
+    ]
+    return [
+        f"ssh -F {stage.workdir / 'ssh_config'} {stage.host}   # as {member.name}; the jobs are in ~/farmlet-demo",
+        *(["farmlet login"] if stage.guest else own),
     ]

@@ -15,9 +15,12 @@ from farmlet.demo.browser import Browser
 from farmlet.demo.data import ROWS, SHA256, ensure_data, measure
 from farmlet.demo.jobs import Batch, check_reports, cut_rows, render_submit
 from farmlet.demo.machine import Machine
+from farmlet.demo.notebook import Hub, run_notebook
 from farmlet.demo.stage import Member, Stage
 from farmlet.errors import FarmletError
-from farmlet.runtime.oauth import DeviceFlow, Tokens
+from farmlet.facility.places import SSH
+from farmlet.runtime.files import write
+from farmlet.runtime.oauth import DeviceFlow, Tokens, refresh
 
 FOLDER = "farmlet-demo"  # in the member's home on the log-in node
 CLIENT = "farmlet"  # the public client of people's own machines
@@ -37,14 +40,29 @@ class Play:
     @property
     def scope(self) -> str:
         """What this member needs of the storage: read everything, write their own directory (WLCG profile)."""
+        if self.stage.guest:
+            return self.stage.guest.scope
         return f"storage.read:/ storage.modify:/users/{self.member.name}"
 
     def authorise(self, client: str, scope: str, audience: str = "") -> Tokens:
-        """One device flow (RFC 8628): this machine asks, the member's browser allows."""
+        """One device flow (RFC 8628): this machine asks, the member's browser allows, or the member in their own."""
         flow = DeviceFlow(self.stage.issuer, client, str(self.stage.cafile))
         started = flow.start(scope, audience) if audience else flow.start(scope)
-        self.browser.allow(started.verification_uri_complete, self.member.name, self.member.password)
+        if self.stage.guest:
+            self.stage.guest.show(started)
+        else:
+            self.browser.allow(started.verification_uri_complete, self.member.name, self.member.password)
         return flow.wait(started)
+
+    def ask_for_log_in(self) -> Tokens:
+        """A token that opens a log-in. A guest has allowed that client already, and an IAM gives any audience at a refresh."""
+        guest, member = self.stage.guest, self.member
+        if guest is None:
+            return self.authorise(CLIENT, "openid", SSH)
+        cafile = str(self.stage.cafile)
+        tokens = refresh(self.stage.issuer, guest.client, member.refresh, cafile, scope="openid", audience=SSH)
+        member.refresh = tokens.refresh_token or member.refresh
+        return tokens
 
 
 def join(play: Play) -> str:
@@ -52,10 +70,29 @@ def join(play: Play) -> str:
     stage, member = play.stage, play.member
     link = stage.register(member.name, stage.group)
     play.browser.join(link, member.name, member.password)
-    secret = stage.workdir / "password"
-    secret.touch(mode=0o600)
-    secret.write_text(member.password + "\n")
+    write(stage.workdir / "password", f"{member.password}\n".encode(), 0o600)
     return f"{member.name} is a member of {stage.group}"
+
+
+def meet(play: Play) -> str:
+    """A member whom the external issuer keeps allows what `farmlet login` asks for; says who it is and where they may write."""
+    stage, member, guest = play.stage, play.member, play.stage.guest
+    assert guest is not None
+    tokens = play.authorise(guest.client, f"openid offline_access {guest.scope}")
+    claims = load_claims(tokens.access_token)
+    groups = [str(name) for name in claims.get("wlcg.groups", ())]
+    member.token, member.refresh = tokens.access_token, tokens.refresh_token
+    member.folder = next((path for name, path in guest.folders.items() if name in groups), "")
+    if not member.folder:
+        told = f"the member is in {', '.join(groups) or 'no group'}, and none of these may write to storage"
+        raise FarmletError(
+            stage.issuer, told, f"play as a member of {' or '.join(guest.folders) or 'a group with storage: write'}"
+        )
+    if not member.refresh:
+        raise FarmletError(stage.issuer, f"gave no refresh token to {guest.client}", "farmlet check accounts")
+    return (
+        f"{claims['iss']} for {claims['sub']}: {' '.join(groups)}, {claims['exp'] - claims['iat']} s; data go to {member.folder}"
+    )
 
 
 def take_token(play: Play) -> str:
@@ -73,12 +110,16 @@ def take_token(play: Play) -> str:
 
 def log_in(play: Play) -> str:
     """Plain ssh with a certificate; the node is known by its authority, so nothing is asked."""
-    tokens = play.authorise(CLIENT, "openid", "ssh")
+    tokens = play.ask_for_log_in()
     principal = play.machine.sign_key(play.machine.make_key(), tokens.access_token)
+    if play.stage.guest:
+        play.member.name = principal  # the facility's name for them
+        play.member.result["member"] = principal
     if principal != play.member.name:
         raise FarmletError(play.stage.signer, f"the certificate is for {principal}, not {play.member.name}")
     said = wait_for(lambda: play.machine.ssh("id", timeout=30).strip(), ACCOUNT_PATIENCE)
-    group = play.stage.group.replace("/", "-")
+    # a guest is in what groups the issuer has them in
+    group = principal if play.stage.guest else play.stage.group.replace("/", "-")
     if f"({principal})" not in said or f"({group})" not in said:
         raise FarmletError(f"ssh {play.stage.host}", f"not {principal} in {group}: {said}")
     return said
@@ -120,7 +161,9 @@ def run_jobs(play: Play) -> str:
     counts = check_reports(reports, done, ROWS)
     sites = sorted({row.site for row in done})
     slots = sorted({row.host for row in done})
-    images = sorted({report["image"].partition(" ")[0] for report in reports})
+    stamps = sorted({report["image"] for report in reports})
+    images = [stamp.partition(" ")[0] for stamp in stamps]
+    member.result["images"] = stamps
     member.result |= {"jobs": len(done), "sites": sites, "slots": slots, "counts": counts}
     member.result["batch_seconds"] = round(seconds, 1)
     where = f"at {', '.join(sites)} in image {', '.join(images)}"
@@ -130,9 +173,11 @@ def run_jobs(play: Play) -> str:
 
 def hand_over(play: Play) -> None:
     """The consent that condor_submit asks for on a terminal, given beforehand: here is none."""
-    tokens = play.authorise(BATCH_CLIENT, f"offline_access {play.scope}")
+    guest = play.stage.guest
+    client, scope = (guest.jobs, f"wlcg {play.scope}") if guest else (BATCH_CLIENT, play.scope)
+    tokens = play.authorise(client, f"offline_access {scope}")
     if not tokens.refresh_token:
-        raise FarmletError(play.stage.issuer, f"no refresh token for the client {BATCH_CLIENT}")
+        raise FarmletError(play.stage.issuer, f"no refresh token for the client {client}")
     play.machine.ssh("farmlet-credential --stdin", f"{tokens.refresh_token}\n".encode())
 
 
@@ -155,6 +200,29 @@ def fit_peak(play: Play) -> str:
         f"m(Z) = {found['mass']:.2f} ± {found['mass_error']:.2f} GeV, χ²/ndf = {found['chi2']:.1f}/{found['ndf']}, "
         f"{found['fitted']} pairs out of {found['rows']} rows"
     )
+
+
+def open_notebook(play: Play) -> str:
+    """A server of the member's own, started from the browser; the analysis as a notebook in it, with the software of the jobs."""
+    stage, member = play.stage, play.member
+    if not stage.notebooks:
+        return "this facility has no notebooks"
+    hub = Hub(stage.notebooks, play.browser, member)
+    began = time.monotonic()
+    hub.start()
+    seconds = time.monotonic() - began
+    try:
+        found = run_notebook(hub, play.machine, FOLDER, f"{member.home(stage)}/data.root")
+    finally:
+        hub.stop()
+    if found["image"] not in str(member.result["images"]):
+        raise FarmletError(hub.url, f"runs in {found['image']}, the jobs ran in {member.result['images']}")
+    if found["mass"] != member.result["mass"]:
+        raise FarmletError(hub.url, f"m(Z) = {found['mass']} GeV in the notebook, {member.result['mass']} from the jobs")
+    member.result |= {"notebook": found, "notebook_seconds": round(seconds, 1)}
+    image, _, digest = found["image"].partition(" ")
+    what = f"m(Z) = {found['mass']:.2f} GeV as uid {found['uid']} in image {image} {digest[:12]}, as in the jobs"
+    return f"{what}; the server was up after {seconds:.0f} s"
 
 
 def await_empty(play: Play) -> str:
@@ -204,5 +272,8 @@ STEPS: tuple[tuple[str, Callable[[Play], str]], ...] = (
     ("recorded data on the site's storage", put_data),
     ("jobs run at the site", run_jobs),
     ("the Z peak is fitted", fit_peak),
+    ("the same in a notebook", open_notebook),
     ("the drones leave", await_empty),
 )
+# of a member who is at an external issuer already
+GUEST_STEPS = (("a member allows it", meet), *STEPS[2:])

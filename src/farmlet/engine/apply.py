@@ -1,29 +1,28 @@
-"""Bringing changes about: the changes of all nodes become one job for the converge program, nodes in parallel."""
+"""Bringing changes about: each node's go to it in one payload, whose program does them there; nodes in parallel."""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
 import shlex
-import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from importlib.resources import files
+from queue import SimpleQueue
+from threading import Thread
+from typing import IO, Any
 
 from farmlet.engine.authority import Authority
+from farmlet.engine.nodes.driver import Shell
 from farmlet.engine.plan import Change, Target, source
 from farmlet.engine.wheel import Wheel
-from farmlet.errors import Errors, FarmletError, InputError
+from farmlet.errors import Errors, FarmletError
 from farmlet.parts.resources import (
     Absent,
     Account,
@@ -40,10 +39,21 @@ from farmlet.parts.resources import (
 )
 
 PLACED = (Directory, File, Absent, Random, KeyPair, Certificate)
-MEMORY = Path("/dev/shm")  # what travels holds secrets, which shall not reach a disk
-ABANDONED_SECONDS = 60
-STOP_SECONDS = 90  # more than the converge program needs to remove on the nodes what it sent
+FOLDER = "/run/farmlet"  # on tmpfs: secrets on their way never reach a disk
+STOP_SECONDS = 90  # more than a node needs to remove what it was sent
 Step = dict[str, Any]
+
+# closed to others before anything arrives
+UNPACK = f"""
+import os, shutil, sys, tarfile
+os.umask(0o077)
+shutil.rmtree("{FOLDER}", ignore_errors=True)
+os.makedirs("{FOLDER}/payload")
+tarfile.open(fileobj=sys.stdin.buffer, mode="r|").extractall("{FOLDER}/payload", filter="data")
+os.umask(0o022)
+os.chdir("/")
+os.execv(sys.executable, [sys.executable, "{FOLDER}/payload/steps.py"])
+"""
 
 
 @dataclass(frozen=True)
@@ -69,29 +79,39 @@ class Sources:
 
 
 class Payload:
-    """What travels to one node: blobs, groups of things to place, and the program that places them."""
+    """What travels to one node: the job, the blobs that it names, and the programs that do it."""
 
     def __init__(self) -> None:
-        self._blobs: dict[str, bytes] = {"place.py": source("place").encode()}
-        self._groups: list[list[dict[str, Any]]] = []
+        self._blobs: dict[str, bytes] = {
+            "steps.py": source("steps").encode(),
+            "place.py": source("place").encode(),
+            "installer.txt": files(__package__).joinpath("installer.txt").read_bytes(),
+        }
 
     def add(self, data: bytes, name: str = "") -> str:
         name = name or hashlib.sha256(data).hexdigest()
         self._blobs[name] = data
         return name
 
-    def group(self, items: list[dict[str, Any]]) -> int:
-        self._groups.append(items)
-        return len(self._groups) - 1
-
-    def write(self, path: Path) -> None:
-        blobs = self._blobs | {"groups.json": json.dumps(self._groups).encode()}
-        with tarfile.open(path, "w") as archive:
+    def pack(self, steps: Sequence[Step], forget: Sequence[str]) -> bytes:
+        """A tar archive of it all, in memory: it holds secrets, which shall not reach a disk."""
+        blobs = self._blobs | {"job.json": json.dumps({"forget": forget, "steps": steps}).encode()}
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
             for name, data in blobs.items():
                 info = tarfile.TarInfo(name)
                 info.size, info.mode = len(data), 0o600
                 archive.addfile(info, io.BytesIO(data))
-        path.chmod(0o600)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one node is to do."""
+
+    node: str
+    shell: Shell
+    payload: bytes
 
 
 def apply(
@@ -103,80 +123,24 @@ def apply(
     tell: Callable[[Done], None],
 ) -> None:
     """Make every change; raises Errors with the output of each step that failed. Nodes do not wait for each other."""
-    job: dict[str, Any] = {"nodes": {}}
-    with _room() as folder:
-        for target in targets:
-            wanted = changes.get(target.name, ())
-            if wanted:
-                job["nodes"][target.name] = _node(target, wanted, authorities, wheel, sources, folder)
-        if job["nodes"]:
-            path = folder / "job.json"
-            path.write_text(json.dumps(job))
-            _run(path, tell)
+    wanted = [(target, changes[target.name]) for target in targets if changes.get(target.name)]
+    _run([_job(target, changed, authorities, wheel, sources) for target, changed in wanted], tell)
 
 
-@contextmanager
-def _room() -> Iterator[Path]:
-    """A private folder in memory that goes in the end. The converge program holds its lock too, so that a folder nobody
-    holds is one of an `up` that was killed, and is swept by the next."""
-    parent = MEMORY if MEMORY.is_dir() else Path(tempfile.gettempdir())
-    for path in parent.glob("farmlet-*"):
-        _sweep(path)
-    with tempfile.TemporaryDirectory(prefix="farmlet-", dir=parent) as name:
-        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            os.set_inheritable(handle, True)
-            yield Path(name)
-        finally:
-            os.close(handle)
-
-
-def _sweep(path: Path) -> None:
-    """Remove a folder that was left behind; one of this minute may not have been locked yet."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return
-    try:
-        info = os.fstat(handle)
-        if info.st_uid == os.geteuid() and time.time() - info.st_mtime > ABANDONED_SECONDS:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path, ignore_errors=True)
-    except BlockingIOError:
-        pass  # in use
-    finally:
-        os.close(handle)
-
-
-def _node(
-    target: Target,
-    changes: Sequence[Change],
-    authorities: Mapping[str, Authority],
-    wheel: Wheel,
-    sources: Sources,
-    folder: Path,
-) -> dict[str, Any]:
-    data = target.driver.shell(target.machine).inventory
-    if "fake" in data:
-        hint = "name a real way to reach it: `connect: container`, `ssh` or `local`"
-        raise InputError(f"node {target.name}", "is a fake: it exists in memory only, nothing can be done on it", hint)
+def _job(target: Target, changes: Sequence[Change], authorities: Mapping[str, Authority], wheel: Wheel, sources: Sources) -> Job:
     payload = Payload()
     environment = dict(sources.environment)
     if sources.bundle:
         name = payload.add(sources.bundle, "bundle.pem")
-        environment |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "FARMLET_BUNDLE"), f"/run/farmlet/payload/{name}")
+        environment |= dict.fromkeys(("PIP_CERT", "SSL_CERT_FILE", "FARMLET_BUNDLE"), f"{FOLDER}/payload/{name}")
     # a file, not the program's arguments: an index's address may hold a password, and members read the process list
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
     payload.add(exports.encode(), "environment")
     if any(isinstance(change.resource, Farmlet) for change in changes):
         payload.add(wheel.data, wheel.name)
-    certificates = _sign(target, changes, authorities.get(target.name))
-    steps = _steps(changes, payload, certificates, wheel)
-    path = folder / f"{target.name}.tar"
-    payload.write(path)
+    steps = _steps(changes, payload, _sign(target, changes, authorities.get(target.name)), wheel)
     forget = [change.stamp for change in changes if isinstance(change.resource, Unit | Command)]
-    return {"data": data, "payload": str(path), "steps": steps, "forget": forget}
+    return Job(target.name, target.driver.shell(target.machine), payload.pack(steps, forget))
 
 
 def _sign(target: Target, changes: Sequence[Change], authority: Authority | None) -> dict[str, str]:
@@ -185,31 +149,26 @@ def _sign(target: Target, changes: Sequence[Change], authority: Authority | None
     if not wanted or authority is None:
         return {}
     asked = json.dumps([asdict(certificate) for certificate in wanted])
-    text = target.driver.shell(target.machine).run(["python3", "-c", source("place"), "requests"], asked)
+    text = target.driver.shell(target.machine).run(["python3", "-c", source("place")], asked)
     return {
-        certificate.path: authority.sign(request, certificate.names, certificate.client)
+        certificate.path: authority.answer(request, certificate)
         for certificate, request in zip(wanted, json.loads(text), strict=True)
     }
 
 
 def _steps(changes: Sequence[Change], payload: Payload, certificates: Mapping[str, str], wheel: Wheel) -> list[Step]:
-    """The converge program's steps, in order; neighbours that are only put in place become one step."""
+    """What the node's program does, in order; neighbours that are only put in place become one step."""
     steps: list[Step] = []
-    placed: list[dict[str, Any]] = []
-
-    def flush() -> None:
-        if placed:
-            label = placed[0]["path"] if len(placed) == 1 else f"{len(placed)} files"
-            steps.append({"op": "put", "label": label, "group": payload.group(list(placed))})
-            placed.clear()
-
     for change in changes:
-        if isinstance(change.resource, PLACED):
-            placed.append(_item(change.resource, payload, certificates))
-        else:
-            flush()
+        if not isinstance(change.resource, PLACED):
             steps.append(_step(change, payload, wheel))
-    flush()
+            continue
+        item = _item(change.resource, payload, certificates)
+        if steps and steps[-1]["op"] == "put":
+            steps[-1]["items"].append(item)
+            steps[-1]["label"] = f"{len(steps[-1]['items'])} files"
+        else:
+            steps.append({"op": "put", "label": item["path"], "items": [item]})
     return steps
 
 
@@ -237,39 +196,70 @@ def _step(change: Change, payload: Payload, wheel: Wheel) -> Step:
     return step
 
 
-def _run(job: Path, tell: Callable[[Done], None]) -> None:
-    command = [sys.executable, "-m", "farmlet.engine.converge", str(job)]
+def _run(jobs: Sequence[Job], tell: Callable[[Done], None]) -> None:
+    told: SimpleQueue[Done | None] = SimpleQueue()  # None: one node has ended
     failures: list[FarmletError] = []
-    noise: list[str] = []
-    with (job.parent / "stderr").open("w+b") as log:
-        # it inherits the facility's lock: should this process be killed, nobody else changes nodes until it has ended
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, close_fds=False)
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                done = _read(line)
-                if done is None:
-                    noise.append(line)
-                    continue
-                tell(done)
-                if not done.ok:
-                    failures.append(_failure(done))
-            code = process.wait()
-        except BaseException:
-            _stop(process)
-            raise
-        if failures:
-            raise Errors(failures)
-        if code:
-            log.seek(0)
-            tail = ("".join(noise) + log.read().decode(errors="replace")).strip()[-2000:]
-            raise FarmletError("engine", f"the converge program ended with {code}: {tail}", "repeat with -v; farmlet status")
-
-
-def _read(line: str) -> Done | None:
-    """The step a line tells of; None for one that is not ours (a library's warning)."""
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        return Done(**json.loads(line))
+        for job in jobs:
+            said = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
+            processes.append(_start(job, said))
+            Thread(target=_follow, args=(job, processes[-1], said, told), daemon=True).start()
+        left = len(jobs)
+        while left:
+            done = told.get()
+            if done is None:
+                left -= 1
+                continue
+            tell(done)
+            if not done.ok:
+                failures.append(_failure(done))
+    except BaseException:
+        _stop(processes)
+        raise
+    if failures:
+        raise Errors(failures)
+
+
+def _start(job: Job, said: IO[bytes]) -> subprocess.Popen[bytes]:
+    """The program on the node. Its standard input stays open as long as this process lives, see steps.py; its connection is
+    in a session of its own, so that an interrupt at the terminal reaches it by way of that alone.
+
+    It inherits the facility's lock: should this process be killed, nobody else changes nodes until the node's has ended."""
+    argv = job.shell.argv(["python3", "-c", UNPACK])
+    pipe = subprocess.PIPE
+    return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=said, close_fds=False, start_new_session=True)
+
+
+def _follow(job: Job, process: subprocess.Popen[bytes], said: IO[bytes], told: SimpleQueue[Done | None]) -> None:
+    """Hand on what a node tells, and what went wrong without its telling."""
+    assert process.stdin is not None and process.stdout is not None
+    start, well = time.monotonic(), True
+    try:
+        with suppress(OSError):  # it has ended already; why is told below
+            process.stdin.write(job.payload)
+            process.stdin.flush()
+        for line in process.stdout:
+            done = _read(job.node, line)
+            if done is not None:
+                well = well and done.ok
+                told.put(done)
+        code = process.wait()
+        if code and well:
+            said.seek(0)
+            words = said.read().decode(errors="replace").strip()[-2000:] or f"ended with {code}"
+            told.put(Done(job.node, "connection", False, round(time.monotonic() - start, 2), words))
+        with suppress(OSError):
+            process.stdin.close()
+    finally:
+        said.close()
+        told.put(None)
+
+
+def _read(node: str, line: bytes) -> Done | None:
+    """The step a line tells of; None for one that is not ours (what a login shell of the node says)."""
+    try:
+        return Done(node, **json.loads(line))
     except (ValueError, TypeError):
         return None
 
@@ -279,11 +269,15 @@ def _failure(done: Done) -> FarmletError:
     return FarmletError(f"node {done.node}, {done.step}", done.output or "failed", hint)
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the converge program; it gets time to remove on the nodes what it sent."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End the nodes' programs by the end of their input; they get time to remove what they were sent."""
+    for process in processes:
+        with suppress(OSError, ValueError):
+            assert process.stdin is not None
+            process.stdin.close()
+    for process in processes:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

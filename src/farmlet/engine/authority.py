@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from farmlet.parts.resources import LEAF_DAYS, RENEWAL_DAYS, Certificate
 from farmlet.runtime.files import write
 
 CA_DAYS = 3650
-LEAF_DAYS = 30  # design §9
 
 
 class Authority:
@@ -30,20 +30,38 @@ class Authority:
         return self._crt.read_text() if self._crt.exists() else ""
 
     def ensure(self) -> str:
-        """The authority's certificate (PEM), made at first use, and anew when the facility has got another domain:
-        nobody would believe what the old one signs."""
-        from farmlet.engine import certificates
+        """The authority's certificate (PEM), made at first use, and anew when the facility has got another domain: nobody
+        would believe what the old one signs."""
+        from farmlet.runtime import certificates
 
         there = self._crt.exists() and self._key.exists()
         if not (there and certificates.fits(self._crt.read_bytes(), self._key.read_bytes(), self._domain)):
-            key = certificates.make_key()
-            write(self._key, certificates.write_key(key), 0o600)
-            write(self._crt, certificates.make_authority(key, self._domain, self._title, CA_DAYS), 0o644)
+            self.replace()
         return self._crt.read_text()
+
+    def answer(self, csr_pem: str, wanted: Certificate) -> str:
+        """The certificate (PEM) that a node asks for."""
+        return self.delegate(csr_pem) if wanted.signs else self.sign(csr_pem, wanted.names, wanted.client)
+
+    def delegate(self, csr_pem: str) -> str:
+        """An intermediate authority (PEM) for the key of `csr_pem`, for our own domain."""
+        from farmlet.runtime import certificates
+
+        public = certificates.read_request(csr_pem)
+        key = certificates.load_key(self._key.read_bytes())
+        return certificates.delegate(self._crt.read_bytes(), key, public, self._domain, RENEWAL_DAYS)
+
+    def replace(self) -> None:
+        """A new key and certificate, of which nobody knows yet: what the old ones signed is worth nothing to who knows these."""
+        from farmlet.runtime import certificates
+
+        key = certificates.make_key()
+        write(self._key, certificates.write_key(key), 0o600)
+        write(self._crt, certificates.make_authority(key, self._domain, self._title, CA_DAYS), 0o644)
 
     def sign(self, csr_pem: str, names: Sequence[str], client: bool = False) -> str:
         """A certificate (PEM) for the key of `csr_pem`; subject and names come from us, never from the request."""
-        from farmlet.engine import certificates
+        from farmlet.runtime import certificates
 
         public = certificates.read_request(csr_pem)
         key = certificates.load_key(self._key.read_bytes())
@@ -51,7 +69,7 @@ class Authority:
 
     def issue(self, names: Sequence[str]) -> tuple[str, str]:
         """A certificate and its fresh key (PEM both): for stand-in sites, which have no agent to ask."""
-        from farmlet.engine import certificates
+        from farmlet.runtime import certificates
 
         fresh, key = certificates.make_key(), certificates.load_key(self._key.read_bytes())
         leaf = certificates.sign(self._crt.read_bytes(), key, fresh.public_key(), names, False, LEAF_DAYS)

@@ -10,8 +10,9 @@ from typing import Any
 from farmlet.engine import leftovers, sources
 from farmlet.engine.apply import Sources, apply
 from farmlet.engine.layout import Layout, StandIn
+from farmlet.engine.nodes.driver import SecureShell
 from farmlet.engine.plan import Change, Seen, Target, observe
-from farmlet.engine.preflight import check_host, check_nodes
+from farmlet.engine.preflight import Busy, check_host, check_nodes
 from farmlet.engine.report import Report
 from farmlet.engine.sandbox import Sandbox
 from farmlet.engine.store import Store
@@ -23,14 +24,6 @@ from farmlet.runtime.files import write
 
 ROUNDS = 4  # a round may reveal a key that another node's configuration waits for
 PER_NODE = ("nodes", "addresses", "keys", "drained", "made")  # what the state folder keeps by a node's name
-
-
-@dataclass(frozen=True)
-class Busy:
-    """Something that still runs on a node, in words, and the role it belongs to."""
-
-    role: str
-    what: str
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ class Deployment:
         for name in names:
             driver = self.layout.drivers[name]
             shell = driver.shell(machines[name])
-            port = shell.inventory.get("ssh_port", 22)
+            port = shell.port if isinstance(shell, SecureShell) else 22
             host = driver.address(machines[name])
             known[host if port == 22 else f"[{host}]:{port}"] = driver.host_key(machines[name])
         write(self.store.known, "".join(f"{host} {key}\n" for host, key in known.items()).encode(), 0o600)

@@ -1,4 +1,4 @@
-"""The disk of a sandbox: a btrfs in a file beside the state, for folders that are kept to sizes (`Role.rooms`).
+"""The disk of a sandbox: a btrfs in a file beside the state, for folders that are kept to sizes (`Role.quotas`).
 
 Docker's volumes lie on what this host happens to have, where folders mostly have no limits. The file is sparse: it takes what
 is written. Nothing but the engine mounts it, and no node sees more of it than its own folders.

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,6 +156,15 @@ def owned(client: DockerClient, facility: str) -> dict[str, list[Any]]:
         "networks": client.networks.list(filters=label),
         "volumes": client.volumes.list(filters=label),
     }
+
+
+def count_watches() -> int:
+    """How many inotify instances processes of this host have open."""
+    count = 0
+    for descriptors in Path("/proc").glob("[0-9]*/fd"):
+        with suppress(OSError):  # it has ended
+            count += sum(str(one.readlink()) == "anon_inode:inotify" for one in descriptors.iterdir())
+    return count
 
 
 def free_bytes(client: DockerClient) -> int:

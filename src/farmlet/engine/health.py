@@ -4,57 +4,73 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from farmlet.engine.deployment import Deployment
+from farmlet.engine.layout import CHECKS
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.parts import units
 
-# it ends with 1 when a check fails; the results are what counts. The agent is told to look too, so that what
-# `farmlet status` shows next is no older than this.
-CHECK = f"{units.NODE}/bin/python -m farmlet.parts.base.agent --check"
-AGENT = ("sh", "-c", f"{CHECK}; code=$?; systemctl reload farmlet-agent.service; [ $code -le 1 ]")
+# it ends with 1 when a check fails; the results are what counts
+CHECK = f'{units.NODE}/bin/python -m farmlet.parts.base.agent --check "$@"; code=$?'
+RELOAD = "systemctl reload farmlet-agent.service"  # after all checks the agent runs them too: `farmlet status` is as new as this
+END = "[ $code -le 1 ]"
+SILENT = "base.agent"  # stands for all checks of a node that does not answer
+SECONDS = 60.0  # for a node's checks together: its agent gives up each by itself, a few at a time
 SETTLE_SECONDS = 90.0  # certificates and tokens reach the nodes, daemons find each other
 PAUSE = 0.5
 
 
 def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Run all checks (or those named, or of the parts named): [{"check", "node", "ok", "seconds", "evidence"}].
+    """Run all checks, or only those of these names or parts: [{"check", "node", "ok", "seconds", "evidence"}].
 
-    Nodes that were away from the `up` just made are not asked.
+    Nodes that were away from the `up` just made are not asked. One that does not answer is a failed check `base.agent`,
+    whatever the names. Raises InputError for a name that no check has.
     """
     nodes = [node for node in deployment.facility.nodes if node not in deployment.away]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        results = [row for rows in pool.map(lambda node: _check_node(deployment, node), nodes) for row in rows]
-    found = [row for row in results if not names or any(f"{row['check']}.".startswith(f"{name}.") for name in names)]
-    if names and not found:
-        known = sorted({row["check"] for row in results})
-        raise InputError(f"check {' '.join(names)}", "there is no such check", f"checks: {', '.join(known)}")
-    return found
+        results = list(pool.map(lambda node: _check_node(deployment, node, names), nodes))
+    rows = [row for found in results for row in found]
+    unknown = [name for name in names if not any(f"{row['check']}.".startswith(f"{name}.") for row in rows)]
+    if unknown and not any(row["check"] == SILENT for row in rows):
+        known = sorted({name for node in nodes for name in _list_names(deployment, node)})
+        raise InputError(f"check {' '.join(unknown)}", "there is no such check", f"checks: {', '.join(known)}")
+    return rows
 
 
-def _check_node(deployment: Deployment, node: str) -> list[dict[str, Any]]:
+def _list_names(deployment: Deployment, node: str) -> list[str]:
+    return [check["name"] for check in json.loads(deployment.run(node, ["cat", CHECKS]))["checks"]]
+
+
+def _check_node(deployment: Deployment, node: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    script = "; ".join((CHECK, END) if names else (CHECK, RELOAD, END))
     try:
-        rows = json.loads(deployment.run(node, AGENT, timeout=60))
+        rows = json.loads(deployment.run(node, ["sh", "-c", script, "sh", *names], timeout=SECONDS))
     except (FarmletError, ValueError) as error:
         evidence = error.what if isinstance(error, FarmletError) else str(error)
-        return [{"check": "base.agent", "node": node, "ok": False, "seconds": 0.0, "evidence": evidence}]
+        return [{"check": SILENT, "node": node, "ok": False, "seconds": 0.0, "evidence": evidence}]
     keys = ("check", "ok", "seconds", "evidence")
     return [{"node": node} | {key: row[key] for key in keys} for row in rows]
+
+
+def find_causes(failed: Sequence[dict[str, Any]], after: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """Of failed checks those that do not fail because another of them does."""
+    names = {row["check"] for row in failed}
+    return [row for row in failed if names.isdisjoint(after.get(row["check"], ()))]
 
 
 def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until every check of the facility's own holds; Errors with the evidence of those that do not.
 
-    Others that do not hold are told, and that is all.
+    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it.
     """
-    end, outside = time.monotonic() + seconds, deployment.layout.outside
+    end, external = time.monotonic() + seconds, deployment.layout.external
     with deployment.report.phase("checks"):
         while True:
-            rows = [row for row in check_now(deployment) if not row["ok"]]
-            failed = [row for row in rows if row["check"] not in outside]
+            rows = find_causes([row for row in check_now(deployment) if not row["ok"]], deployment.layout.after)
+            failed = [row for row in rows if row["check"] not in external]
             if not failed:
                 break
             if time.monotonic() > end:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farmlet.engine import sources
+from farmlet.engine import sources, trees
 from farmlet.engine.docker import BASE_LABEL, LABEL
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.resources import Wanted
@@ -56,7 +56,8 @@ class Base:
     @property
     def key(self) -> str:
         init = files("farmlet.engine.nodes").joinpath("init.sh").read_text()
-        return hashlib.sha256(f"{SUITE}{PACKAGES}{init}{SCRUB}".encode()).hexdigest()[:16]
+        options = "".join(sources.apt_options())  # they stay in the image
+        return hashlib.sha256(f"{SUITE}{PACKAGES}{init}{SCRUB}{options}".encode()).hexdigest()[:16]
 
     def ensure(self, client: DockerClient, tell: Callable[[str], None]) -> str:
         """The tag of the blank node's image, made by mmdebstrap when it is not there."""
@@ -119,12 +120,12 @@ found=$(grep -rlIE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY-----' /etc /root /home /
 """  # noqa: E501
 
 
-def commit(client: DockerClient, container: str, key: str) -> None:
-    """Make an image of a stopped build container. The scrub has run; the engine checks its verdict before this."""
+def commit(client: DockerClient, container: str, key: str, held: Mapping[str, str]) -> None:
+    """Make an image of a stopped build container that holds these `trees`. The scrub has run, and its verdict is known."""
     client.containers.get(container).commit(
         repository=REPOSITORY,
         tag=key,
-        changes=[f"LABEL {BASE_LABEL}={key}", f"LABEL {LABEL}="],
+        changes=[f"LABEL {BASE_LABEL}={key}", f"LABEL {LABEL}=", trees.label(held)],
         message="farmlet install",
     )
 

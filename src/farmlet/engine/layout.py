@@ -6,7 +6,7 @@ import ipaddress
 import json
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from farmlet.engine import hosts
@@ -18,9 +18,11 @@ from farmlet.engine.wheel import pack
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.parts.part import Context, ElementAccess, Part, Role, SiteAccess, Trust
-from farmlet.parts.resources import Command, File, Resource, Wanted
+from farmlet.parts.resources import Certificate, Command, File, Resource, Wanted
 
 CHECKS = "/etc/farmlet/agent.d/checks.json"
+METRICS = "/etc/farmlet/agent.d/metrics.json"
+CERTIFICATES = "/etc/farmlet/agent.d/certificates.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
 
 
@@ -64,7 +66,8 @@ class Layout:
     store: Store
     drivers: Mapping[str, NodeDriver]
     images: Mapping[str, str] = field(default_factory=dict)
-    outside: set[str] = field(default_factory=set)  # checks of what is not the facility's, as far as seen by `targets`
+    external: set[str] = field(default_factory=set)  # checks of what is not the facility's, as far as seen by `targets`
+    after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # check → those without which it cannot hold, likewise
 
     def machines(self) -> dict[str, Machine]:
         """Every machine by name, stand-in sites last."""
@@ -89,9 +92,10 @@ class Layout:
         shared = {path: "rw" if owner == node.name else "ro" for path, owner in self._published().items()}
         shared |= {path: "rw" for role in roles for path in role.shares}
         volumes = tuple((_volume(path), path, mode) for path, mode in shared.items())
-        rooms = frozenset(path for role in roles for path in role.rooms)
+        quotas = frozenset(path for role in roles for path in role.quotas)
         image = self.images.get(node.name, "")
-        return Machine(node.name, node.fqdn, image, node.cores, node.memory, tuple(data), volumes, rooms)
+        size = (node.cores, node.memory)
+        return Machine(node.name, node.fqdn, image, *size, tuple(data), volumes, quotas, aliases=node.names[1:])
 
     def roles(self, node: Node) -> list[tuple[str, Role]]:
         """The node's roles as (`part.role`, role), in the order of the parts' needs."""
@@ -123,30 +127,48 @@ class Layout:
         return found
 
     def _target(self, machine: Machine, node: Node, trust: Trust) -> Target:
-        context = Context(self.facility, node, trust, pack().digest)
+        context = Context(self.facility, node, trust, pack().digest, self.logins())
         wanted: list[Wanted] = self._names(node)
         checks: dict[str, dict[str, object]] = {}  # by name: roles of one part may share a check
         for title, role in self.roles(node):
             wanted.append(Wanted(title, tuple(role.configure(context))))
             for check in role.checks(context):
-                checks[check.name] = {"name": check.name, "call": check.call, "args": check.args}
-                self.outside |= {check.name} if check.outside else set()
+                checks[check.name] = {"name": check.name, "call": check.call, "args": check.args, "seconds": check.seconds}
+                self.external |= {check.name} if check.external else set()
+                self.after[check.name] = check.after
         listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
+        wanted += _list_certificates(wanted)
+        wanted += self._metrics(context)
         return Target(machine, self.drivers[node.name], self.install(node.name), tuple(wanted), trust.ca)
+
+    def _metrics(self, context: Context) -> list[Wanted]:
+        """The node's metrics, by name, for its agent."""
+        found = {metric.name: metric for _, role in self.roles(context.node) for metric in role.metrics(context)}
+        if not found:
+            return []
+        text = json.dumps({"metrics": [asdict(metric) for metric in found.values()]}, indent=1)
+        return [Wanted("engine.metrics", (File(METRICS, text, 0o600),))]
+
+    def logins(self) -> dict[str, str]:
+        """The audiences that open a log-in at any node, each with its words."""
+        found = [role.logins(self.facility, node) for node in self.facility.nodes.values() for _, role in self.roles(node)]
+        return {audience: words for some in found for audience, words in some.items()}
 
     def elements(self) -> dict[str, ElementAccess]:
         """The storage elements that are not the facility's own, by name."""
         return {name: one for part in self.parts.values() for name, one in part.elements(self.facility).items()}
 
     def addressed(self) -> dict[str, str]:
-        """Name → IP address of every machine that has a known one: containers, and hosts the file names by address."""
+        """Name → IP address for all names of every machine that has a known one: containers, and hosts that the file names by
+        address."""
         connects = {name: one.connect for name, one in (*self.facility.nodes.items(), *self.facility.sites.items())}
-        found = {}
+        found: dict[str, str] = {}
         for name, machine in self.machines().items():
             if connects[name] in ("container", "ssh"):
                 with suppress(FarmletError, ValueError):  # new in the file; a DNS name
-                    found[machine.fqdn] = str(ipaddress.ip_address(self.drivers[name].address(machine)))
+                    address = str(ipaddress.ip_address(self.drivers[name].address(machine)))
+                    found |= dict.fromkeys((machine.fqdn, *machine.aliases), address)
         return found
 
     def _names(self, node: Node) -> list[Wanted]:
@@ -180,6 +202,14 @@ class Layout:
 
     def names(self) -> list[str]:
         return [*self.facility.nodes, *(standin.site.name for standin in self.standins)]
+
+
+def _list_certificates(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """The certificates that the node's agent renews by itself."""
+    found = [one for role in wanted for one in role.resources if isinstance(one, Certificate) and not one.signs]
+    rows = [{name: getattr(one, name) for name in ("path", "key", "names", "client", "reload")} for one in found]
+    text = json.dumps({"renew": rows}, indent=1)
+    return [Wanted("engine.certificates", (File(CERTIFICATES, text, 0o600),))] if rows else []
 
 
 def _volume(path: str) -> str:

@@ -12,7 +12,7 @@ from farmlet.parts.resources import Absent, Command, File, Resource, Unit, Wante
 
 OURS = "farmlet"  # in the path of what is ours alone; a file that replaced a package's own stays, or the package would be without
 LEFT = ".left"  # behind a role's name
-DOOR = "ssh.service"  # by which nodes are reached: without our settings it goes on with its package's
+SSHD = "ssh.service"  # nodes are reached by it: without our settings it goes on with its package's
 KINDS = ("units", "files")
 Made = Mapping[str, Mapping[str, Sequence[str]]]
 
@@ -57,7 +57,7 @@ def find_left(wanted: Sequence[Wanted], made: Made) -> list[Wanted]:
 def _undo(made: Sequence[str], files: Sequence[str], units: Mapping[str, Unit], paths: set[str]) -> tuple[Resource, ...]:
     """A unit is stopped while its file is still there; one that others want too forgets what the files said."""
     gone = [Absent(path) for path in files if path not in paths]
-    kept = {DOOR: Unit(DOOR, reload=True), **units}
+    kept = {SSHD: Unit(SSHD, reload=True), **units}
     stopped = [Unit(name, running=False) for name in made if name not in kept]
     again = [kept[name] for name in made if name in kept] if gone else []
     return (*stopped, *gone, *again)

@@ -1,8 +1,6 @@
-"""Runs ON a node (standard library only), beside an unpacked payload: puts files, directories, keys and certificates in place.
+"""Runs ON a node (standard library only), for `steps.py` beside it: puts files, directories, keys and certificates in place.
 
-`place.py put GROUP`: all items of one group, in order. `place.py stamp NAME FINGERPRINT`: remember that a unit runs with,
-or a step was done for, this configuration; `place.py forget NAME…`: the opposite, before anything is changed.
-`place.py requests`: make missing keys and print certificate requests as JSON.
+Run by itself it makes the keys that certificates on its standard input (JSON) lack, and prints the requests for them.
 Whatever is written is written beside its target and renamed over it.
 """
 
@@ -34,6 +32,11 @@ def write(path: str, data: bytes, mode: int, owner: str = "root", group: str = "
         give(handle.fileno(), mode, owner, group)
         os.fsync(handle.fileno())
     os.replace(temporary, path)
+    folder = os.open(os.path.dirname(path), os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or a power failure takes the new name back, while the stamp says that it is there
+    finally:
+        os.close(folder)
 
 
 def give(handle: int, mode: int, owner: str, group: str) -> None:
@@ -127,16 +130,15 @@ def remember(values: "dict[str, str]") -> None:
     write(STAMPS, json.dumps(values, indent=1).encode(), 0o600)
 
 
-def main(verb: str, *rest: str) -> None:
-    if verb == "put":
-        for item in json.loads(blob("groups.json"))[int(rest[0])]:
-            globals()[item["kind"].lower()](item)
-    elif verb == "stamp":
-        remember({**stamps(), rest[0]: rest[1]})
-    elif verb == "forget":
-        remember({name: value for name, value in stamps().items() if name not in rest})
-    elif verb == "requests":
-        json.dump([request(item) for item in json.loads(sys.stdin.read())], sys.stdout)
+def stamp(name: str, fingerprint: str) -> None:
+    """Remember that a unit runs with, or a step was done for, this configuration."""
+    remember({**stamps(), name: fingerprint})
 
 
-main(*sys.argv[1:])
+def forget(names: "list[str]") -> None:
+    """The opposite, before anything is changed."""
+    remember({name: value for name, value in stamps().items() if name not in names})
+
+
+if __name__ == "__main__":
+    json.dump([request(item) for item in json.loads(sys.stdin.read())], sys.stdout)

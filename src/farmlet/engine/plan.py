@@ -9,12 +9,9 @@ from dataclasses import asdict, dataclass, field
 from importlib.resources import files
 from typing import Any
 
-from farmlet.engine.authority import LEAF_DAYS
 from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.errors import FarmletError
 from farmlet.parts.resources import Certificate, Command, Environment, Farmlet, File, Resource, Unit, Wanted
-
-RENEW_DAYS = LEAF_DAYS // 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def spec(role: Wanted, resource: Resource, authority: str) -> dict[str, Any]:
     if isinstance(resource, Unit | Command):
         found["fingerprint"] = fingerprint(role, resource)
     if isinstance(resource, Certificate):
-        found |= {"authority": authority, "renew_days": RENEW_DAYS}
+        found |= {"authority": authority, "renew_days": resource.renew_days}
     return found
 
 

@@ -6,24 +6,49 @@ Everything that is not is told at once, and nothing is touched.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 from farmlet.engine import docker as engine
 from farmlet.engine import images
 from farmlet.engine.layout import Layout
+from farmlet.engine.plan import Target
 from farmlet.engine.sandbox import Sandbox
-from farmlet.engine.store import is_root
+from farmlet.engine.store import Store, is_root
 from farmlet.errors import Errors, FarmletError, InputError
-from farmlet.facility.model import Node
-
-if TYPE_CHECKING:
-    from farmlet.engine.deployment import Deployment
+from farmlet.facility.model import Facility, Node
+from farmlet.parts.part import Role
 
 GIB = 1 << 30
 NEED_BUILD, NEED_RUN = 6 * GIB, 1 * GIB  # measured: images of the default sandbox take 2.6 GB, a build as much again
+# all containers share them; seen: 8 of a node at rest, and more with each member who is logged in
+WATCHES, WATCHES_OF_NODE = Path("/proc/sys/fs/inotify/max_user_instances"), 12
 TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client"}
 SANDBOX_TOOLS = {"ip": "iproute2", "mmdebstrap": "mmdebstrap"}
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Something that still runs on a node, in words, and the role it belongs to."""
+
+    role: str
+    what: str
+
+
+class Known(Protocol):
+    """What is known of the nodes of an earlier `up`: a `Deployment`."""
+
+    @property
+    def facility(self) -> Facility: ...
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def store(self) -> Store: ...
+    def left(self) -> Mapping[str, Node]: ...
+    def list_busy(self, name: str, roles: Sequence[tuple[str, Role]]) -> Sequence[Busy]: ...
+    def target(self, name: str) -> Target: ...
 
 
 def check_host(layout: Layout, sandbox: Sandbox) -> None:
@@ -44,11 +69,13 @@ def check_host(layout: Layout, sandbox: Sandbox) -> None:
     attempt(lambda: _check_tools(TOOLS | SANDBOX_TOOLS if sandbox.contained() else TOOLS))
     if sandbox.contained():
         attempt(_check_cgroups)
-        attempt(lambda: sandbox.hosts.refuse_taken({machine.fqdn: "" for machine in layout.machines().values()}))
+        names = [name for machine in layout.machines().values() for name in (machine.fqdn, *machine.aliases)]
+        attempt(lambda: sandbox.hosts.refuse_taken(dict.fromkeys(names, "")))
         # asking Docker starts it, which needs root
         if is_root() and attempt(lambda: _check_engine(sandbox)):
             attempt(lambda: _check_space(layout, sandbox))
             attempt(lambda: _check_names(sandbox))
+            attempt(lambda: _check_watches(sandbox))
     if errors:
         raise Errors(errors)
 
@@ -82,6 +109,17 @@ def _check_space(layout: Layout, sandbox: Sandbox) -> None:
         raise InputError("this host", what, "make room: `docker image prune`, or move Docker's data-root")
 
 
+def _check_watches(sandbox: Sandbox) -> None:
+    """All containers of a host share what one user may have of inotify: without it systemd's units that watch files fail."""
+    found = {container.name for container in engine.owned(sandbox.client, sandbox.facility.name)["containers"]}
+    missing = sum(f"farmlet-{sandbox.facility.name}-{name}" not in found for name in sandbox.contained())
+    most, used = int(WATCHES.read_text()), engine.count_watches()
+    if missing * WATCHES_OF_NODE > most - used:
+        what = f"{max(0, most - used)} of {most} inotify instances are left, {missing} more nodes in containers need"
+        hint = f"sysctl -w {WATCHES.relative_to('/proc/sys').as_posix().replace('/', '.')}={max(1024, 2 * most)}"
+        raise InputError("this host", f"{what} {missing * WATCHES_OF_NODE}", hint)
+
+
 def _check_names(sandbox: Sandbox) -> None:
     """A container or network of our name that is not ours, or is another folder's facility of the same name."""
     name = sandbox.facility.name
@@ -103,7 +141,7 @@ def _check_names(sandbox: Sandbox) -> None:
             )
 
 
-def check_nodes(deployment: Deployment) -> None:
+def check_nodes(deployment: Known) -> None:
     """Raise Errors with every reason why the nodes of an earlier `up` cannot become what the file says."""
     made: dict[str, Any] = deployment.store.load().get("nodes", {})
     before = {name: Node.model_validate(values) for name, values in made.items() if name in deployment.facility.nodes}
@@ -112,14 +150,14 @@ def check_nodes(deployment: Deployment) -> None:
         raise Errors(errors)
 
 
-def _find_left(deployment: Deployment) -> Iterator[FarmletError]:
+def _find_left(deployment: Known) -> Iterator[FarmletError]:
     """A node that the others forget would go on with its jobs and sessions, and lose them."""
     for name in deployment.left():
         what = "is no longer in the facility file, and its jobs, sessions and credentials are still there"
         yield InputError(f"nodes.{name}", what, f"`farmlet node remove {name}`, or put its lines back")
 
 
-def _find_busy(deployment: Deployment, before: Mapping[str, Node]) -> Iterator[FarmletError]:
+def _find_busy(deployment: Known, before: Mapping[str, Node]) -> Iterator[FarmletError]:
     """A role that is stopped takes with it what still runs there, as a node would."""
     for name, node in before.items():
         roles = deployment.facility.nodes[name].roles
@@ -130,7 +168,7 @@ def _find_busy(deployment: Deployment, before: Mapping[str, Node]) -> Iterator[F
             yield InputError(f"nodes.{name}.runs", what, hint)
 
 
-def _find_unfit(deployment: Deployment, before: Mapping[str, Node]) -> Iterator[FarmletError]:
+def _find_unfit(deployment: Known, before: Mapping[str, Node]) -> Iterator[FarmletError]:
     """Before images are made for a node that cannot take what is new on it."""
     for target in map(deployment.target, before):
         if error := target.driver.refusal(target.machine):

@@ -144,12 +144,12 @@ class Probe:
         if not (os.path.isfile(spec["path"]) and os.path.isfile(spec["key"])):
             return "not there"
         # all names are compared: openssl's -checkhost would not see one too many
-        fields = ("-enddate", "-ext", "subjectAltName,extendedKeyUsage", "-pubkey")
+        fields = ("-enddate", "-ext", "subjectAltName,extendedKeyUsage,basicConstraints,nameConstraints", "-pubkey")
         text = output("openssl", "x509", "-in", spec["path"], "-noout", *fields)
         names = sorted(part.strip()[4:] for part in text.replace("\n", ",").split(",") if part.strip().startswith("DNS:"))
         if names != sorted(spec["names"]):
             return "is for other names"
-        if ("TLS Web Client Authentication" in text) != spec["client"]:
+        if ("TLS Web Client Authentication" in text, "CA:TRUE" in text) != (spec["client"], spec["signs"]):
             return "is for another use"
         if output("openssl", "pkey", "-in", spec["key"], "-pubout").strip() not in text:
             return "is for another key"
@@ -163,8 +163,10 @@ class Probe:
 
     @staticmethod
     def _signed(path: str, authority: str) -> bool:
-        """Whether that very authority signed it: what else this node trusts does not count."""
-        command = ["openssl", "verify", "-no-CApath", "-no-CAstore", "-partial_chain", "-CAfile", "/dev/stdin", path]
+        """Whether that very authority signed it, or its intermediate, which stands behind it: what else this node trusts
+        does not count."""
+        command = ["openssl", "verify", "-no-CApath", "-no-CAstore", "-partial_chain", "-CAfile", "/dev/stdin"]
+        command += ["-untrusted", path, path]
         return subprocess.run(command, input=authority, capture_output=True, text=True).returncode == 0
 
     def command(self, spec: "dict[str, Any]") -> "str | None":

@@ -42,9 +42,8 @@ class Report:
         print(f"{lead}  {mark} {text} ({time.monotonic() - start:.1f} s)", file=self._stream, flush=True)
 
     def done(self, done: Done) -> None:
-        """A step of the converge program ended."""
-        if done.step not in ("payload", "clean"):
-            self.operations += 1
+        """A step on a node ended."""
+        self.operations += 1
         if self._verbose or not done.ok:
             lead = "\r\033[K" if self._drawn else ""
             mark = "✓" if done.ok else "✗"

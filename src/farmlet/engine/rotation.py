@@ -1,15 +1,16 @@
-"""New keys for a running facility; and, where the old ones may be known to others, who must forget these at once."""
+"""A new authority for a running facility; and, where a part has new keys, who must forget the old ones at once."""
 
 from __future__ import annotations
 
-import json
+import hashlib
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from farmlet.engine.deployment import Deployment
-from farmlet.engine.identity import ask
 from farmlet.errors import FarmletError
+from farmlet.parts.resources import Certificate
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,37 @@ class Rotated:
     left: list[str] = field(default_factory=list)
 
 
-def rotate_issuer(deployment: Deployment, now: bool, by: str) -> Rotated:
-    """Give identity new signing keys: calmly, or `now`, so that what the old ones signed is refused everywhere ≤ 60 s."""
-    found = json.loads(ask(deployment, "keys", "turn", "--now" if now else "--next", "--by", by, "--json"))
-    if not now:
-        return Rotated(found)
-    forgot, failed = _forget(deployment)
-    return Rotated(found, forgot, failed, _find_left(deployment))
+def rotate_ca(deployment: Deployment, now: bool, by: str) -> Rotated:
+    """A new facility authority, and a new renewal authority with a new key; then `up`, which makes all certificates anew.
+
+    There is no calm way: nodes trust one authority, so what the old ones signed is refused as soon as `up` was on a node. A
+    command that was cut off is mended by `up`.
+    """
+    with deployment.store.locked():
+        for node, certificate in _find_signing(deployment):
+            deployment.run(node, ["rm", "-f", certificate.key, certificate.path])
+        authority = deployment.layout.authority()
+        authority.replace()
+    deployment.up()
+    failed = [{"node": name, "role": "base.trust", "error": error.what} for name, error in deployment.away.items()]
+    fingerprint = hashlib.sha256(ssl.PEM_cert_to_DER_cert(authority.read())).hexdigest()
+    sites = deployment.facility.sites
+    left = [
+        "members who log in with `farmlet login`: their machines know the old authority, until they log in anew with the new one",
+        *(f"site {name}: where its administrators installed the old authority, they install the new one" for name in sites),
+        "the keys of the issuer, of SSH and of the pool are as they were",
+    ]
+    return Rotated([{"kid": fingerprint, "algorithm": "X.509", "state": "signs"}], failed=failed, left=left)
 
 
-def _forget(deployment: Deployment) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def _find_signing(deployment: Deployment) -> list[tuple[str, Certificate]]:
+    """Where there are intermediate authorities: the node, and what `up` wants there."""
+    targets = deployment.layout.targets(deployment.store.load().get("keys", {}), deployment.sites())
+    resources = [(target.name, one) for target in targets for wanted in target.configure for one in wanted.resources]
+    return [(name, one) for name, one in resources if isinstance(one, Certificate) and one.signs]
+
+
+def forget(deployment: Deployment) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
     """Run each role's own command on each node that has it; a node that fails keeps none of the others waiting."""
     layout, nodes = deployment.layout, deployment.facility.nodes.values()
     work = [(node.name, title, role.forget) for node in nodes for title, role in layout.roles(node) if role.forget]
@@ -51,16 +73,3 @@ def _forget(deployment: Deployment) -> tuple[list[dict[str, str]], list[dict[str
     with ThreadPoolExecutor(max_workers=8) as pool:
         done = list(pool.map(run, work))
     return [item for item in done if "error" not in item], [item for item in done if "error" in item]
-
-
-def _find_left(deployment: Deployment) -> list[str]:
-    """Who is out of reach, and for how long they go on with the old keys."""
-    facility = deployment.facility
-    left = [
-        f"site {name}: its storage keeps the issuer's keys up to 10 minutes; until then it takes tokens of the old key and may "
-        "refuse new ones. While the issuer does not answer it keeps them for days: tell its administrators"
-        for name in facility.sites
-    ]
-    if facility.has("access.authority"):
-        left.append("SSH certificates: those given for tokens of the old key live on, 12 hours or what the file says")
-    return [*left, "members: access tokens at hand are refused; programs get new ones by themselves, refresh tokens stay good"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farmlet.engine import docker as engine
-from farmlet.engine import images
+from farmlet.engine import images, trees
 from farmlet.engine.apply import apply
 from farmlet.engine.disk import Disk
 from farmlet.engine.hosts import Hosts
@@ -91,7 +91,7 @@ class Sandbox:
         return ContainerDriver(self.client if make else None, self.facility.name, self.network, given, self.store.key, disk=disk)
 
     def ensure_disk(self, layout: Layout, report: Report) -> None:
-        """Mount the sandbox's disk; a new sandbox that has rooms gets one, if this host can have it."""
+        """Mount the sandbox's disk; a new sandbox that has quotas gets one, if this host can have it."""
         state = self.store.load()
         if state.get("disk") == "":
             self.disk.attach()
@@ -106,7 +106,7 @@ class Sandbox:
 
     def _has_rooms(self, layout: Layout) -> bool:
         names = self.contained()
-        return any(machine.rooms for name, machine in layout.machines().items() if name in names)
+        return any(machine.quotas for name, machine in layout.machines().items() if name in names)
 
     def ensure_images(self, layout: Layout, report: Report) -> dict[str, str]:
         """The image of each container, by name; those that are missing are built, all at once."""
@@ -140,12 +140,13 @@ class Sandbox:
         try:
             targets = self._boot(layout, driver, machines)
             with report.phase(f"node images: install {', '.join(keys)}"):
-                self._install(targets, report)
+                self._install(targets, base, driver, report)
             with report.phase("node images: scrub and keep"):
                 for name, target in zip(keys, targets, strict=True):
                     target.driver.shell(target.machine).run(["sh", "-ec", images.SCRUB])
                     driver.stop(target.machine)
-                    images.commit(self.client, driver.name(target.machine), keys[name])
+                    held = trees.list_trees(target.install, base.key)
+                    images.commit(self.client, driver.name(target.machine), keys[name], held)
         except BaseException:
             if self.retain:
                 report.say("kept: " + ", ".join(driver.name(machine) for machine in machines.values()))
@@ -180,15 +181,18 @@ class Sandbox:
         write(self._known_builds, "".join(lines).encode(), 0o600)
         return [Target(machine, driver, layout.install(name), ()) for name, machine in machines.items()]
 
-    def _install(self, targets: list[Target], report: Report) -> None:
-        changes = {
-            target.name: [
+    def _install(self, targets: list[Target], base: images.Base, driver: ContainerDriver, report: Report) -> None:
+        """All that the build nodes shall have, but for the trees that an image has already: those are copied."""
+        changes = {}
+        for target in targets:
+            held = trees.list_trees(target.install, base.key)
+            taken = trees.take(self.client, images.REPOSITORY, driver.name(target.machine), held)
+            changes[target.name] = [
                 Change(target.name, wanted.role, resource, "new", fingerprint(wanted, resource))
                 for wanted in target.install
                 for resource in wanted.resources
+                if trees.find_key(resource.digest, base.key) not in taken
             ]
-            for target in targets
-        }
         named = self.facility.sources
         apply(targets, changes, {}, pack(), python(named.pip, named.ca), report.done)
 

@@ -16,12 +16,12 @@ DEBIAN_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_VARIABLES = (
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
-    "PIP_TRUSTED_HOST",
     "PIP_DEFAULT_TIMEOUT",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "NO_PROXY",
 )
+OPTIONS = ("::Proxy ", "Acquire::Check-Valid-Until ")
 BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -91,9 +91,12 @@ def _apt_mirrors() -> dict[str, str]:
 
 
 def apt_options() -> list[str]:
-    """This host's proxy settings of apt, for mmdebstrap's --aptopt."""
+    """What of this host's configuration of apt goes for the nodes of a sandbox too, as mmdebstrap's --aptopt: proxies, and
+    whether lists may be out of date, as a mirror that is frozen wants it."""
     try:
         text = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
     except FileNotFoundError:
         return []
-    return [line.rstrip(";") for line in text.splitlines() if "::Proxy " in line]
+    return [
+        line.rstrip(";") for line in text.splitlines() if "::Proxy " in line or line.startswith("Acquire::Check-Valid-Until ")
+    ]

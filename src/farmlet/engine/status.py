@@ -1,4 +1,4 @@
-"""What runs, as the node agents last reported it to the hub; one round trip to the control node."""
+"""What runs, as the node agents last reported it to the control API; one round trip to the control node."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import FarmletError
+from farmlet.parts.part import AGENT, find_notes
 
-RESULTS = "/var/lib/farmlet/hub/results"
+RESULTS = "/var/lib/farmlet/control/results"
 STALE_SECONDS = 60  # agents report every 15 s
 HEADS = f"""
 import json, pathlib
@@ -21,17 +22,17 @@ def endpoints(deployment: Deployment) -> dict[str, str]:
     """Where each service answers, by name, from this host."""
     facility = deployment.facility
     found = {"issuer": facility.issuer}
-    if hosts := facility.hosts("access.login"):
-        found["ssh"] = hosts[0].fqdn
-    # each storage node is an element of its own; the first is the one that is meant where none is named
-    for number, node in enumerate(facility.hosts("storage.element")):
-        found[f"storage@{node.name}" if number else "storage"] = f"https://{node.fqdn}:8443"
+    for part in deployment.layout.parts.values():
+        for role in part.roles:
+            for node in facility.hosts(f"{part.name}.{role.name}"):
+                # of two that are called the same, the first is meant
+                found |= {name: url for name, url in role.endpoints(facility, node).items() if name not in found}
     others = deployment.storages() | {name: one.url for name, one in deployment.layout.elements().items()}
     return found | {f"storage@{name}": url for name, url in others.items()}
 
 
 def status(deployment: Deployment) -> dict[str, Any]:
-    """{"facility", "ok", "ca", "endpoints", "nodes", "parts"} (design §8); ages in seconds."""
+    """{"facility", "ok", "ca", "endpoints", "nodes", "parts", "notes"} (design §8); ages in seconds."""
     facility = deployment.facility
     results, fault = _results(deployment)
     nodes = [{"node": name, "state": _state(deployment, name, results)} for name in facility.nodes]
@@ -39,7 +40,7 @@ def status(deployment: Deployment) -> dict[str, Any]:
     for name in facility.nodes:
         found = results.get(name)
         if found is None:
-            parts.append({"part": "base.agent", "node": name, "state": "unknown", "evidence": fault or "no report yet", "age": 0})
+            parts.append({"part": AGENT, "node": name, "state": "unknown", "evidence": fault or "no report yet", "age": 0})
             continue
         age = round(time.time() - found["at"])
         for row in found["results"]:
@@ -47,7 +48,9 @@ def status(deployment: Deployment) -> dict[str, Any]:
             parts.append({"part": row["check"], "node": name, "state": state, "evidence": row["evidence"], "age": age})
     well = all(node["state"] == "running" for node in nodes) and all(part["state"] == "ok" for part in parts)
     ca = str(deployment.layout.authority().path)
-    return {"facility": facility.name, "ok": well, "ca": ca, "endpoints": endpoints(deployment), "nodes": nodes, "parts": parts}
+    notes = find_notes(facility, deployment.layout.parts)
+    told = {"endpoints": endpoints(deployment), "nodes": nodes, "parts": parts, "notes": notes}
+    return {"facility": facility.name, "ok": well, "ca": ca, **told}
 
 
 def _state(deployment: Deployment, name: str, results: dict[str, Any]) -> str:

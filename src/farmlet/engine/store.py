@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError, InputError
-from farmlet.runtime.files import write
+from farmlet.runtime.files import rename, sync, write
 
 FOLDER = ".farmlet"
 
@@ -91,8 +91,9 @@ class Store:
                 made = Path(folder) / "deploy"
                 command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"farmlet deploy {self.name}", "-f", str(made)]
                 subprocess.run(command, check=True, capture_output=True)
-                made.with_suffix(".pub").replace(public)
-                made.replace(self.key)
+                for half, place in ((made.with_suffix(".pub"), public), (made, self.key)):
+                    sync(half)
+                    rename(half, place)
         elif not public.exists():
             command = ["ssh-keygen", "-y", "-P", "", "-f", str(self.key)]
             write(public, subprocess.run(command, check=True, capture_output=True).stdout)

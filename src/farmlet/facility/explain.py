@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from farmlet.errors import InputError
 from farmlet.facility.names import ancestors
-from farmlet.facility.rights import COMPUTE, GroupRights, Table, fill, normalise, within
+from farmlet.facility.paths import normalise, within
+from farmlet.facility.rights import GroupRights, Table, fill
+from farmlet.facility.scopes import COMPUTE
 
 PLAIN = ("login", "administer", "batch", "notebooks", "scratch")
 # what may be asked about a path → the lists of the table that give it

@@ -18,6 +18,7 @@ from farmlet.facility.model import (
     FacilityEntry,
     Group,
     GroupEntry,
+    Issuer,
     Node,
     NodeEntry,
     Site,
@@ -25,6 +26,7 @@ from farmlet.facility.model import (
     Sources,
 )
 from farmlet.facility.review import Model, Review, suggest
+from farmlet.facility.routes import find_clashes, find_routes
 
 VERSION = 1
 TOP = ("farmlet", "facility", "nodes", "groups", "sites", "sources")
@@ -89,10 +91,7 @@ class _Loader:
             name=head.name,
             title=head.title or head.name,
             domain=head.domain,
-            nodes={
-                name: Node(**dict(entry), name=name, roles=roles[name], fqdn=f"{name}.{head.domain}")
-                for name, entry in nodes.items()
-            },
+            nodes={name: self.resolve_node(name, entry, roles[name], head.domain) for name, entry in nodes.items()},
             controller=controller,
             groups={
                 path: Group(**dict(entry), path=path, line=self.review.document.line(("groups", path)))
@@ -100,6 +99,7 @@ class _Loader:
             },
             sites={name: Site(**dict(entry), name=name) for name, entry in sites.items()},
             parts=parts,
+            elsewhere=next(iter(self.find_issuers(parts).values()), None),
             sources=sources,
             subnet=head.subnet,
             folder=folder,
@@ -107,11 +107,15 @@ class _Loader:
         self.ask_parts(facility)
         return facility
 
+    def resolve_node(self, name: str, entry: NodeEntry, roles: tuple[str, ...], domain: str) -> Node:
+        routes = tuple(route for _, route in find_routes(roles, self.catalog))
+        return Node(**dict(entry), name=name, roles=roles, fqdn=f"{name}.{domain}", routes=routes)
+
     def ask_parts(self, facility: Facility) -> None:
         """What the parts say of the facility as a whole, unless it is not certain which node runs what."""
         if not any(fault.keys[:1] == ("nodes",) for fault in self.review.faults):
             for part in self.catalog.values():
-                for keys, what, hint in part.judge(facility):
+                for keys, what, hint in part.validate(facility):
                     self.review.add(keys, f"{'.'.join(map(str, keys))}: {what}", hint)
 
     def section(self, name: str) -> Any:
@@ -212,25 +216,32 @@ class _Loader:
             runs[name] = [item for item in items if isinstance(item, str) and item in known] if isinstance(items, list) else []
         return runs
 
+    def find_issuers(self, parts: Mapping[str, BaseModel]) -> dict[str, Issuer]:
+        """Part → the issuer of somebody else that its section names in its stead."""
+        found = {name: part.issuer(parts[name]) for name, part in self.catalog.items() if name in parts}
+        return {name: issuer for name, issuer in found.items() if issuer}
+
     def resolve(self, parts: Mapping[str, BaseModel]) -> tuple[str, Mapping[str, tuple[str, ...]]]:
         """The control node and each node's roles; notes what is ambiguous and ports that are wanted twice."""
         runs = self.runs()
-        external = spread.is_external(parts)
-        if external:  # one line changes the issuer: `identity` may go on standing in `runs`, and is nowhere
-            runs = {name: [item for item in items if item.partition(".")[0] != "identity"] for name, items in runs.items()}
-        controls = spread.find_controls(runs, self.catalog, external)
+        replaced = self.find_issuers(parts)
+        # one line changes the issuer: its part may go on standing in `runs`, and is nowhere
+        runs = {name: [item for item in items if item.partition(".")[0] not in replaced] for name, items in runs.items()}
+        controls = spread.find_controls(runs, self.catalog)
         if not controls:
             return "", {}
         # a node whose entry is faulty may be the one; do not guess
         if len(controls) > 1 and not any(fault.keys[:1] == ("nodes",) for fault in self.review.faults):
             what = f"nodes: any of {', '.join(controls)} could be the control node, which holds what mints and decides"
-            part = "accounts" if external else "identity"
-            self.review.add(("nodes",), what, f"list `{part}` in `runs` of exactly one node")
+            first = next((part for part in spread.rank(self.catalog) if part not in replaced), "")
+            self.review.add(("nodes",), what, f"list `{first}` in `runs` of exactly one node" if first else "")
         roles = spread.place(runs, self.catalog, controls[0])
         for name in runs:
             self.check_ports(name, roles[name])
         if len(controls) == 1:  # else most roles of the control node are twice, and why is told already
             self.check_once(roles)
+            for node, what, hint in find_clashes(roles, self.catalog):
+                self.review.add(("nodes", node, "runs"), f"nodes.{node}.runs: {what}", hint)
         return controls[0], roles
 
     def check_ports(self, node: str, roles: Iterable[str]) -> None:

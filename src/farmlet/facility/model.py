@@ -6,108 +6,59 @@ and refuse unknown keys.
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    AnyHttpUrl,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializeAsAny,
-    Strict,
-    TypeAdapter,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SerializeAsAny, Strict, ValidationInfo, field_validator
 
 from farmlet.errors import FarmletError
-from farmlet.facility import names, rights, sizes, spread
+from farmlet.facility import names, rights
+from farmlet.facility.fields import (
+    Address,
+    Count,
+    HostKey,
+    Login,
+    Memory,
+    Pattern,
+    Port,
+    Url,
+    check_item,
+    check_subnet,
+    checked,
+    fault,
+)
 
 
-def fault(what: str, hint: str = "") -> PydanticCustomError:
-    """An error of a validator that keeps its hint until the loader tells it."""
-    return PydanticCustomError("farmlet", "{what}", {"what": what, "hint": hint})
+@dataclass(frozen=True)
+class Route:
+    """What of a web service the reverse proxy of its node lets in, by HTTPS.
+
+    `socket`: the unix socket the service answers at, by name (see `units.SOCKETS`). `paths`: as Caddy matches them, `/ssh/*`;
+    of those that no other route of the same origin has, a `default` route has all, and the home page `/` before all others.
+    `origin`: "" for the node's own name, else the first label of a name of its own, `portal` for `portal.<domain>`: browsers
+    keep what belongs to different origins apart. `enter`: `all`, where the service itself asks who comes, or `nodes`, for the
+    nodes of the facility only, which the proxy knows by their certificates. `client`: the OAuth client as which the service logs
+    people in at our own issuer, which registers it and hands its secret to the node (`places.find_secret`); `back`: the path of
+    the origin to which the issuer sends them back.
+    """
+
+    socket: str
+    paths: tuple[str, ...] = ()
+    default: bool = False
+    origin: str = ""
+    enter: Literal["all", "nodes"] = "all"
+    client: str = ""
+    back: str = ""
 
 
-def checked(check: Callable[[str], str | None], hint: str = "") -> AfterValidator:
-    """A `check_` function (what is wrong, or None) as a validator."""
+@dataclass(frozen=True)
+class Issuer:
+    """Somebody else's issuer: its URL exactly as its tokens say it, and the group there below which ours are ("": at its top)."""
 
-    def validate(text: str) -> str:
-        if wrong := check(text):
-            raise fault(wrong, hint)
-        return text
-
-    return AfterValidator(validate)
-
-
-def _read_size(value: object) -> object:
-    """Bytes from `6G`. A bare number below 1 MiB is a forgotten unit."""
-    if isinstance(value, str):
-        try:
-            value = sizes.parse(value)
-        except ValueError as error:
-            raise fault(str(error), "give a number and K, M, G or T, e.g. 6G") from error
-    if type(value) is int and value < 1 << 20:
-        raise fault(f"{value} bytes is less than 1M", "give a unit, e.g. 6G")
-    return value
-
-
-def _check_subnet(text: str) -> str | None:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def _check_url(text: str) -> str | None:
-    try:
-        TypeAdapter(AnyHttpUrl).validate_python(text)
-        sound = re.fullmatch("[!-~]+", text)  # it becomes a word in a file of apt's
-    except ValueError:
-        sound = None
-    return None if sound else f"{text!r} is not an http or https URL"
-
-
-def _check_key(text: str) -> str | None:
-    words = text.split()
-    return (
-        None
-        if len(words) >= 2 and len(text.splitlines()) == 1 and words[0].startswith(("ssh-", "ecdsa-", "sk-"))
-        else "not an OpenSSH public key"
-    )
-
-
-def _check_item(item: str, info: ValidationInfo) -> str:
-    """A part or `part.role` of the catalogue; without a catalogue (a model built by hand) anything goes."""
-    if not info.context:
-        return item
-    catalog = info.context["catalog"]
-    part, dot, role = item.partition(".")
-    if part not in catalog:
-        raise fault(f"unknown part {part}", info.context["suggest"](part, catalog))
-    roles = [spec.name for spec in catalog[part].roles]
-    if dot and role not in roles:
-        raise fault(f"part {part} has no role {role!r}", f"its roles: {', '.join(roles)}")
-    return item
-
-
-# `true` and `"2"` are no numbers here: Strict keeps pydantic from reading them as such
-Count = Annotated[int, Strict(), Field(ge=1)]
-Memory = Annotated[int, Strict(), BeforeValidator(_read_size)]
-Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-Address = Annotated[str, checked(names.check_address, "write a host's name or its IP address")]
-HostKey = Annotated[str, checked(_check_key, "a line like `ssh-ed25519 AAAA…`, from `ssh-keyscan HOST`")]
-Login = Annotated[str, checked(lambda name: None if names.MEMBER.fullmatch(name) else f"{name!r} is no UNIX name")]
-Pattern = Annotated[str, checked(rights.check_pattern, "paths are like /data or /users/{user}")]
-Url = Annotated[str, checked(_check_url)]
+    url: str
+    prefix: str = ""
 
 
 class Entry(BaseModel):
@@ -122,7 +73,7 @@ class FacilityEntry(Entry):
     name: Annotated[str, checked(names.check_facility)]
     domain: Annotated[str, checked(names.check_dns)]
     title: Annotated[str, checked(names.check_title)] = ""
-    subnet: Annotated[str, checked(_check_subnet, "a network is like 172.30.0.0/24")] | None = None
+    subnet: Annotated[str, checked(check_subnet, "a network is like 172.30.0.0/24")] | None = None
 
 
 class Sources(Entry):
@@ -156,21 +107,32 @@ class NodeEntry(Reached):
 
     port: Port = 22
     user: Login = "root"
-    runs: tuple[Annotated[str, AfterValidator(_check_item)], ...] = ()
+    runs: tuple[Annotated[str, AfterValidator(check_item)], ...] = ()
 
 
 class Node(NodeEntry):
-    """A host of the facility. `roles`: all its roles as `part.role`; `fqdn`: its name in the facility's domain."""
+    """A host of the facility. `roles`: all its roles as `part.role`; `fqdn`: its name in the facility's domain.
+
+    `routes`: its web services, in the order of the roles that have them.
+    """
 
     name: str
     roles: tuple[str, ...] = ()
     fqdn: str
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names that lead to it: its own first, then one for each origin of its web services."""
+        domain = self.fqdn.partition(".")[2]
+        return (self.fqdn, *dict.fromkeys(f"{route.origin}.{domain}" for route in self.routes if route.origin))
 
 
 class SiteEntry(Reached):
-    """One of `sites:`. `quota`: the most cores in use at a time (0: none for now); `user`: the drones' account."""
+    """One of `sites:`. `kind`: its batch system, `htcondor`. `quota`: the most cores in use at a time (0: none for now);
+    `user`: the drones' account."""
 
-    kind: Literal["htcondor", "slurm"]
+    kind: str
     connect: Literal["container", "ssh"]
     user: Login = "drone"
     quota: Annotated[int, Strict(), Field(ge=0)] | None = None
@@ -259,7 +221,8 @@ class Group(GroupEntry):
 class Facility(Entry):
     """A whole facility. `version`: of the file's format; `parts`: each part's section, or its defaults.
 
-    `controller` names the control node; `folder` is where the file lies, None for the built-in sandbox.
+    `controller` names the control node. `elsewhere`: the issuer of somebody else that keeps the members, if there is one.
+    `folder` is where the file lies, None for the built-in sandbox.
     """
 
     version: int
@@ -271,6 +234,7 @@ class Facility(Entry):
     groups: Mapping[str, Group] = {}
     sites: Mapping[str, Site] = {}
     parts: Mapping[str, SerializeAsAny[BaseModel]] = {}
+    elsewhere: Issuer | None = None
     sources: Sources = Sources()
     subnet: str | None = None
     folder: Path | None = None
@@ -290,23 +254,27 @@ class Facility(Entry):
         return self.nodes[self.controller]
 
     @property
-    def door(self) -> str:
+    def public_url(self) -> str:
         """The URL of the control node: our own web services are below it."""
         return f"https://{self.control.fqdn}"
+
+    def url(self, origin: str) -> str:
+        """The URL of a web service with this origin of its own."""
+        return f"https://{origin}.{self.domain}"
 
     @property
     def external(self) -> bool:
         """Whether somebody else's issuer keeps the members: an INDIGO IAM."""
-        return spread.is_external(self.parts)
+        return self.elsewhere is not None
 
     @property
     def issuer(self) -> str:
         """Who issues the tokens that count here: exactly their `iss`, with its trailing slash if it has one."""
-        return str(getattr(self.parts["identity"], "issuer", "")) if self.external else self.door
+        return self.elsewhere.url if self.elsewhere else self.public_url
 
     def claim(self, path: str) -> str:
         """The group `path` as tokens name it in `wlcg.groups`: `/lab`, or below the prefix at an external issuer."""
-        prefix = getattr(self.parts.get("identity"), "group_prefix", "")
+        prefix = self.elsewhere.prefix if self.elsewhere else ""
         return f"/{prefix}/{path}" if prefix else f"/{path}"
 
     def hosts(self, role: str) -> tuple[Node, ...]:

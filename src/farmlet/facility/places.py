@@ -4,10 +4,31 @@ from __future__ import annotations
 
 SOFTWARE = "/cvmfs"  # what is published, at the same path everywhere
 CREDENTIAL = "farmlet"  # the OAuth service of HTCondor whose token jobs find in BEARER_TOKEN_FILE
+CREDENTIALS = "/var/lib/condor/oauth_credentials"  # on an access point: NAME/farmlet.use, the token of a member who stored one
 # Characters of a token's audiences together, with a blank between two: XRootD takes tokens of up to 4096 characters.
 AUDIENCES = 2000
+ANY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of a token for anybody: WLCG Common JWT Profile 1.x
+SSH = "ssh"  # the audience of a token that opens a log-in at every node; `ssh_HOST` opens one at that host (motley-cue)
+
+# on the control node: names and numbers that the nodes know, for who gives them (`runtime.seen`)
+SEEN = "/var/lib/farmlet/accounts/seen.json"
+
+# likewise: the key that sites know, in the account for drones, and the sites' own; and where drones may go (`parts.gate`)
+SITE_KEY = "/var/lib/farmlet/overlay/ssh/id_ed25519"
+SITE_HOSTS = "/etc/farmlet/overlay/known_hosts"
+GATES = "/var/lib/farmlet/sitetests/gates"
+SCRATCH = 1024  # MiB of disk that a drone asks a site for
 
 IMAGES = f"{SOFTWARE}/unpacked"
+
+# of members who have a notebook: NAME/token below it, as the log-in sessions have theirs
+NOTEBOOKS = "/run/farmlet-notebooks"
+NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is
+
+
+def find_secret(client: str) -> str:
+    """The item by which a node gets the secret of its web service's OAuth client (`Route.client`)."""
+    return f"client-{client}"
 
 
 def find_published(domain: str) -> str:

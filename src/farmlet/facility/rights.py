@@ -1,4 +1,4 @@
-"""The rights table: what membership of a group gives, how rights combine, and the token scopes they amount to.
+"""The rights table: what membership of a group gives, how rights combine (the token scopes they amount to: `scopes`).
 
 Standard library only: the identity service and the node agents read the table as JSON.
 
@@ -10,20 +10,15 @@ A group that is not in the table gives nothing, not even its parents' rights: wh
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 from farmlet.errors import InputError
 from farmlet.facility.names import MEMBER, ancestors
+from farmlet.facility.paths import normalise, reduce
 
-# what a batch right gives (WLCG Common JWT Profile): these name no path and no owner
-COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
-# Characters of an OAuth scope token (RFC 6749 §3.3) without `%`: an escaped path could mean another one to a server.
-PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 USER = "{user}"
-PROBE = "/.farmlet"  # on each storage element: where the facility's own checks write, and nothing else of theirs counts
 PATHS = ("read", "write", "stage")
 
 
@@ -184,16 +179,6 @@ class _Combined:
         return replace(self.rights, user=user, read=read, write=write, stage=stage)
 
 
-def normalise(path: str) -> str | None:
-    """`path` without its trailing slash, or None if it is no plain absolute path.
-
-    Refused: relative and empty paths, `.` and `..`, `//`, `%` escapes, and characters that a scope cannot carry.
-    """
-    if not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
-        return None
-    return path.rstrip("/") or "/"
-
-
 def check_pattern(pattern: str) -> str | None:
     """What is wrong with a path of the facility file, which may hold `{user}`; None when it can be used."""
     if not pattern.startswith("/"):
@@ -206,69 +191,9 @@ def check_pattern(pattern: str) -> str | None:
     return None
 
 
-def within(path: str, parent: str) -> bool:
-    """Whether `path` is `parent` or lies below it, step by step; both normalised. `/database` is not within `/data`."""
-    return path == parent or path.startswith(parent.rstrip("/") + "/")
-
-
-def reduce(paths: Iterable[str]) -> tuple[str, ...]:
-    """The sorted paths that lie within no other one of `paths`."""
-    given = set(paths)
-    if len(given) < 2:
-        return tuple(given)
-    return tuple(sorted(path for path in given if not any(path != other and within(path, other) for other in given)))
-
-
-def scopes(rights: Rights) -> tuple[str, ...]:
-    """Every scope that the table gives a member, sorted, by the WLCG Common JWT Profile 1.x.
-
-    A readable path gives `storage.read`; a writable one `storage.modify` (which overwrites and deletes) and
-    `storage.create` (which only adds), so that a job can ask for the lesser one; one that may be staged `storage.stage`.
-    A batch right gives `compute.…`.
-    """
-    paths = (f"{verb}:{path}" for verb, allowed in _allowed(rights).items() for path in allowed)
-    return tuple(sorted((*paths, *_compute(rights))))
-
-
-def grant(requested: Iterable[str], rights: Rights, other: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The requested scopes that a member may have, each once, in the order of the request; the others are left out.
-
-    A storage scope is kept if its path lies within an allowed one. One that is wider than the right is answered with
-    the allowed paths below it (RFC 6749 §3.3 lets a server grant less than was asked). Other scopes pass only if they
-    are in `other`; what the table decides never passes that way.
-    """
-    allowed = _allowed(rights)
-    passed = {scope for scope in other if not scope.startswith(("storage.", "compute."))} | set(_compute(rights))
-    granted: list[str] = []
-    for scope in requested:
-        verb, _, text = scope.partition(":")
-        path = normalise(text)
-        if scope in passed:
-            granted.append(scope)
-        elif path is not None and verb in allowed:
-            if any(within(path, right) for right in allowed[verb]):
-                granted.append(f"{verb}:{path}")
-            else:
-                granted += [f"{verb}:{right}" for right in allowed[verb] if within(right, path)]
-    return tuple(dict.fromkeys(granted))
-
-
 def fill(user: str, patterns: Iterable[str]) -> set[str]:
     """Patterns as normalised paths of `user`. A pattern the loader would have refused gives nothing."""
     return {path for pattern in patterns if (path := normalise(pattern.replace(USER, user))) is not None}
-
-
-def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:
-    return {
-        "storage.read": rights.read,
-        "storage.modify": rights.write,
-        "storage.create": rights.write,
-        "storage.stage": rights.stage,
-    }
-
-
-def _compute(rights: Rights) -> tuple[str, ...]:
-    return COMPUTE if rights.batch_group is not None else ()
 
 
 def _largest(sizes: Iterable[int | None]) -> int | None:

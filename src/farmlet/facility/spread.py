@@ -3,12 +3,13 @@
 The rule, for a bare part P that node N lists:
 
 - `control` roles go to the control node, `every` roles to all nodes;
-- `members` roles go to N; but if N is the control node and other nodes run `access`, they go to those, because members
-  run code where they log in and what can mint or decide must not be there;
+- `members` roles go to N; but if N is the control node and members run code on other nodes (those of a part with `shell`),
+  they go to those, because what can mint or decide must not be where members run code;
 - `named` roles go nowhere, a line must ask for them;
+- `routes` roles go to each node where another role has a web service;
 - a role with `with_role` goes wherever that role is.
 
-An explicit `P.role` puts exactly that role on N and takes it out of the spread of P. `base` is on every node unasked.
+An explicit `P.role` puts exactly that role on N and takes it out of the spread of P. An `implicit` part is listed by all.
 """
 
 from __future__ import annotations
@@ -17,22 +18,18 @@ from collections.abc import Mapping, Sequence
 
 from farmlet.facility.catalog import Catalog, RoleSpec
 
-IMPLICIT = "base"
+
+def rank(catalog: Catalog) -> list[str]:
+    """The parts whose node is the control node, the first before all others."""
+    return [part.name for part in sorted(catalog.values(), key=lambda part: part.decides) if part.decides]
 
 
-def is_external(parts: Mapping[str, object]) -> bool:
-    """Whether the section `identity` among those of the `parts` names an issuer other than our own."""
-    return getattr(parts.get("identity"), "issuer", "builtin") != "builtin"
-
-
-def find_controls(runs: Mapping[str, Sequence[str]], catalog: Catalog, external: bool) -> tuple[str, ...]:
+def find_controls(runs: Mapping[str, Sequence[str]], catalog: Catalog) -> tuple[str, ...]:
     """The nodes that could be the control node: just one, unless the file is ambiguous (or has no nodes).
 
-    `runs`: node → its list. It is the node of `identity`, or with an `external` issuer that of `accounts`; without
-    either that of `overlay`, or the only node.
+    `runs`: node → its list. It is the node of the first part that decides and that a node lists, or else the only node.
     """
-    deciding = ("accounts", "overlay") if external else ("identity", "accounts", "overlay")
-    for part in deciding:
+    for part in rank(catalog):
         nodes = tuple(node for node, items in runs.items() if _lists(items, part, "control", catalog))
         if nodes:
             return nodes
@@ -44,20 +41,25 @@ def place(runs: Mapping[str, Sequence[str]], catalog: Catalog, control: str) -> 
     explicit = {item for items in runs.values() for item in items if "." in item}
     places = {item: [node for node, items in runs.items() if item in items] for item in explicit}
     followers: dict[str, str] = {}
+    proxies: list[str] = []
     for part in catalog.values():
-        listing = [node for node, items in runs.items() if part.name in items or part.name == IMPLICIT]
+        listing = [node for node, items in runs.items() if part.implicit or part.name in items]
         for role in part.roles if listing else ():
             name = f"{part.name}.{role.name}"
             if name in explicit:
                 continue
             if role.with_role:
                 followers[name] = role.with_role
+            elif role.place == "routes":
+                proxies.append(name)
             else:
                 places[name] = _targets(role, listing, runs, catalog, control)
     for name in followers:
         places[name] = places.get(_lead(name, followers), [])
-    order = [f"{part.name}.{role.name}" for part in catalog.values() for role in part.roles]
-    return {node: tuple(name for name in order if node in places.get(name, ())) for node in runs}
+    specs = {f"{part.name}.{role.name}": role for part in catalog.values() for role in part.roles}
+    serving = {node for name, nodes in places.items() if specs[name].routes for node in nodes}
+    places |= {name: list(serving) for name in proxies}
+    return {node: tuple(name for name in specs if node in places.get(name, ())) for node in runs}
 
 
 def _targets(
@@ -70,16 +72,16 @@ def _targets(
     if role.place == "named":
         return []
     targets = set(listing)
-    access = {node for node, items in runs.items() if node != control and _lists(items, "access", "members", catalog)}
-    if control in targets and access:
-        targets = targets - {control} | access
+    shells = [part.name for part in catalog.values() if part.shell]
+    others = {node for node, items in runs.items() for part in shells if _lists(items, part, "members", catalog)} - {control}
+    if control in targets and others:
+        targets = targets - {control} | others
     return [node for node in runs if node in targets]
 
 
 def _lists(items: Sequence[str], part: str, kind: str, catalog: Catalog) -> bool:
     """Whether a node lists `part`, bare or by one of its roles of this `kind` of place."""
-    roles = catalog[part].roles if part in catalog else ()
-    return part in items or any(f"{part}.{role.name}" in items for role in roles if role.place == kind)
+    return part in items or any(f"{part}.{role.name}" in items for role in catalog[part].roles if role.place == kind)
 
 
 def _lead(name: str, followers: Mapping[str, str]) -> str:

@@ -40,13 +40,18 @@ class Plugin:
 
     @property
     def compiled(self) -> Sequence[Resource]:
-        """The source, and the library made of it where there is none as new. The source begins with how it is compiled, so that
-        another way makes it new."""
-        source, path = f"{FOLDER}/{self.source}", self.path
+        """The source, and the library made of it, unless there is one that is newer than the source and was made with the same
+        versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
+        source, path, built = f"{FOLDER}/{self.source}", self.path, f"{self.path}.built"
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
+        versions = f"dpkg-query -W {' '.join(self.packages)}"
         return (
             Directory(FOLDER),
             File(source, f"// {compiling}\n{(files(self.package) / 'templates' / self.source).read_text()}"),
-            # a program that has the old one open keeps it
-            Command(self.what, f"{compiling} && mv {path}.new {path}", unless=f"test {path} -nt {source}"),
+            # a program that has the old one open keeps it; cut off before the last step, it is compiled once more
+            Command(
+                self.what,
+                f"{compiling} && mv {path}.new {path} && {versions} > {built}",
+                unless=f"test {path} -nt {source} && {versions} | cmp -s - {built}",
+            ),
         )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+
+LEAF_DAYS = 30  # a certificate lives; design §9
+RENEWAL_DAYS = 730  # the intermediate authority that renews certificates
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Resource:
         text = json.dumps(asdict(self), sort_keys=True, default=lambda value: value.hex())
         return hashlib.sha256(f"{type(self).__name__}{text}".encode()).hexdigest()
 
+    @property
+    def tree(self) -> str:
+        """A folder that this resource alone fills, which takes long: a node image takes it over from another that has it."""
+        return ""
+
 
 @dataclass(frozen=True)
 class Packages(Resource):
@@ -44,7 +51,7 @@ class Packages(Resource):
 
 @dataclass(frozen=True)
 class Environment(Resource):
-    """A Python virtual environment that holds exactly the pinned `requirements` (pip's format).
+    """A Python virtual environment that holds exactly the pinned `requirements` (pip's format, with hashes: root installs them).
 
     `system` lets it see Debian's own Python packages (python3-ldap and the like have no wheels).
     """
@@ -56,6 +63,10 @@ class Environment(Resource):
     @property
     def label(self) -> str:
         return f"environment {self.path}"
+
+    @property
+    def tree(self) -> str:
+        return self.path if self.requirements else ""
 
 
 @dataclass(frozen=True)
@@ -98,14 +109,13 @@ class Directory(Resource):
 
 @dataclass(frozen=True)
 class File(Resource):
-    """A file with these bytes. `secret` keeps the content out of plans and logs."""
+    """A file with these bytes."""
 
     path: str
     content: str | bytes
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
-    secret: bool = False
 
     @property
     def label(self) -> str:
@@ -157,9 +167,11 @@ class KeyPair(Resource):
 
 @dataclass(frozen=True)
 class Certificate(Resource):
-    """An X.509 certificate of the facility's authority for `names`; renewed before it ends (30 days, engine).
+    """An X.509 certificate of the facility's authority for `names`; the node renews it before it ends, or the next `up` does.
 
-    The key is made on the node and stays there; the engine signs. `client` adds the extended key usage of a client.
+    The key is made on the node and stays there; the engine signs. `client` adds the extended key usage of a client. `reload`: the
+    command after which the service that shows it uses a renewed one, if it does not look by itself. `signs`: it is the
+    intermediate authority, of whose leaves `names` are; only `up` renews that.
     """
 
     path: str  # certificate, mode 0644
@@ -169,6 +181,13 @@ class Certificate(Resource):
     group: str = "root"
     mode: int = 0o600  # of the key
     client: bool = False
+    reload: tuple[str, ...] = ()
+    signs: bool = False
+
+    @property
+    def renew_days(self) -> int:
+        """With fewer days left `up` makes it anew. After each `up` a facility can be left alone for a year."""
+        return 400 if self.signs else LEAF_DAYS // 3
 
     @property
     def label(self) -> str:
@@ -180,7 +199,8 @@ class Command(Resource):
     """A shell command that brings something about. It runs whenever `unless` (a shell test) fails; it must be safe to repeat.
 
     Without `unless` it runs once for each new digest of the role's resources before it, like a unit's restart. `makes`: files of
-    ours that it writes, which go when the role leaves the node.
+    ours that it writes, which go when the role leaves the node. `fills`: the folder whose whole content it makes (see `tree`);
+    then what goes into it must show in `run` or `unless`.
     """
 
     name: str
@@ -188,10 +208,15 @@ class Command(Resource):
     unless: str = ""
     user: str = "root"
     makes: tuple[str, ...] = ()
+    fills: str = ""
 
     @property
     def label(self) -> str:
         return f"step {self.name}"
+
+    @property
+    def tree(self) -> str:
+        return self.fills
 
 
 @dataclass(frozen=True)
@@ -226,8 +251,3 @@ class Wanted:
                 break
             text += resource.digest
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-def fold(roles: Sequence[Wanted]) -> tuple[Resource, ...]:
-    """Every resource of `roles` in order."""
-    return tuple(resource for wanted in roles for resource in wanted.resources)

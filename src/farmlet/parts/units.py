@@ -13,9 +13,9 @@ from farmlet.parts.resources import File, Resource, Unit
 
 NODE = "/opt/farmlet/base"  # environment of what runs on every node: the agent and the like
 SERVICE = "/opt/farmlet/service"  # environment of the control node's services (part base makes it)
-SOCKETS = "/run/farmlet-front"  # where the front door finds them
-# after these a service closes a connection that nobody uses. The front door has to do it first, or it sends a request
-# into one that is just being closed, and its client has an error 502 for it. Short, for what the last request carried, a
+SOCKETS = "/run/farmlet-proxy"  # where the reverse proxy finds them
+# after these a service closes a connection that nobody uses. The reverse proxy has to do it first, or it sends a request
+# into one that is just being closed, and the client gets an error 502. Short, for what the last request carried, a
 # refresh token perhaps, stays in memory as long
 IDLE_SECONDS = 3
 
@@ -52,7 +52,8 @@ class Service:
 
     `then`: commands that follow, each once the one before has ended well (oneshot only). `writable`: paths it may write
     to; `credentials`: LoadCredential by name; `kind`: Type= of systemd. `needs` are
-    units without which it does not start, `after` those that merely come first.
+    units without which it does not start, `after` those that merely come first. `network`: the unit whose private network it
+    shares, its own name for one of its own: what listens there is not for other programs of the node.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Service:
     after: Sequence[str] = ()
     install: bool = True
     runtime: str = ""  # a folder of its own below /run, gone with the service
+    network: str = ""
 
     @property
     def file(self) -> File:
@@ -75,6 +77,7 @@ class Service:
         lines = ["[Unit]", f"Description={self.description}", "After=network-online.target"]
         lines += [f"Requires={unit}\nAfter={unit}" for unit in self.needs]
         lines += [f"After={unit}" for unit in self.after]
+        lines += [f"JoinsNamespaceOf={self.network}.service"] if self.network not in ("", self.name) else []
         # it is started again however often it fails: a facility mends itself once the cause is gone
         lines += ["StartLimitIntervalSec=0", "", "[Service]", f"Type={self.kind}", f"User={self.user}"]
         lines += [f"Group={self.user}", "UMask=0027", *(f"ExecStart={one}" for one in (self.command, *self.then))]
@@ -83,6 +86,7 @@ class Service:
         lines += [f'Environment="{name}={value}"' for name, value in self.environment.items()]
         lines += [f"LoadCredential={name}:{path}" for name, path in self.credentials.items()]
         lines += [f"ReadWritePaths={path}" for path in self.writable]
+        lines += ["PrivateNetwork=yes"] if self.network else []
         if self.runtime:
             lines += [f"RuntimeDirectory={self.runtime}", "RuntimeDirectoryMode=0700"]
         text = "\n".join(lines) + "\n" + HARDENING
@@ -97,7 +101,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Web:
-    """A WSGI service on a unix socket that only the front door may open.
+    """A WSGI service on a unix socket that only the reverse proxy may open.
 
     systemd holds the socket, so a restart of the service refuses nobody; `app` is gunicorn's `module:callable` in the
     environment `venv`. `workers`: gunicorn's options for them, if one with `threads` will not do.
@@ -114,6 +118,7 @@ class Web:
     venv: str = SERVICE
     workers: str = ""
     runtime: str = ""
+    credentials: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def service(self) -> Service:
@@ -131,6 +136,7 @@ class Web:
             kind="notify",
             writable=self.writable,
             environment=self.environment,
+            credentials=self.credentials,
             needs=(f"{self.name}.socket",),
             runtime=self.runtime,
         )

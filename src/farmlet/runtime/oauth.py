@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
+from farmlet.runtime.issuer.conceal import conceal, find_secrets
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -29,9 +30,11 @@ LIMIT = 1 << 20  # bytes of one answer
 
 
 class OAuthError(FarmletError):
-    """The issuer said no. `code` is its error code (`invalid_grant`, `access_denied`, …), `status` the HTTP status."""
+    """The issuer said no. `code` is its error code (`invalid_grant`, `access_denied`, …), `status` the HTTP status. Its words are
+    told without what looks like a token: they go to logs and screens."""
 
     def __init__(self, where: str, code: str, description: str, status: int) -> None:
+        code, description = conceal(code), conceal(description)
         super().__init__(where, f"{code}: {description}" if description else code)
         self.code, self.status = code, status
 
@@ -46,7 +49,10 @@ class Lost(Unreachable):
 
 @dataclass(frozen=True)
 class Started:
-    """A device authorization that waits for its person (RFC 8628 §3.2). `interval` and `expires_in` in seconds."""
+    """A device authorization that waits for its person (RFC 8628 §3.2). `interval` and `expires_in` in seconds.
+
+    `audience` goes with the polls again: an INDIGO IAM looks at it there only.
+    """
 
     user_code: str
     verification_uri: str
@@ -54,6 +60,7 @@ class Started:
     device_code: str = field(repr=False)
     interval: int
     expires_in: int
+    audience: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,10 +80,28 @@ class DeviceFlow:
         self.issuer, self.client_id, self.cafile = issuer, client_id, cafile
 
     def start(self, scope: str, audience: str = "") -> Started:
-        """Ask for a code. `scope` and `audience` are space-separated. Raises OAuthError or Unreachable."""
+        """Ask for a code. `scope` and `audience` are space-separated. Raises OAuthError or Unreachable.
+
+        An INDIGO IAM without its profile of WLCG scopes knows no `wlcg.groups:/lab`; it is then asked without such.
+        """
+        plain = " ".join(word for word in scope.split() if not word.startswith("wlcg.groups:"))
+        try:
+            return self._start(scope, audience)
+        except OAuthError as error:
+            if error.code != "invalid_scope" or plain == scope:
+                raise
+        return self._start(plain, audience)
+
+    def _start(self, scope: str, audience: str) -> Started:
         metadata = load_metadata(self.issuer, self.cafile)
         form = {"client_id": self.client_id, "scope": scope, "audience": audience}
-        answer = _post(_endpoint(metadata, "device_authorization_endpoint", self.issuer), form, self.cafile)
+        try:
+            answer = _post(_endpoint(metadata, "device_authorization_endpoint", self.issuer), form, self.cafile)
+        except Unreachable as error:
+            # so an INDIGO IAM says that it has no such client, without a word
+            if getattr(error.__cause__, "code", 0) == 404:
+                raise OAuthError(self.issuer, "invalid_client", f"it knows no client {self.client_id}", 404) from error
+            raise
         try:
             return Started(
                 user_code=answer["user_code"],
@@ -85,6 +110,7 @@ class DeviceFlow:
                 device_code=answer["device_code"],
                 interval=int(answer.get("interval", 5)),
                 expires_in=int(answer["expires_in"]),
+                audience=audience,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise Unreachable(self.issuer, f"a device authorization without {error}") from error
@@ -98,6 +124,7 @@ class DeviceFlow:
         interval = float(started.interval)
         endpoint = _endpoint(load_metadata(self.issuer, self.cafile), "token_endpoint", self.issuer)
         form = {"grant_type": DEVICE_CODE, "device_code": started.device_code, "client_id": self.client_id}
+        form |= {"audience": started.audience}
         while time.monotonic() + interval < deadline:
             sleep(interval)
             try:
@@ -140,19 +167,35 @@ def refresh_at(
 
 
 def revoke(issuer: str, client_id: str, token: str, cafile: str | None = None) -> None:
-    """Have the issuer end a public client's refresh token, and all that came of it (RFC 7009). Raises OAuthError, Unreachable."""
+    """Have the issuer end a public client's refresh token, and all that came of it (RFC 7009). Raises OAuthError, Unreachable.
+
+    An INDIGO IAM then leads to its front page, as it would a browser.
+    """
     endpoint = _endpoint(load_metadata(issuer, cafile), "revocation_endpoint", issuer)
     form = {"client_id": client_id, "token": token, "token_type_hint": "refresh_token"}
-    _fetch(_form(endpoint, form), cafile)  # nothing is said where it went well
+    try:
+        _fetch(_form(endpoint, form), cafile)  # nothing is said where it went well
+    except Unreachable as error:
+        answer = error.__cause__
+        there = answer.headers.get("Location", "") if isinstance(answer, urllib.error.HTTPError) and answer.code == 302 else ""
+        if urllib.parse.urljoin(endpoint, there).rstrip("/") != issuer.rstrip("/"):
+            raise
 
 
 def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = "") -> Tokens:
-    """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable."""
-    endpoint = _endpoint(load_metadata(issuer, cafile), "token_endpoint", issuer)
-    pair = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
-    headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-    form = {"grant_type": "client_credentials", "scope": scope, "audience": audience}
-    return _tokens(_post(endpoint, form, cafile, headers), issuer)
+    """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable.
+
+    The secret goes in the form where the issuer takes it there: an INDIGO IAM reads what Basic has encoded (RFC 6749 §2.3.1) as
+    it is, and knows no secret with `+`, `/` or `%` then.
+    """
+    metadata = load_metadata(issuer, cafile)
+    form, headers = {"grant_type": "client_credentials", "scope": scope, "audience": audience}, {}
+    if "client_secret_post" in metadata.get("token_endpoint_auth_methods_supported", ()):
+        form |= {"client_id": client_id, "client_secret": secret}
+    else:
+        pair = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
+        headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return _tokens(_post(_endpoint(metadata, "token_endpoint", issuer), form, cafile, headers), issuer)
 
 
 def find_endpoint(issuer: str, cafile: str | None = None, timeout: float = TIMEOUT) -> str:
@@ -210,7 +253,7 @@ def _fetch(request: urllib.request.Request, cafile: str | None, timeout: float =
         with opener.open(request, timeout=timeout) as answer:
             return bytes(answer.read(LIMIT))
     except urllib.error.HTTPError as error:
-        raise _refused(error, request.full_url) from error
+        raise _refused(error, request) from error
     except urllib.error.URLError as error:  # there was no connection, or none that took all of the request
         raise Unreachable(request.full_url, f"no answer: {error.reason}") from error
     except (OSError, http.client.HTTPException) as error:
@@ -231,8 +274,9 @@ def _open(cafile: str | None, stamp: tuple[int, ...]) -> urllib.request.OpenerDi
     return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _NoRedirects())
 
 
-def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:
+def _refused(error: urllib.error.HTTPError, request: urllib.request.Request) -> FarmletError:
     """An error answer in the protocol's own words if it has them (RFC 6749 §5.2), else as a fault of the server."""
+    url = request.full_url
     try:
         said = _parse(error.read(LIMIT), url)
     except (Unreachable, OSError, http.client.HTTPException):
@@ -240,8 +284,8 @@ def _refused(error: urllib.error.HTTPError, url: str) -> FarmletError:
     if error.code < 500 and isinstance(said.get("error"), str):
         # ours says there why a membership ended
         description = said.get("error_description") or said.get("farmlet_reason") or ""
-        return OAuthError(url, said["error"], str(description), error.code)
-    # by these a front door says that no answer came from behind it
+        return OAuthError(url, said["error"], conceal(str(description), find_secrets(request)), error.code)
+    # by these a reverse proxy says that no answer came from behind it
     failure = Lost if error.code in (502, 504) else Unreachable
     return failure(url, f"HTTP {error.code} {error.reason}")
 

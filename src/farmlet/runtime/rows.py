@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+FIRST_UID = 1000  # below are a host's own accounts, whatever a facility says (Debian policy §9.2.2)
+
 
 def dump(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A JSON list of objects, one a line."""
@@ -26,3 +28,9 @@ def read(data: bytes) -> Iterator[dict[str, Any]]:
         text = line.strip().removesuffix(b",")
         if text not in (b"[", b"]", b""):
             yield json.loads(text)
+
+
+def read_members(data: bytes, first_uid: int) -> Iterator[dict[str, Any]]:
+    """The rows of accounts whose `uid` can be a member's, which is `first_uid` or more: whatever the list says, nobody acts on
+    the others. Raises ValueError."""
+    return (row for row in read(data) if int(row["uid"]) >= first_uid)

@@ -18,6 +18,7 @@ from joserfc.jws import extract_compact
 from joserfc.jwt import Token
 
 from farmlet.errors import FarmletError
+from farmlet.runtime.issuer import logins
 from farmlet.runtime.oauth import Unreachable, load_json, load_metadata
 
 ALGORITHMS = ("ES256", "RS256")
@@ -70,7 +71,9 @@ def check(
     decoded = unseal(token, keys)
     # an ID token or a logout token of the same issuer is signed by the same key and is no access token (RFC 9068 §4)
     if not _is_access(decoded.header.get("typ"), decoded.claims, typed):
-        raise Refused("it is not an access token")
+        # an ID token has no scope either; one of the two mistakes is the administrators' to mend
+        hint = "" if typed or "scope" in decoded.claims else ", or its client at an INDIGO IAM has not the scope `wlcg`"
+        raise Refused(f"it is not an access token{hint}")
     claims = _read(decoded.claims)
     if claims.issuer != issuer:
         raise Refused(f"its issuer is {claims.issuer}, not {issuer}")
@@ -136,11 +139,19 @@ class Verifier:
 
     `audience`: the name or names under which this service accepts tokens; `ca`: a PEM file of authorities, None for
     the system's. Keys are fetched at the first token, again every 60 s, and at once for an unknown key (not more often
-    than every 5 s). While the issuer is silent the last keys serve for an hour. `typed`: see `check`.
+    than every 5 s). While the issuer is silent the last keys serve for an hour. `typed`: see `check`. `clients`: for a service
+    that logs members in, whose tokens count (see `logins.find_fault`); None where that is of no matter.
     """
 
-    def __init__(self, issuer: str, audience: str | Collection[str], ca: str | None = None, typed: bool = True) -> None:
-        self.issuer, self.ca, self.typed = issuer, ca, typed
+    def __init__(
+        self,
+        issuer: str,
+        audience: str | Collection[str],
+        ca: str | None = None,
+        typed: bool = True,
+        clients: Collection[str] | None = None,
+    ) -> None:
+        self.issuer, self.ca, self.typed, self.clients = issuer, ca, typed, clients
         self.audience = (audience,) if isinstance(audience, str) else tuple(audience)
         self._lock = threading.Lock()
         self._keys: KeySet | None = None
@@ -151,7 +162,10 @@ class Verifier:
         keys = self._current(FRESH)
         if (kid := _kid(token)) is not None and kid not in {key.kid for key in keys}:
             keys = self._current(5.0)
-        return check(token, keys, self.issuer, self.audience, typed=self.typed)
+        claims = check(token, keys, self.issuer, self.audience, typed=self.typed)
+        if self.clients is not None and (fault := logins.find_fault(claims.raw, self.clients)):
+            raise Refused(fault)
+        return claims
 
     def _current(self, age: float) -> KeySet:
         """Keys at most `age` seconds old, as far as the issuer answers."""

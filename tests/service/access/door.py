@@ -41,6 +41,7 @@ class Authority:
             "host_key": str(self.host_key),
             "domain": "localhost",
             "hours": 12,
+            "clients": ["farmlet"],
             "about": {
                 "name": "lab",
                 "title": "Example facility",

@@ -17,16 +17,19 @@ from door import Authority
 from issuer import Service, claims
 from machine import Machine
 
+from farmlet.errors import FarmletError
+from farmlet.runtime.oauth import send_json
+
 pytestmark = pytest.mark.service
 # `farmlet login --fresh`, killed in place of its Nth renaming of a file into its place
 KILLED = """
 import os, pathlib, sys
 from farmlet.cli.main import main
-whole, left = pathlib.Path.replace, [int(sys.argv[1])]
-def replace(path, target):
+whole, left = pathlib.Path.rename, [int(sys.argv[1])]
+def rename(path, target):
     left[0] -= 1
     return whole(path, target) if left[0] else os.kill(os.getpid(), 9)
-pathlib.Path.replace = replace
+pathlib.Path.rename = rename
 main(["login", "--fresh", "lab"])
 """
 
@@ -63,6 +66,32 @@ def test_what_is_there_after_a_log_in(inside: Machine, service: Service) -> None
     row = json.loads(inside.do("login", "--status", "--json").stdout)[0]
     assert (row["facility"], row["user"], row["renews"], row["bearer"]) == ("lab", "ada", True, True)
     assert row["certificate"]["ok"] and row["token"]["ok"] and not row["ssh_config"]
+
+
+def test_the_page_says_that_it_will_log_in(machine: Machine, ada: Browser) -> None:
+    process, started = machine.begin()
+    try:
+        page = ada.open(started["verification_uri_complete"])
+        assert "log in by SSH as you" in page.text and "every storage of Example facility" in page.text
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_log_in_that_another_program_was_allowed_is_no_certificate(
+    inside: Machine, authority: Authority, service: Service, ada: Browser
+) -> None:
+    """The authority asks for its own client besides, whatever the issuer gives to others."""
+    service.do("client", "ensure", "console", "--public", "--grant=device", "--audience=ssh")
+    key = {"public_key": (inside.folder / "id_ed25519.pub").read_text()}
+
+    def sign(client: str) -> dict[str, object]:
+        token = service.connect(ada, client, scope="openid", audience="ssh")["access_token"]
+        return send_json(f"{authority.url}/ssh/sign", key, token, service.cafile)
+
+    with pytest.raises(FarmletError, match="it was given to the client console"):
+        sign("console")
+    assert sign("farmlet")["principal"] == "ada"
 
 
 def test_nothing_is_done_while_all_is_good(inside: Machine) -> None:
@@ -143,6 +172,9 @@ def test_a_facility_that_is_away_is_told_once_and_not_asked_again_at_once(inside
     first, second = inside.run("login", "--fresh", "lab"), inside.run("login", "--fresh", "lab")
     assert first.returncode == 0 and "cannot be reached" in first.stderr and first.stderr.count("\n") == 1
     assert (second.returncode, second.stderr) == (0, "")
+    assert "what you have serves on: your certificate until" in first.stderr
+    again = inside.run("login", "lab")
+    assert again.returncode == 1 and "what you have serves on: your certificate until" in again.stderr
 
 
 def test_keep_renews_in_time(inside: Machine) -> None:

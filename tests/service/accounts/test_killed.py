@@ -16,7 +16,7 @@ import pytest
 import slapd
 from test_sinks import MARK, read
 
-from farmlet.parts.accounts.builtin import EXTENSION
+from farmlet.parts.accounts.source.builtin import EXTENSION
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 SOURCE = Path(__file__).parents[3] / "src"
@@ -28,6 +28,7 @@ class Identity:
 
     def __init__(self) -> None:
         self.members: dict[str, dict[str, Any]] = {}
+        self.removed: list[str] = []
         self.cursor = 1
         identity = self
 
@@ -60,7 +61,7 @@ class Identity:
             return {"issuer": self.url, "token_endpoint": f"{self.url}/token"}
         if path.endswith("/changes"):
             time.sleep(0.2)
-            return {"cursor": self.cursor, "changed": []}
+            return {"cursor": self.cursor, "changed": [], "removed": self.removed}
         first, count = int(query["startIndex"]) - 1, int(query["count"])
         users = list(self.members.values())
         return {"totalResults": len(users), "Resources": users[first : first + count]}
@@ -69,6 +70,9 @@ class Identity:
         ours = {"name": name, "uidNumber": uid, "gidNumber": uid, "state": state}
         ours["groups"] = [{"path": path, "gidNumber": 30000 + number} for number, path in enumerate(groups or ("lab",))]
         self.members[name] = {"id": f"sub-{uid}", "userName": name, "displayName": name.title(), EXTENSION: ours}
+
+    def remove(self, *names: str) -> None:
+        self.removed += [self.members.pop(name)["id"] for name in names]
 
     def close(self) -> None:
         self._server.shutdown()
@@ -100,9 +104,9 @@ def start(folder: Path, identity: Identity, running: slapd.Running, *words: str)
         server = {"uri": running.uri, "bind": slapd.BIND, "password": str(running.folder / "password"), "ca": running.ca}
         subtrees = {"people": "ou=people,dc=example,dc=org", "groups": "ou=groups,dc=example,dc=org"}
         place = {"base": "", "mark": MARK, "server": server, **subtrees}
-    files = {"departed": str(folder / "departed.json"), "faults": str(folder / "faults.json"), "outbox": str(folder)}
+    files = {name: str(folder / f"{name}.json") for name in ("tombstones", "faults", "seen")} | {"outbox": str(folder)}
     source = {"issuer": identity.url, "client": "accounts"}
-    config = {"source": source, "homes": "/home", "shell": "/bin/bash", "rights": RIGHTS} | place | files
+    config = {"source": source, "first_uid": 20000, "homes": "/home", "shell": "/bin/bash", "rights": RIGHTS} | place | files
     (folder / "config.json").write_text(json.dumps(config))
     # Debian's own Python and its python-ldap, as on nodes
     command = ["/usr/bin/python3", "-m", "farmlet.parts.accounts.daemon", "--config", str(folder / "config.json"), *words]
@@ -142,7 +146,7 @@ def test_killed_in_the_middle_of_two_thousand_changes_the_end_is_the_same(
     stop(second)
     (tmp_path / "accounts").unlink(missing_ok=True)  # it may have come to its end just before
     identity.add("user3", 20103, "suspended")
-    del identity.members["user4"]
+    identity.remove("user4")
     last = start(tmp_path, identity, running)
     wait(lambda: (tmp_path / "accounts").exists())
     stop(last)
@@ -153,7 +157,7 @@ def test_killed_in_the_middle_of_two_thousand_changes_the_end_is_the_same(
     assert set(lab["memberUid"]) == names - {"user3"}
     assert {dn: entry for dn, entry in read(running).items() if dn in foreign} == foreign
     assert plan(tmp_path, identity, running) == []
-    identity.members.clear()
+    identity.remove(*identity.members)
     identity.add("last", 22000)
     final = start(tmp_path, identity, running)
     wait(lambda: people(running) == 1)
@@ -167,7 +171,7 @@ def test_a_dry_run_is_readable_and_changes_nothing(identity: Identity, ours: sla
     assert "directory: member zoe: added, number 23000" in lines
     assert "directory: group a-b-c: added, number 30001, 1 members" in lines
     assert "nodes: member zoe: told, active" in lines
-    assert (read(ours) if before else {}) == before and not (tmp_path / "departed.json").exists()
+    assert (read(ours) if before else {}) == before and not (tmp_path / "tombstones.json").exists()
 
 
 def test_a_directory_that_dies_under_the_daemon_is_filled_when_it_is_back(identity: Identity, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest
 import slapd
 
 from farmlet.errors import FarmletError
-from farmlet.parts.accounts import checks, state
-from farmlet.parts.accounts.memory import Memory
-from farmlet.parts.accounts.nodes import Nodes
-from farmlet.parts.accounts.sink import AccountSink
+from farmlet.parts.accounts import checks
+from farmlet.parts.accounts.sink import state
+from farmlet.parts.accounts.sink.memory import Memory
+from farmlet.parts.accounts.sink.nodes import Nodes
+from farmlet.parts.accounts.sink.sink import AccountSink
 from farmlet.runtime.checks import Failed
 
 pytestmark = pytest.mark.service
@@ -58,8 +59,8 @@ class Side:
 
 
 def connect(running: slapd.Running, uri: str = "", **other: str) -> Any:
-    from farmlet.parts.accounts.connection import Server
-    from farmlet.parts.accounts.directory import Directory
+    from farmlet.parts.accounts.sink.connection import Server
+    from farmlet.parts.accounts.sink.directory import Directory
 
     if running.port:
         how = {"bind": slapd.BIND, "password": str(running.folder / "password"), "ca": running.ca} | other
@@ -71,7 +72,7 @@ def read(running: slapd.Running) -> dict[str, dict[str, list[str]]]:
     """All entries, by somebody who is not us."""
     import ldap
 
-    from farmlet.parts.accounts.difference import normalise
+    from farmlet.parts.accounts.sink.difference import normalise
 
     connection = ldap.initialize(running.plain or running.uri)
     if running.plain:
@@ -96,6 +97,15 @@ def side(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Side]:
         made = Side(connect(running), request.param, running)
         yield made
         made.sink.sync(())
+
+
+def test_what_is_there_can_be_looked_at_by_who_has_forgotten_it(side: Side) -> None:
+    side.sink.sync((ADA, EVE, replace(BEN, state="suspended")))
+    held = side.sink.look()
+    assert {(one.sub, one.name, one.uid, one.gid) for one in held.accounts} == {
+        (one.sub, one.name, one.uid, one.gid) for one in (ADA, BEN, EVE)
+    }
+    assert held.groups == ({} if side.kind == "nodes" else {"lab": 30000, "lab-production": 30001})
 
 
 def test_a_pass_makes_the_side_equal_and_the_next_changes_nothing(side: Side) -> None:
@@ -215,7 +225,7 @@ def test_a_server_of_rfc_2307bis_is_refused_by_name() -> None:
 
 
 def test_without_its_subtrees_nothing_is_made(theirs: slapd.Running) -> None:
-    from farmlet.parts.accounts.directory import Directory
+    from farmlet.parts.accounts.sink.directory import Directory
 
     sink = connect(theirs)
     lost = Directory(sink._server, replace(OTHER, subtrees=("ou=nowhere,dc=example,dc=org", OTHER.groups)))

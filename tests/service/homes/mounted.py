@@ -6,6 +6,8 @@ that Farmlet writes for the two nodes; /head/... is where the log-in node has th
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -18,8 +20,10 @@ from typing import Any
 
 import pytest
 
-from farmlet.parts.accounts import checks, homes, keeping
+from farmlet.parts.accounts import checks
+from farmlet.parts.accounts.homes import homes, keeping
 from farmlet.runtime.checks import Failed
+from farmlet.runtime.disk.project import ATTRIBUTES, SETXATTR
 
 MIB = 1 << 20
 PLACES = {"home": (Path("/homes"), Path("/head/homes")), "scratch": (Path("/scratch"), Path("/head/scratch"))}
@@ -39,7 +43,7 @@ ROWS = json.dumps([row("ada", ADA), row("bob", BOB)]).encode()
 @pytest.fixture(scope="module", autouse=True)
 def served() -> None:
     """What the server's agent does."""
-    homes.apply(ROWS, SERVER[0], SERVER[1], "files", first_uid=20000, flush=False)
+    homes.apply(ROWS, SERVER[0], SERVER[1], "files", first_uid=20000, flush=False, logins=False)
 
 
 def as_member(uid: int, action: Callable[[], object], groups: list[int] | None = None) -> str:
@@ -78,6 +82,17 @@ def test_members_write_up_to_their_limit(kind: str) -> None:
     said = as_member(ADA, lambda: fill(here / "more", 60 * MIB))
     assert "Disk quota exceeded" in said or "No space left on device" in said
     assert as_member(ADA, (here / "more").unlink) == ""
+
+
+def test_members_move_nothing_into_another_project() -> None:
+    """So projects bind where nobody logs in to the server."""
+
+    def charge() -> None:
+        number = os.open(Path(CLIENT[0], "ada"), os.O_RDONLY)
+        fcntl.ioctl(number, SETXATTR, ATTRIBUTES.pack(0, 0, 0, 0, 0))
+
+    said = as_member(ADA, charge)
+    assert said.startswith((f"OSError {errno.ENOTTY} ", f"OSError {errno.EOPNOTSUPP} ")), said
 
 
 def test_log_in_tells_use_and_limit(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from farmlet.engine.disk import Disk
 from farmlet.errors import FarmletError
-from farmlet.runtime.btrfs import Btrfs
-from farmlet.runtime.rooms import open_room
+from farmlet.runtime.disk.btrfs import Btrfs
+from farmlet.runtime.disk.filesystem import open_quotas
 
 pytestmark = pytest.mark.service
 MIB = 1 << 20
@@ -27,10 +27,10 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def test_what_lies_there_stays_and_has_limits(disk: Disk) -> None:
     disk.make()
-    room = open_room(disk.path)
-    assert isinstance(room, Btrfs)
-    room.create(disk.path / "ada")
-    assert room.limit(disk.path / "ada", 20 * MIB)
+    quotas = open_quotas(disk.path)
+    assert isinstance(quotas, Btrfs)
+    quotas.create(disk.path / "ada")
+    assert quotas.limit(disk.path / "ada", 20 * MIB)
     (disk.path / "ada" / "file").write_text("kept")
     for _ in range(2):
         disk.detach()

@@ -1,4 +1,4 @@
-"""What takes a kernel that this one may not be: rooms on ext4 and XFS with project quotas, and homes served by NFS.
+"""What takes a kernel that this one may not be: quotas on ext4 and XFS with project quotas, and homes served by NFS.
 
 It is Debian's, in a machine.
 
@@ -20,7 +20,7 @@ import pytest
 
 from farmlet.facility.load import loads
 from farmlet.parts.accounts.deploy import PART
-from farmlet.parts.accounts.files import EXPORTS
+from farmlet.parts.accounts.homes.files import EXPORTS
 from farmlet.parts.part import Context, Trust, find
 from farmlet.parts.resources import Command, File
 
@@ -47,13 +47,17 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/src PYTHONDONTWRITEBYT
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp
 mkdir -p /ext4 /xfs; umask 022
 for name in virtio_pci virtio_blk xfs quota_v2; do modprobe $name; done
-mkfs.ext4 -q -F -O project,quota -E quotatype=prjquota /dev/vda && mount -o prjquota /dev/vda /ext4
+mkfs.ext4 -q -F -O project,quota -E quotatype=usrquota:prjquota /dev/vda && mount -o prjquota /dev/vda /ext4
 mkfs.xfs -q -f /dev/vdb && mount -o prjquota /dev/vdb /xfs
 export FARMLET_ROOMS=/ext4:/xfs
 cd /opt/tests/service/homes
 setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource \
-  python3 -m pytest -q -p no:cacheprovider -k 'not btrfs and not told' test_rooms.py test_paths.py
-echo "rooms ended with $?"
+  python3 -m pytest -q -p no:cacheprovider -k 'not btrfs and not told' test_quotas.py test_paths.py test_evasion.py
+echo "quotas ended with $?"
+umount /ext4 && mount -o usrquota,prjquota /dev/vda /ext4; umount /xfs && mount -o usrquota,prjquota /dev/vdb /xfs
+FARMLET_OWNERS=1 python3 -m pytest -q -p no:cacheprovider -k 'not btrfs' test_evasion.py
+echo "owners ended with $?"
+umount /ext4 && mount -o prjquota /dev/vda /ext4
 mkdir -p /mnt /run/rpc_pipefs /head/homes /head/scratch /homes /scratch /ext4/homes /ext4/plain
 mount --bind /ext4/homes /homes; umount /xfs && mount -o prjquota /dev/vdb /scratch; chmod 755 /ext4/plain /homes /scratch
 for name in nfsd nfsv4 veth; do modprobe $name; done
@@ -144,7 +148,7 @@ def serve(root: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the emulated machine is a PC")
-def test_rooms_with_project_quotas_and_homes_by_nfs(tmp_path: Path) -> None:
+def test_quotas_with_project_quotas_and_homes_by_nfs(tmp_path: Path) -> None:
     kernel, version = fetch_kernel(tmp_path)
     build(tmp_path, kernel, version)
     drives = []
@@ -162,6 +166,6 @@ def test_rooms_with_project_quotas_and_homes_by_nfs(tmp_path: Path) -> None:
         "console=ttyS0 quiet panic=-1",
     ]
     said = run(*machine, *boot, folder=tmp_path)
-    assert "rooms ended with 0" in said and "mounts ended with 0" in said, said[-6000:]
-    rooms, mounts = map(int, re.findall(r"(\d+) passed", said))
-    assert rooms >= 18 and mounts >= 12
+    assert all(f"{what} ended with 0" in said for what in ("quotas", "owners", "mounts")), said[-9000:]
+    quotas, owners, mounts = map(int, re.findall(r"(\d+) passed", said))
+    assert quotas >= 20 and owners >= 6 and mounts >= 13

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from farmlet.parts.accounts import homes, keeping
-from farmlet.runtime.btrfs import Btrfs, is_btrfs
+from farmlet.parts.accounts.homes import homes, keeping
+from farmlet.runtime.disk.btrfs import Btrfs, is_btrfs
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 SOURCE = Path(__file__).parents[3] / "src"
@@ -44,12 +44,12 @@ def test_limits_follow_the_rights(btrfs: Path) -> None:
     folder = btrfs / "follow"
     folder.mkdir()
     apply(folder, row("ada", 20001, space={"home": 20 * MIB, "scratch": 30 * MIB}), row("bob", 20002))
-    room, ada = Btrfs(), folder / "home" / "ada"
+    quotas, ada = Btrfs(), folder / "home" / "ada"
     assert ada.stat().st_uid == 20001 and (ada / ".profile").stat().st_uid == 20001
 
     def limits() -> list[int | None]:
         places = (ada, folder / "scratch" / "ada", folder / "home" / "bob")
-        return [usage.limit if (usage := room.usage(path)) else -1 for path in places]
+        return [usage.limit if (usage := quotas.usage(path)) else -1 for path in places]
 
     assert limits() == [20 * MIB, 30 * MIB, None]
     apply(folder, row("ada", 20001, space={"home": 40 * MIB}), row("bob", 20002, space={"home": 5 * MIB}))
@@ -94,7 +94,7 @@ def test_an_archived_home_is_given_to_no_other_number(folder: Path) -> None:
 
 PROGRAM = """
 import json, sys
-from farmlet.parts.accounts import homes, keeping
+from farmlet.parts.accounts.homes import homes, keeping
 data, folder = sys.stdin.buffer.read(), sys.argv[1]
 places = (f"{folder}/home", f"{folder}/scratch")
 print("begun", flush=True)

@@ -20,11 +20,11 @@ VIEWS: tuple[tuple[int, int, Literal["light", "dark"]], ...] = (  # px; at 320 W
     (360, 740, "light"),
     (1280, 800, "light"),
 )
-JUDGE = """async tags => (await axe.run({runOnly: tags})).violations.map(
+AXE = """async tags => (await axe.run({runOnly: tags})).violations.map(
   each => `${each.id}: ${each.help}: ${each.nodes.map(node => node.html).join(' ')}`)"""
 # every stop of the tab key, in the order of the document, and whether the next lies right of or below the one before
 STOPS = """() => {
-  const stops = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), summary, [tabindex]')]
+  const stops = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')]
   const boxes = stops.map(stop => stop.getBoundingClientRect())
   return {
     names: stops.map(stop => stop.outerHTML),
@@ -93,7 +93,7 @@ class Window:
         self.press("Log in")
 
     def look(self, name: str, *texts: str) -> None:
-        """Judge the page as it stands, on which these texts are to be read; pictures of it are kept under `name`."""
+        """Check the page as it stands, on which these texts are to be read; pictures of it are kept under `name`."""
         found = [f"does not say: {text}" for text in texts if text not in self.text] + self._try_keys()
         for width, height, scheme in VIEWS:
             self.page.emulate_media(color_scheme=scheme)
@@ -110,7 +110,7 @@ class Window:
         """What axe has against the page."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(read_axe())
-        found: list[str] = self.page.evaluate(JUDGE, TAGS)
+        found: list[str] = self.page.evaluate(AXE, TAGS)
         return found
 
     def _try_keys(self) -> list[str]:

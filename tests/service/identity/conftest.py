@@ -13,10 +13,11 @@ import postgres
 import pytest
 from back import listen
 from chromium import Open, Window, launch
-from iam import Iam
 from issuer import Service, found
 from party import Party
 from playwright.sync_api import Browser
+
+from indigo import Iam
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -84,7 +85,7 @@ def open_window(chromium: Browser, service: Service, gallery: Party, back: str, 
 
     def show(name: str = "", javascript: bool = True) -> Window:
         context = chromium.new_context(ignore_https_errors=True, java_script_enabled=javascript, locale="en-GB")
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(90_000)
         windows.append(Window(context.new_page(), pictures, service.issuer, back))
         if name:
             windows[-1].open(f"{service.issuer}/login/")

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 from browser import Browser
-from issuer import Service
+from issuer import ELEMENTS, Service
 
 SCOPE = "offline_access storage.read:/ storage.modify:/"
-ELEMENT = "https://se.example.org"
+ELEMENT, OTHER = ELEMENTS[:2]
 
 
 def store(house: Service, browser: Browser, folder: Path, client: str = "hasty") -> Path:

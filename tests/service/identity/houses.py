@@ -7,14 +7,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from iam import CLIENT, EXTENSION, SECRET, Iam
 from issuer import RIGHTS, Service
 
-from farmlet.parts.accounts.builtin import Builtin
-from farmlet.parts.accounts.indigo import Indigo
-from farmlet.parts.accounts.ledger import Ledger
-from farmlet.parts.accounts.membership import Member, MembershipSource
-from farmlet.parts.accounts.scim import Reader
+from farmlet.parts.accounts.source.builtin import Builtin
+from farmlet.parts.accounts.source.indigo import Indigo
+from farmlet.parts.accounts.source.ledger import Ledger
+from farmlet.parts.accounts.source.membership import Member, MembershipSource
+from farmlet.parts.accounts.source.scim import Reader
+from indigo import CLIENT, EXTENSION, SECRET, Iam
 
 
 class House(Protocol):
@@ -40,7 +40,7 @@ class Ours:
         self.elsewhere = Builtin(Reader("https://localhost:1", "accounts", secret, service.cafile))
 
     def add(self, name: str, *groups: str) -> None:
-        self._service.do("member", "add", name, *(f"--group={group}" for group in groups), "--name", "Some Body")
+        self._service.do("member", "add", name, *(f"--group={group}" for group in groups), "--title", "Some Body")
 
     def add_service(self, name: str, group: str) -> None:
         self._service.do("member", "add", name, "--service", f"--owner={group}", f"--group={group}", "--json")
@@ -85,16 +85,18 @@ class Theirs:
 
     def move(self, verb: str, name: str) -> None:
         if verb == "remove":
-            self.iam.users.remove(self.iam.find(name))
+            self.iam.remove(name)
         else:
             self.iam.find(name)["active"] = verb == "resume"
 
     def expire(self, name: str, at: datetime) -> None:
-        self.iam.find(name)[EXTENSION]["endTime"] = at.isoformat(timespec="milliseconds")
+        self.iam.expire(name, at)
 
     def regroup(self, name: str, *groups: str) -> None:
-        self.iam.find(name)["groups"] = [self.iam.group(f"vo/af/{group}") for group in groups]
+        self.iam.leave(name, "vo")
+        for group in groups:
+            self.iam.join(name, f"vo/af/{group}")
 
 
 def look(source: MembershipSource) -> dict[str, Member]:
-    return {member.name: member for member in source.members()}
+    return {member.name: member for member in source.read().members}

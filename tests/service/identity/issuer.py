@@ -34,6 +34,9 @@ from farmlet.facility.rights import GroupRights, Table
 
 Fields = Mapping[str, str | list[str]]  # a list is a parameter that is repeated
 PASSWORD = "correct horse battery"
+ANY = "https://wlcg.cern.ch/jwt/v1/any"
+# what the facility knows for its storage; whatever else a client names is for those who allow it by name
+ELEMENTS = tuple(f"https://se{number}.example.org" for number in ("", 1, 2, 3))
 RIGHTS = Table(
     {
         "lab": GroupRights(login=True, read=("/",), write=("/users/{user}",)),
@@ -87,7 +90,7 @@ class Service:
 
     def python(self, code: str) -> None:
         """Run code beside the service, with its models at hand: for states that otherwise take time or another piece."""
-        done = self.console.run(code=f"from farmlet.parts.identity.service.models import *\n{code}")
+        done = self.console.run(code=f"from farmlet.parts.identity.service.django.models import *\n{code}")
         assert done.returncode == 0, done.stderr
 
     def execute(self, sql: str) -> list[Any]:
@@ -121,7 +124,7 @@ class Service:
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:
         """Register a member and let them set their password. Returns their browser and the page they land on."""
         options = [*(f"--group={group}" for group in groups or ("lab",)), *(["--pending"] if pending else [])]
-        url = json.loads(self.do("member", "add", name, *options, "--name", name.title(), "--json"))["join"]
+        url = json.loads(self.do("member", "add", name, *options, "--title", name.title(), "--json"))["join"]
         browser = Browser(self.cafile)
         page = browser.open(url)
         assert page.status == 200, page.text
@@ -170,14 +173,14 @@ class serve:
         self.service, self.bind, self.options = service, bind, options
 
     def __enter__(self) -> None:
-        application = "farmlet.parts.identity.service.wsgi:application"
+        application = "farmlet.parts.identity.service.django.wsgi:application"
         command = [sys.executable, "-m", "gunicorn", "-k", "gthread", "--threads", "16", "--no-control-socket", "-b"]
         environment = {**os.environ, "FARMLET_IDENTITY_CONFIG": str(self.service.config)}
         self.log = (self.service.folder / "gunicorn.log").open("ab")
         self.process = subprocess.Popen(
             [*command, self.bind, *self.options, application], env=environment, stdout=self.log, stderr=self.log
         )
-        self.service.pid = self.process.pid
+        self.before, self.service.pid = self.service.pid, self.process.pid
         deadline = time.monotonic() + 30
         while not self.answers():
             assert self.process.poll() is None, (self.service.folder / "gunicorn.log").read_text()
@@ -193,7 +196,12 @@ class serve:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait(20)
+        self.service.pid = self.before  # of the one beside which it ran
         self.log.close()
+
+
+# our own client, with which members log in
+ENSURE = ("client", "ensure", "farmlet", "--name=Farmlet command", "--public", "--grant=device,refresh", f"--audience={ANY} ssh")
 
 
 @contextmanager
@@ -206,8 +214,8 @@ def found(folder: Path, database: str = "", *options: str) -> Iterator[Service]:
     running.do("migrate")
     running.do("keys", "ensure")
     running.do("groups", "ensure")
-    running.do("client", "ensure", "farmlet", "--public", "--name", "Farmlet command", "--grant=device", "--grant=refresh")
-    limits = ("--scope=openid offline_access storage.read:/ storage.modify:/", "--audience=https://wlcg.cern.ch/jwt/v1/any")
+    running.do(*ENSURE)
+    limits = ("--scope=openid offline_access storage.read:/ storage.modify:/", f"--audience={ANY}")
     running.do("client", "ensure", "batch", "--public", "--grant=device,refresh", *limits)
     secret = ("--secret-file", str(folder / "accounts.secret"))
     running.do("client", "ensure", "accounts", "--grant=client_credentials", "--scope=scim:read", *secret)
@@ -236,6 +244,9 @@ def write_config(service: Service, **changes: Any) -> None:
         "rights": RIGHTS.to_json(),
         "lifetimes": {"access": 600, "refresh": 86400},
         "device_interval": 1,
+        "seen": str(folder / "seen.json"),
+        "elements": ELEMENTS,
+        "logins": {"ssh": "log in by SSH as you"},
     }
     service.config.write_text(json.dumps(values | changes))
 

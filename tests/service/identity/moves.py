@@ -14,9 +14,9 @@ from typing import Any
 
 from farmlet.errors import InputError
 from farmlet.facility.rights import GroupRights, Table
-from farmlet.parts.identity.service.configuration import parse
-from farmlet.parts.identity.service.keys import ensure_keys
-from farmlet.parts.identity.service.project import Provider, start
+from farmlet.parts.identity.service.django.configuration import parse
+from farmlet.parts.identity.service.django.project import Provider, start
+from farmlet.parts.identity.service.keys.keys import ensure_keys
 from farmlet.runtime import audit
 
 GROUPS = ("lab", "lab/production", "lab/production/night", "guests", "board")
@@ -32,7 +32,7 @@ def prepare(folder: Path) -> Provider:
     provider = start(configuration, "-")
     from django.core.management import call_command
 
-    from farmlet.parts.identity.service.members import ensure_groups
+    from farmlet.parts.identity.service.members.members import ensure_groups
 
     call_command("migrate", verbosity=0)
     ensure_groups(provider, "test")
@@ -43,7 +43,7 @@ class World:
     """Three people and as many service members as there are owners for."""
 
     def __init__(self, provider: Provider, number: int) -> None:
-        from farmlet.parts.identity.service import members, services
+        from farmlet.parts.identity.service.members import members, services
 
         self.provider = provider
         self.people = [f"{name}{number}" for name in ("ada", "bo", "cy")]
@@ -60,7 +60,7 @@ class World:
 
     def step(self, verb: str, path: str) -> None:
         """One move; InputError where it is refused."""
-        from farmlet.parts.identity.service import members, membership
+        from farmlet.parts.identity.service.members import members, membership
 
         person, service = random.choice(self.people), random.choice(self.services)
         match verb:
@@ -76,7 +76,7 @@ class World:
                 members.move(self.provider, person, verb, "test")
 
     def check(self) -> None:
-        from farmlet.parts.identity.service.models import Member
+        from farmlet.parts.identity.service.django.models import Member
 
         persons = Member.objects.filter(kind="person").prefetch_related("groups")
         held = {path for person in persons if person.is_active for path in person.paths}
@@ -88,7 +88,7 @@ class World:
 
 def main(folder: Path) -> None:
     provider = prepare(folder)
-    from farmlet.parts.identity.service import members
+    from farmlet.parts.identity.service.members import members
 
     random.seed(1)
     seen = set()

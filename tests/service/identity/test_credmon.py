@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 from browser import Browser
-from credentials import ELEMENT, store
+from credentials import ELEMENT, OTHER, store
 from issuer import Service, claims, found, serve
 
-from farmlet.parts.tokens import keeper
+from farmlet.parts.tokens import renewer
 from farmlet.parts.tokens.credmon import Monitor
 from farmlet.parts.tokens.source import Issuers
 
@@ -63,11 +63,11 @@ def test_narrower_tokens_come_from_the_same_credential(house: Service, tore: Bro
     narrow.write_text(json.dumps({"of": "farmlet", "scopes": "storage.read:/users/tore,storage.read:/x", "audience": ELEMENT}))
     nothing = top.with_name("farmlet_bad.top")
     nothing.write_text(json.dumps({"of": "farmlet", "scopes": "storage.modify:/data"}))
-    monitor = watch(house, root, f"{ELEMENT} https://other.example")
+    monitor = watch(house, root, f"{ELEMENT} {OTHER}")
     for _ in range(2):
         monitor.sweep()
     wide, small = (claims(path.with_suffix(".use").read_text()) for path in (top, narrow))
-    assert wide["aud"] == [ELEMENT, "https://other.example"]
+    assert wide["aud"] == [ELEMENT, OTHER]
     assert wide["scope"].split() == ["offline_access", "storage.read:/", "storage.modify:/users/tore"]
     assert (small["aud"], small["scope"]) == (ELEMENT, "storage.read:/users/tore storage.read:/x")
     # what the member may not have is refused by itself, and the credential stays
@@ -82,23 +82,24 @@ def test_while_the_list_of_elements_changes_credentials_stay(
     house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`up` tells head and issuer at different moments, and in either order."""
-    monkeypatch.setattr(keeper, "BACKOFF", (0.5, 1.0))
+    monkeypatch.setattr(renewer, "BACKOFF", (0.5, 1.0))
 
     def register(*audiences: str) -> None:
-        words = [f"--audience={audience}" for audience in ("https://wlcg.cern.ch/jwt/v1/any", *audiences)]
+        words = [f"--audience={audience}" for audience in audiences]
         house.do("client", "ensure", "local", "--public", "--grant=device,refresh", *words)
 
-    register(ELEMENT)
+    register(ELEMENT, OTHER)
     top = store(house, tore, root / "tore", "local")
+    register(ELEMENT)
     monitor = watch(house, root, ELEMENT)
     monitor.sweep()
     old = top.with_suffix(".use").read_bytes()
     # one more: the monitor asks for it first, and goes on by itself once the issuer knows it
     os.utime(top.with_suffix(".use"), (0, 0))
-    monitor = watch(house, root, f"{ELEMENT} https://new.example")
+    monitor = watch(house, root, f"{ELEMENT} {OTHER}")
     monitor.sweep()
     assert top.exists() and top.with_suffix(".use").read_bytes() == old and not top.with_suffix(".refused").exists()
-    register(ELEMENT, "https://new.example")
+    register(ELEMENT, OTHER)
     until(lambda: [time.sleep(0.2), monitor.sweep(), top.with_suffix(".use").read_bytes() != old][2])
     # one less: the issuer knows it no more, and the monitor asks for it still
     register(ELEMENT)
@@ -156,7 +157,7 @@ def test_a_refresh_that_the_issuer_takes_long_after_nobody_waits_for_it(
 ) -> None:
     """It is stopped with the request in its hands, and continued: it replaces the refresh token only then, for nobody."""
     # as after a few tries in vain: whoever waits so long comes after the 30 s in which the issuer forgives
-    monkeypatch.setattr(keeper, "BACKOFF", (40.0, 60.0))
+    monkeypatch.setattr(renewer, "BACKOFF", (40.0, 60.0))
     top = store(house, tore, root / "tore")
     secret = json.loads(top.read_text())["refresh_token"]
     rotated = f"select rotated from identity_connection where replace(id, '-', '') = '{secret[:36].replace('-', '')}'"
@@ -182,7 +183,7 @@ def test_a_refresh_that_the_issuer_takes_long_after_nobody_waits_for_it(
 
 
 def test_an_issuer_away_for_three_lifetimes(house: Service, tore: Browser, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "SHORTEST", 1.0)
+    monkeypatch.setattr(renewer, "SHORTEST", 1.0)
     top = store(house, tore, root / "tore")
     monitor, stop = watch(house, root), time.monotonic() + 3 * LIFE
     monitor.sweep()

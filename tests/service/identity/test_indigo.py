@@ -1,15 +1,25 @@
-"""What only an INDIGO IAM brings as the source of members (the stand-in of iam.py)."""
+"""What only an INDIGO IAM brings as the source of members (the stand-in of tests/indigo)."""
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from houses import Theirs, look
-from iam import EXTENSION, Iam
+from issuer import RIGHTS
 
 from farmlet.errors import FarmletError
+from farmlet.parts.accounts.daemon import Daemon
+from farmlet.parts.accounts.deprovision.missing import Guard
+from farmlet.parts.accounts.deprovision.tombstones import Tombstones
+from farmlet.parts.accounts.sink import state
+from farmlet.parts.accounts.sink.memory import Memory
+from farmlet.parts.accounts.source.indigo import Indigo
+from farmlet.parts.accounts.source.logins import Logins
+from indigo import EXTENSION, Iam
 
 pytestmark = pytest.mark.service
 
@@ -22,17 +32,53 @@ def test_three_pages_of_at_most_a_hundred_without_a_filter(iam: Iam, tmp_path: P
     assert [path.partition("?")[2] for path in iam.asked] == [f"startIndex={start}&count=100" for start in (1, 101, 201)]
     iam.fail_from = 101
     with pytest.raises(FarmletError, match="answers 500"):
-        house.source.members()
+        house.source.read()
     iam.fail_from, iam.broken = 0, b'{"totalResults": 250, "Resources": [{"id'
     with pytest.raises(FarmletError):
-        house.source.members()
+        house.source.read()
     iam.broken = b'{"totalResults": 250, "Resources": []}'
     with pytest.raises(FarmletError, match="changed while it was read"):
-        house.source.members()
+        house.source.read()
     iam.broken = b""
     iam.users[200] = iam.users[0]  # somebody moved from page to page: another may have been missed
     with pytest.raises(FarmletError, match="changed while it was read"):
-        house.source.members()
+        house.source.read()
+
+
+def test_a_user_deleted_while_the_list_is_read_costs_nobody_else_anything(iam: Iam, tmp_path: Path) -> None:
+    house = Theirs(iam, tmp_path)
+    for number in range(150):
+        house.add(f"user{number}", "lab")
+    assert len(look(house.source)) == 150
+    iam.between = lambda: iam.remove("user7") if iam.by_id(gone) else None
+    gone = iam.find("user7")["id"]
+    with pytest.raises(FarmletError, match="changed while it was read"):
+        house.source.read()
+    # another one joined in the same moment: as many as before, and one of them is on no page
+    gone, skipped = iam.find("user8")["id"], iam.find("user101")["id"]
+    iam.between = lambda: (iam.remove("user8"), house.add("late", "lab")) if iam.by_id(gone) else None
+    found = {member.sub: member.state for member in house.source.read().members}
+    assert found[skipped] == "removed" and found[gone] == "active"
+    assert house.source.has(skipped) and not house.source.has(gone)
+
+
+def test_who_is_on_no_page_keeps_account_jobs_and_credential(iam: Iam, tmp_path: Path) -> None:
+    """The daemon as it is, but for the directory: a member of the second page slips onto the first one as it was read."""
+    house = Theirs(iam, tmp_path)
+    for number in range(150):
+        house.add(f"user{number}", "lab")
+    memory, tombstones, faults = Memory(), Tombstones(tmp_path / "tombstones.json"), tmp_path / "faults.json"
+    daemon = Daemon(house.source, (memory,), RIGHTS, tombstones, Guard(tmp_path), faults)
+    daemon.sync()
+    gone = iam.find("user8")["id"]
+    iam.between = lambda: (iam.remove("user8"), house.add("late", "lab")) if iam.by_id(gone) else None
+    daemon.sync()
+    assert memory.accounts["user100"].active and daemon.again
+    for _ in range(2):  # user8 is really gone: 404, and twice
+        assert memory.accounts["user8"].active
+        daemon.sync()
+    assert "user8" not in {name for name, account in memory.accounts.items() if account.state != "removed"}
+    assert memory.accounts["user100"].active and not daemon.again
 
 
 def test_names_of_others_become_unix_names_once(iam: Iam, tmp_path: Path) -> None:
@@ -40,14 +86,14 @@ def test_names_of_others_become_unix_names_once(iam: Iam, tmp_path: Path) -> Non
     usernames = ["grace", "Grace", "grace@example.org", "Zoë.Müller", "root", "lab-production", "陳", "x" * 60, "7up"]
     for username in usernames:
         house.add(username, "lab")
-    found = {member.username: member.name for member in house.source.members()}
+    found = {member.username: member.name for member in house.source.read().members}
     assert list(map(found.get, usernames)) == [
         "grace", "grace2", "grace3", "zoe-muller", "root2", "lab-production2", "member", "x" * 31, "u7up",
     ]  # fmt: skip
     iam.find("Grace")["userName"] = "hopper"  # to be called otherwise changes no account
-    assert {member.sub: member.name for member in house.source.members()}[iam.find("hopper")["id"]] == "grace2"
+    assert {member.sub: member.name for member in house.source.read().members}[iam.find("hopper")["id"]] == "grace2"
     again = Theirs(iam, tmp_path)  # the daemon was started anew
-    assert {member.username: member.name for member in again.source.members()}["grace@example.org"] == "grace3"
+    assert {member.username: member.name for member in again.source.read().members}["grace@example.org"] == "grace3"
 
 
 def test_names_and_numbers_are_never_given_again(iam: Iam, tmp_path: Path) -> None:
@@ -59,7 +105,7 @@ def test_names_and_numbers_are_never_given_again(iam: Iam, tmp_path: Path) -> No
     assert look(house.source)["grace"].state == "removed"
     house.add("edsger", "lab")  # two, so that the ids of the stand-in stay different
     iam.users[-1]["id"], iam.users[-1]["userName"] = "somebody-else", "grace"
-    second = next(member for member in house.source.members() if member.sub == "somebody-else")
+    second = next(member for member in house.source.read().members if member.sub == "somebody-else")
     assert second.name == "grace2" and second.uid > first.uid
 
 
@@ -75,25 +121,61 @@ def test_who_is_in_no_group_of_the_facility_is_no_member(iam: Iam, tmp_path: Pat
     assert look(house.source)["grace"].state == "active"
 
 
+def test_who_logs_in_is_asked_for_at_once_and_alone(iam: Iam, tmp_path: Path) -> None:
+    house, inbox = Theirs(iam, tmp_path), tmp_path / "inbox" / "head"
+    inbox.mkdir(parents=True)
+    for number in range(120):
+        house.add(f"user{number}", "lab")
+    reader = house.reader
+    source = Indigo(reader, house.ledger, list(RIGHTS.groups), "vo/af", 600, Logins(inbox.parent))
+    assert look(source)["user7"].state == "active"
+    iam.asked.clear()
+    found = []
+    waiting = threading.Thread(target=lambda: found.append(source.wait(1)), daemon=True)
+    waiting.start()
+    for name in ("user8", "nobody", "../x", "\udcff"):  # nothing is new of them
+        with (inbox / "logins").open("a", errors="replace") as stream:
+            stream.write(f"1 {name}\n")
+    deadline = time.monotonic() + 20
+    while not iam.asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    iam.find("user7")["active"] = False
+    with (inbox / "logins").open("a") as stream:
+        stream.write("2 user7\n")
+    waiting.join(20)
+    assert found == [2], "the daemon is told, and not only in ten minutes"
+    assert look(source)["user7"].state == "suspended" and look(source)["user8"].state == "active"
+    alone = [path for path in iam.asked if "startIndex" not in path]
+    assert len(alone) == 2 and len(iam.asked) == 4, "the first look after it is at what is known, the second one at all"
+
+
 def test_an_iam_that_knows_nobody_any_more_is_not_believed(iam: Iam, tmp_path: Path) -> None:
     house = Theirs(iam, tmp_path)
     house.add("grace", "lab")
-    house.source.members()
+    tombstones, guard = Tombstones(tmp_path / "tombstones.json"), Guard(tmp_path)
+    tombstones.complete(state.read(house.source.read().members, RIGHTS).accounts)
     iam.users.clear()
-    with pytest.raises(FarmletError, match="nobody any more"):
-        house.source.members()
+    found = house.source.read()
+    assert [member.state for member in found.members] == ["removed"] and found.ended is None
+    missing = tombstones.find_missing(state.read(found.members, RIGHTS).accounts, frozenset())
+    assert guard.hold(missing, told=False, others=False) == {"grace"}
 
 
 def test_a_wrong_secret_is_told_in_the_protocols_words(iam: Iam, tmp_path: Path) -> None:
     house = Theirs(iam, tmp_path)
     (tmp_path / "secret").write_text("wrong")
-    with pytest.raises(FarmletError, match="invalid_client"):
-        house.source.members()
+    with pytest.raises(FarmletError, match="invalid_client: Bad client credentials"):
+        house.source.read()
 
 
 @pytest.mark.parametrize("user", [{"groups": [{"value": "x"}]}, {"name": 7}, {EXTENSION: {"endTime": "soon"}}])
-def test_a_user_who_cannot_be_read_stops_the_pass(iam: Iam, tmp_path: Path, user: dict[str, Any]) -> None:
+def test_a_user_who_cannot_be_read_costs_nobody_else_anything(iam: Iam, tmp_path: Path, user: dict[str, Any]) -> None:
     house = Theirs(iam, tmp_path)
-    iam.add("grace", "vo/af/lab", **user)
-    with pytest.raises(FarmletError, match="user"):
-        house.source.members()
+    house.add("alan", "lab")
+    house.add("grace", "lab")
+    assert set(look(house.source)) == {"alan", "grace"}
+    iam.find("grace").update(user)
+    found = house.source.read()
+    assert [member.name for member in found.members] == ["alan"]
+    assert [(one.sub, one.who) for one in found.unread] == [(iam.find("grace")["id"], "grace")]

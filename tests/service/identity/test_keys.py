@@ -1,4 +1,4 @@
-"""Turning the issuer's keys under a running service: calmly no live token is refused, in an emergency every old one."""
+"""Rotating the issuer's keys under a running service: calmly no live token is refused, in an emergency every old one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import json
 import pytest
 from issuer import Service, decode, write_config
 
-from farmlet.parts.identity.service import rotation
-from farmlet.parts.identity.service.keys import PUBLISHED_FIRST, Ring, Slot, scan
-from farmlet.parts.identity.service.rotation import replace
+from farmlet.parts.identity.service.keys import rotation
+from farmlet.parts.identity.service.keys.keys import PUBLISHED_FIRST, Ring, Slot, scan
+from farmlet.parts.identity.service.keys.rotation import replace
 from farmlet.runtime import audit, tokens
 from farmlet.runtime.tokens import Refused, Verifier
 
@@ -43,9 +43,9 @@ def fresh(service: Service) -> None:
     replace(service.folder / "keys")
 
 
-def turn(service: Service, begin: bool = False) -> None:
+def rotate(service: Service, begin: bool = False) -> None:
     """As the command does, without its second to start."""
-    rotation.turn(service.folder / "keys", 600, begin=begin)
+    rotation.rotate(service.folder / "keys", 600, begin=begin)
 
 
 def kid(token: str) -> str:
@@ -82,7 +82,7 @@ def test_after_an_emergency_nothing_the_old_key_signed_is_taken(
     verifier = Verifier(service.issuer, ANY, service.cafile)
     assert verifier.verify(old).username == "kim"
     assert service.request("/userinfo", bearer=old).status == 200
-    shown = json.loads(service.do("keys", "turn", "--now", "--by=carol", "--json"))
+    shown = json.loads(service.do("keys", "rotate", "--now", "--by=carol", "--json"))
     assert {key["state"] for key in shown} == {"signs"} and kid(old) not in {key["kid"] for key in shown}
     assert service.request("/userinfo", bearer=old).status == 401
     assert kid(old) not in published(service)
@@ -109,35 +109,35 @@ def test_new_tokens_are_known_to_who_keeps_keys(service: Service, kim: Member) -
 def test_a_calm_turn_never_refuses_a_live_token(service: Service, kim: Member) -> None:
     verifier = Verifier(service.issuer, ANY, service.cafile)
     first = kim.token()
-    service.do("keys", "turn", "--next")
+    service.do("keys", "rotate", "--next")
     assert sorted(states(service).values()) == ["next", "signs"]
     assert kid(kim.token()) == kid(first), "the new key waits until everybody can know it"
     assert len(published(service)) == 4
-    turn(service, begin=True)
+    rotate(service, begin=True)
     assert len(published(service)) == 4, "one that waits is enough"
     verifier.verify(first)  # it has both keys now and asks for none for a minute
     age(service, PUBLISHED_FIRST + 5)  # keys made within one second count as made one after the other
     second = kim.token()
-    service.do("keys", "turn")
+    service.do("keys", "rotate")
     assert kid(second) != kid(first)
     for one in (first, second):
         assert verifier.verify(one) and service.request("/userinfo", bearer=one).status == 200
     assert states(service) == {kid(first): "old", kid(second): "signs"}
     assert service.request("/userinfo", bearer=first).status == 200
     age(service, 600 + 62)  # the life of a token, and what clocks may differ
-    turn(service)
+    rotate(service)
     assert states(service) == {kid(second): "signs"}
     assert service.request("/userinfo", bearer=first).status == 401
 
 
 def test_the_timer_makes_a_next_key_when_one_is_old(service: Service, kim: Member) -> None:
-    turn(service)
+    rotate(service)
     assert list(states(service).values()) == ["signs"]
     age(service, 90 * 86400)
-    shown = json.loads(service.do("keys", "turn", "--json"))
+    shown = json.loads(service.do("keys", "rotate", "--json"))
     assert [key["state"] for key in shown] == ["signs", "signs", "next", "next"]
     assert service.do("keys", "list").count("next") == 2
-    line = [line for line in audit.read(service.folder / "db" / "audit.log") if line["event"] == "keys.turned"][-1]
+    line = [line for line in audit.read(service.folder / "db" / "audit.log") if line["event"] == "keys.rotated"][-1]
     assert len(line["made"]) == 2 and line["gone"] == []
 
 
@@ -146,7 +146,7 @@ def test_the_other_algorithm_goes_on_verifying(service: Service, kim: Member) ->
     write_config(service, algorithm="RS256")
     try:
         rsa = service.do("token", "--as=kim", "--scope=openid", "--reason=test", "--by=carol").strip()
-        turn(service)
+        rotate(service)
     finally:
         write_config(service)
     assert decode(rsa.split(".")[0])["alg"] == "RS256"
@@ -156,4 +156,4 @@ def test_the_other_algorithm_goes_on_verifying(service: Service, kim: Member) ->
 
 
 def test_a_turn_of_both_ways_is_refused(service: Service) -> None:
-    assert service.run("keys", "turn", "--now", "--next").returncode == 2
+    assert service.run("keys", "rotate", "--now", "--next").returncode == 2

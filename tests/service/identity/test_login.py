@@ -12,8 +12,8 @@ from issuer import PASSWORD, Service
 
 pytestmark = pytest.mark.service
 SERVICE_MEMBER = """
-from farmlet.parts.identity.service.members import add
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.members.members import add
+from farmlet.parts.identity.service.django.project import provider
 member, _ = add(provider(), "robot", ["lab"], display="", email="", state="active", by="test")
 member.kind, member.owner = "service", Group.objects.get(path="lab")
 member.set_password("%s")
@@ -79,9 +79,9 @@ def test_unknown_name_looks_like_a_wrong_password(service: Service, nora: Browse
             shown = page.text.replace(name, "NAME").replace(page.forms[0].fields["csrfmiddlewaretoken"], "")
             texts.setdefault(kind, set()).add(f"{page.status} {shown}")
     assert len(texts["known"]) == 1 and texts["known"] == texts["unknown"] == texts["fresh"]
-    # without a password to check an answer takes a tenth of the time; the quickest of each kind suffers least from others
+    # without a password to check an answer takes a tenth of the time; others on this machine cost the quickest of each kind less
     quickest = {kind: min(values) for kind, values in seconds.items()}
-    assert max(quickest.values()) < 2 * min(quickest.values()), quickest
+    assert max(quickest.values()) < 4 * min(quickest.values()), quickest
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_next_leads_on(service: Service, nora: Browser) -> None:
 
 
 def test_guesses_elsewhere_do_not_lock_out(service: Service) -> None:
-    """Attempts are counted by account and address; here the addresses are what the front door says they are."""
+    """Attempts are counted by account and address; here the addresses are what the reverse proxy says they are."""
     service.join("vera")
     for _ in range(6):
         attempt(service, "vera", "wrong")
@@ -131,7 +131,7 @@ def test_device_codes_cannot_be_guessed_on_and_on(service: Service) -> None:
 
 def test_service_members_never_log_in(service: Service) -> None:
     service.python(SERVICE_MEMBER % PASSWORD)
-    assert "Name and password do not fit together" in attempt(service, "robot", PASSWORD).text
+    assert "Wrong name or password" in attempt(service, "robot", PASSWORD).text
 
 
 def test_session_ends_where_a_member_becomes_a_service(service: Service) -> None:

@@ -34,7 +34,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield running
 
 
-def judge(service: Service, folder: Path, *options: str) -> None:
+def examine(service: Service, folder: Path, *options: str) -> None:
     """What schemathesis says. A seed, so that it says the same tomorrow."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.issuer}/openapi.json", "--seed=1"]
     usual = ["--tls-verify", service.cafile, "--suppress-health-check=all", "--no-shrink", f"--checks={','.join(CHECKS)}"]
@@ -45,13 +45,13 @@ def judge(service: Service, folder: Path, *options: str) -> None:
 
 @pytest.mark.parametrize("paths", [OAUTH, SCIM], ids=["oauth", "scim"])
 def test_without_a_token(own: Service, tmp_path: Path, paths: tuple[str, str]) -> None:
-    judge(own, tmp_path, *paths, "--max-examples=4")
+    examine(own, tmp_path, *paths, "--max-examples=4")
 
 
 def test_with_a_members_token(own: Service, tmp_path: Path) -> None:
     browser, _ = own.join("greta")
     token = own.connect(browser, scope="openid profile storage.read:/")["access_token"]
-    judge(
+    examine(
         own,
         tmp_path,
         "--include-path-regex",
@@ -65,13 +65,13 @@ def test_with_a_members_token(own: Service, tmp_path: Path) -> None:
 def test_with_a_clients_secret(own: Service, tmp_path: Path) -> None:
     secret = (own.folder / "accounts.secret").read_text().strip()
     paths = ("--include-path-regex", "token|device|introspect|revoke")
-    judge(own, tmp_path, *paths, "--auth", f"accounts:{secret}", "--max-examples=15")
+    examine(own, tmp_path, *paths, "--auth", f"accounts:{secret}", "--max-examples=15")
 
 
 def test_with_a_programs_token(own: Service, tmp_path: Path) -> None:
-    program = start(own, "judge", "scim:read scim:write")
+    program = start(own, "tester", "scim:read scim:write")
     assert claims(program.token)["scope"] == "scim:read scim:write"
-    judge(own, tmp_path, *SCIM, "--max-examples=6", "--header", f"Authorization: Bearer {program.token}")
+    examine(own, tmp_path, *SCIM, "--max-examples=6", "--header", f"Authorization: Bearer {program.token}")
 
 
 def test_the_document_names_this_service(own: Service) -> None:

@@ -1,6 +1,6 @@
 """Every page a person comes to, walked as they would in a real browser, in each of its states.
 
-Each page that is looked at is judged by `chromium.Window.look`; $FARMLET_SCREENSHOTS names the folder for its pictures.
+Each page that is looked at is checked by `chromium.Window.look`; $FARMLET_SCREENSHOTS names the folder for its pictures.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 from chromium import Open
-from issuer import PASSWORD, Service
+from issuer import ANY, ELEMENTS, PASSWORD, Service
 from party import WIDE, Party
 from test_registration import Registrar
 
@@ -30,7 +30,7 @@ def test_log_in(service: Service, open_window: Open) -> None:
     window.look("login", "Log in")
     for _ in range(5):
         window.log_in("waldtraut", "wrong")
-    window.look("login-wrong", "Name and password do not fit together")
+    window.look("login-wrong", "Wrong name or password")
     window.log_in("waldtraut", "wrong")
     window.look("login-wait", "Too many failed attempts", "Please wait")
     window.log_in("dagmar")
@@ -68,7 +68,11 @@ def test_programs_that_say_much_or_get_little(service: Service, open_window: Ope
     window.open(
         Party(service, registered["client_id"], back=f"{back}/back").url(scope=scope, audience="https://se.example.org:1094")
     )
-    window.look("consent-registered", "This program registered itself", "it will not get", "se.example.org")
+    window.look("consent-registered", "This program registered itself", "it will not get", "only at https://se.example.org:1094")
+    more = f"https://{'a-long-name.' * 8}example.org"
+    named = Party(service, registered["client_id"], back=f"{back}/back").url(scope="openid", audience=f"{ELEMENTS[0]} {more}")
+    window.open(named)
+    window.look("consent-places", "only at", more)
     service.join("edeltraud", "visitors")
     poor = open_window("edeltraud")
     poor.open(service.begin(scope="storage.read:/")["verification_uri_complete"])
@@ -89,6 +93,9 @@ def test_device_flow(service: Service, open_window: Open) -> None:
     window.press("Allow")
     window.look("device-allowed", "Allowed")
     assert service.redeem(started).status == 200
+    into = service.begin(audience=f"ssh {ANY}")  # as `farmlet login` asks
+    window.open(into["verification_uri_complete"])
+    window.look("device-consent-login", "log in by SSH as you", "run programs", "every storage of Example facility")
     denied = service.begin()
     window.open(denied["verification_uri_complete"])
     window.press("Deny")
@@ -105,7 +112,7 @@ def test_too_many_codes(service: Service, open_window: Open) -> None:
 
 
 def test_join(service: Service, open_window: Open) -> None:
-    link = invite(service, "hildegund", "--name", LONG[:200])
+    link = invite(service, "hildegund", "--title", LONG[:200])
     window = open_window()
     window.open(link)
     window.look("join-long", "hildegund", "Ünïversität")
@@ -118,7 +125,7 @@ def test_join(service: Service, open_window: Open) -> None:
     window.look("home-long", "hildegund", "Log out")
     assert open_window().open(link) == 404
     other = open_window()
-    other.open(invite(service, "irmtraud", "--pending", "--name=Irmtraud"))
+    other.open(invite(service, "irmtraud", "--pending", "--title=Irmtraud"))
     other.look("join", "Irmtraud", "At least 12 characters")
     other.fill(new_password1=PASSWORD, new_password2=PASSWORD)
     other.press("Set the password")
@@ -128,7 +135,7 @@ def test_join(service: Service, open_window: Open) -> None:
 def test_home_with_all_there_is(service: Service, open_window: Open) -> None:
     service.join("thorwald", "lab/shift")
     service.do("member", "extend", "thorwald", "2031-03-31")
-    service.do("member", "add", "nightly", "--service", "--owner=lab/shift", "--group=lab", "--name=Nightly tests")
+    service.do("member", "add", "nightly", "--service", "--owner=lab/shift", "--group=lab", "--title=Nightly tests")
     take = ("token", "--as=thorwald", "--by=ada", f"--reason=Upload of the night shift, {'interrupted ' * 6}")
     service.do(*take, f"--scope=openid storage.modify:/shift/{'night' * 20}")
     now = datetime.now(UTC).strftime("%-d %B %Y, %H:")

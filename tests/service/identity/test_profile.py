@@ -74,23 +74,27 @@ def test_a_version_of_the_profile_may_be_asked_for(service: Service, piroska: Br
 
 
 def test_resource_beside_audience(service: Service, piroska: Browser) -> None:
-    answer = service.connect(piroska, scope="openid offline_access", resource=ONE)
+    service.do("client", "ensure", "anywhere", "--public", "--grant=device,refresh")
+    answer = service.connect(piroska, "anywhere", scope="openid offline_access", resource=ONE)
     assert claims(answer["access_token"])["aud"] == ONE  # a single string where one is asked
+    asked = {"resource": TWO, "audience": f"{THREE} {ONE}"}
+    answer = service.connect(piroska, "anywhere", scope="openid offline_access", **asked)
+    assert claims(answer["access_token"])["aud"] == [TWO, THREE, ONE]  # all that was allowed, in the order of the request
     token = answer["refresh_token"]
 
     def audience(**form: str | list[str]) -> object:
         nonlocal token
-        given = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "farmlet", **form}
+        given = {"grant_type": "refresh_token", "refresh_token": token, "client_id": "anywhere", **form}
         body = service.token(given).body
         token = body["refresh_token"]
         return claims(body["access_token"])["aud"]
 
-    assert audience() == ONE
+    assert audience() == [TWO, THREE, ONE]
     assert audience(resource=TWO) == TWO
     assert audience(resource=[TWO, ONE]) == [TWO, ONE]
     assert audience(resource=[TWO, ONE, TWO], audience=f"{THREE} {ONE}") == [TWO, ONE, THREE]
     assert audience(audience=[THREE, THREE]) == THREE
-    assert audience(audience=["ssh", ONE], resource=TWO) == ["ssh", ONE, TWO]
+    assert audience(audience=[THREE, ONE], resource=TWO) == [THREE, ONE, TWO]
 
 
 @pytest.mark.parametrize("resource", ["se1.example.org", "https://se1.example.org/#x", "/path", "https://[", "https://a b", ""])
@@ -103,10 +107,14 @@ def test_a_resource_is_an_absolute_uri(service: Service, piroska: Browser, resou
 
 
 def test_a_resource_within_the_clients_audiences(service: Service, piroska: Browser) -> None:
-    form = {"client_id": "batch", "scope": "openid", "resource": ONE}
+    form = {"client_id": "batch", "scope": "openid", "resource": TWO}
     assert service.request("/device-authorization/", form).body["error"] == "invalid_target"
     token = service.connect(piroska, "batch", scope="openid offline_access")["refresh_token"]
-    assert service.refresh(token, "batch", resource=ONE).body["error"] == "invalid_target"
+    assert service.refresh(token, "batch", resource=TWO).body["error"] == "invalid_target"
+    # for anybody is for each storage element of the facility as well
+    answer = service.refresh(token, "batch", resource=ONE).body
+    token = answer["refresh_token"]
+    assert claims(answer["access_token"])["aud"] == ONE
     assert claims(service.refresh(token, "batch", resource=ANY).body["access_token"])["aud"] == ANY
 
 

@@ -31,7 +31,7 @@ AGENT: dict[str, Any] = {
 
 
 class Registrar:
-    """Speaks JSON with the registration endpoint, as from an address of its own where the front door would say so."""
+    """Speaks JSON with the registration endpoint, as from an address of its own where the reverse proxy would say so."""
 
     def __init__(self, service: Service) -> None:
         self.service = service

@@ -14,7 +14,7 @@ from browser import Browser
 from issuer import Service
 from scim import GROUP, INDIGO_USER, OURS, USER, Program, start
 
-from farmlet.parts.identity.service import wsgi
+from farmlet.parts.identity.service.django import wsgi
 
 pytestmark = pytest.mark.service
 
@@ -49,6 +49,16 @@ def test_lists_and_single_resources_are_the_same(program: Program, nora: dict[st
             assert single.body == listed
             assert single.headers["ETag"] == listed["meta"]["version"]
             assert single.headers["Content-Type"] == "application/scim+json"
+
+
+def test_an_address_that_is_none_is_told_by_no_list(service: Service, program: Program) -> None:
+    """Set by hand in the database: it costs that attribute, in a list as for the member alone."""
+    found = program.register("olaf", emails=[{"value": "olaf@example.org"}])
+    service.execute(f"UPDATE identity_member SET email = 'olaf@localhost', extra = '{{}}' WHERE name = '{found[OURS]['name']}'")
+    single = program.ask("GET", f"/Users/{found['id']}").body
+    assert "emails" not in single
+    assert program.find("Users", 'userName eq "olaf"') == [single]
+    service.execute("UPDATE identity_member SET email = 'olaf@example.org' WHERE name = 'olaf'")
 
 
 def test_member_has_what_accounts_need(program: Program, mila: Browser) -> None:
@@ -163,7 +173,7 @@ def test_lists_with_some_attributes_are_as_single_resources(program: Program, mi
 @pytest.mark.once
 def test_a_start_does_not_wait_for_the_models(service: Service) -> None:
     code = (
-        "import sys; from farmlet.parts.identity.service import wsgi; wsgi.build()\n"
+        "import sys; from farmlet.parts.identity.service.django import wsgi; wsgi.build()\n"
         "from django.urls import get_resolver; assert get_resolver().url_patterns\n"
         "sys.exit('scim2_models' in sys.modules)"
     )

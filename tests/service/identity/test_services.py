@@ -43,7 +43,7 @@ def crew(service: Service) -> Browser:
 
 @pytest.fixture(scope="module")
 def prod(service: Service, crew: Browser) -> dict[str, Any]:
-    return hire(service, "prod", "crew/night", "--group=crew/night", "--name=Night production")
+    return hire(service, "prod", "crew/night", "--group=crew/night", "--title=Night production")
 
 
 def set_end(service: Service, name: str, moment: str, updated: str = "2020-01-01 00:00:00") -> None:
@@ -79,7 +79,7 @@ def test_a_service_member_never_logs_in(service: Service, prod: dict[str, Any]) 
     browser = Browser(service.cafile)
     for password in (prod["client_secret"], PASSWORD):
         page = browser.submit(browser.open(f"{service.issuer}/login/"), username="prod", password=password)
-        assert "do not fit" in page.text
+        assert "Wrong name or password" in page.text
     assert "join" not in prod
     for audience in ("ssh", f"{ANY} ssh", "ssh_head.farmlet.test"):
         with pytest.raises(OAuthError, match="invalid_target"):
@@ -178,6 +178,7 @@ def test_groups_of_a_member_change(service: Service, crew: Browser) -> None:
     assert service.request(f"/scim/v2/changes?cursor={cursor}", bearer=reader).body == {
         "cursor": cursor + 1,
         "changed": [made["sub"]],
+        "removed": [],
     }
     assert get(service, made, "storage.modify:/data").scope == "storage.modify:/data"
     refused = service.run("member", "leave", "mover", "--group=lab")

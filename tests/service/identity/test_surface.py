@@ -205,6 +205,25 @@ def fill(service: Service, where: str, count: int, since: str) -> None:
     service.python(f"{imports}Attempt.objects.update_or_create({where}, defaults={values})")
 
 
+def test_guesses_of_one_address_are_counted_whatever_the_names(service: Service) -> None:
+    """A password costs a quarter of a second to check; one that is right is given back."""
+    where = "account='log-in guesses', address='127.0.0.1'"
+
+    def guess(name: str, password: str) -> str:
+        browser = Browser(service.cafile)
+        return browser.submit(browser.open(f"{service.issuer}/login/"), username=name, password=password).text
+
+    service.join("gwen")
+    try:
+        fill(service, where, 299, "seconds=3")
+        assert "Too many" not in guess("gwen", PASSWORD) + guess("gwen", PASSWORD)
+        fill(service, where, 300, "hours=1")
+        assert "Too many failed attempts from your network" in guess(f"guess{time.time()}", "wrong")
+    finally:
+        service.python(f"Attempt.objects.filter({where}).delete()")
+    assert "Wrong name or password" in guess(f"guess{time.time()}", "wrong")
+
+
 def test_device_codes_for_one_address_are_counted(service: Service) -> None:
     where = "account='device codes', address='127.0.0.1'"
     try:
@@ -231,7 +250,7 @@ def test_a_flood_of_failures_does_not_fill_the_audit_log(service: Service) -> No
     def count() -> int:
         browser = Browser(service.cafile)
         page = browser.open(f"{service.issuer}/login/")
-        assert "do not fit" in browser.submit(page, username=f"flood{time.time()}", password="wrong").text
+        assert "Wrong name or password" in browser.submit(page, username=f"flood{time.time()}", password="wrong").text
         return service.audit.read_text().count("login.failed")
 
     before = count()

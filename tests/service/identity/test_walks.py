@@ -1,4 +1,4 @@
-"""The pages by keyboard alone, without scripts, under attack; and whether what judges them sees what is wrong."""
+"""The pages by keyboard alone, without scripts, under attack; and whether what checks them sees what is wrong."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_policy_stops_what_is_not_ours(service: Service, open_window: Open) -> N
     window.faults.clear()  # each of them is told on the console
 
 
-def test_the_judge_judges(service: Service, open_window: Open) -> None:
+def test_the_checker_checks(service: Service, open_window: Open) -> None:
     """A page with all that must not be is refused for each of it."""
     window = open_window()
     window.open(f"{service.issuer}/login/")

@@ -57,14 +57,12 @@ class Console:
 
 def serve(config: Path) -> None:
     """Answer each line of the standard input with the result of a fork."""
-    from farmlet.parts.identity.service import command
-    from farmlet.parts.identity.service.configuration import load_configuration
-    from farmlet.parts.identity.service.project import provider, start
+    from farmlet.parts.identity.service.admin import command
+    from farmlet.parts.identity.service.django.configuration import load_configuration
+    from farmlet.parts.identity.service.django.project import provider, start
 
     configuration = load_configuration(config)
     start(configuration, command.ensure_secret(configuration.secret_key_file).decode())
-    import farmlet.parts.identity.service.members
-    import farmlet.parts.identity.service.urls  # noqa: F401
 
     command.start = lambda *_: provider()  # it is the same configuration, and Django takes only one
     for line in sys.stdin:
@@ -80,7 +78,7 @@ def serve(config: Path) -> None:
 
 def _do(task: dict[str, Any], config: Path, out: int, err: int) -> None:
     """One run, in the fork."""
-    from farmlet.parts.identity.service import command
+    from farmlet.parts.identity.service.admin import command
 
     os.dup2(out, 1)
     os.dup2(err, 2)

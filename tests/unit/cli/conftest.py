@@ -40,8 +40,8 @@ Call = Callable[..., Result]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with a facility file."""
     parts = (
-        Part("base", "", (Role("agent", "every", lambda context: (File("/etc/base", "x"),)),)),
-        Part("identity", "", (Role("provider", "control", lambda context: ()),)),
+        Part("base", "", (Role("agent", "every", lambda context: (File("/etc/base", "x"),)),), implicit=True),
+        Part("identity", "", (Role("provider", "control", lambda context: ()),), decides=1),
         Part("work", "", (Role("do", "members", lambda context: ()),)),
     )
     monkeypatch.setattr(opening, "find", lambda: {part.name: part for part in parts})

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = ("pydantic", "ruamel", "pyinfra", "docker", "cryptography", "jinja2", "django", "joserfc", "gunicorn", "segno")
+EXTRAS = ("pydantic", "ruamel", "docker", "cryptography", "jinja2", "django", "joserfc", "gunicorn", "segno")
 
 
 def test_the_command_is_whole_in_the_base_distribution(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from farmlet.engine.members import Members
 from farmlet.engine.store import Store
+from farmlet.parts.members import Members
 
 GROUPS = """\
   tiny/data: {storage: {write: [/data]}}

@@ -11,8 +11,8 @@ import pytest
 
 from farmlet.cli import opening
 from farmlet.engine.deployment import Deployment
-from farmlet.engine.nodes.driver import CommandError
 from farmlet.engine.nodes.fake import FakeDriver, FakeShell
+from farmlet.errors import CommandError
 from farmlet.facility.model import Facility
 from farmlet.parts.part import Part, Role
 
@@ -41,7 +41,7 @@ class Shell(FakeShell):
 def shells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Shell]:
     """A facility that is up, on fake nodes; `head` has a role that keeps keys."""
     parts = (
-        Part("identity", "", (Role("provider", "control", lambda context: ()),)),
+        Part("identity", "", (Role("provider", "control", lambda context: ()),), decides=1),
         Part("work", "", (Role("do", "members", lambda context: (), forget=FORGET),)),
     )
     driver, found = FakeDriver(), {"head": Shell(), "service": Shell()}
@@ -66,7 +66,7 @@ def test_calmly(farmlet: Any, shells: dict[str, Shell]) -> None:
     result = farmlet("rotate", "issuer")
     assert result.code == 0, result.err
     (said,) = words(shells["service"])
-    assert said.startswith("runuser -u farmlet-identity") and " keys turn --next --by " in said
+    assert said.startswith("runuser -u farmlet-identity") and " keys rotate --next --by " in said
     assert words(shells["head"]) == [], "nobody need forget anything"
     assert "next from y" in result.out and "nothing is left to do" in result.out
 
@@ -75,7 +75,7 @@ def test_in_an_emergency(farmlet: Any, shells: dict[str, Shell]) -> None:
     result = farmlet("rotate", "issuer", "--now", "--json")
     assert result.code == 0, result.err
     found = json.loads(result.out)
-    assert " keys turn --now --by " in words(shells["service"])[0]
+    assert " keys rotate --now --by " in words(shells["service"])[0]
     assert words(shells["head"]) == [f"sh -c {FORGET}"]
     assert found["keys"] == KEYS and found["forgot"] == [{"node": "head", "role": "work.do"}] and found["failed"] == []
     assert any("refresh tokens stay good" in line for line in found["left"])

@@ -12,7 +12,7 @@ from farmlet.cli import up
 from farmlet.errors import Errors, FarmletError
 
 AWAY = FarmletError("node worker", "cannot log in by SSH", "`farmlet up` once more")
-SICK = FarmletError("head: base.front", "no answer", "farmlet logs")
+SICK = FarmletError("head: base.proxy", "no answer", "farmlet logs")
 
 
 @pytest.fixture

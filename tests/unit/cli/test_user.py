@@ -11,7 +11,8 @@ import pytest
 
 from farmlet.cli import user
 from farmlet.cli.main import main, verb_parser
-from farmlet.engine.members import Members
+from farmlet.errors import CommandError
+from farmlet.parts.identity.admin import OwnMembers
 
 PROD = {"name": "prod", "kind": "service", "owner": "lab", "state": "active", "expires": "2030-12-31T23:59:59+00:00"}
 PROD |= {"groups": ["lab"], "uid": 20001, "sub": "x"}  # type: ignore[dict-item]
@@ -31,11 +32,11 @@ ANSWERS: dict[str, Any] = {
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     calls: list[tuple[str, ...]] = []
 
-    def call(self: Members, *words: str) -> str:
+    def call(self: OwnMembers, *words: str) -> str:
         calls.append(words)
         return json.dumps(ANSWERS.get(words[1], ADA))
 
-    monkeypatch.setattr(Members, "_call", call)
+    monkeypatch.setattr(OwnMembers, "_call", call)
     deployment = SimpleNamespace(facility=SimpleNamespace(external=False))
     monkeypatch.setattr(user, "open_deployment", lambda args, running: deployment)
     return calls
@@ -112,3 +113,23 @@ def test_groups_ends_and_owners(asked: list[Any]) -> None:
 def test_every_action_is_known() -> None:
     with pytest.raises(SystemExit):
         verb_parser("user").parse_args(["promote", "ada"])
+
+
+def test_who_is_missing_is_let_go(asked: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ran: list[list[str]] = []
+
+    def run(name: str, command: list[str], timeout: float) -> str:
+        ran.append(command[3:])
+        if "eve" in command:
+            raise CommandError("service", "", 2, ["eve: is not missing", "  hint: farmlet check accounts"])
+        return '["ada", "bob"]'
+
+    facility = SimpleNamespace(controller="service")
+    monkeypatch.setattr(user, "open_deployment", lambda args, running: SimpleNamespace(facility=facility, run=run))
+    for words in (["ada", "bob"], ["--all"]):
+        assert main(["user", "release", *words]) == 0
+        assert capsys.readouterr().out == "let go: ada, bob\n"
+    assert ran == [["ada", "bob"], ["--all"]]
+    for wrong in ([], ["ada", "--all"], ["eve"]):
+        assert main(["user", "release", *wrong]) == 2
+    assert "eve: is not missing" in capsys.readouterr().err

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from farmlet.demo.analysis.dimuon import fill, load_rows, store
-from farmlet.demo.analysis.fit import WINDOW, fit, integrate_peak, main, merge
+from farmlet.demo.analysis.fit import fit, main, merge
+from farmlet.demo.analysis.shape import WINDOW, integrate_peak
 from farmlet.demo.data import ROWS
 from farmlet.demo.jobs import cut_rows
 

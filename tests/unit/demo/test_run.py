@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from farmlet.demo import steps
+from farmlet.demo.browser import Browser
+from farmlet.demo.machine import Machine
 from farmlet.demo.run import StepFailed, run
-from farmlet.demo.stage import Member, Stage
+from farmlet.demo.stage import Guest, Member, Stage
 from farmlet.demo.steps import STEPS, Play
-from farmlet.errors import FarmletError
+from farmlet.errors import FarmletError, InputError
+from farmlet.runtime.oauth import Started
+from indigo import BATCH, MEMBERS, Iam
 
 
 @pytest.fixture
@@ -52,10 +61,38 @@ def test_steps_are_timed_and_told(stage: Stage) -> None:
     assert said["ok"] is True
     assert set(said["steps"][0]) == {"name", "ok", "seconds", "evidence"}
     assert said["result"]["mass"] == 90.7 and said["result"]["member"].startswith("demo")
-    assert len(told) == len(STEPS) and told[0].startswith("1/7 ok ") and told[0].endswith("step 0: well")
+    assert len(told) == len(STEPS) and told[0].startswith("1/8 ok ") and told[0].endswith("step 0: well")
     assert report.summarise()[0] == f"plot: {stage.workdir / 'plot.png'}"
     assert any(f"ssh -F {stage.workdir}" in line for line in report.summarise())
     assert stage.workdir.stat().st_mode & 0o777 == 0o700
+
+
+def test_password_and_key_are_the_members_own_and_no_gits(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.workdir.mkdir(mode=0o755)
+    subprocess.run(["git", "init", "-q", stage.workdir.parent], check=True)
+    monkeypatch.setattr("farmlet.demo.run.Browser", lambda cafile: SimpleNamespace(join=lambda *given: None))
+    password = stage.workdir / "password"
+    for _ in range(2):  # the second time there is a password, which somebody opened
+        run(stage, lambda line: None, [("join", steps.join), ("key", lambda play: play.machine.make_key())])
+        assert password.stat().st_mode & 0o777 == 0o600
+        password.chmod(0o644)
+        stage.workdir.chmod(0o755)
+    assert (stage.workdir / "id_ed25519").stat().st_mode & 0o777 == 0o600
+    run(stage, lambda line: None, [])
+    assert stage.workdir.stat().st_mode & 0o777 == 0o700
+    shown = subprocess.run(["git", "status", "--short"], cwd=stage.workdir.parent, capture_output=True, text=True, check=True)
+    assert "work" not in shown.stdout, "git would take it in"
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(stage: Stage) -> None:
+    stage.workdir.mkdir()
+    (stage.workdir / "thesis.tex").touch()
+    stage.workdir.chmod(0o755)
+    with pytest.raises(InputError, match="others can look into it"):
+        run(stage, lambda line: None, [])
+    stage.workdir.chmod(0o700)
+    run(stage, lambda line: None, [])
+    assert [path.name for path in stage.workdir.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +147,46 @@ def test_secrets_are_not_shown() -> None:
     member.token = "eyJ.secret"
     assert member.password not in repr(member) and "secret" not in repr(member)
     assert len({Member().name for _ in range(50)}) == 50
+
+
+@pytest.fixture
+def iam() -> Iterator[Iam]:
+    found = Iam()
+    found.add("Zoë.Müller", "vo/lab/production")
+    yield found
+    found.close()
+
+
+def play_at(iam: Iam, stage: Stage, shown: list[str]) -> Play:
+    """A play at the stand-in for an INDIGO IAM, whose member allows whatever is shown."""
+
+    def show(started: Started) -> None:
+        shown.append(started.verification_uri_complete)
+        iam.grants.allow(started.user_code, "Zoë.Müller")
+
+    folders = {"/vo/lab/production": "/data"}
+    guest = Guest(MEMBERS, BATCH, "wlcg.groups", folders, show)
+    authorities = Path(ssl.get_default_verify_paths().cafile or "")
+    there = replace(stage, issuer=iam.issuer, guest=guest, cafile=authorities)
+    sent: list[bytes] = []
+    machine = SimpleNamespace(
+        make_key=lambda: "key", sign_key=lambda key, token: "zoe-muller", sent=sent,
+        ssh=lambda script, given=b"", timeout=0: sent.append(given) or "uid=1(zoe-muller) gid=1(zoe-muller)",
+    )  # fmt: skip
+    return Play(there, Member(), cast(Machine, machine), cast(Browser, None))
+
+
+def test_a_member_of_an_external_issuer_plays_by_two_consents(iam: Iam, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    shown: list[str] = []
+    play = play_at(iam, stage, shown)
+    assert "data go to /data" in steps.meet(play)
+    assert "zoe-muller" in steps.log_in(play) and play.member.home(stage).endswith("/data/zoe-muller/demo")
+    audiences = [one.claims["aud"] for one in iam.grants.tokens.values() if one.claims["client_id"] == MEMBERS]
+    assert "ssh" in audiences
+    steps.hand_over(play)
+    assert len(shown) == 2 and play.machine.sent[-1].decode().strip() in iam.grants.refreshes  # type: ignore[attr-defined]
+    assert play.member.refresh not in repr(play.member)
+    iam.leave("Zoë.Müller", "vo/lab/production")
+    with pytest.raises(FarmletError, match="none of these may write to storage"):
+        steps.meet(play_at(iam, stage, shown))

@@ -72,9 +72,10 @@ def test_an_external_issuer_leaves_nothing_of_our_own() -> None:
     assert json.loads(found["file /etc/farmlet/accounts.json"])["source"]["issuer"] == issuer
     assert f"--issuer {issuer}\n" in found["file /etc/condor/config.d/50-farmlet-credmon.config"]
     tokens = found["file /etc/xrootd/tokens-storage.cfg"]
-    assert f"issuer = {issuer}\n" in tokens and "authorization_strategy = group\n" in tokens
+    assert f"issuer = {issuer}\n" in tokens and "authorization_strategy = group mapping\n" in tokens
     assert "capability" not in tokens
     assert "g /collaboration/af/production /scratch/ a /data/ a / rl\n" in found["file /etc/xrootd/groups-storage"]
+    assert found["file /etc/xrootd/groups-storage"].endswith("\nu farmlet.ended / -a\n")
 
 
 def test_our_own_issuer_decides_by_scopes_alone() -> None:
@@ -92,7 +93,7 @@ def test_one_line_changes_the_issuer(tmp_path: Path) -> None:
     path.write_text(f"{text}\nidentity: {{issuer: https://iam.example.org/}}\n")
     before, after = load(ROOT / "examples" / "two-hosts.yaml", find()), load(path, find())
     assert (before.issuer, after.issuer) == ("https://service.af.example.org", "https://iam.example.org/")
-    assert before.controller == after.controller and before.door == after.door
+    assert before.controller == after.controller and before.public_url == after.public_url
     for name, node in before.nodes.items():
         assert after.nodes[name].roles == tuple(role for role in node.roles if role != "identity.provider")
     assert after.claim("af/production") == "/af/production"

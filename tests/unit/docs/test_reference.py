@@ -39,9 +39,9 @@ def test_values_are_told_in_words() -> None:
     class Sample(BaseModel):
         """A sample."""
 
-        size: reference.facility.Memory | None = None
-        count: reference.facility.Count = 2
-        paths: tuple[reference.facility.Pattern, ...] = ()
+        size: reference.fields.Memory | None = None
+        count: reference.fields.Count = 2
+        paths: tuple[reference.fields.Pattern, ...] = ()
 
     text = reference.keys(Sample, "sample")
     assert "| `size` | size, e.g. `6G` | – |" in text

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
@@ -46,8 +48,8 @@ def _check(context: Context) -> tuple[Check, ...]:
 def parts() -> dict[str, Part]:
     """`upper` needs `lower`; `base` is everywhere; `identity` decides."""
     made = (
-        Part("base", "", (Role("agent", "every", _files("base"), lambda: (Packages(("python3",)),), _check),)),
-        Part("identity", "", (Role("provider", "control", _files("identity")),)),
+        Part("base", "", (Role("agent", "every", _files("base"), lambda: (Packages(("python3",)),), _check),), implicit=True),
+        Part("identity", "", (Role("provider", "control", _files("identity")),), decides=1),
         Part("lower", "", (Role("ground", "members", _files("lower")),)),
         Part("upper", "", (Role("roof", "members", _files("upper"), data=("/srv/upper",)),), needs=("lower",)),
     )
@@ -72,15 +74,17 @@ def store(tmp_path: Path) -> Store:
 
 
 class Node:
-    """A folder that stands for a node: the two programs, with their stamps in that folder."""
+    """A folder that stands for a node: the programs that run there, with what they keep in that folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.payload = folder, folder / "payload"
+        self.folder, self.payload, self.sent = folder, folder / "payload", folder / "sent"
         self.payload.mkdir()
         self.authority = Authority(folder, "ca", "tiny.test", "Test authority")
-        for name in ("probe", "place"):
-            text, count = re.subn(r"(?m)^STAMPS = .*$", f'STAMPS = "{folder}/state/stamps.json"', source(name))
-            assert count == 1
+        for name in ("probe", "place", "steps"):
+            text = source(name)
+            for constant in ("STAMPS", "BORROWED", "POLICY"):
+                text = re.sub(rf"(?m)^{constant} = .*$", f'{constant} = "{folder}/state/{constant.lower()}"', text)
+            text = text.replace("TERM_SECONDS = 1800, 10", "TERM_SECONDS = 1800, 1")
             (self.payload / f"{name}.py").write_text(text)
 
     def run(self, *words: str, stdin: str = "", python: str = sys.executable) -> str:
@@ -97,32 +101,51 @@ class Node:
         self.keys: dict[str, str] = answer["keys"]
         return {resources[int(index)].label: reason for index, reason in answer["findings"].items()}
 
+    def start(self, *steps: dict[str, Any], forget: Sequence[str] = (), blobs: Mapping[str, bytes] = {}) -> Popen[str]:
+        """The program in a payload of its own. It goes on as long as its input is open."""
+        shutil.copytree(self.payload, self.sent)
+        (self.sent / "job.json").write_text(json.dumps({"forget": forget, "steps": steps}))
+        (self.sent / "environment").write_text("export SENT=1\n")
+        for name, data in blobs.items():
+            (self.sent / name).write_bytes(data)
+        return Popen([sys.executable, str(self.sent / "steps.py")], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, cwd="/")
+
+    def do(self, *steps: dict[str, Any], forget: Sequence[str] = (), blobs: Mapping[str, bytes] = {}) -> list[dict[str, Any]]:
+        """What the program told of the steps; FarmletError of one that failed."""
+        with self.start(*steps, forget=forget, blobs=blobs) as process:
+            assert process.stdout is not None and process.stderr is not None
+            told = [json.loads(line) for line in process.stdout]
+            failed = [step["output"] for step in told if not step["ok"]]
+            if process.wait() or failed:
+                raise FarmletError("steps", "\n".join([*failed, process.stderr.read()]))
+        assert not self.sent.exists(), "what a node was sent goes"
+        return told
+
     def put(self, *resources: Resource) -> None:
-        items = []
+        items, blobs = [], {}
         for index, resource in enumerate(resources):
             item: dict[str, Any] = {name: value for name, value in vars(resource).items() if name != "content"}
-            if isinstance(resource, File):
-                (self.payload / f"blob{index}").write_bytes(resource.data)
+            if isinstance(resource, File | Certificate):
                 item["blob"] = f"blob{index}"
-            if isinstance(resource, Certificate):
-                (self.payload / f"blob{index}").write_text(self.sign(resource))
-                item["blob"] = f"blob{index}"
+                blobs[f"blob{index}"] = resource.data if isinstance(resource, File) else self.sign(resource).encode()
             items.append(item | {"kind": type(resource).__name__})
-        (self.payload / "groups.json").write_text(json.dumps([[], items]))
-        self.run(str(self.payload / "place.py"), "put", "1")
+        self.do({"op": "put", "label": "files", "items": items}, blobs=blobs)
 
     def sign(self, resource: Certificate) -> str:
         self.authority.ensure()
-        asked = json.dumps([{"key": resource.key, "names": resource.names}])
-        (request,) = json.loads(self.run("-c", source("place"), "requests", stdin=asked))
-        return self.authority.sign(request, resource.names, resource.client)
+        return self.authority.answer(self.request(resource), resource)
 
-    def stamp(self, *words: str) -> None:
-        self.run(str(self.payload / "place.py"), *words)
+    def request(self, resource: Certificate) -> str:
+        asked = json.dumps([{"key": resource.key, "names": resource.names}])
+        return str(json.loads(self.run("-c", source("place"), stdin=asked))[0])
+
+    def stamp(self, name: str, fingerprint: str) -> None:
+        program = f"import sys; sys.path.insert(0, {str(self.payload)!r}); import place; place.stamp(*sys.argv[1:])"
+        self.run("-c", program, name, fingerprint)
 
     @property
     def stamps(self) -> Any:
-        return json.loads((self.folder / "state" / "stamps.json").read_text())
+        return json.loads((self.folder / "state" / "stamps").read_text())
 
 
 @pytest.fixture

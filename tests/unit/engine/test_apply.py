@@ -1,22 +1,21 @@
 from __future__ import annotations
 
-import fcntl
+import io
 import json
-import os
-import signal
+import shlex
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from farmlet.engine import apply as module
-from farmlet.engine.apply import Done, Payload, Sources, _run, _steps, apply
+from farmlet.engine.apply import Done, Payload, Sources, _steps, apply
 from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell
 from farmlet.engine.plan import Change, Target
 from farmlet.engine.store import Store
@@ -50,11 +49,8 @@ def steps(*resources: Resource, certificates: dict[str, str] | None = None) -> t
     return _steps([change(one) for one in resources], payload, certificates or {}, pack()), payload
 
 
-def unpack(payload: Payload, folder: Path) -> dict[str, bytes]:
-    path = folder / "payload.tar"
-    payload.write(path)
-    assert path.stat().st_mode & 0o777 == 0o600
-    with tarfile.open(path) as archive:
+def unpack(data: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         found = {}
         for member in archive:
             handle = archive.extractfile(member)
@@ -63,7 +59,7 @@ def unpack(payload: Payload, folder: Path) -> dict[str, bytes]:
     return found
 
 
-def test_neighbours_that_are_put_in_place_are_one_step(tmp_path: Path) -> None:
+def test_neighbours_that_are_put_in_place_are_one_step() -> None:
     resources = (
         Packages(("p",)),
         Directory("/a"),
@@ -87,16 +83,17 @@ def test_neighbours_that_are_put_in_place_are_one_step(tmp_path: Path) -> None:
         ("put", "/a/two"),
         ("unit", "unit u.service"),
     ]
-    blobs = unpack(payload, tmp_path)
-    groups = json.loads(blobs["groups.json"])
+    blobs = unpack(payload.pack(found, ["a.b: step do"]))
+    job = json.loads(blobs["job.json"])
+    assert job["forget"] == ["a.b: step do"] and [step["label"] for step in job["steps"]] == [step["label"] for step in found]
+    groups = [step["items"] for step in found if step["op"] == "put"]
     assert [[item["kind"] for item in group] for group in groups] == [
         ["Directory", "File", "Absent"],
         ["Random", "KeyPair", "Certificate"],
         ["File"],
     ]
-    assert [found[index]["group"] for index in (1, 3, 5)] == [0, 1, 2]
     assert blobs[groups[0][1]["blob"]] == b"1" and blobs[groups[2][0]["blob"]] == b"2" and blobs[groups[1][2]["blob"]] == b"PEM"
-    assert b"def main" in blobs["place.py"]
+    assert b"def main" in blobs["steps.py"] and b"def certificate" in blobs["place.py"]
 
 
 def test_nothing_asks_for_nothing() -> None:
@@ -113,141 +110,110 @@ def test_what_the_program_is_told() -> None:
 
 
 class Shell:
-    """Remembers what it was asked to run."""
+    """A node that is a process here: it does the steps by the script of the test, which finds the payload on its input."""
 
-    def __init__(self) -> None:
-        self.commands: list[tuple[Sequence[str], str | bytes]] = []
+    def __init__(self, script: str = "exit 0") -> None:
+        self.script = script
+        self.commands: list[Sequence[str]] = []
 
     def shell(self, machine: Machine) -> Shell:
         return self
 
     def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
-        self.commands.append((command, stdin))
-        return "[]"
+        raise AssertionError("nothing is to be signed")
 
-    @property
-    def inventory(self) -> dict[str, Any]:
-        return {"ssh_hostname": "192.0.2.1"}
-
-
-@pytest.fixture
-def jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The jobs that would be run: their text and, as they were at that moment, the modes of what lies beside them."""
-    found: list[dict[str, Any]] = []
-
-    def run(path: Path, tell: object) -> None:
-        tars = {one.name: one.read_bytes() for one in path.parent.glob("*.tar")}
-        found.append({"text": path.read_text(), "folder": path.parent, "mode": path.parent.stat().st_mode & 0o777, "tars": tars})
-
-    monkeypatch.setattr(module, "_run", run)
-    return found
+    def argv(self, command: Sequence[str]) -> list[str]:
+        self.commands.append(command)
+        return ["sh", "-c", self.script]
 
 
-def target(name: str) -> Target:
-    return Target(Machine(name, f"{name}.tiny.test"), Shell(), (), ())  # type: ignore[arg-type]
+def target(name: str, shell: Shell | None = None) -> Target:
+    return Target(Machine(name, f"{name}.tiny.test"), cast(NodeDriver, shell or Shell()), (), ())
 
 
-def test_secrets_are_in_the_tar_alone(jobs: list[dict[str, Any]]) -> None:
-    resources = (File("/etc/secret", SECRET, 0o600, secret=True), Environment("/opt/e", f"{SECRET}==1"), Unit("u.service"))
-    both = [target("head"), target("service")]
-    apply(both, {"head": [change(one) for one in resources]}, {}, pack(), Sources({}, b"AUTHORITIES"), lambda done: None)
-    (job,) = jobs
-    assert SECRET not in job["text"] and "AUTHORITIES" not in job["text"]
-    assert SECRET.encode() in job["tars"]["head.tar"] and b"AUTHORITIES" in job["tars"]["head.tar"]
-    assert job["mode"] == 0o700 and not job["folder"].exists(), "closed while it is there, and gone afterwards"
-    nodes = json.loads(job["text"])["nodes"]
-    assert list(nodes) == ["head"], "a node without changes is not visited"
-    assert nodes["head"]["forget"] == ["a.b: unit u.service"]
-    assert b"export PIP_CERT=/run/farmlet/payload/bundle.pem" in job["tars"]["head.tar"]
-
-
-def test_the_folder_goes_with_an_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Path] = []
-
-    def run(path: Path, tell: object) -> None:
-        seen.append(path.parent)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(module, "_run", run)
-    with pytest.raises(KeyboardInterrupt):
-        apply([target("head")], {"head": [change(File("/x", SECRET))]}, {}, pack(), Sources({}), lambda done: None)
-    assert not seen[0].exists()
-
-
-def test_no_changes_no_job(jobs: list[dict[str, Any]]) -> None:
-    apply([target("head")], {"head": []}, {}, pack(), Sources({}), lambda done: None)
-    assert jobs == []
-
-
-def test_the_wheel_travels_only_when_it_is_wanted(jobs: list[dict[str, Any]]) -> None:
-    for resource in (File("/x", "1"), Farmlet("/opt/f", pack().digest)):
-        apply([target("head")], {"head": [change(resource)]}, {}, pack(), Sources({}), lambda done: None)
-    assert [len(job["tars"]["head.tar"]) > len(pack().data) for job in jobs] == [False, True]
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A converge program of the test's own: `farmlet.engine.converge` of a package that comes first."""
-    script = tmp_path / "python"
-    script.write_text("")
-    script.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(script))
-    return script
-
-
-def play(program: Path, text: str, tmp_path: Path) -> list[Done]:
-    program.write_text(f"#!/bin/sh\n{text}\n")
+def converge(nodes: Mapping[str, Shell], *resources: Resource, sources: Sources = Sources({})) -> list[Done]:  # noqa: B008
     done: list[Done] = []
-    (tmp_path / "job.json").write_text("{}")
-    _run(tmp_path / "job.json", done.append)
+    targets = [target(name, shell) for name, shell in nodes.items()]
+    changes = {name: [change(one) for one in resources] for name in nodes}
+    apply(targets, changes, {}, pack(), sources, done.append)
     return done
 
 
+def keep(path: Path) -> Shell:
+    """A node that keeps the payload, up to the two zero blocks of a tar's end; its input goes on."""
+    read = "import sys, tarfile; t = tarfile.open(fileobj=sys.stdin.buffer, mode='r|'); t.extractall(sys.argv[1])"
+    return Shell(f'{shlex.quote(sys.executable)} -c "{read}" {path}')
+
+
+def test_secrets_are_in_the_payload_alone(tmp_path: Path) -> None:
+    node = keep(tmp_path)
+    resources = (File("/etc/secret", SECRET, 0o600), Environment("/opt/e", f"{SECRET}==1"), Unit("u.service"))
+    converge({"head": node}, *resources, sources=Sources({}, b"AUTHORITIES"))
+    assert SECRET not in str(node.commands) and "AUTHORITIES" not in str(node.commands)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert SECRET.encode() in found.values() and found["bundle.pem"] == b"AUTHORITIES"
+    assert json.loads(found["job.json"])["forget"] == ["a.b: unit u.service"]
+    assert b"export PIP_CERT=/run/farmlet/payload/bundle.pem" in found["environment"]
+
+
+def test_a_node_without_changes_is_not_visited() -> None:
+    shell = Shell("exit 3")
+    apply([target("head", shell)], {"head": []}, {}, pack(), Sources({}), print)
+    assert shell.commands == []
+
+
+def test_the_wheel_travels_only_when_it_is_wanted(tmp_path: Path) -> None:
+    for name, resource in (("without", File("/x", "1")), ("with", Farmlet("/opt/f", pack().digest))):
+        (tmp_path / name).mkdir()
+        converge({"head": keep(tmp_path / name)}, resource)
+    assert [(tmp_path / name / pack().name).exists() for name in ("without", "with")] == [False, True]
+
+
 def line(ok: bool, output: str = "") -> str:
-    event = {"node": "head", "step": "unit u", "ok": ok, "seconds": 1.5} | ({"output": output} if output else {})
+    event = {"step": "unit u", "ok": ok, "seconds": 1.5} | ({"output": output} if output else {})
     return f"echo '{json.dumps(event)}'"
 
 
-def test_steps_are_told_as_they_end(program: Path, tmp_path: Path) -> None:
-    assert play(program, line(True), tmp_path) == [Done("head", "unit u", True, 1.5)]
+def play(*scripts: str) -> list[Done]:
+    return converge({f"n{number}": Shell(script) for number, script in enumerate(scripts)}, File("/x", "1"))
 
 
-def test_every_failure_is_raised(program: Path, tmp_path: Path) -> None:
+def test_steps_are_told_as_they_end() -> None:
+    assert play(line(True)) == [Done("n0", "unit u", True, 1.5)]
+
+
+def test_every_failure_of_every_node_is_raised() -> None:
     with pytest.raises(Errors) as caught:
-        play(program, f"{line(False, 'the cause')}\n{line(True)}\n{line(False, 'another')}\nexit 1", tmp_path)
-    assert [error.what for error in caught.value.errors] == ["the cause", "another"]
-    assert all(error.where == "node head, unit u" and error.hint for error in caught.value.errors)
+        play(f"{line(True)}\n{line(False, 'the cause')}\nexit 1", f"{line(False, 'another')}\nexit 1", line(True))
+    assert {(error.where, error.what) for error in caught.value.errors} == {
+        ("node n0, unit u", "the cause"),
+        ("node n1, unit u", "another"),
+    }
+    assert all(error.hint for error in caught.value.errors)
     assert caught.value.exit_code == 1
 
 
-def test_a_program_that_breaks_is_told_with_its_words(program: Path, tmp_path: Path) -> None:
-    with pytest.raises(FarmletError) as caught:
-        play(program, "echo no such module >&2; exit 4", tmp_path)
-    assert "4" in caught.value.what and "no such module" in caught.value.what
+def test_a_connection_that_breaks_is_told_with_its_words() -> None:
+    with pytest.raises(FarmletError, match="no such module"):
+        play(f"{line(True)}\necho no such module >&2; exit 4")
 
 
-def test_noise_on_its_output_is_no_crash(program: Path, tmp_path: Path) -> None:
-    try:
-        play(program, f"echo 'a warning of some library'\n{line(True)}", tmp_path)
-    except FarmletError as error:
-        assert "a warning" in error.what
+def test_noise_on_its_output_is_no_crash() -> None:
+    assert play(f"echo 'Welcome to this host'\n{line(True)}") == [Done("n0", "unit u", True, 1.5)]
 
 
-def test_an_interrupt_ends_the_program(program: Path, tmp_path: Path) -> None:
-    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\n{line(True)}\nexec sleep 60\n")
-    (tmp_path / "job.json").write_text("{}")
-
+def test_an_interrupt_ends_the_program_by_the_end_of_its_input(tmp_path: Path) -> None:
     def tell(done: Done) -> None:
         raise KeyboardInterrupt
 
+    node = Shell(f"{line(True)}\ncat > /dev/null; echo over > {tmp_path}/over")
     with pytest.raises(KeyboardInterrupt):
-        _run(tmp_path / "job.json", tell)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+        apply([target("head", node)], {"head": [change(File("/x", "1"))]}, {}, pack(), Sources({}), tell)
+    assert (tmp_path / "over").read_text() == "over\n"
 
 
 def test_a_node_that_does_not_answer_is_named() -> None:
-    """The real program, in its own process, and a port where nobody listens."""
+    """A port where nobody listens."""
     shell = SecureShell("127.0.0.1", 1, "root", Path("/nowhere/key"), Path("/nowhere/known_hosts"))
     with pytest.raises(FarmletError) as caught:
         apply(
@@ -258,37 +224,7 @@ def test_a_node_that_does_not_answer_is_named() -> None:
             Sources({}),
             print,
         )
-    assert "head" in str(caught.value) and caught.value.hint
-
-
-ORPHAN = """
-import sys
-from pathlib import Path
-from farmlet.engine.apply import _run
-from farmlet.engine.store import Store
-folder = Path(sys.argv[1])
-sys.executable = str(folder / "python")
-with Store(folder, "tiny").locked():
-    _run(folder / "job.json", print)
-"""
-
-
-def test_a_killed_up_does_not_free_the_facility_while_nodes_still_change(tmp_path: Path) -> None:
-    """kill -9 ends `up`, not the program it started: two of them on one node would pull the rug from under each other."""
-    (tmp_path / "python").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\necho '{{}}' > {tmp_path}/ready\nexec sleep 60\n")
-    (tmp_path / "python").chmod(0o700)
-    (tmp_path / "job.json").write_text("{}")
-    parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path)])
-    end = time.monotonic() + 20
-    while not (tmp_path / "ready").exists() and time.monotonic() < end:
-        time.sleep(0.05)
-    parent.kill()
-    parent.wait()
-    try:
-        with pytest.raises(InputError), Store(tmp_path, "tiny").locked():
-            pass
-    finally:
-        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert "head" in str(caught.value) and "refused" in str(caught.value) and caught.value.hint
 
 
 class _At(Shell):
@@ -301,16 +237,42 @@ class _At(Shell):
         return self._shell
 
 
-def test_what_a_killed_up_left_in_memory_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MEMORY", tmp_path)
-    old, fresh, used = (tmp_path / f"farmlet-{name}" for name in ("old", "fresh", "used"))
-    for path in (old, fresh, used):
-        path.mkdir()
-        if path != fresh:
-            os.utime(path, (0, 0))
-    handle = os.open(used, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    with module._room() as room:
-        assert room.parent == tmp_path and not old.exists() and fresh.exists() and used.exists()
-    os.close(handle)
-    assert not room.exists()
+ORPHAN = """
+import sys
+from pathlib import Path
+from farmlet.engine.apply import Job, _run
+from farmlet.engine.store import Store
+
+class Node:
+    def argv(self, command):
+        return ["sh", "-c", f"echo > {folder}/ready; cat > /dev/null; while ! test -e {folder}/go; do sleep 0.05; done"]
+
+folder = Path(sys.argv[1])
+with Store(folder, "tiny").locked():
+    _run([Job("head", Node(), b"")], print)
+"""
+
+
+def test_a_killed_up_does_not_free_the_facility_while_nodes_still_change(tmp_path: Path) -> None:
+    """kill -9 ends `up`, not at once what it began on nodes: two of them on one node would pull the rug from under each other."""
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path)])
+    wait_for((tmp_path / "ready").exists)
+    parent.kill()
+    parent.wait()
+    with pytest.raises(InputError), Store(tmp_path, "tiny").locked():
+        pass
+    (tmp_path / "go").touch()
+
+    def free() -> bool:
+        with suppress(InputError), Store(tmp_path, "tiny").locked():
+            return True
+        return False
+
+    wait_for(free)
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)

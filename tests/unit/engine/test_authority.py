@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from farmlet.engine.authority import Authority
 from farmlet.errors import FarmletError
+from farmlet.runtime import certificates
 
 DOMAIN = "farmlet.test"
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -100,7 +101,7 @@ def test_a_long_host_name_will_do(authority: Authority, tmp_path: Path) -> None:
 def test_what_an_authority_must_say(authority: Authority) -> None:
     own = x509.load_pem_x509_certificate(authority.path.read_bytes())
     basic = own.extensions.get_extension_for_class(x509.BasicConstraints)
-    assert basic.critical and basic.value.ca and basic.value.path_length == 0
+    assert basic.critical and basic.value.ca and basic.value.path_length == 1
     usage = own.extensions.get_extension_for_class(x509.KeyUsage)
     assert usage.critical and usage.value.key_cert_sign and not usage.value.digital_signature
     constraints = own.extensions.get_extension_for_class(x509.NameConstraints)
@@ -204,3 +205,34 @@ def test_the_helper_sees_a_refusal(authority: Authority, tmp_path: Path) -> None
     other = Authority(tmp_path, "other", DOMAIN, "Other")
     other.ensure()
     assert shake(authority, other.sign(request(), [DOMAIN]), tmp_path, DOMAIN) != ""
+
+
+INNER = ec.generate_private_key(ec.SECP256R1())
+
+
+def sign_inside(chain: str, name: str, now: datetime | None = None) -> str:
+    """What the intermediate authority signs, with its own certificate behind it."""
+    return certificates.sign(chain.encode(), INNER, KEY.public_key(), [name], False, 30, now) + chain
+
+
+def test_the_intermediate_authority_is_constrained_likewise(authority: Authority, tmp_path: Path) -> None:
+    chain = authority.delegate(request(key=INNER))
+    own = x509.load_pem_x509_certificate(chain.encode())
+    assert own.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 0
+    assert timedelta(days=729) < own.not_valid_after_utc - datetime.now(UTC) <= timedelta(days=730)
+    for name in (DOMAIN, f"head.{DOMAIN}"):
+        assert shake(authority, sign_inside(chain, name), tmp_path, name) == ""
+    assert "permitted subtree" in shake(authority, sign_inside(chain, "example.org"), tmp_path, "example.org")
+    # it makes no further authority
+    deeper = certificates.delegate(chain.encode(), INNER, KEY.public_key(), f"a.{DOMAIN}", 10)
+    leaf = certificates.sign(deeper.encode(), KEY, KEY.public_key(), [f"a.{DOMAIN}"], False, 5)
+    assert "path length" in shake(authority, leaf + deeper + chain, tmp_path, f"a.{DOMAIN}")
+
+
+def test_what_it_signs_ends_with_it(authority: Authority) -> None:
+    chain = authority.delegate(request(key=INNER))
+    end = x509.load_pem_x509_certificate(chain.encode()).not_valid_after_utc
+    leaf = x509.load_pem_x509_certificate(sign_inside(chain, DOMAIN, end - timedelta(days=3)).encode())
+    assert leaf.not_valid_after_utc == end
+    with pytest.raises(FarmletError, match="ended"):
+        sign_inside(chain, DOMAIN, end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,11 +19,14 @@ from farmlet.engine.nodes.fake import FakeDriver, FakeShell
 from farmlet.engine.nodes.ssh import SshDriver
 from farmlet.engine.plan import Change, Seen, Target
 from farmlet.engine.report import Report
+from farmlet.engine.rotation import rotate_ca
 from farmlet.engine.status import endpoints
 from farmlet.engine.store import Store
 from farmlet.errors import Errors, FarmletError, InputError
-from farmlet.facility.model import Facility
-from farmlet.parts.part import Part, SiteAccess
+from farmlet.facility.load import loads
+from farmlet.facility.model import Facility, Route
+from farmlet.parts.part import Part, Role, SiteAccess, find
+from farmlet.parts.resources import Certificate, File
 
 # the facility of these tests after `upper` was taken out of it
 WITHOUT = """\
@@ -286,6 +290,23 @@ def test_hosts_named_by_address_know_all_names(
         assert target.configure[0].role == "engine.names" and "192.0.2.7\thead.tiny.test" in repr(vars(step)).replace("\\t", "\t")
 
 
+def test_names_of_web_services_lead_to_their_node(
+    load_facility: Callable[[str], Facility], parts: dict[str, Part], store: Store
+) -> None:
+    pages = Role("pages", "members", lambda context: (), routes=(Route("desk", default=True, origin="desk"),))
+    parts["lower"] = replace(parts["lower"], roles=(*parts["lower"].roles, pages))
+    facility = load_facility(ADDRESSED.replace("ssh, address: 192.0.2.7", "container"))
+    layout = Layout(facility, parts, (), store, {})
+    given = {"head": "10.213.4.10", "service": "10.213.4.11"}
+    layout.drivers = dict.fromkeys(facility.nodes, ContainerDriver(None, "tiny", "farmlet-tiny", given, store.key))
+    assert layout.machines()["work"].aliases == ("desk.tiny.test",)
+    assert sorted(layout.addressed()) == ["head.tiny.test", "service.tiny.test"], "work is found by DNS, with all its names"
+    facility = load_facility(ADDRESSED.replace("work.example.org", "192.0.2.8"))
+    layout = Layout(facility, parts, (), store, dict.fromkeys(facility.nodes, layout.drivers["head"]))
+    layout.drivers = layout.drivers | {"work": SshDriver("192.0.2.8", 22, "root", store.key, store.known, None)}
+    assert layout.addressed()["desk.tiny.test"] == layout.addressed()["work.tiny.test"] == "192.0.2.8"
+
+
 def test_a_facility_of_containers_leaves_names_to_docker(rig: Rig) -> None:
     rig.deployment.up()
     assert not [role for node, role, _ in rig.applied[0] if role == "engine.names"]
@@ -427,6 +448,22 @@ def test_endpoints_of_a_facility_that_runs(
     assert found["issuer"] == "https://service.tiny.test" and found["storage@tier1"] == "https://se.tiny.test:8443"
 
 
+def test_endpoints_are_what_the_roles_of_all_nodes_say(store: Store) -> None:
+    text = "farmlet: 1\nfacility: {name: tiny, domain: tiny.test}\nnodes:\n"
+    for name, runs in {"one": "access, storage", "service": "identity, accounts", "two": "access, storage"}.items():
+        text += f"  {name}: {{connect: fake, runs: [{runs}]}}\n"
+    text += "storage: {elements: [{name: far, kind: webdav, url: https://se.example.org:8443}]}\n"
+    found = find()
+    deployment = Deployment(loads(text, "facility.yaml", found), found, (), store, Report(io.StringIO()))
+    assert list(endpoints(deployment).items()) == [
+        ("issuer", "https://service.tiny.test"),
+        ("ssh", "one.tiny.test"),
+        ("storage", "https://one.tiny.test:8443"),
+        ("storage@two", "https://two.tiny.test:8443"),
+        ("storage@far", "https://se.example.org:8443"),
+    ]
+
+
 def test_a_node_that_is_new_in_the_file_is_no_crash(store: Store) -> None:
     """`logs`, `check`, `node list` between an edit of the file and the next `up`: the new node has no address yet."""
     driver = ContainerDriver(None, "tiny", "farmlet-tiny", {}, store.key)
@@ -434,3 +471,20 @@ def test_a_node_that_is_new_in_the_file_is_no_crash(store: Store) -> None:
         with pytest.raises(FarmletError) as caught:
             ask(Machine("fresh", "fresh.tiny.test"))
         assert "fresh" in caught.value.where and "farmlet up" in caught.value.hint
+
+
+def test_a_new_authority_comes_with_a_new_renewal_authority(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Certificate("/var/renewal.crt", "/var/renewal.key", ("tiny.test",), signs=True)
+    leaf = Certificate("/etc/node.crt", "/etc/node.key", ("service.tiny.test",))
+    parts = rig.deployment.layout.parts
+    role = replace(parts["identity"].roles[0], configure=lambda context: (own, leaf, File("/etc/ca.pem", context.trust.ca)))
+    monkeypatch.setitem(rig.deployment.layout.parts, "identity", replace(parts["identity"], roles=(role,)))  # type: ignore[arg-type]
+    rig.deployment.up()
+    assert not [words for words in rig.shell("service").commands if words[0] == "rm"]
+    before = rig.deployment.layout.authority().read()
+    found = rotate_ca(rig.deployment, False, "ada")
+    assert [words for words in rig.shell("service").commands if words[0] == "rm"] == [["rm", "-f", own.key, own.path]]
+    after = rig.deployment.layout.authority().read()
+    placed = [one for target in rig.deployment._targets for wanted in target.wanted for one in wanted.resources]
+    assert before != after and after in [one.content for one in placed if isinstance(one, File)]
+    assert found.failed == [] and found.keys[0]["state"] == "signs" and any("farmlet login" in line for line in found.left)

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from farmlet.engine import sources
 from farmlet.engine.images import REPOSITORY, Base, content, tag
 from farmlet.parts.resources import Environment, File, Packages, Resource, Wanted
 
@@ -52,3 +54,10 @@ def test_names_never_run_into_each_other(one: list[str], other: list[str]) -> No
 
 def test_a_blank_node_is_the_same_from_any_mirror() -> None:
     assert Base().key == Base("http://mirror.example.org/debian").key
+
+
+def test_a_blank_node_is_another_with_other_options_of_apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "apt_options", lambda: [])
+    one = Base().key
+    monkeypatch.setattr(sources, "apt_options", lambda: ['Acquire::Check-Valid-Until "false"'])
+    assert Base().key != one

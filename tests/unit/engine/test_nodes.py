@@ -1,4 +1,4 @@
-"""`probe.py` and `place.py` as nodes run them: programs of their own, on paths of the test's."""
+"""`probe.py`, `steps.py` and `place.py` as nodes run them: programs of their own, on paths of the test's."""
 
 from __future__ import annotations
 
@@ -154,23 +154,23 @@ def test_stamps(node: Node) -> None:
     step = Command("once", "true")
     want = fingerprint(Wanted("a.b", (step,)), step)
     assert node.look(step) == {step.label: "not done for this configuration"}
-    node.stamp("stamp", "a.b: step once", want)
+    node.stamp("a.b: step once", want)
     assert node.look(step) == {}
     assert node.look(replace(step, run="false")) != {}, "another command is another step"
     assert node.look(File("/etc/hostname-that-is-not-there", ""), step)[step.label], "as is one after something else"
-    node.stamp("stamp", "x.y: unit z", "1")
-    node.stamp("forget", "a.b: step once", "never: heard of")
+    node.stamp("x.y: unit z", "1")
+    node.do(forget=["a.b: step once", "never: heard of"])
     assert node.stamps == {"x.y: unit z": "1"}
-    node.stamp("forget")
+    node.do()
     assert node.stamps == {"x.y: unit z": "1"}
 
 
 @root
 def test_broken_stamps_are_no_stamps(node: Node) -> None:
-    node.stamp("stamp", "one", "1")
-    (node.folder / "state" / "stamps.json").write_text('{"one"')
+    node.stamp("one", "1")
+    (node.folder / "state" / "stamps").write_text('{"one"')
     assert node.look(Command("once", "true")) != {}
-    node.stamp("stamp", "two", "2")
+    node.stamp("two", "2")
     assert node.stamps == {"two": "2"}
 
 
@@ -216,9 +216,9 @@ def test_the_probe_changes_nothing(node: Node, tmp_path: Path) -> None:
     assert {path for path in sorted(tmp_path.rglob("*")) if path not in before} <= {tmp_path / "ca.crt", tmp_path / "ca.key"}
 
 
-@pytest.mark.parametrize("name", ["probe", "place"])
+@pytest.mark.parametrize("name", ["probe", "place", "steps"])
 def test_they_need_nothing_but_python(name: str) -> None:
     """They arrive as text and run with what Debian has: no package of ours or anyone's."""
     imported = re.findall(r"(?m)^(?:import|from) (\w+)", source(name))
-    assert imported and set(imported) <= set(sys.stdlib_module_names)
+    assert imported and set(imported) <= {*sys.stdlib_module_names, "place"}
     assert "farmlet." not in source(name).replace("farmlet.json", "")

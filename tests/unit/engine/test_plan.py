@@ -88,7 +88,7 @@ def test_stamps_are_of_a_role_and_a_label() -> None:
 def test_contents_stay_here() -> None:
     """The question a node is asked goes through more hands than the payload: it holds hashes, no contents."""
     resources: tuple[Resource, ...] = (
-        File("/etc/s", "SECRET", secret=True),
+        File("/etc/s", "SECRET"),
         File("/etc/b", b"SECRET"),
         Environment("/opt/e", "SECRET==1"),
         Command("c", "echo SECRET"),

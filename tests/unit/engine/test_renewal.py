@@ -14,6 +14,7 @@ import pytest
 
 from farmlet.engine.authority import Authority
 from farmlet.parts.resources import Certificate
+from farmlet.runtime import certificates
 
 if TYPE_CHECKING:
     from conftest import Node
@@ -100,3 +101,36 @@ def test_the_systems_trust_does_not_count(
     monkeypatch.setenv("SSL_CERT_DIR", str(store))
     node.authority = Authority(tmp_path, "new", "tiny.test", "Another authority")
     assert node.look(certificate) == {certificate.label: "is of another authority"}
+
+
+@root
+def test_the_renewal_authority_lasts_a_year_after_each_up(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Certificate(
+        f"{tmp_path}/inner.crt", f"{tmp_path}/inner.key", ("tiny.test",), owner="daemon", group="daemon", signs=True
+    )
+    node.put(own)
+    assert node.look(own) == {} and mode(Path(own.key)) == 0o600 and Path(own.key).owner() == "daemon"
+    assert "another use" in node.look(replace(own, signs=False))[own.label]
+    assert "other names" in node.look(replace(own, names=("other.test",)))[own.label]
+    monkeypatch.setattr("farmlet.engine.authority.RENEWAL_DAYS", 399)
+    node.put(own)
+    assert re.fullmatch(r"ends in 39\d days", node.look(own)[own.label])
+
+
+@root
+def test_what_the_node_renewed_itself_is_as_wanted(node: Node, certificate: Certificate, tmp_path: Path) -> None:
+    """`up` leaves it alone: it is of the intermediate authority, which stands behind it in the file."""
+    own = Certificate(f"{tmp_path}/inner.crt", f"{tmp_path}/inner.key", ("tiny.test",), signs=True)
+    node.put(own, certificate)
+    public = certificates.read_request(node.request(certificate))
+    chain = Path(own.path).read_text()
+    key = certificates.load_key(Path(own.key).read_bytes())
+    leaf = certificates.sign(chain.encode(), key, public, certificate.names, False, 30)
+    Path(certificate.path).write_text(leaf + chain)
+    assert node.look(certificate) == {}
+    Path(certificate.path).write_text(leaf)
+    assert "another authority" in node.look(certificate)[certificate.label], "clients would not believe it either"
+    Path(certificate.path).write_text(leaf + chain)
+    node.authority.replace()
+    assert "another authority" in node.look(certificate)[certificate.label]
+    assert "another authority" in node.look(own)[own.label]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from farmlet.engine import docker as engine
-from farmlet.engine import images
+from farmlet.engine import images, trees
 from farmlet.engine import sandbox as module
 from farmlet.engine.disk import Disk
 from farmlet.engine.docker import FOLDER_LABEL
@@ -77,7 +77,8 @@ def built(
     monkeypatch.setattr(module, "apply", lambda *rest: None)
     monkeypatch.setattr(images.Base, "ensure", lambda self, client, tell: "blank")
     monkeypatch.setattr(images, "exists", lambda client, key: False)
-    monkeypatch.setattr(images, "commit", lambda client, container, key: None)
+    monkeypatch.setattr(images, "commit", lambda client, container, key, held: None)
+    monkeypatch.setattr(trees, "take", lambda client, repository, container, wanted: set())
     sandbox.__dict__["client"] = object()
     return sandbox, layout, driver
 
@@ -187,7 +188,7 @@ def fresh(load_facility: Callable[[str], Facility], parts: dict[str, Part], stor
 def with_rooms(parts: dict[str, Part]) -> dict[str, Part]:
     """The same parts, each of whose roles keeps folders to sizes."""
     return {
-        name: replace(part, roles=tuple(replace(role, data=("/srv/x",), rooms=("/srv/x",)) for role in part.roles))
+        name: replace(part, roles=tuple(replace(role, data=("/srv/x",), quotas=("/srv/x",)) for role in part.roles))
         for name, part in parts.items()
     }
 

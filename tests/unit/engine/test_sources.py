@@ -66,12 +66,18 @@ def test_a_host_without_apt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert sources.debian("trixie") == [] and sources.apt_options() == []
 
 
-def test_only_proxies_of_apt(commands: Path) -> None:
+def test_of_apts_options_those_to_reach_a_mirror(commands: Path) -> None:
     dump = 'APT "";\nAcquire::http::Proxy "http://proxy:3128";\nAcquire::https::Proxy::mirror "DIRECT";\nDir "/";\n'
     put(commands, "apt-config", dump)
     found = sources.apt_options()
     assert 'Acquire::http::Proxy "http://proxy:3128"' in found
-    assert not [option for option in found if "Dir" in option or option.endswith(";")]
+    assert not [option for option in found if "Dir" in option or "Valid" in option or option.endswith(";")]
+
+
+def test_lists_may_be_out_of_date_only_where_this_host_says_so(commands: Path) -> None:
+    """A node of a sandbox takes its packages from the mirror of this host, which may be frozen."""
+    put(commands, "apt-config", 'Acquire::Check-Valid-Until "false";\n')
+    assert sources.apt_options() == ['Acquire::Check-Valid-Until "false"']
 
 
 @pytest.fixture

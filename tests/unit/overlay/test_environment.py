@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.resources import files
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 
 from farmlet.parts.overlay import render
+from farmlet.parts.overlay.checks import read_pause
+from farmlet.parts.overlay.sites.kind import Pool, Site
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(900)]
 
@@ -28,9 +31,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    requirements = str(files("farmlet.parts").joinpath("requirements/tardis.txt"))
+    # without the hashes, which are those of the files that nodes' own Python takes
+    pinned = files("farmlet.parts").joinpath("requirements/tardis.txt").read_text()
+    (folder / "tardis.txt").write_text(re.sub(r" \\\n +--hash=\S+", "", pinned))
     pip = [str(folder / "venv/bin/python"), "-m", "pip", "install", "-q"]
-    subprocess.run([*pip, "-r", requirements], check=True)
+    subprocess.run([*pip, "-r", str(folder / "tardis.txt")], check=True)
     subprocess.run([*pip, "--no-deps", *map(str, folder.glob("*.whl"))], check=True)
     return folder / "venv/bin/python"
 
@@ -51,8 +56,9 @@ def probe(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     for name, body in STAND_INS.items():
         (folder / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / "bin" / name).chmod(0o755)
-    (folder / "program").write_text("#!/bin/sh\n")
-    pool, site = make_settings()
+    for name in ("drone.sh", "starter.py"):
+        (folder / name).write_text(f"#!/bin/sh\n# {name}\n")
+    pool, site = make_settings(folder)
     (folder / "tardis.yml").write_text(render.tardis(pool, [site]))
     environment = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "LAB": str(folder), "HOME": str(folder)}
     command = [str(python), "-I", str(PROBE), str(folder)]
@@ -61,24 +67,27 @@ def probe(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return folder, json.loads(done.stdout)
 
 
-def make_settings() -> tuple[render.Pool, render.Site]:
-    pool = render.Pool(
+def make_settings(folder: Path = Path("/")) -> tuple[Pool, Site]:
+    pool = Pool(
         collector="service.example.org:9618",
         trust="example.org",
         schedds=["head.example.org"],
-        program="/drone.sh",
+        programs=["/drone.sh", "/starter.py"],
         settings="/tardis.yml",
         registry="/drones.db",
         credential="lab",
-        hold=30,
+        idle_timeout=30,
+        told=str(folder / "demand.json"),
+        gates="/gates",
     )
-    site = render.Site(
+    site = Site(
         name="tier1",
+        kind="htcondor",
         host="tier1.example.net",
         user=getpass.getuser(),
         key="/key",
         known="/known",
-        jdl="/tier1.jdl",
+        order="/tier1.jdl",
         cores=1,
         memory=1024,
         disk=1024,
@@ -116,8 +125,16 @@ def test_controller_keeps_the_demand_while_the_queue_cannot_be_read(probe: tuple
     assert seen[0] == [3.0, 1.0]
     assert [demand for demand, _ in seen[1:10]] == [3.0] * 9
     pauses = [pause for _, pause in seen[1:10]]
-    assert pauses == sorted(pauses) and pauses[0] == 2 and pauses[-1] == 60
-    assert seen[10] == [0.0, 1.0]
+    assert pauses == sorted(pauses) and pauses[0] == 2 and pauses[-1] == 15
+    assert seen[10:] == [[0.0, 1.0], [1.0, 1.0]]
+    assert (told := probe[1]["controller"]["told"])["odd"] == {"ada": 1} and told["demand"] == 1
+
+
+def test_an_access_point_that_does_not_answer_keeps_no_other_waiting(probe: tuple[Path, dict[str, Any]]) -> None:
+    several = probe[1]["several"]
+    assert several["seen"] == [4, 5, 3]
+    assert "mute" in several["silent"] and "good" not in several["silent"]
+    assert several["longest"] == 15
 
 
 def test_controller_tells_once_and_hastens_the_pool(probe: tuple[Path, dict[str, Any]]) -> None:
@@ -128,13 +145,23 @@ def test_controller_tells_once_and_hastens_the_pool(probe: tuple[Path, dict[str,
     assert controller["interval"] == 2
 
 
+def test_a_closed_site_gets_no_drones_and_the_others_get_its_share(probe: tuple[Path, dict[str, Any]]) -> None:
+    seen = probe[1]["gates"]  # of all, of tier1 (4 cores at most), of hpc (8)
+    assert seen["none"] == [6, 3, 3]
+    assert seen["first"] == [6, 0, 6]
+    assert seen["both"] == [0, 0, 0]
+    assert seen["other"] == [4, 4, 0]
+    assert seen["stale"] == seen["none"], "a gate that nobody keeps counts no more"
+
+
 def test_every_order_has_its_own_token_at_the_site(probe: tuple[Path, dict[str, Any]]) -> None:
     folder, result = probe
     drones = folder / "site/farmlet-example.org"
     tokens = {path.name: path.read_text() for path in drones.glob("*.token")}
     assert tokens == {"tier1-aa.token": "secret.token.1\n", "tier1-bb.token": "secret.token.2\n"}
     assert {path.stat().st_mode & 0o077 for path in drones.iterdir()} == {0}
-    assert (drones / "drone.sh").read_text() == "#!/bin/sh\n"
+    for name in ("drone.sh", "starter.py"):
+        assert (drones / name).read_text() == (folder / name).read_text()
     answer = result["executor"]["answer"].splitlines()
     assert answer[0] == str(drones)
     assert [line for line in answer if "FarmletOrder" in line] == ["FarmletOrder = tier1-aa", "FarmletOrder = tier1-bb"]
@@ -149,6 +176,15 @@ def test_no_token_in_arguments_environment_or_errors(probe: tuple[Path, dict[str
 
 
 def test_what_fails_at_a_site_is_tried_again_and_never_ends_cobald(probe: tuple[Path, dict[str, Any]]) -> None:
-    without_token, failed = probe[1]["executor"]["refusals"]
+    without_token, failed, _ = probe[1]["executor"]["refusals"]
     assert "condor_token_fetch failed" in without_token
     assert failed == "3"
+
+
+def test_where_drones_give_up_no_more_are_ordered_for_a_while(probe: tuple[Path, dict[str, Any]]) -> None:
+    folder, result = probe
+    assert result["executor"]["refusals"][-1] == "drones give up there"
+    told = json.loads((folder / "pause-tier1.json").read_text())
+    assert (told["count"], told["reason"]) == (1, "wn17: this host has no bwrap")
+    assert "no drones are ordered for 1" in read_pause(folder / "pause-tier1.json", told["until"] - 15)
+    assert read_pause(folder / "pause-tier1.json", told["until"]) == ""

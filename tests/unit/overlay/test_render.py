@@ -10,27 +10,32 @@ from ruamel.yaml import YAML
 
 from farmlet.errors import FarmletError
 from farmlet.parts.overlay import render
+from farmlet.parts.overlay.sites import KINDS
+from farmlet.parts.overlay.sites.kind import MARGIN, Pool, Site
 
-POOL = render.Pool(
+POOL = Pool(
     collector="service.example.org:9618",
     trust="example.org",
     schedds=["head.example.org", "other.example.org"],
-    program="/usr/lib/farmlet/drone.sh",
+    programs=["/usr/lib/farmlet/drone.sh", "/usr/lib/farmlet/starter.py"],
     settings="/etc/farmlet/overlay/tardis.yml",
     registry="/var/lib/farmlet/overlay/drones.db",
     credential="lab",
-    hold=30,
+    idle_timeout=30,
+    told="/demand.json",
+    gates="/gates",
 )
 
 
-def make_site(name: str = "tier1", **changes: Any) -> render.Site:
-    site = render.Site(
+def make_site(name: str = "tier1", **changes: Any) -> Site:
+    site = Site(
         name=name,
+        kind="htcondor",
         host=f"{name}.example.net",
         user="drone",
         key="/key",
         known="/known",
-        jdl=f"/etc/farmlet/overlay/{name}.jdl",
+        order=f"/etc/farmlet/overlay/{name}.jdl",
         cores=2,
         memory=3072,
         disk=512,
@@ -54,8 +59,9 @@ def test_cobald_has_one_controller_over_all_sites() -> None:
     controller, factory = settings["pipeline"]
     assert controller["schedds"] == ["head.example.org", "other.example.org"]
     assert controller["pool"] == "service.example.org:9618"
-    assert (controller["cores"], controller["memory"], controller["maximum"]) == (8, 3072, 24)
-    assert controller["hold"] == 30
+    assert (controller["cores"], controller["memory"]) == (8, 3072)
+    assert controller["sites"] == {"tier1": 8, "hpc": 16}
+    assert controller["idle_timeout"] == 30
     assert factory["configuration"] == "/etc/farmlet/overlay/tardis.yml"
 
 
@@ -64,18 +70,18 @@ def test_tardis_covers_the_whole_life_of_an_order_with_its_token() -> None:
     assert [(site["name"], site["quota"]) for site in settings["Sites"]] == [("tier1", 8), ("hpc", 3)]
     executor = settings["tier1"]["executor"]
     assert executor["host"] == "tier1.example.net"
-    assert executor["lifetime"] == 1800 + 3600 + render.MARGIN
+    assert executor["lifetime"] == 1800 + 3600 + MARGIN
     assert settings["Sites"][0]["drone_minimum_lifetime"] < 3600
     assert settings["tier1"]["MachineMetaData"]["drone"] == {"Cores": 2, "Memory": 3.0, "Disk": 0.5}
     assert settings["hpc"]["MachineTypeConfiguration"]["drone"]["jdl"] == "/etc/farmlet/overlay/hpc.jdl"
 
 
 def test_jdl_keeps_tardis_placeholders_and_becomes_a_submit_description() -> None:
-    text = render.jdl(POOL, make_site())
+    text = KINDS["htcondor"].write_order(POOL, make_site())
     assert "$$(FarmletOrder).token" in text
     filled = Template(text).substitute(Cores=2, Memory=3072.0, Disk=524288, Arguments="--uuid=tier1-0a")
     commands = dict(line.split(" = ", 1) for line in filled.splitlines() if " = " in line and not line.startswith(("#", "+")))
-    assert commands["transfer_input_files"] == "$(FarmletOrder).token"
+    assert commands["transfer_input_files"] == "$(FarmletOrder).token, starter.py"
     words = commands["arguments"].split()
     assert {"--uuid=tier1-0a", "--collector=service.example.org:9618", "--credential=lab"} <= set(words)
     assert "queue" not in commands  # TARDIS adds one per drone
@@ -85,4 +91,4 @@ def test_jdl_keeps_tardis_placeholders_and_becomes_a_submit_description() -> Non
 @pytest.mark.parametrize("value", ["a b", "/x;reboot", "/x$(Cluster)", '"', "", "/x\n"])
 def test_jdl_refuses_what_needs_quotes(value: str) -> None:
     with pytest.raises(FarmletError, match="image"):
-        render.jdl(POOL, make_site(image=value))
+        KINDS["htcondor"].write_order(POOL, make_site(image=value))

@@ -47,6 +47,13 @@ def make_context() -> MakeContext:
         text = TEXT.replace("[access]", f"[{head}]").replace("groups:", f"{nodes}groups:", 1)
         text = text.replace("[identity, accounts]", f"[{service}]")
         facility = loads(text.replace("connect: fake", f"connect: {connect}") + more, "facility.yaml", CATALOG)
-        return Context(facility, facility.nodes[node], Trust("-----BEGIN CERTIFICATE-----\nown\n"), "0" * 64)
+        logins = {
+            audience: words
+            for name, part in CATALOG.items()
+            for role in part.roles
+            for host in facility.hosts(f"{name}.{role.name}")
+            for audience, words in role.logins(facility, host).items()
+        }
+        return Context(facility, facility.nodes[node], Trust("-----BEGIN CERTIFICATE-----\nown\n"), "0" * 64, logins)
 
     return make

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from farmlet.parts.access.motley import MODULE
-from farmlet.parts.compiled import Plugin
+from farmlet.parts.compiled import FOLDER, Plugin
 from farmlet.parts.resources import Command, File, Unit, Wanted
 from farmlet.parts.storage import element
 
@@ -21,12 +25,40 @@ def test_no_plug_in_is_taken_for_a_module_of_python(plugin: Plugin) -> None:
     assert plugin.source.split(".")[0] not in sys.stdlib_module_names
 
 
+@pytest.fixture
+def node(tmp_path: Path) -> Callable[[str, str], bool]:
+    """Runs a script of a node in a folder of its own: whether it ends well. The second word is the version of all packages."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    query = 'shift; for name in "$@"; do printf "%s\\t%s\\n" "$name" "$VERSION"; done'
+    compiler = f'while [ "$1" != -o ]; do shift; done; echo "$VERSION" > "$2"; echo compiled >> {tmp_path}/log'
+    for name, script in (("dpkg-query", query), ("gcc", compiler), ("g++", compiler)):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+
+    def run(script: str, version: str) -> bool:
+        environment = {"PATH": f"{programs}:/usr/bin:/bin", "VERSION": version}
+        return subprocess.run(["sh", "-ec", script.replace(FOLDER, str(tmp_path))], env=environment).returncode == 0
+
+    return run
+
+
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda plugin: plugin.source)
-def test_it_is_compiled_anew_when_its_source_is(plugin: Plugin) -> None:
-    source = next(one for one in plugin.compiled if isinstance(one, File))
+def test_it_is_compiled_anew_when_its_source_or_a_package_is(
+    plugin: Plugin, node: Callable[[str, str], bool], tmp_path: Path
+) -> None:
     command = next(one for one in plugin.compiled if isinstance(one, Command))
-    assert command.unless == f"test {plugin.path} -nt {source.path}"
-    assert f"-o {plugin.path}.new" in command.run and command.run.endswith(f"mv {plugin.path}.new {plugin.path}")
+    source, library = tmp_path / plugin.source, tmp_path / Path(plugin.path).name
+    source.touch()
+    os.utime(source, (1, 1))
+    assert not node(command.unless, "5.7")
+    assert node(command.run, "5.7") and library.read_text() == "5.7\n"
+    assert node(command.unless, "5.7"), "nothing changed"
+    assert not node(command.unless, "5.8"), "its packages changed"
+    assert node(command.run, "5.8") and node(command.unless, "5.8") and library.read_text() == "5.8\n"
+    os.utime(source)
+    os.utime(library, (1, 1))
+    assert not node(command.unless, "5.8"), "its source changed"
 
 
 def test_another_way_to_compile_it_makes_its_source_another() -> None:

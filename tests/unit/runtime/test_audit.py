@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from farmlet.runtime import audit
+from farmlet.runtime.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -48,10 +52,57 @@ def test_tampering_is_named(log: Path, edit: object, line: int) -> None:
         audit.verify(log)
 
 
-def test_no_line_is_added_after_a_broken_one(log: Path) -> None:
-    change(log, lambda lines: [*lines[:2], lines[2][:20]])
+def test_no_line_is_added_after_one_that_is_none(log: Path) -> None:
+    change(log, lambda lines: [*lines[:2], lines[2][:20] + "\n"])
     with pytest.raises(audit.Broken):
         audit.append(log, "member.added", member="dan")
+
+
+@pytest.mark.parametrize("lines", [0, 1, 3])
+@pytest.mark.parametrize("torn", [b"{", b"\0" * 9000, b'{"at": 1764.5, "event": "member.a'], ids=["begun", "zeros", "half"])
+def test_what_a_power_failure_left_of_a_line_goes_and_is_told(tmp_path: Path, torn: bytes, lines: int) -> None:
+    log = tmp_path / "audit.log"
+    for _ in range(lines):
+        audit.append(log, "member.added", member="ada")
+    with log.open("ab") as stream:
+        stream.write(torn)
+    checkpoint = Checkpoint(log, tmp_path / "checkpoint.json")
+    assert checkpoint.verify().lines == lines and len(list(audit.read(log))) == lines
+    audit.append(log, "member.added", member="dan")
+    assert audit.verify(log) == lines + 2 == checkpoint.verify().lines
+    assert [line["bytes"] for line in audit.find(log, "audit.mended")] == [len(torn)]
+
+
+def test_a_line_that_was_verified_and_is_cut_later_is_no_power_failure(log: Path) -> None:
+    checkpoint = Checkpoint(log, log.parent / "checkpoint.json")
+    checkpoint.verify()
+    change(log, lambda lines: [*lines[:2], lines[2].rstrip()])
+    with pytest.raises(audit.Broken, match="shorter"):
+        checkpoint.verify()
+
+
+def test_a_disk_that_is_full_costs_the_line_that_did_not_fit_and_no_other(log: Path) -> None:
+    """In a process of its own: the limit stands for the disk, of which a part of the line still fits."""
+    size = log.stat().st_size
+    script = f"""
+import resource
+from pathlib import Path
+from farmlet.runtime import audit
+from farmlet.runtime.checkpoint import Checkpoint
+log = Path({str(log)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size + 50}, resource.RLIM_INFINITY))
+for _ in range(2):
+    try:
+        audit.append(log, "member.added", member="dan")
+    except OSError as error:
+        print(error.errno)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+audit.append(log, "member.added", member="eve")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(errno.EFBIG)] * 2
+    assert audit.verify(log) == 4 and [line["member"] for line in audit.read(log)][-1] == "eve"
 
 
 def test_lines_longer_than_a_block_are_refused(log: Path) -> None:

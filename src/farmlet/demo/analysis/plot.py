@@ -9,15 +9,16 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from .shape import Result, integrate, integrate_parts
+
 if TYPE_CHECKING:
     from .dimuon import Array
-    from .fit import Result
 
 DATA, CURVE, BACKGROUND = "black", "#b2182b", "#2166ac"  # told apart without colour too: points, line, dashes
 
 
 def draw(counts: Array, edges: Array, result: Result, parameters: list[float], directory: Path) -> None:
-    """Write plot.png and plot.pdf into `directory`. `parameters`: those of fit.integrate, in its order."""
+    """Write plot.png and plot.pdf into `directory`. `parameters`: those of shape.integrate, in its order."""
     with mpl.rc_context({"font.size": 11, "axes.linewidth": 0.9, "xtick.direction": "in", "ytick.direction": "in"}):
         figure = Figure(figsize=(7.2, 6.4), layout="constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
@@ -32,8 +33,6 @@ def draw(counts: Array, edges: Array, result: Result, parameters: list[float], d
 
 
 def _draw_spectrum(axes: Any, counts: Array, edges: Array, result: Result, parameters: list[float]) -> None:
-    from .fit import integrate_parts
-
     width = edges[1] - edges[0]
     fine = np.linspace(edges[0], edges[-1], 1201)
     centres = (fine[:-1] + fine[1:]) / 2
@@ -63,8 +62,6 @@ def _draw_spectrum(axes: Any, counts: Array, edges: Array, result: Result, param
 
 def _draw_pulls(axes: Any, counts: Array, edges: Array, parameters: list[float]) -> None:
     """(data − fit)/√fit by groups of four bins: where a single bin expects less than one pair, it has no pull."""
-    from .fit import integrate
-
     joined = edges[::4]
     expected = np.diff(integrate(edges, *parameters)).reshape(-1, 4).sum(axis=1)
     pulls = (counts.reshape(-1, 4).sum(axis=1) - expected) / np.sqrt(expected)

@@ -1,4 +1,4 @@
-"""Sandbox nodes: Debian 13 containers that boot systemd and answer SSH, unprivileged but for the flags they need."""
+"""Sandbox nodes: Debian 13 containers that boot systemd and answer SSH. What they may do on the host stands in README.md."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SECURITY = ["seccomp=unconfined", "apparmor=unconfined"]
 DEVICES = ("/dev/fuse", "/dev/net/tun")  # file systems and networks of members' own containers
 TMPFS = {"/run": "", "/run/lock": "", "/tmp": "exec"}
+# as on any host: members take no port that a service of root's has while it restarts
+SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "1024"}
 PERIOD = 100_000  # µs, of the kernel's CPU quota
 GIB = 1 << 30
 
@@ -30,7 +32,7 @@ class ContainerDriver:
     """`connect: container`. All containers of a facility are on one network, at fixed addresses, labelled as its own.
 
     `client` None: this host's engine, asked when it is needed. `known`: known_hosts, beside the deploy key by default.
-    `disk`: a folder of this host whose file system has limits, for `Machine.rooms`; without it they are volumes like others.
+    `disk`: a folder of this host whose file system has limits, for `Machine.quotas`; without it they are volumes like others.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class ContainerDriver:
         if not found:
             return ""
         size = self._compare(machine, found.attrs["HostConfig"])
-        return ", ".join([*filter(None, [size]), *(f"there is no volume for {path}" for path in self._unkept(machine, found))])
+        names = "" if self._is_named(machine, found) else f"its names should be {', '.join((machine.fqdn, *machine.aliases))}"
+        volumes = [f"there is no volume for {path}" for path in self._unkept(machine, found)]
+        return ", ".join(filter(None, [size, names, *volumes]))
 
     def _compare(self, machine: Machine, config: Mapping[str, Any]) -> str:
         faults = []
@@ -121,6 +125,10 @@ class ContainerDriver:
                 # swap is limited with memory: the old sum of both may not be less than the new memory
                 size = {"mem_limit": machine.memory, "memswap_limit": 2 * machine.memory} if machine.memory else {}
                 container.update(cpu_period=PERIOD, cpu_quota=self._quota(machine) or -1, **size)
+            if not self._is_named(machine, container):
+                network = self._client.networks.get(self._network)
+                network.disconnect(container)
+                network.connect(container, aliases=[machine.fqdn, *machine.aliases], ipv4_address=self._addresses[machine.name])
             if container.status != "running":
                 container.start()
         except APIError as error:
@@ -128,14 +136,22 @@ class ContainerDriver:
             raise FarmletError(f"node {machine.name}", f"its container does not start: {error.explanation}", hint) from error
         self._wait(machine, container)
 
+    def _is_named(self, machine: Machine, container: Any) -> bool:
+        """Whether all its names, and no others, lead to it; Docker adds names of its own, which have no dots."""
+        joined = container.attrs["NetworkSettings"]["Networks"].get(self._network, {})
+        return {name for name in joined.get("Aliases") or () if "." in name} == {machine.fqdn, *machine.aliases}
+
     def _make(self, machine: Machine) -> Any:
         api = self._client.api
-        endpoint = api.create_endpoint_config(aliases=[machine.fqdn], ipv4_address=self._addresses[machine.name])
+        endpoint = api.create_endpoint_config(
+            aliases=[machine.fqdn, *machine.aliases], ipv4_address=self._addresses[machine.name]
+        )
         host = api.create_host_config(
             cap_add=["SYS_ADMIN", "NET_ADMIN"],
             devices=[f"{path}:{path}:rwm" for path in DEVICES if Path(path).exists()],
             security_opt=SECURITY,
             tmpfs=TMPFS,
+            sysctls=SYSCTLS,
             mounts=self._mounts(machine),
             mem_limit=machine.memory,
             cpu_period=PERIOD,
@@ -163,7 +179,7 @@ class ContainerDriver:
     def _mount(self, name: str, path: str, mode: str, machine: Machine) -> Mount:
         from docker.types import Mount
 
-        if self._disk and path in machine.rooms:
+        if self._disk and path in machine.quotas:
             source = self._disk / name
             source.mkdir(exist_ok=True)
             return Mount(path, str(source), "bind", read_only=mode == "ro")

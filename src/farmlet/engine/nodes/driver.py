@@ -7,12 +7,11 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from farmlet.errors import FarmletError
+from farmlet.errors import CommandError, FarmletError
 
 READY_SECONDS = 60
-SSH_FAILED = 255  # the exit status of ssh itself
 
 
 @dataclass(frozen=True)
@@ -26,16 +25,8 @@ class Machine:
     memory: int | None = None  # bytes
     data: tuple[str, ...] = ()  # each on a volume of its own
     shared: tuple[tuple[str, str, str], ...] = ()  # (volume, path, "rw" or "ro")
-    rooms: frozenset[str] = frozenset()  # of these paths, those whose folders are kept to sizes
-
-
-class CommandError(FarmletError):
-    """A command ended with `code` and said `words` on standard error."""
-
-    def __init__(self, where: str, command: str, code: int, words: Sequence[str]) -> None:
-        hint = "is the node up? `farmlet status`" if code == SSH_FAILED else "farmlet logs; farmlet check"
-        super().__init__(where, f"`{command}` failed with {code}: " + "\n  ".join(words), hint)
-        self.code, self.words = code, tuple(words)
+    quotas: frozenset[str] = frozenset()  # of these paths, those whose folders are kept to sizes
+    aliases: tuple[str, ...] = ()  # names of its web services, which lead to it too
 
 
 class Shell(Protocol):
@@ -45,9 +36,8 @@ class Shell(Protocol):
         """Standard output of `command`; FarmletError with the last lines of standard error when it fails."""
         ...
 
-    @property
-    def inventory(self) -> dict[str, Any]:
-        """pyinfra's host data for the same node."""
+    def argv(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` there from here, with this process's standard streams."""
         ...
 
 
@@ -98,6 +88,9 @@ class SecureShell:
     known: Path
 
     def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
+        return call(self.argv(command), self.host, stdin, timeout)
+
+    def argv(self, command: Sequence[str]) -> list[str]:
         options = {
             "BatchMode": "yes",
             "ConnectTimeout": "10",
@@ -109,22 +102,7 @@ class SecureShell:
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         target = ["-i", str(self.key), "-p", str(self.port), f"{self.user}@{self.host}"]
-        return call(["ssh", "-F", "/dev/null", *flags, *target, "--", shlex.join(command)], self.host, stdin, timeout)
-
-    @property
-    def inventory(self) -> dict[str, Any]:
-        return {
-            "ssh_hostname": self.host,
-            "ssh_port": self.port,
-            "ssh_user": self.user,
-            "ssh_key": str(self.key),
-            "ssh_known_hosts_file": str(self.known),
-            "ssh_strict_host_key_checking": "yes",
-            "ssh_allow_agent": False,
-            "ssh_look_for_keys": False,
-            "ssh_config_file": "/dev/null",
-            "ssh_connect_retries": 2,
-        }
+        return ["ssh", "-F", "/dev/null", *flags, *target, "--", shlex.join(command)]
 
 
 def call(command: Sequence[str], where: str, stdin: str | bytes = "", timeout: float = 120) -> str:

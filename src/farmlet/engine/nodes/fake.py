@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from farmlet.engine.nodes.driver import Machine
+from farmlet.errors import InputError
 
 
 class FakeShell:
@@ -24,9 +24,9 @@ class FakeShell:
         findings = {index: "not there" for index, spec in enumerate(specs) if spec["label"] not in self.present}
         return json.dumps({"findings": findings, "keys": {}})
 
-    @property
-    def inventory(self) -> dict[str, Any]:
-        return {"fake": True}
+    def argv(self, command: Sequence[str]) -> list[str]:
+        hint = "name a real way to reach it: `connect: container`, `ssh` or `local`"
+        raise InputError("a fake node", "exists in memory only, nothing can be done on it", hint)
 
 
 class FakeDriver:

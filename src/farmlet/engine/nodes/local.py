@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from farmlet.engine.nodes.driver import Machine, call
 from farmlet.errors import InputError
@@ -16,9 +15,8 @@ class LocalShell:
     def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
         return call(command, "this host", stdin, timeout)
 
-    @property
-    def inventory(self) -> dict[str, Any]:
-        return {"local": True}
+    def argv(self, command: Sequence[str]) -> list[str]:
+        return list(command)
 
 
 class LocalDriver:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from farmlet.engine.nodes.driver import CommandError, Machine, SecureShell, call
-from farmlet.errors import FarmletError, InputError
+from farmlet.engine.nodes.driver import Machine, SecureShell, call
+from farmlet.errors import CommandError, FarmletError, InputError
 
 
 class SshDriver:

@@ -1,36 +1,44 @@
 """Brings workflows into their owners' slices. Runs as root, as part of the guard; standard library only.
 
-HTCondor starts `condor_dagman`, and the scripts of its workflow, beside its own programs on the access point: outside of the
-limits that hold for all else of a member there.
+HTCondor starts `condor_dagman`, the scripts of its workflow and whatever else the scheduler universe runs beside its own programs
+on the access point: outside of the limits that hold for all else of a member there.
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
-PROGRAM = "condor_dagman"
+STARTER = b"condor_starter"  # above a job, which has limits of its own; it runs as root
+SLOTS = "*slot*"  # the cgroups of jobs, where there are any
 SERVICE = "system.slice/condor.service"
 BUS = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
 def find_strays(root: Path, first_uid: int, proc: Path = Path("/proc")) -> dict[int, list[int]]:
-    """Workflows of members that run in HTCondor's own cgroup, below `root`, and all that they started: pids by uid."""
+    """What runs of members in HTCondor's own cgroup, below `root`, and is no job: pids by uid.
+
+    By whose they are, and not by name or parent: names can be changed, and who starts a process may end before it does.
+    """
+    jobs = {pid for folder in (root / SERVICE).rglob(SLOTS) for pid in list_processes(folder)}
     parents: dict[int, int] = {}
     strays: dict[int, int] = {}
     for pid in list_processes(root / SERVICE):
-        with suppress(OSError):  # a process that ends meanwhile
-            name, _, rest = (proc / str(pid) / "stat").read_text().partition("(")[2].rpartition(")")
+        with suppress(OSError, IndexError):  # a process that ends meanwhile
+            # a process may call itself by any bytes
+            name, _, rest = (proc / str(pid) / "stat").read_bytes().partition(b"(")[2].rpartition(b")")
             parents[pid] = int(rest.split()[1])
-            if name == PROGRAM and (uid := find_owner(proc / str(pid))) >= first_uid:
+            if (uid := find_owner(proc / str(pid))) >= first_uid:
                 strays[pid] = uid
+            elif name == STARTER:
+                jobs.add(pid)
     found: dict[int, list[int]] = defaultdict(list)
-    for pid in parents:
-        if (workflow := _find_above(pid, parents, strays)) is not None:
-            found[strays[workflow]].append(pid)
+    for pid, uid in strays.items():
+        if not _is_below(pid, parents, jobs):
+            found[uid].append(pid)
     return dict(found)
 
 
@@ -43,16 +51,16 @@ def list_processes(folder: Path) -> Iterator[int]:
 
 def find_owner(process: Path) -> int:
     """The real uid of a process. The owner of its folder is root's for a program that says so (PR_SET_DUMPABLE)."""
-    return int((process / "status").read_text().partition("\nUid:")[2].split()[0])
+    return int((process / "status").read_bytes().partition(b"\nUid:")[2].split()[0])
 
 
-def _find_above(pid: int, parents: Mapping[int, int], wanted: Mapping[int, int]) -> int | None:
-    """The first of `wanted` among a process and those above it."""
-    while pid in parents:
-        if pid in wanted:
-            return pid
+def _is_below(pid: int, parents: Mapping[int, int], above: Set[int]) -> bool:
+    """Whether a process is one of `above`, or one of those started it, or what started it."""
+    seen = set()
+    while pid in parents and pid not in above and pid not in seen:
+        seen.add(pid)
         pid = parents[pid]
-    return None
+    return pid in above
 
 
 def adopt(uid: int, pids: list[int]) -> str:

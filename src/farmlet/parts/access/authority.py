@@ -1,6 +1,6 @@
 """The SSH certificate authority for members. WSGI; needs joserfc for the tokens.
 
-    POST /ssh/sign         {"public_key": LINE} with a Bearer token (aud `ssh`, RFC 6750)
+    POST /ssh/sign         {"public_key": LINE} with a Bearer token (aud `ssh`, of a client that counts; RFC 6750)
                            → {"certificate", "principal", "expires" (seconds since 1970)}
     GET  /ssh/about        what a member's own machine needs to log in:
                            {"name", "title", "domain", "issuer", "client", "scope", "hours", "nodes", "authority"}
@@ -23,11 +23,11 @@ from typing import Any
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import MEMBER, RESERVED
+from farmlet.facility.places import SSH
 from farmlet.parts.access import certificates
 from farmlet.runtime.oauth import Unreachable
 from farmlet.runtime.tokens import Refused, Verifier
 
-AUDIENCE = "ssh"
 BODY_BYTES = 8192
 log = logging.getLogger("farmlet.ssh")
 
@@ -39,7 +39,7 @@ Answer = tuple[str, dict[str, Any] | str, list[tuple[str, str]]]
 class Authority:
     """The WSGI application. `key` and `host_key` are the private keys for members and hosts (paths; `.pub` beside).
 
-    `about` is what clients are told besides domain, hours and the hosts' authority.
+    `verifier` knows whose tokens count. `about` is what clients are told besides domain, hours and the hosts' authority.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ def find_name(listing: Path, sub: str) -> str:
         raise FarmletError(str(listing), f"no list of members: {error}", "farmlet check accounts") from error
     name = next((str(row["name"]) for row in rows if row["sub"] == sub and row["state"] == "active"), "")
     if not name:
-        raise Refused("whose it is is no active member here; a new member is known a minute after the issuer has them")
+        raise Refused("its owner is no active member here; a new member is known here a minute after the issuer has them")
     return name
 
 
@@ -145,14 +145,14 @@ def _public_key(environ: Environ) -> str:
 
 
 def load(path: str) -> Authority:
-    """What gunicorn calls: the application from its JSON file {"issuer", "members", "key", "host_key", "domain", "hours",
-    "about"}.
+    """What gunicorn calls: the application from its JSON file {"issuer", "clients", "members", "key", "host_key", "domain",
+    "hours", "about"}.
 
     "members" is the accounts daemon's listing if the issuer is external, else "".
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = json.loads(Path(path).read_text())
     members = Path(config["members"]) if config["members"] else None
-    verifier = Verifier(config["issuer"], AUDIENCE, typed=members is None)
+    verifier = Verifier(config["issuer"], SSH, typed=members is None, clients=config["clients"])
     keys = (Path(config["key"]), Path(config["host_key"]))
     return Authority(verifier, *keys, config["domain"], config["hours"], members, config["about"])

@@ -72,7 +72,7 @@ def check_authority(url: str, ca: str) -> str:
 
 
 def check_motley(host: str, issuer: str, audience: str, ca: str) -> str:
-    """motley-cue answers through the front door, asks for tokens of `issuer` for `audience`, and lets no other in."""
+    """motley-cue answers through the reverse proxy, asks for tokens of `issuer` for `audience`, and lets no other in."""
     query = urllib.parse.urlencode({"url": issuer})
     status, text = _ask(f"https://{host}/info/op?{query}", ca)
     if status != 200 or json.loads(text).get("audience") != audience:

@@ -7,17 +7,23 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from farmlet.facility.model import checked
+from farmlet.facility.fields import checked
+from farmlet.runtime.issuer.logins import ANY
 
 # of hosts that are not ours: wider than members' names, without what a pattern of sshd's has (`*`, `?`, `!`, `,`, a blank)
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 Account = Annotated[str, checked(lambda name: None if ACCOUNT.fullmatch(name) else f"{name!r} is no UNIX name")]
 
+Client = Annotated[str, Field(min_length=1, max_length=256, pattern="^[!-~]+$")]
+
 
 class Section(BaseModel):
     """`certificate_hours`: how long a member's SSH certificate lives. `local_admins`: accounts of the hosts themselves
     that keep their key log-in, besides root and the account that deploys. `client`: with an external issuer, the id of the
-    public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free).
+    public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free). Its
+    tokens open a log-in, and those of `login_clients`, further ids (of oidc-agent for all members, say); no others do, since such
+    an issuer gives the audience to any client. `login_clients: [any]` takes every client that the issuer has, and
+    `farmlet validate` says what that means.
     `motley`: members may also come in by access token, as `mccli` does it (motley-cue; not with a directory by StartTLS).
     `news`: what members read when they log in to a terminal.
     """
@@ -27,8 +33,16 @@ class Section(BaseModel):
     certificate_hours: int = Field(default=12, ge=1, le=24)
     local_admins: tuple[Account, ...] = ()
     client: str = Field(default="", max_length=256, pattern="^[!-~]*$")
+    login_clients: tuple[Client, ...] = ()
     motley: bool = True
     news: str = Field(default="", max_length=4000)
+
+    @field_validator("login_clients")
+    @classmethod
+    def _check_clients(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if ANY in value and len(value) > 1:
+            raise ValueError(f"names `{ANY}` beside others: it stands alone")
+        return value
 
     @field_validator("news")
     @classmethod

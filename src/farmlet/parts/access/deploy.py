@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from farmlet.facility.catalog import Complaint
-from farmlet.facility.model import Facility
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility, Route
 from farmlet.facility.names import unix_group
+from farmlet.facility.places import SSH
 from farmlet.parts import units
 from farmlet.parts.access import limits, motley, sshd
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
+from farmlet.parts.backup import Backup
 from farmlet.parts.part import Check, Context, Leave, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
@@ -25,11 +27,13 @@ from farmlet.parts.resources import (
     Resource,
     Unit,
 )
+from farmlet.runtime.issuer.logins import ANY
 
 PACKAGE = "farmlet.parts.access"
+OURS = "farmlet"  # the client of `farmlet login` at our own issuer
 USER = "farmlet-ssh"
 FOLDER = "/var/lib/farmlet/ssh"
-HUB = "/var/lib/farmlet/hub"
+CONTROL = "/var/lib/farmlet/control"
 CONFIG = "/etc/farmlet/ssh.json"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
@@ -40,6 +44,9 @@ PRINCIPALS_SCRIPT = """\
 # Written by Farmlet: certificates of members open accounts of members only.
 [ "$2" -lt {first_uid} ] || echo "$1"
 """
+
+# our own issuer tells of a change by itself; of others the accounts daemon asks for who logs in
+TELLER, LOGINS = "/usr/lib/farmlet/tell-login", "/run/farmlet-logins"
 
 # pam_nologin tells the text to who is turned away; all that runs for one member on a node is in a slice of theirs
 NOLOGIN = "/etc/nologin"
@@ -64,7 +71,7 @@ HOSTCERTS = units.Service(
     user=USER,
     command=f"{units.SERVICE}/bin/python -m farmlet.parts.access.hostcerts",
     kind="oneshot",
-    writable=(f"{HUB}/outbox",),
+    writable=(f"{CONTROL}/outbox",),
     install=False,
 )
 AUTHORITY = units.Web(
@@ -88,7 +95,7 @@ def describe(context: Context) -> dict[str, object]:
         "title": facility.title,
         "issuer": facility.issuer,
         # at an external issuer it is made by hand, and "" until it is named
-        "client": context.section("access").client if facility.external else "farmlet",
+        "client": context.section("access").client if facility.external else OURS,
         "scope": context.scopes,
         "nodes": [node.fqdn for node in facility.hosts("access.login")],
     }
@@ -98,17 +105,19 @@ def configure_authority(context: Context) -> Sequence[Resource]:
     facility = context.facility
     config = {
         "issuer": facility.issuer,
+        # by those of others that our own issuer lets ask for a log-in (mccli) members come in at nodes, not here
+        "clients": [OURS] if context.login_clients is None else context.login_clients,
         # tokens of others name a person by `sub` only; the accounts daemon knows whose UNIX name that is
-        "members": f"{HUB}/outbox/all/accounts" if facility.external else "",
+        "members": f"{CONTROL}/outbox/all/accounts" if facility.external else "",
         "key": f"{FOLDER}/user_ca",
         "host_key": f"{FOLDER}/host_ca",
         "domain": facility.domain,
         "hours": context.section("access").certificate_hours,
         "about": describe(context),
-        "hub": HUB,
+        "control": CONTROL,
         "nodes": {node.name: [node.fqdn, node.name] for node in facility.nodes.values()},
     }
-    watched = "".join(f"PathChanged={HUB}/inbox/{name}\n" for name in sorted(facility.nodes))
+    watched = "".join(f"PathChanged={CONTROL}/inbox/{name}\n" for name in sorted(facility.nodes))
     path = f"[Unit]\nDescription=Farmlet: a node left its SSH host key\n\n[Path]\n{watched}\n[Install]\nWantedBy=paths.target\n"
     # systemd loses what happens in the inbox while the signer runs, so it also looks now and then; a look costs 0.1 s
     timer = (
@@ -116,7 +125,7 @@ def configure_authority(context: Context) -> Sequence[Resource]:
         "[Timer]\nOnBootSec=30\nOnUnitInactiveSec=30\nAccuracySec=1\n\n[Install]\nWantedBy=timers.target\n"
     )
     return (
-        Account(USER, groups=("farmlet-hub",)),
+        Account(USER, groups=("farmlet-control",)),
         Directory(FOLDER, 0o700, USER, USER),
         KeyPair(config["key"], USER, f"{facility.name} members"),
         KeyPair(config["host_key"], USER, f"{facility.name} hosts"),
@@ -159,25 +168,10 @@ def login_groups(facility: Facility) -> list[str]:
     return found or ["root"]
 
 
-def configure_login(context: Context) -> Sequence[Resource]:
-    admins = {"root", context.node.user, *context.section("access").local_admins}
-    text = render(
-        PACKAGE,
-        "sshd.conf",
-        host_key=HOST_KEY,
-        authority=TRUSTED,
-        principals=PRINCIPALS,
-        groups=login_groups(context.facility),
-        admins=sorted(admins),
-        tokens=motley.is_on(context),
-    )
-    first_uid = context.section("identity").first_uid
-    program = f"{motley.PROGRAM} {first_uid}"
-    stack = render(PACKAGE, "sshd.pam", tokens=motley.is_on(context), module=motley.MODULE.path, program=program)
-    duties = {
+def configure_host(context: Context) -> Sequence[Resource]:
+    tasks = {
         "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
         "deliver": {
-            "ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"},
             "ssh-host-cert": {
                 "path": f"{HOST_KEY}-cert.pub",
                 "mode": "0644",
@@ -186,11 +180,51 @@ def configure_login(context: Context) -> Sequence[Resource]:
             },
         },
     }
+    # where members log in, sshd has the settings of that
+    here = "access.login" in context.node.roles
+    text = "" if here else render(PACKAGE, "sshd-host.conf", host_key=HOST_KEY)
     return (
         Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/access.login.json", json.dumps(duties, indent=1, sort_keys=True) + "\n"),
+        File("/etc/farmlet/agent.d/access.host.json", json.dumps(tasks, indent=1, sort_keys=True) + "\n"),
+        *(() if here else (*sshd.put_in_force(text), Unit("ssh.service", reload=True))),
+    )
+
+
+def check_host(context: Context) -> Sequence[Check]:
+    pair = {"certificate": f"{HOST_KEY}-cert.pub", "key": f"{HOST_KEY}.pub"}
+    found = [Check("access.host.certificate", f"{PACKAGE}.checks:check_hostcert", pair)]
+    if "access.login" not in context.node.roles:
+        wanted = {"passwordauthentication": "no", "kbdinteractiveauthentication": "no", "x11forwarding": "no"}
+        found.append(Check("access.host.settings", f"{PACKAGE}.checks:check_settings", {"wanted": wanted, "user": "nobody"}))
+    return found
+
+
+def configure_login(context: Context) -> Sequence[Resource]:
+    admins = {"root", context.node.user, *context.section("access").local_admins}
+    by_token = motley.is_on(context.facility, context.node)
+    text = render(
+        PACKAGE,
+        "sshd.conf",
+        host_key=HOST_KEY,
+        authority=TRUSTED,
+        principals=PRINCIPALS,
+        groups=login_groups(context.facility),
+        admins=sorted(admins),
+        tokens=by_token,
+    )
+    first_uid = context.section("identity").first_uid
+    program = f"{motley.PROGRAM} {first_uid}"
+    told = TELLER if context.facility.external else ""
+    stack = render(PACKAGE, "sshd.pam", tokens=by_token, module=motley.MODULE.path, program=program, told=told)
+    tasks: dict[str, object] = {"deliver": {"ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"}}}
+    if told:
+        tasks |= {"publish": {"logins": LOGINS}}
+    return (
+        Directory("/etc/farmlet/agent.d"),
+        File("/etc/farmlet/agent.d/access.login.json", json.dumps(tasks, indent=1, sort_keys=True) + "\n"),
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
         File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=first_uid), 0o755),
+        *([File(TELLER, render(PACKAGE, "teller.sh", list=LOGINS), 0o755)] if told else ()),
         File("/etc/pam.d/sshd", stack),
         *sshd.put_in_force(text),
         *limits.configure(context),
@@ -202,7 +236,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
 def check_login(context: Context) -> Sequence[Check]:
     wanted = {
         "passwordauthentication": "no",
-        "kbdinteractiveauthentication": "yes" if motley.is_on(context) else "no",
+        "kbdinteractiveauthentication": "yes" if motley.is_on(context.facility, context.node) else "no",
         "authorizedkeysfile": "none",
         "trustedusercakeys": TRUSTED,
         "usepam": "yes",
@@ -211,17 +245,25 @@ def check_login(context: Context) -> Sequence[Check]:
         Check("access.login.unit", "farmlet.runtime.checks:check_unit", {"unit": "ssh.service"}),
         Check("access.login.banner", f"{PACKAGE}.checks:check_banner", {"host": "127.0.0.1"}),
         Check("access.login.settings", f"{PACKAGE}.checks:check_settings", {"wanted": wanted, "user": "nobody"}),
-        Check(
-            "access.login.certificate",
-            f"{PACKAGE}.checks:check_hostcert",
-            {"certificate": f"{HOST_KEY}-cert.pub", "key": f"{HOST_KEY}.pub"},
-        ),
         Check("access.login.authority", "farmlet.runtime.checks:check_file", {"path": TRUSTED}),
         *limits.check(context),
     )
 
 
-def judge(facility: Facility) -> Iterator[Complaint]:
+def note(facility: Facility) -> Iterator[str]:
+    section = facility.parts.get("access")
+    if isinstance(section, Section) and section.login_clients == (ANY,):
+        yield (
+            f"any client of {facility.issuer} opens a log-in (access.login_clients): what a member has once signed in to, also "
+            "if anybody registered it there a minute ago, can log in by SSH as them"
+        )
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    section = facility.parts.get("access")
+    if isinstance(section, Section) and section.login_clients and not facility.external:
+        hint = "our own issuer knows who may ask: identity: {registered_logins: true} is for programs that register themselves"
+        yield ("access", "login_clients"), "is only for an external issuer", hint
     # an existing directory has the daemon's accounts as well
     yield from find_lack(facility, ("access.login", "access.motley"), "accounts.daemon")
     if facility.has("accounts.daemon") and not getattr(facility.parts.get("accounts"), "ldap", None):
@@ -233,9 +275,22 @@ PART = Part(
     summary="log-in by SSH certificates of the facility, and by tokens with motley-cue",
     section=Section,
     needs=("base", "identity", "accounts"),
-    judge=judge,
+    validate=validate,
+    note=note,
+    shell=True,
     roles=(
-        Role("authority", "control", configure_authority, install_authority, check_authority, data=(FOLDER,)),
+        Role(
+            "authority",
+            "control",
+            configure_authority,
+            install_authority,
+            check_authority,
+            routes=(Route("ssh", ("/ssh/*",)),),
+            logins=lambda facility, node: {SSH: "log in by SSH as you"},
+            data=(FOLDER,),
+            backup=Backup(copy=(FOLDER,)),
+        ),
+        Role("host", "every", configure_host, lambda: (Packages(("openssh-server",)),), check_host, ports=(22,)),
         # before sshd sends anybody there
         Role(
             "motley",
@@ -243,10 +298,21 @@ PART = Part(
             motley.configure_motley,
             motley.install_motley,
             motley.check_motley,
+            routes=(motley.ROUTE,),
+            logins=motley.name_logins,
             with_role="access.login",
             # it keeps what it knows of a token as long as the token lives, and tokens that wait for their one log-in
             forget=f"systemctl try-restart {motley.USER}.service",
         ),
-        Role("login", "members", configure_login, install_login, check_login, ports=(22,), leave=LEAVE),
+        Role(
+            "login",
+            "members",
+            configure_login,
+            install_login,
+            check_login,
+            ports=(22,),
+            leave=LEAVE,
+            endpoints=lambda facility, node: {"ssh": node.fqdn},
+        ),
     ),
 )

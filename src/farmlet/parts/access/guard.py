@@ -17,7 +17,7 @@ import re
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +32,7 @@ SECONDS = 1.0  # between two looks
 BOMB = 300  # refused forks from look to look
 WORKFLOW = 128  # processes that a workflow has in the first second; more are a bomb
 LOOKS = 2  # one look after another with so many
+STIME = 12  # of the fields of /proc/PID/stat after the name (proc(5): 15)
 ROUNDS, PAUSE = 100, 0.1  # of killing, and seconds between them
 log = logging.getLogger("farmlet.guard")
 
@@ -75,10 +76,10 @@ class Watch:
         return sorted(uid for uid, looks in self._looks.items() if looks >= LOOKS)
 
 
-def end(folder: Path, rounds: int = ROUNDS, uid: int | None = None) -> int:
-    """Kill all that is in a slice, or what of it is a member's, whatever it forks; returns how many processes were there.
+def end(folder: Path, rounds: int = ROUNDS) -> int:
+    """Kill all that is in a slice, whatever it forks; returns how many processes were there.
 
-    No new ones may come meanwhile; the limit is as before in the end.
+    No new processes may start meanwhile; afterwards the limit is what it was before.
     """
     limit = folder / "pids.max"
     before = limit.read_text()
@@ -86,17 +87,40 @@ def end(folder: Path, rounds: int = ROUNDS, uid: int | None = None) -> int:
     try:
         found: set[int] = set()
         for _ in range(rounds):
-            pids = set(list_processes(folder) if uid is None else _owned(folder).get(uid, ()))
+            pids = set(list_processes(folder))
             if not pids:
                 break
             found |= pids
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            send(pids, signal.SIGKILL)
             time.sleep(PAUSE)
         return len(found)
     finally:
         limit.write_text(before)
+
+
+def end_forker(folder: Path, uid: int, rounds: int = ROUNDS) -> int:
+    """Kill what is a member's in a cgroup that is shared with others; returns how many processes were there.
+
+    All are stopped first: who cannot run cannot fork, and others there can all the while.
+    """
+    found: set[int] = set()
+    for _ in range(rounds):
+        stopped: set[int] = set()
+        while new := set(_owned(folder).get(uid, ())) - stopped:
+            send(new, signal.SIGSTOP)
+            stopped |= new
+        if not stopped:
+            break
+        found |= stopped
+        send(stopped, signal.SIGKILL)
+        time.sleep(PAUSE)
+    return len(found)
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _owned(folder: Path, proc: Path = Path("/proc")) -> dict[int, list[int]]:
@@ -108,23 +132,38 @@ def _owned(folder: Path, proc: Path = Path("/proc")) -> dict[int, list[int]]:
     return found
 
 
-def find_forker(folder: Path, first_uid: int, proc: Path = Path("/proc")) -> int | None:
-    """The member with the most processes there."""
-    members = {uid: len(pids) for uid, pids in _owned(folder, proc).items() if uid >= first_uid}
-    return max(members, key=members.__getitem__, default=None)
+def find_forker(folder: Path, first_uid: int, proc: Path = Path("/proc"), pause: float = 3 * PAUSE) -> int | None:
+    """The member of whom most processes there are new or were busy in the kernel for a moment: those of a bomb do nothing but
+    fork, while somebody may have many that wait."""
+    before = _measure(folder, proc)
+    time.sleep(pause)
+    busy = dict.fromkeys(_owned(folder, proc), 0)
+    for (uid, pid), spent in _measure(folder, proc).items():
+        busy[uid] = busy.get(uid, 0) + (spent != before.get((uid, pid)))
+    return max((uid for uid in busy if uid >= first_uid), key=busy.__getitem__, default=None)
+
+
+def _measure(folder: Path, proc: Path) -> dict[tuple[int, int], int]:
+    """What each process there has had of the kernel's time, in ticks, by owner and pid."""
+    found = {}
+    for uid, pids in _owned(folder, proc).items():
+        for pid in pids:
+            with suppress(OSError, IndexError):
+                found[uid, pid] = int((proc / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[STIME])
+    return found
 
 
 def end_bomb(root: Path, uid: int, first_uid: int) -> None:
-    """End the bomb in a member's slice, or beside HTCondor's programs (`uid` QUEUE), where it is of who has most there."""
+    """End the bomb in a member's slice, or beside HTCondor's programs (`uid` QUEUE), where it is of who forks most there."""
     if uid != QUEUE:
         ended = end(root / f"user-{uid}.slice")
         log.warning("uid %s: a fork bomb; ended all %s processes of their sessions", uid, ended)
     elif forker := find_forker(root.parent / SERVICE, first_uid):
-        end_forker(root.parent / SERVICE, forker)
+        stop_bomb(root.parent / SERVICE, forker)
 
 
-def end_forker(folder: Path, uid: int) -> None:
-    log.warning("uid %s: a fork bomb in a job or workflow; ended %s processes", uid, end(folder, uid=uid))
+def stop_bomb(folder: Path, uid: int) -> None:
+    log.warning("uid %s: a fork bomb in a job or workflow; ended %s processes", uid, end_forker(folder, uid))
 
 
 def main() -> None:
@@ -136,7 +175,7 @@ def main() -> None:
     while True:
         for uid, pids in find_strays(root.parent, first_uid).items():
             if len(pids) > WORKFLOW:
-                end_forker(root.parent / SERVICE, uid)
+                stop_bomb(root.parent / SERVICE, uid)
             elif fault := adopt(uid, pids):
                 log.warning("uid %s: workflow %s stays outside of its slice: %s", uid, pids[0], fault)
         for uid in watch.see(count(root, first_uid)):

@@ -1,9 +1,9 @@
-"""Signs the SSH host keys that the nodes have left at the hub. Standard library only; run by a path unit and a timer.
+"""Signs the SSH host keys that the nodes have left at the control API. Standard library only; run by a path unit and a timer.
 
     python -m farmlet.parts.access.hostcerts [--config FILE]
 
 For each node: `inbox/<node>/ssh-host-key` → `outbox/<node>/ssh-host-cert`. A node can only speak for itself, since the
-hub knows it by its certificate. A certificate that is right and lives long enough is left alone.
+control API knows it by its certificate. A certificate that is right and lives long enough is left alone.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ RENEW_DAYS = 20
 
 
 class Signer:
-    """`hub` is the hub's data, `key` the private key that signs hosts; `nodes` gives the names a node is known by."""
+    """`control` is the control API's data, `key` the private key that signs hosts; `nodes` gives the names a node is known by."""
 
-    def __init__(self, hub: Path, key: Path, nodes: Mapping[str, Sequence[str]]) -> None:
-        self._hub, self._key, self._nodes = hub, key, nodes
+    def __init__(self, control: Path, key: Path, nodes: Mapping[str, Sequence[str]]) -> None:
+        self._control, self._key, self._nodes = control, key, nodes
 
     def ensure(self) -> list[str]:
         """Sign what needs it. Returns what went wrong, one line a node; a key not there yet is no fault."""
@@ -42,8 +42,8 @@ class Signer:
         return faults
 
     def _ensure(self, node: str, signer: str) -> None:
-        source = self._hub / "inbox" / node / "ssh-host-key"
-        target = self._hub / "outbox" / node / "ssh-host-cert"
+        source = self._control / "inbox" / node / "ssh-host-key"
+        target = self._control / "outbox" / node / "ssh-host-cert"
         if not source.exists():
             return
         key = certificates.parse(source.read_text())
@@ -65,16 +65,16 @@ def _holds(path: Path, key: str, signer: str, names: tuple[str, ...]) -> bool:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Sign the host keys that nodes left at the hub.")
+    parser = argparse.ArgumentParser(description="Sign the host keys that nodes left at the control API.")
     parser.add_argument("--config", default=CONFIG)
     config = json.loads(Path(parser.parse_args(arguments).config).read_text())
-    hub = Path(config["hub"])
+    control = Path(config["control"])
     # members' certificates are checked by every log-in node: the public half goes to all
     public = Path(f"{config['key']}.pub").read_bytes()
-    shared = hub / "outbox" / "all" / "ssh-user-ca.pub"
+    shared = control / "outbox" / "all" / "ssh-user-ca.pub"
     if not shared.exists() or shared.read_bytes() != public:
         write(shared, public, 0o640)
-    faults = Signer(hub, Path(config["host_key"]), config["nodes"]).ensure()
+    faults = Signer(control, Path(config["host_key"]), config["nodes"]).ensure()
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults else 0

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 
+from farmlet.facility.model import Facility, Node, Route
+from farmlet.facility.places import SSH
 from farmlet.parts import units
 from farmlet.parts.compiled import Plugin
 from farmlet.parts.part import Check, Context
@@ -16,6 +19,7 @@ PACKAGE = "farmlet.parts.access"
 USER = "farmlet-motley"
 ENVIRONMENT = "/opt/farmlet/motley"
 CONFIG = "/etc/farmlet/motley"
+CLIENTS = f"{CONFIG}/clients.json"  # at an external issuer: whose tokens count
 RUN = f"/run/{USER}"
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 # -I: nothing of the environment, or of the folder it is started in, is run
@@ -31,15 +35,26 @@ MODULE = Plugin(
 )
 
 
-def is_on(context: Context) -> bool:
+# what mccli asks of motley-cue; the rest of it (verify_user, administration) is not for others
+ASKED = ("/", "/info", "/info/*", "/user", "/user/deploy", "/user/generate_otp", "/user/get_status", "/user/status")
+ROUTE = Route("motley", (*ASKED, "/api", "/api/", *(f"/api{path}" for path in ASKED[1:])))
+
+
+def is_on(facility: Facility, node: Node) -> bool:
     """Whether members come in by token on this node. feudalAdapter knows no StartTLS, and no directory without TLS is asked."""
-    existing = context.section("accounts").ldap
-    return "access.motley" in context.node.roles and context.section("access").motley and not (existing and existing.starts)
+    existing = getattr(facility.parts["accounts"], "ldap", None)
+    wanted = getattr(facility.parts["access"], "motley", False)
+    return "access.motley" in node.roles and wanted and not (existing and existing.starts)
 
 
-def name_audience(context: Context) -> str:
+def name_audience(node: Node) -> str:
     """The audience of this node's tokens: what one node is shown opens no other."""
-    return f"ssh_{context.node.fqdn}"
+    return f"{SSH}_{node.fqdn}"
+
+
+def name_logins(facility: Facility, node: Node) -> dict[str, str]:
+    """The same as the page of consent has it."""
+    return {name_audience(node): f"log in by SSH as you at {node.fqdn}"} if is_on(facility, node) else {}
 
 
 def install_motley() -> Sequence[Resource]:
@@ -64,17 +79,18 @@ def find_directory(context: Context) -> dict[str, object]:
 
 
 def serve(context: Context) -> units.Web:
-    wanted = (context.facility.issuer, name_audience(context), str(find_directory(context)["ca"]))
+    wanted = [context.facility.issuer, name_audience(context.node), str(find_directory(context)["ca"])]
+    wanted += [CLIENTS] if context.login_clients is not None else []
     arguments = ", ".join(f'"{value}"' for value in wanted)
     return units.Web(
         name=USER,
         socket="motley",
         description="motley-cue for Farmlet",
         user=USER,
-        app=f"farmlet.parts.access.cue:load({arguments})",
+        app=f"farmlet.parts.access.motley_cue:load({arguments})",
         venv=ENVIRONMENT,
         # a request waits for the issuer and the directory, and keeps its worker to itself
-        # and it tells others the address by which the front door, which alone comes in here, was reached
+        # and it tells others the address by which the reverse proxy, which alone comes in here, was reached
         workers="--workers 2 --worker-class uvicorn_worker.UvicornWorker --forwarded-allow-ips=*",
         runtime=USER,
         environment={
@@ -87,10 +103,10 @@ def serve(context: Context) -> units.Web:
 
 
 def configure_motley(context: Context) -> Sequence[Resource]:
-    web, on = serve(context), is_on(context)
+    web, on = serve(context), is_on(context.facility, context.node)
     values = {
         "issuer": context.facility.issuer,
-        "audience": name_audience(context),
+        "audience": name_audience(context.node),
         "host": context.node.fqdn,
         "run": RUN,
         "directory": find_directory(context),
@@ -104,6 +120,7 @@ def configure_motley(context: Context) -> Sequence[Resource]:
         File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),
         File(f"{CONFIG}/feudal_adapter.conf", render(PACKAGE, "feudal_adapter.conf", **values)),
         File(f"{CONFIG}/flaat.conf", render(PACKAGE, "flaat.conf", **flaat)),
+        *([File(CLIENTS, json.dumps(context.login_clients) + "\n")] if context.login_clients is not None else []),
         Farmlet(ENVIRONMENT, context.wheel),
         *web.files,
         *(replace(unit, running=on) for unit in web.units if isinstance(unit, Unit)),
@@ -111,11 +128,11 @@ def configure_motley(context: Context) -> Sequence[Resource]:
 
 
 def check_motley(context: Context) -> Sequence[Check]:
-    if not is_on(context):
+    if not is_on(context.facility, context.node):
         return ()
-    asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context)}
+    asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context.node)}
     return (
         Check("access.motley.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{USER}.service"}),
         Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE.path}),
-        Check("access.motley.door", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
+        Check("access.motley.web", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
     )

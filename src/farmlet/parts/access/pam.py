@@ -18,7 +18,7 @@ import urllib.parse
 
 from farmlet.facility.names import MEMBER
 
-SOCKET = "/run/farmlet-front/motley.sock"
+SOCKET = "/run/farmlet-proxy/motley.sock"
 LONGEST = 16384
 SECONDS = 20.0
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+|[0-9a-f]{128}", re.ASCII)

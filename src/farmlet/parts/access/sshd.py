@@ -13,7 +13,9 @@ FORCE = """\
 mkdir -p -m 755 /run/sshd
 /usr/sbin/sshd -t -f {wanted}
 install -o root -g root -m 644 {wanted} {settings}.new
+sync {settings}.new
 mv {settings}.new {settings}
+sync $(dirname {settings})
 """
 # what was changed by hand is neither
 SAME = "cmp -s {wanted} {settings} && [ \"$(stat -c '%U %G %a' {settings})\" = 'root root 644' ]"

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from farmlet.facility.sizes import show
-from farmlet.parts.accounts.homes import NODES, open_place
-from farmlet.parts.accounts.keeping import SHARED, USAGE
+from farmlet.parts.accounts.homes.homes import NODES, open_place
+from farmlet.parts.accounts.homes.keeping import HIDDEN, SHARED, USAGE
 from farmlet.runtime.checks import TIMEOUT, Failed
+from farmlet.runtime.disk.project import Project
 
 # StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
 START = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
@@ -138,25 +139,32 @@ def check_names(path: str = "/etc/nsswitch.conf") -> str:
     return "accounts and groups are asked of sssd"
 
 
-def check_homes(folder: str, kind: str, nodes: Sequence[str] = (), usage: str = USAGE, percent: int = 2) -> str:
+def check_homes(
+    folder: str, kind: str, nodes: Sequence[str] = (), usage: str = USAGE, percent: int = 2, logins: bool = True
+) -> str:
     """There is room for what members write: their disk has more than `percent` left; all of `nodes` have the same folders.
 
+    The limits, if there are any, hold against members who would get round them; `logins`: whether they log in to this node.
     Tells of limits and of the archive.
     """
     if not Path(folder).is_dir():
         return f"nobody has a {kind} folder yet"
     if apart := sorted(set(nodes) - {path.name for path in Path(folder, NODES).glob("*")}):
         raise Failed(f"{', '.join(apart)} and this node each have a {folder} of their own: mount one file server on all of them")
-    place, disk = open_place(folder, 0), shutil.disk_usage(folder)
+    place, disk = open_place(folder, 0, 0), shutil.disk_usage(folder)
     told = f"{folder}: {show(disk.free)} free of {show(disk.total)}"
     if disk.free * 100 <= disk.total * percent:
         raise Failed(f"{told}: it is full, for everybody")
     lines = Path(usage).read_text().splitlines() if Path(usage).exists() else []
-    mine = [line for line in lines if line.split(" ")[1] == kind]
-    limited = sum(1 for line in mine if not line.endswith(SHARED))
+    mine = [words for name, own, words in (line.split(" ", 2) for line in lines) if own == kind]
+    hidden = mine.count(HIDDEN)
+    limited = sum(1 for words in mine if not words.endswith((SHARED, HIDDEN)))
+    if limited and logins and type(place.quotas) is Project:
+        raise Failed(f"{told}; members can get round its limits, by changing the project of files: mount it with usrquota too")
     archived = len(list(place.archive.iterdir())) if place.archive.is_dir() else 0
     shared = f"; the same on {', '.join(nodes)}" if len(nodes) > 1 else ""
-    return f"{told}; {limited} of {len(mine)} members have limits ({place.room.name}); {archived} in the archive{shared}"
+    over = f"; {hidden} cannot be looked at, where something is mounted over them" if hidden else ""
+    return f"{told}; {limited} of {len(mine)} members have limits ({place.quotas.name}); {archived} in the archive{shared}{over}"
 
 
 def check_mount(source: str, folder: str, mounts: str = "/proc/self/mountinfo") -> str:

@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from farmlet.facility.model import checked
+from farmlet.facility.fields import Certificates, checked
 from farmlet.facility.names import check_port
-from farmlet.facility.pem import Certificates
 
 Path = Annotated[
     str,
@@ -64,7 +63,8 @@ class Section(BaseModel):
     """`homes`, `scratch`: the directories that hold members' homes and their scratch folders. `shell`: their log-in shell.
 
     `keep_days`: the home of a removed member goes to the archive after these days; nothing is ever deleted.
-    `ldap`: an existing directory to hold the accounts; without it the facility has its own.
+    `ldap`: an existing directory to hold the accounts; without it the facility has its own. `poll_seconds`: how often an
+    external issuer, which tells no changes by itself, is asked for its members.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,3 +74,4 @@ class Section(BaseModel):
     keep_days: int = Field(default=90, ge=0, le=36500)
     shell: Path = "/bin/bash"
     ldap: Existing | None = None
+    poll_seconds: int = Field(default=60, ge=5, le=3600)

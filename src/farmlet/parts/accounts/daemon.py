@@ -18,25 +18,29 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.rights import Table
-from farmlet.parts.accounts import state
-from farmlet.parts.accounts.builtin import Builtin
-from farmlet.parts.accounts.departed import Departed
-from farmlet.parts.accounts.difference import normalise
-from farmlet.parts.accounts.indigo import Indigo
-from farmlet.parts.accounts.ledger import Ledger
-from farmlet.parts.accounts.membership import MembershipSource
-from farmlet.parts.accounts.nodes import Nodes
-from farmlet.parts.accounts.record import Record
-from farmlet.parts.accounts.scim import Reader
-from farmlet.parts.accounts.sink import AccountSink
+from farmlet.parts.accounts.deprovision.missing import Guard, tell
+from farmlet.parts.accounts.deprovision.tombstones import Tombstones
+from farmlet.parts.accounts.sink import state
+from farmlet.parts.accounts.sink.difference import normalise
+from farmlet.parts.accounts.sink.nodes import Nodes
+from farmlet.parts.accounts.sink.sink import AccountSink
+from farmlet.parts.accounts.source.builtin import Builtin
+from farmlet.parts.accounts.source.indigo import Indigo
+from farmlet.parts.accounts.source.ledger import Ledger
+from farmlet.parts.accounts.source.logins import Logins
+from farmlet.parts.accounts.source.membership import Member, MembershipSource
+from farmlet.parts.accounts.source.record import Record
+from farmlet.parts.accounts.source.scim import Reader
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import FIRST_UID
+from farmlet.runtime.seen import Seen
 
 CONFIG = "/etc/farmlet/accounts.json"
 CREDENTIAL = "accounts-secret"
@@ -46,28 +50,44 @@ LOGGED = 50  # faults of one pass, at most; the file has them all
 log = logging.getLogger("farmlet.accounts")
 
 
+@dataclass(frozen=True)
+class Look:
+    """The members, their accounts, and the names of those who stay as they are, since theirs cannot be told."""
+
+    members: Sequence[Member]
+    reading: state.Reading
+    held: frozenset[str]
+
+
 @dataclass
 class Daemon:
     """`sinks` in their order. `faults`: the file that tells the check what could not be done. `record` is kept of an issuer
-    that is not ours.
+    that is not ours. `seen`: the file for those who give names and numbers.
     """
 
     source: MembershipSource
     sinks: Sequence[AccountSink]
     table: Table
-    departed: Departed
+    tombstones: Tombstones
+    guard: Guard
     faults: Path
     record: Record | None = None
+    first_uid: int = FIRST_UID
+    seen: Path | None = None
+    going: set[str] = field(default_factory=set)  # who was missing at the last reading, for the first time
+    again: bool = False  # whether somebody could not be told, and may be at the next look
+    learnt: set[str] = field(default_factory=set)  # the names of sinks that were looked at
+    groups: dict[str, int] = field(default_factory=dict)  # what they hold
 
     def sync(self) -> list[str]:
         """One pass: compare and mend, sink by sink. Returns a line for each change.
 
         Raises FarmletError when the members are not known, and, after all sinks had their turn, when one could do nothing.
         """
-        members = self.source.members()
-        reading = state.read(members, self.table)
-        held = frozenset().union(*(fault.names for fault in reading.faults))
-        accounts = self.departed.complete(reading.accounts, held)
+        look = self.read()
+        reading, held = look.reading, look.held
+        accounts = self.tombstones.complete(reading.accounts, held)
+        self.remember(accounts)
         changes, faults, failed = list[str](), list(map(str, reading.faults)), list[FarmletError]()
         for sink in self.sinks:
             try:
@@ -83,17 +103,82 @@ class Daemon:
                 log.info("%s: %s", sink.name, line)
         self.tell([*map(str, failed), *faults])
         if self.record:
-            self.record.keep(members)
+            self.record.keep(look.members, look.held)
         if failed:
             raise failed[0]
         return changes
 
+    def read(self, keep: bool = True) -> Look:
+        """What the source says, as far as it is to be believed. Raises FarmletError or OSError."""
+        found = self.source.read()
+        self.learn()
+        clashes = self.tombstones.find_clashes(found.members)
+        rest = [member for member in found.members if member.sub not in clashes]
+        reading = state.read(rest, self.table, self.first_uid)
+        faults = [*clashes.values(), *reading.faults]
+        for one in found.unread:
+            name = self.tombstones.find(one.sub)
+            faults.append(state.Fault(f"member {one.who or one.sub}", one.what, frozenset({name} if name else ())))
+        held = frozenset().union(*(fault.names for fault in faults))
+        missing = self.tombstones.find_missing(reading.accounts, found.ended or frozenset()) - held
+        others = any(account.state != "removed" for account in reading.accounts)
+        if asked := self.guard.hold(missing, found.ended is not None, others, keep):
+            faults.insert(0, state.Fault("membership", tell(asked), asked))
+        doubted = self.doubt(missing - asked, keep)
+        held |= asked | doubted
+        self.again = bool(found.unread or asked or doubted)
+        accounts = tuple(account for account in reading.accounts if account.name not in held & missing)
+        return Look(found.members, state.Reading(accounts, tuple(faults)), held)
+
+    def doubt(self, names: Set[str], keep: bool) -> frozenset[str]:
+        """Who of those about to be removed stay for now: whom the source does know when it is asked for them alone, and who were
+        there at the last reading. Jobs and credentials do not come back, so those wait for the next, unless an admin let them go.
+
+        Raises FarmletError.
+        """
+        bearers, gone = self.tombstones.list_members(), set[str]()
+        for name in names:
+            try:
+                if self.source.has(bearers[name].sub):
+                    log.warning("member %s was missing in a list, and is there", name)
+                else:
+                    gone.add(name)
+            except FarmletError as error:
+                log.warning("member %s: %s", name, error)
+        sure = gone & (self.going | self.guard.list_released()) if keep else gone
+        if keep:
+            self.going = gone - sure
+        return frozenset(names - sure)
+
+    def learn(self) -> None:
+        """Once, what the sinks hold: it counts as much as what this daemon remembers. Raises FarmletError."""
+        for sink in [sink for sink in self.sinks if sink.name not in self.learnt]:
+            try:
+                found = sink.look()
+            except (FarmletError, OSError) as error:  # it has its turn later, and is told then
+                log.warning("%s: %s", sink.name, error)
+                continue
+            self.tombstones.learn(found.accounts)
+            self.groups = dict(found.groups) | self.groups
+            self.learnt.add(sink.name)
+
+    def remember(self, accounts: Sequence[state.Account]) -> None:
+        """For those who give names and numbers: all that ever were. Raises FarmletError or OSError."""
+        if self.seen is None:
+            return
+        before = Seen.load(self.seen)
+        groups = {name: gid for account in accounts for name, gid in account.groups.items()} | self.groups | dict(before.groups)
+        now = Seen(self.tombstones.list_members(), groups)
+        if now != before:
+            now.save(self.seen)
+
     def plan(self) -> Iterator[str]:
         """What a pass would do, line by line. Raises FarmletError or OSError."""
-        reading = state.read(self.source.members(), self.table)
-        held = frozenset().union(*(fault.names for fault in reading.faults))
+        self.source.wait(-1)  # what its feed tells of ends
+        look = self.read(keep=False)
+        reading, held = look.reading, look.held
         yield from (f"fault: {fault}" for fault in reading.faults)
-        accounts = self.departed.complete(reading.accounts, held, keep=False)
+        accounts = self.tombstones.complete(reading.accounts, held, keep=False)
         for sink in self.sinks:
             outcome = sink.plan(accounts, held)
             held |= outcome.held
@@ -121,31 +206,31 @@ class Daemon:
                 found = self.source.wait(cursor)
                 if found != cursor or time.monotonic() > due:
                     self.sync()
-                    cursor, due = found, time.monotonic() + RESYNC_SECONDS
+                    cursor, due = found, time.monotonic() + (0 if self.again else RESYNC_SECONDS)
                 if delay:
                     log.info("works again")
                 delay = 0.0
-            except (FarmletError, OSError, KeyError, TypeError, ValueError) as error:
+            except Exception as error:  # whatever it is: a daemon that ended keeps nobody's account
                 if not delay:
-                    log.warning("%s", error)
+                    log.warning("%s", error if isinstance(error, FarmletError | OSError) else repr(error))
                 delay = min(max(2 * delay, 0.5), BACKOFF)
                 time.sleep(delay)
 
 
 def load(path: Path, scratch: Path | None = None) -> Daemon:
-    """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "departed", "faults", "source"}. Raises
-    FarmletError.
+    """The daemon of a JSON file {"base", "homes", "shell", "rights", "outbox", "tombstones", "faults", "seen", "source",
+    "first_uid"}. Raises FarmletError.
 
     Of an existing directory there are also "server" (see connection.Server), "people", "groups" and "mark", and "base" is "".
 
-    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "first_uid", "first_gid", "secret"}: the
+    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "poll", "first_gid", "inbox", "secret"}: the
     file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
     started wrongly there is none, and nothing works.
 
     `scratch`: a folder for what a dry run allocates, with an INDIGO IAM; never given to anybody.
     """
-    from farmlet.parts.accounts.connection import Server  # python-ldap is only where a directory is
-    from farmlet.parts.accounts.directory import Directory
+    from farmlet.parts.accounts.sink.connection import Server  # python-ldap is only where a directory is
+    from farmlet.parts.accounts.sink.directory import Directory
 
     config = json.loads(path.read_text())
     source, table = config["source"], Table.from_json(config["rights"])
@@ -156,12 +241,15 @@ def load(path: Path, scratch: Path | None = None) -> Daemon:
     reader = Reader(source["issuer"], source["client"], secret)
     layout = _place(config)
     return Daemon(
-        source=_indigo(source, reader, table, scratch) if external else Builtin(reader),
+        source=_indigo(config, reader, table, scratch) if external else Builtin(reader),
         sinks=(Directory(Server(**config.get("server", {})), layout), Nodes(Path(config["outbox"]), layout)),
         table=table,
-        departed=Departed(Path(config["departed"])),
+        tombstones=Tombstones(Path(config["tombstones"])),
+        guard=Guard(Path(config["tombstones"]).parent),
         faults=Path(config["faults"]),
         record=Record(Path(source["folder"]), source["issuer"]) if external else None,
+        first_uid=config["first_uid"],
+        seen=Path(config["seen"]),
     )
 
 
@@ -172,11 +260,15 @@ def _place(config: Mapping[str, Any]) -> state.Layout:
     )
 
 
-def _indigo(source: Mapping[str, Any], reader: Reader, table: Table, scratch: Path | None) -> Indigo:
-    ledger = Ledger(Path(source["folder"]) / "ledger.sqlite3", source["first_uid"], source["first_gid"])
+def _indigo(config: Mapping[str, Any], reader: Reader, table: Table, scratch: Path | None) -> Indigo:
+    source = config["source"]
+    ledger = Ledger(
+        Path(source["folder"]) / "ledger.sqlite3", config["first_uid"], source["first_gid"], Seen.load(Path(config["seen"]))
+    )
     if scratch:
         ledger = ledger.copy(scratch / "ledger.sqlite3")
-    return Indigo(reader, ledger, tuple(table.groups), source["prefix"])
+    logins = Logins(Path(source["inbox"]))
+    return Indigo(reader, ledger, tuple(table.groups), source["prefix"], source["poll"], logins)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from farmlet.facility.catalog import Complaint
+from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
+from farmlet.facility.places import SEEN
 from farmlet.parts import units
+from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.config import Section
-from farmlet.parts.accounts.duties import check_files, check_homes, configure_files, configure_homes, tell_agent
-from farmlet.parts.accounts.files import PORT, judge_files
-from farmlet.parts.accounts.record import FOLDER
-from farmlet.parts.accounts.state import MARK, suffix
-from farmlet.parts.part import Check, Context, Part, Role, find_lack
+from farmlet.parts.accounts.daemon import CONFIG
+from farmlet.parts.accounts.external import PLACE, USER, after_members, check_external
+from farmlet.parts.accounts.homes.files import PORT, validate_files
+from farmlet.parts.accounts.sink.state import MARK, suffix
+from farmlet.parts.accounts.source.record import FOLDER
+from farmlet.parts.accounts.tasks import (
+    check_files,
+    check_homes,
+    configure_files,
+    configure_homes,
+    tell_agent,
+)
+from farmlet.parts.backup import Backup, keep_database
+from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
     Account,
@@ -27,13 +38,9 @@ from farmlet.parts.resources import (
     Unit,
 )
 
-PACKAGE = "farmlet.parts.accounts"
-USER = "farmlet-accounts"
-CONFIG = "/etc/farmlet/accounts.json"
-OUTBOX = "/var/lib/farmlet/hub/outbox/all"
+OUTBOX = "/var/lib/farmlet/control/outbox/all"
+INBOX = "/var/lib/farmlet/control/inbox"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
-# of our client at an issuer that is not ours: the admin puts it there
-PLACE = "/etc/farmlet/issuer-client.secret"
 PASSWORD = "/etc/farmlet/ldap-bind.secret"  # of our account in an existing directory: the admin puts it there
 AUTHORITY = "/etc/farmlet/ldap-ca.pem"  # of an existing directory
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
@@ -82,9 +89,16 @@ def configure_directory(context: Context) -> Sequence[Resource]:
         'SLAPD_SERVICES="ldaps:/// ldapi:///"\nSLAPD_OPTIONS=""\n'
     )
     return (
-        Account(USER, groups=("farmlet-hub",)),
+        Account(USER, groups=("farmlet-control",)),
         Directory(DATABASE, 0o700, "openldap", "openldap"),
-        Certificate(certificate, key, (context.node.fqdn,), owner="openldap", group="openldap"),
+        Certificate(
+            certificate,
+            key,
+            (context.node.fqdn,),
+            owner="openldap",
+            group="openldap",
+            reload=("systemctl", "try-restart", "slapd.service"),
+        ),
         File("/etc/default/slapd", defaults),
         File(LDIF, text, 0o600),
         Command("directory configuration", LOAD),
@@ -127,9 +141,10 @@ def source(context: Context) -> dict[str, object]:
         "issuer": facility.issuer,
         "client": identity.client,
         "prefix": identity.group_prefix,
-        "first_uid": identity.first_uid,
+        "poll": context.section("accounts").poll_seconds,
         "first_gid": identity.first_gid,
         "folder": FOLDER,
+        "inbox": INBOX,
         "secret": PLACE,
     }
 
@@ -157,17 +172,20 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
     section, facility = context.section("accounts"), context.facility
     config = {
         "source": source(context),
+        "first_uid": context.section("identity").first_uid,
         **place(context),
         "homes": section.homes,
         "shell": section.shell,
         "rights": facility.rights.to_json(),
         "outbox": OUTBOX,
-        "departed": f"{FOLDER}/departed.json",
+        "tombstones": f"{FOLDER}/tombstones.json",
         "faults": FAULTS,
+        "seen": SEEN,
     }
     return (
-        Account(USER, groups=("farmlet-hub",)),
-        Directory(FOLDER, 0o700, USER, USER),
+        Account(USER, groups=("farmlet-control",)),
+        # whoever gives names and numbers reads one of the files, by its name
+        Directory(FOLDER, 0o711, USER, USER),
         Farmlet(units.SERVICE, context.wheel),
         File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
         *((keep(PLACE, "the client's secret"),) if facility.external else ()),
@@ -177,23 +195,23 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
     )
 
 
+COUNTED = {"listing": f"{OUTBOX}/accounts", "faults": FAULTS}
+
+
 def check_daemon(context: Context) -> Sequence[Check]:
+    known = after_members(context)
+    listing = {"path": f"{OUTBOX}/accounts", "seconds": 15}
     found: tuple[Check, ...] = (
         Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
-        Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", {"path": f"{OUTBOX}/accounts", "seconds": 15}),
-        Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}),
+        Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", listing, after=known),
+        Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}, after=known),
     )
     if existing := context.section("accounts").ldap:
         secret = {"path": PASSWORD, "user": USER, "whose": existing.bind, "where": existing.url}
         found = (Check("accounts.daemon.password", f"{PACKAGE}.checks:check_password", secret), *found)
     if not context.facility.external:
         return found
-    client = {"path": PLACE, "user": USER, "client": context.section("identity").client, "issuer": context.facility.issuer}
-    return (
-        Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", client),
-        *found,
-        Check("accounts.daemon.issuer", f"{PACKAGE}.checks:check_record", {"path": f"{FOLDER}/members.json", "seconds": 180}),
-    )
+    return (*check_external(context), *found)
 
 
 def install_client() -> Sequence[Resource]:
@@ -230,7 +248,7 @@ def configure_client(context: Context) -> Sequence[Resource]:
     return (
         *((File(AUTHORITY, existing.ca),) if existing and existing.ca else ()),
         Directory("/etc/farmlet/agent.d"),
-        *tell_agent(context, minimum),
+        *tell_agent(context),
         File("/etc/sssd/sssd.conf", text, 0o640),
         Unit("sssd.service"),
     )
@@ -251,21 +269,41 @@ def check_client(context: Context) -> Sequence[Check]:
     )
 
 
-def judge(facility: Facility) -> Iterator[Complaint]:
+def validate(facility: Facility) -> Iterator[Issue]:
     if not getattr(facility.parts.get("accounts"), "ldap", None):
         yield from find_lack(facility, ("accounts.client",), "accounts.directory")
-    yield from judge_files(facility)
+    yield from validate_files(facility)
 
+
+HOMES = Backup(copy=("/home",))  # what is in /scratch can be had again: that is what the word says to members
 
 PART = Part(
     name="accounts",
     summary="UNIX accounts out of the membership: directory, sssd, homes",
     section=Section,
     needs=("base", "identity"),
-    judge=judge,
+    validate=validate,
+    decides=2,
     roles=(
-        Role("directory", "control", configure_directory, install_directory, check_directory, (636,), (DATABASE,)),
-        Role("daemon", "control", configure_daemon, checks=check_daemon, data=(FOLDER,)),
+        Role(
+            "directory",
+            "control",
+            configure_directory,
+            install_directory,
+            check_directory,
+            (636,),
+            (DATABASE,),
+            backup="the accounts daemon writes all entries again out of the membership",
+        ),
+        Role(
+            "daemon",
+            "control",
+            configure_daemon,
+            checks=check_daemon,
+            metrics=lambda context: (Metric("accounts.accounts", f"{PACKAGE}.metrics:count_accounts", COUNTED),),
+            data=(FOLDER,),
+            backup=keep_database(f"{FOLDER}/ledger.sqlite3", FOLDER),
+        ),
         Role("client", "every", configure_client, install_client, check_client),
         # in a sandbox the usual places are volumes, which outlive the nodes and are the same on all of them
         Role(
@@ -274,8 +312,9 @@ PART = Part(
             configure_homes,
             checks=check_homes,
             shares=("/home", "/scratch"),
-            rooms=("/home", "/scratch"),
+            quotas=("/home", "/scratch"),
             with_role="access.login",
+            backup=HOMES,
         ),
         Role(
             "files",
@@ -284,7 +323,8 @@ PART = Part(
             checks=check_files,
             ports=(PORT,),
             shares=("/home", "/scratch"),
-            rooms=("/home", "/scratch"),
+            quotas=("/home", "/scratch"),
+            backup=HOMES,
         ),
     ),
 )

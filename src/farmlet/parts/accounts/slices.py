@@ -12,17 +12,18 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
-from farmlet.runtime.rows import read
+from farmlet.runtime.rows import FIRST_UID, read_members
 
 NAME = "60-farmlet.conf"
 
 
-def apply(data: bytes, folder: str = "/etc/systemd/system", reload: bool = True) -> None:
+def apply(data: bytes, folder: str = "/etc/systemd/system", reload: bool = True, first_uid: int = FIRST_UID) -> None:
     """Write a drop-in for each active member with limits of their own, and take the others away.
 
     Acts on sessions that are there too. Raises FarmletError or OSError.
     """
-    accounts = (account for account in read(data) if account["state"] == "active" and account.get("sessions"))
+    rows = read_members(data, first_uid)
+    accounts = (account for account in rows if account["state"] == "active" and account.get("sessions"))
     wanted = {f"user-{int(account['uid'])}.slice.d": describe(account["sessions"]) for account in accounts}
     root, changed = Path(folder), False
     for name, text in wanted.items():

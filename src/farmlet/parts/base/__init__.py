@@ -1,1 +1,1 @@
-"""What every node has: names and trust, the node agent; on the control node the hub and the front door."""
+"""What every node has: names and trust, the node agent; on the control node the control API and the reverse proxy."""

@@ -1,4 +1,4 @@
-"""What must hold on every node, and of the hub and the front door on the control node. Standard library only."""
+"""What must hold on every node, and of the control API and the reverse proxy on the control node. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pathlib import Path
 from farmlet.runtime.checks import TIMEOUT, Failed
 
 
-def check_hub(config: str) -> str:
-    """The hub answers this node, known by its own certificate. `config`: path of the agent's configuration."""
+def check_control(config: str) -> str:
+    """The control API answers this node, known by its own certificate. `config`: path of the agent's configuration."""
     settings = json.loads(Path(config).read_text())
     context = ssl.create_default_context(cafile=settings["ca"])
     try:
         context.load_cert_chain(settings["certificate"], settings["key"])
-        host = settings["hub"].removeprefix("https://")
+        host = settings["control"].removeprefix("https://")
         connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=context)
         connection.request("GET", "/node/wanted")
         answer = connection.getresponse()
         data = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise Failed(f"{settings['hub']}: {error}") from error
+        raise Failed(f"{settings['control']}: {error}") from error
     if answer.status != 200:
-        raise Failed(f"the hub answers {answer.status}: {data[:100].decode(errors='replace').strip()}")
-    return f"the hub wants {len(json.loads(data)['items'])} items here"
+        raise Failed(f"the control API answers {answer.status}: {data[:100].decode(errors='replace').strip()}")
+    return f"the control API wants {len(json.loads(data)['items'])} items here"
 
 
 def check_stranger(host: str, ca: str) -> str:
-    """Without a node's certificate the front door lets nobody through to the hub, whatever the request says of itself."""
+    """Without a node's certificate the reverse proxy lets nobody through to the control API, whatever a request says."""
     context = ssl.create_default_context(cafile=ca)
     try:
         connection = http.client.HTTPSConnection(host, timeout=TIMEOUT, context=context)

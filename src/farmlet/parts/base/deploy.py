@@ -1,11 +1,13 @@
-"""Part `base`: trust and the agent on every node, hub and front door on the control node."""
+"""Part `base`: trust and the agent on every node, the control API on one, a reverse proxy wherever there are web services."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 
+from farmlet.facility.model import Node, Route
 from farmlet.parts import units
 from farmlet.parts.base.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
@@ -25,17 +27,11 @@ from farmlet.parts.resources import (
 
 PACKAGE = "farmlet.parts.base"
 CA = "/etc/farmlet/ca.pem"
-HUB = "/var/lib/farmlet/hub"
+CONTROL = "/var/lib/farmlet/control"
+METRICS = "/var/lib/farmlet/metrics"  # numbers of a node, for prometheus-node-exporter
 LOCAL_CA = "/usr/local/share/ca-certificates"
 CADDY = "/etc/caddy/Caddyfile"
-# what mccli asks of motley-cue; the rest of it (verify_user, administration) is not for others
-MOTLEY = ("/", "/info", "/info/*", "/user", "/user/deploy", "/user/generate_otp", "/user/get_status", "/user/status")
-# a role, its socket below units.SOCKETS, the paths at which it answers on a node that has it
-ROUTES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("access.authority", "ssh", ("/ssh/*",)),
-    ("access.motley", "motley", (*MOTLEY, "/api", "/api/", *(f"/api{path}" for path in MOTLEY[1:]))),
-)
-DEFAULT = ("identity.provider", "identity")  # has all other paths, and the home page
+PROXY = "/etc/farmlet/tls/proxy"  # certificate and key of the reverse proxy
 
 
 def install_trust() -> Sequence[Resource]:
@@ -62,7 +58,7 @@ def configure_trust(context: Context) -> Sequence[Resource]:
 
 
 def check_trust(context: Context) -> Sequence[Check]:
-    names = [node.fqdn for node in context.facility.nodes.values()]
+    names = [name for node in context.facility.nodes.values() for name in node.names]
     bundle = "/etc/ssl/certs/ca-certificates.crt"
     return (
         Check("base.trust.authority", f"{PACKAGE}.checks:check_trust", {"bundle": bundle, "ca": CA}),
@@ -70,79 +66,145 @@ def check_trust(context: Context) -> Sequence[Check]:
     )
 
 
-def install_hub() -> Sequence[Resource]:
+def install_control() -> Sequence[Resource]:
     requirements = (files("farmlet.parts") / "requirements" / "service.txt").read_text()
     # python3-ldap comes from Debian, and the environment sees it
     return (Packages(("python3-venv", "python3-ldap")), Environment(units.SERVICE, requirements, system=True))
 
 
-def hub(context: Context) -> units.Web:
+ROUTE = Route("control", ("/node/*",), enter="nodes")
+
+
+def control(context: Context) -> units.Web:
     return units.Web(
-        name="farmlet-hub",
-        socket="hub",
-        description="Farmlet hub",
-        user="farmlet-hub",
-        app='farmlet.parts.base.hub:load("/etc/farmlet/hub.json")',
+        name="farmlet-control",
+        socket="control",
+        description="Farmlet control API",
+        user="farmlet-control",
+        app='farmlet.parts.base.control:load("/etc/farmlet/control.json")',
         # each agent holds one request open
         threads=8 + 2 * len(context.facility.nodes),
-        writable=(HUB,),
+        writable=(CONTROL,),
     )
 
 
-def configure_hub(context: Context) -> Sequence[Resource]:
+def configure_control(context: Context) -> Sequence[Resource]:
     nodes = {node.fqdn: node.name for node in context.facility.nodes.values()}
-    folders = [f"{HUB}/outbox/all", f"{HUB}/results"]
-    folders += [f"{HUB}/{box}/{name}" for name in sorted(nodes.values()) for box in ("inbox", "outbox")]
-    group = "farmlet-hub"
+    folders = [f"{CONTROL}/outbox/all", f"{CONTROL}/results"]
+    folders += [f"{CONTROL}/{box}/{name}" for name in sorted(nodes.values()) for box in ("inbox", "outbox")]
+    group = "farmlet-control"
     return (
-        Account("farmlet-hub"),
-        Directory(HUB, 0o2750, "root", group),
-        Directory(f"{HUB}/inbox", 0o2750, "root", group),
-        Directory(f"{HUB}/outbox", 0o2750, "root", group),
+        Account("farmlet-control"),
+        Directory(CONTROL, 0o2750, "root", group),
+        Directory(f"{CONTROL}/inbox", 0o2750, "root", group),
+        Directory(f"{CONTROL}/outbox", 0o2750, "root", group),
         *(Directory(path, 0o2770, "root", group) for path in folders),
         Farmlet(units.SERVICE, context.wheel),
-        File("/etc/farmlet/hub.json", json.dumps({"root": HUB, "nodes": nodes}, indent=1, sort_keys=True) + "\n"),
-        *hub(context).files,
-        *hub(context).units,
+        File("/etc/farmlet/control.json", json.dumps({"root": CONTROL, "nodes": nodes}, indent=1, sort_keys=True) + "\n"),
+        *control(context).files,
+        *control(context).units,
     )
 
 
-def check_hub(context: Context) -> Sequence[Check]:
+def check_control(context: Context) -> Sequence[Check]:
     names = [node.name for node in context.facility.nodes.values()]
     seconds = 3.0 * context.section("base").check_seconds + 15
     return (
-        Check("base.hub.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-hub.service"}),
+        Check("base.control.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-control.service"}),
         Check(
-            "base.hub.agents", f"{PACKAGE}.checks:check_results", {"folder": f"{HUB}/results", "nodes": names, "seconds": seconds}
+            "base.control.agents",
+            f"{PACKAGE}.checks:check_results",
+            {"folder": f"{CONTROL}/results", "nodes": names, "seconds": seconds},
         ),
     )
 
 
-def install_front() -> Sequence[Resource]:
+RENEWAL = units.Web(
+    name="farmlet-renewal",
+    socket="renewal",
+    description="Farmlet renewal of certificates",
+    user="farmlet-renewal",
+    app='farmlet.parts.base.authority:load("/etc/farmlet/renewal.json")',
+    threads=2,
+)
+
+
+def configure_renewal(context: Context) -> Sequence[Resource]:
+    user, folder = RENEWAL.user, "/var/lib/farmlet/renewal"
+    certificate, key = f"{folder}/authority.crt", f"{folder}/authority.key"
+    config = {
+        "certificate": certificate,
+        "key": key,
+        "nodes": {node.fqdn: list(node.names) for node in context.facility.nodes.values()},
+    }
+    return (
+        Account(user),
+        Directory(folder, 0o700, user, user),
+        # its key is made here and stays; the facility's authority, in the state folder, signs it
+        Certificate(certificate, key, (context.facility.domain,), owner=user, group=user, signs=True),
+        Farmlet(units.SERVICE, context.wheel),
+        File("/etc/farmlet/renewal.json", json.dumps(config, indent=1) + "\n"),
+        *RENEWAL.files,
+        *RENEWAL.units,
+    )
+
+
+def check_renewal(context: Context) -> Sequence[Check]:
+    authority = {"path": "/var/lib/farmlet/renewal/authority.crt", "days": 60}
+    return (
+        Check("base.renewal.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-renewal.service"}),
+        Check("base.renewal.authority", "farmlet.runtime.checks:check_certificate", authority),
+    )
+
+
+def install_proxy() -> Sequence[Resource]:
     return (Packages(("caddy",)),)
 
 
-def find_routes(roles: Sequence[str]) -> list[tuple[str, str]]:
-    """(socket, paths with blanks between them) for a node with these roles."""
-    taken = {"/"} if DEFAULT[0] in roles else set()
-    return [(socket, " ".join(path for path in paths if path not in taken)) for role, socket, paths in ROUTES if role in roles]
+@dataclass(frozen=True)
+class Origin:
+    """A name that the reverse proxy answers to, and its routes there."""
+
+    name: str
+    routes: list[Route] = field(default_factory=list)
+
+    @property
+    def default(self) -> Route | None:
+        return next((route for route in self.routes if route.default), None)
+
+    @property
+    def named(self) -> list[tuple[Route, str]]:
+        """The routes with paths of their own, each with these, blanks between them; a default route has the home page."""
+        taken = {"/"} if self.default else set()
+        found = [(route, " ".join(path for path in route.paths if path not in taken)) for route in self.routes]
+        return [(route, paths) for route, paths in found if paths]
+
+    @property
+    def knows_nodes(self) -> bool:
+        """Whether a web service here is for the nodes of the facility only."""
+        return any(route.enter == "nodes" for route in self.routes)
 
 
-def configure_front(context: Context) -> Sequence[Resource]:
-    facility, roles = context.facility, context.node.roles
-    certificate, key = "/etc/farmlet/tls/front.crt", "/etc/farmlet/tls/front.key"
+def find_origins(node: Node) -> list[Origin]:
+    """What the reverse proxy of a node answers to, by name: the node's own, and those of its web services."""
+    found = {name: Origin(name) for name in node.names}
+    for route in node.routes:
+        found[f"{route.origin}.{node.fqdn.partition('.')[2]}" if route.origin else node.fqdn].routes.append(route)
+    return list(found.values())
+
+
+def configure_proxy(context: Context) -> Sequence[Resource]:
+    certificate, key = f"{PROXY}.crt", f"{PROXY}.key"
     text = render(
         PACKAGE,
         "Caddyfile",
-        host=context.node.fqdn,
+        origins=find_origins(context.node),
         certificate=certificate,
         key=key,
         ca=CA,
         sockets=units.SOCKETS,
         idle=units.IDLE_SECONDS // 2,
-        nodes=[node.fqdn for node in facility.nodes.values()] if "base.hub" in roles else [],
-        routes=find_routes(roles),
-        default=DEFAULT[1] if DEFAULT[0] in roles else "",
+        nodes=[node.fqdn for node in context.facility.nodes.values()],
     )
     dropin = (
         "[Service]\nRuntimeDirectory=caddy\nRuntimeDirectoryMode=0750\nExecReload=\n"
@@ -153,27 +215,27 @@ def configure_front(context: Context) -> Sequence[Resource]:
     return (
         Directory("/etc/systemd/system/caddy.service.d"),
         File("/etc/systemd/system/caddy.service.d/farmlet.conf", dropin),
-        Certificate(certificate, key, (context.node.fqdn,), group="caddy", mode=0o640),
+        Certificate(
+            certificate,
+            key,
+            context.node.names,
+            group="caddy",
+            mode=0o640,
+            reload=("systemctl", "try-reload-or-restart", "caddy.service"),
+        ),
         File(CADDY, text),
         Unit("caddy.service"),
     )
 
 
-def check_front(context: Context) -> Sequence[Check]:
-    return (
-        Check("base.front.unit", "farmlet.runtime.checks:check_unit", {"unit": "caddy.service"}),
-        Check("base.front.certificate", "farmlet.runtime.checks:check_certificate", {"path": "/etc/farmlet/tls/front.crt"}),
-        Check("base.front.strangers", f"{PACKAGE}.checks:check_stranger", {"host": context.node.fqdn, "ca": CA}),
+def check_proxy(context: Context) -> Sequence[Check]:
+    found = (
+        Check("base.proxy.unit", "farmlet.runtime.checks:check_unit", {"unit": "caddy.service"}),
+        Check("base.proxy.certificate", "farmlet.runtime.checks:check_certificate", {"path": f"{PROXY}.crt"}),
     )
-
-
-def configure_door(context: Context) -> Sequence[Resource]:
-    """The front door of a log-in node, unless that is the control node, whose door has its paths too."""
-    return () if "base.front" in context.node.roles else configure_front(context)
-
-
-def check_door(context: Context) -> Sequence[Check]:
-    return () if "base.front" in context.node.roles else check_front(context)[:2]
+    if "base.control" not in context.node.roles:
+        return found
+    return (*found, Check("base.proxy.strangers", f"{PACKAGE}.checks:check_stranger", {"host": context.node.fqdn, "ca": CA}))
 
 
 def install_agent() -> Sequence[Resource]:
@@ -182,17 +244,19 @@ def install_agent() -> Sequence[Resource]:
 
 def configure_agent(context: Context) -> Sequence[Resource]:
     config = {
-        "hub": context.facility.door,
+        "control": context.facility.public_url,
         "ca": CA,
         "certificate": "/etc/farmlet/tls/node.crt",
         "key": "/etc/farmlet/tls/node.key",
-        "duties": "/etc/farmlet/agent.d",
+        "tasks": "/etc/farmlet/agent.d",
         "state": "/var/lib/farmlet/agent",
+        "metrics": METRICS,
         "every": context.section("base").check_seconds,
     }
     return (
         Directory("/etc/farmlet/agent.d"),
         Directory("/var/lib/farmlet/agent", 0o700),
+        Directory(METRICS),
         Farmlet(units.NODE, context.wheel),
         # its only name is the node's own: the facility's authority may not vouch for anything outside the domain
         Certificate(config["certificate"], config["key"], (context.node.fqdn,), client=True),
@@ -206,19 +270,35 @@ def check_agent(context: Context) -> Sequence[Check]:
     return (
         Check("base.agent.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-agent.service"}),
         Check("base.agent.certificate", "farmlet.runtime.checks:check_certificate", {"path": "/etc/farmlet/tls/node.crt"}),
-        Check("base.agent.hub", f"{PACKAGE}.checks:check_hub", {"config": "/etc/farmlet/agent.json"}),
+        Check("base.agent.control", f"{PACKAGE}.checks:check_control", {"config": "/etc/farmlet/agent.json"}),
     )
 
 
 PART = Part(
     name="base",
-    summary="names, trust and the node agent; the hub and the front door",
+    summary="names, trust and the node agent; the control API and the reverse proxy",
     section=Section,
+    implicit=True,
     roles=(
         Role("trust", "every", configure_trust, install_trust, check_trust),
-        Role("hub", "control", configure_hub, install_hub, check_hub, data=(HUB,)),
-        Role("front", "control", configure_front, install_front, check_front, ports=(443,)),
-        Role("door", "members", configure_door, install_front, check_door, ports=(443,), with_role="access.login"),
+        Role(
+            "control",
+            "control",
+            configure_control,
+            install_control,
+            check_control,
+            data=(CONTROL,),
+            routes=(ROUTE,),
+            backup="agents and daemons fill it again when they start",
+        ),
+        Role(
+            "renewal",
+            "control",
+            configure_renewal,
+            checks=check_renewal,
+            routes=(Route("renewal", ("/renewal/*",), enter="nodes"),),
+        ),
+        Role("proxy", "routes", configure_proxy, install_proxy, check_proxy, ports=(443,)),
         Role("agent", "every", configure_agent, install_agent, check_agent),
     ),
 )

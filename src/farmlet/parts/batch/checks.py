@@ -8,9 +8,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from farmlet.parts.batch.metrics import count_statuses
+from farmlet.parts.batch.readers import find_key
 from farmlet.runtime.checks import Failed, run
 
 DAY = 86400
+READER_DAYS = 0.5
 
 
 def check_collector(host: str) -> str:
@@ -25,11 +28,11 @@ def check_collector(host: str) -> str:
 
 def check_access(host: str) -> str:
     """The schedd of `host` answers, and the collector knows it."""
-    jobs = run("condor_q", "-allusers", "-totals", "-af", "JobStatus").split()
+    jobs = count_statuses()
     known = run("condor_status", "-schedd", "-constraint", f'Name == "{host}"', "-af", "Name").split()
     if host not in known:
         raise Failed(f"the collector does not know the schedd of {host}")
-    return f"schedd of {host} is in the pool, {jobs.count('1')} jobs idle, {jobs.count('2')} running"
+    return f"schedd of {host} is in the pool, {jobs[1]} jobs idle, {jobs[2]} running"
 
 
 def check_execute(host: str) -> str:
@@ -44,11 +47,16 @@ def check_token(path: str, days: float = 3) -> str:
     """The token at `path` (a JWT, RFC 7519) lives for `days` more. Its signature is the collector's business."""
     try:
         text = Path(path).read_text().strip()
+    except OSError as error:
+        raise Failed(f"{path}: {error.strerror}") from error
+    return _check_life(path, text, days)
+
+
+def _check_life(path: str, text: str, days: float) -> str:
+    try:
         part = text.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
         left = (claims["exp"] - time.time()) / DAY
-    except OSError as error:
-        raise Failed(f"{path}: {error.strerror}") from error
     except (LookupError, ValueError, TypeError) as error:
         raise Failed(f"{path} is no token: {error!r}") from error
     evidence = f"{path}: {claims.get('sub')} for {left:.1f} more days"
@@ -62,3 +70,18 @@ def check_outbox(outbox: str, item: str, nodes: Sequence[str]) -> str:
     for node in nodes:
         check_token(str(Path(outbox, node, item)))
     return f"pool tokens ready for {', '.join(nodes) or 'no node'}"
+
+
+def check_readers(outbox: str, item: str, nodes: Sequence[str], keys: Sequence[str]) -> str:
+    """For each of `nodes` there are tokens that read, one of each of the `keys`."""
+    for node in nodes:
+        path = Path(outbox, node, item)
+        try:
+            tokens = {find_key(line): line for line in path.read_text().splitlines()}
+        except (OSError, ValueError) as error:
+            raise Failed(f"{path}: {error}") from error
+        if missing := sorted(set(keys) - set(tokens)):
+            raise Failed(f"{path}: no token of {', '.join(missing)}: the queue there cannot be read from elsewhere")
+        for key in keys:
+            _check_life(f"{path}, {key}", tokens[key], READER_DAYS)
+    return f"tokens that read of {', '.join(keys)} ready for {', '.join(nodes)}"

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 
 from farmlet.facility import places
 from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
-from farmlet.parts import units
+from farmlet.parts.batch import minting
 from farmlet.parts.batch.config import Batch
-from farmlet.parts.part import Check, Context, Leave, Part, Role, find_lack
+from farmlet.parts.batch.minting import DELIVER, PACKAGE, UNIT, tell_agent
+from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
 
-PACKAGE = "farmlet.parts.batch"
-PYTHON = f"{units.NODE}/bin/python"
 CONFIG = "/etc/condor/config.d"
 POOL = f"{CONFIG}/10-farmlet-pool.config"
-KEY = "/etc/condor/passwords.d/POOL"
-TOKEN = "/etc/condor/tokens.d/pool"
-OUTBOX = "/var/lib/farmlet/hub/outbox"
-ITEM = "pool-token"
-MINT = "/etc/farmlet/pool-tokens.json"
 PORT = 9618
-UNIT = "condor.service"
-# by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
-RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 GROUPS = "/etc/condor/farmlet-groups.map"
 SPOOL = "/var/spool/condor"
 WRAPPER = "/usr/lib/farmlet/job"
+ADDRESS = "/usr/lib/farmlet/condor-address"
+WORKFLOW = "/usr/lib/farmlet/condor_dagman"  # the guard knows workflows by this name
 MIB = 1 << 20
 TASK, TASKS, MANY_TASKS = 4 * MIB, 1024, 16384  # bytes for each; at least; where the memory is not known
 RESERVE = 1024  # MiB that jobs on a node leave to its services
@@ -54,8 +46,16 @@ def configure_pool(context: Context) -> Sequence[Resource]:
     """What every node of the pool has."""
     facility = context.facility
     central = facility.host("batch.central").fqdn
-    text = render(PACKAGE, "pool.config", central=central, fqdn=context.node.fqdn, domain=facility.domain)
-    return (Directory("/etc/condor/tokens.d", 0o700), File(POOL, text))
+    readers = minting.TOKENS if minting.has_readers(context.node) else ""
+    bridged = "notebooks.hub" in context.node.roles
+    words = {"central": central, "fqdn": context.node.fqdn, "domain": facility.domain, "readers": readers}
+    text = render(PACKAGE, "pool.config", **words, bridged=bridged, address=ADDRESS)
+    return (
+        Directory("/etc/condor/tokens.d", 0o700),
+        *((Directory("/usr/lib/farmlet"), File(ADDRESS, render(PACKAGE, "address.sh"), 0o755)) if bridged else ()),
+        File(POOL, text),
+        *(minting.configure(context) if readers else ()),
+    )
 
 
 def configure_central(context: Context) -> Sequence[Resource]:
@@ -68,18 +68,15 @@ def configure_central(context: Context) -> Sequence[Resource]:
         overlay=facility.has("overlay.controller"),
         shares=find_shares(facility),
     )
-    revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"}
-    service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, outbox=OUTBOX)
+    first = {"first_uid": context.section("identity").first_uid}
+    revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"} | first
     return (
         *configure_pool(context),
         File(f"{CONFIG}/20-farmlet-central.config", text),
-        tell_agent("central", {"apply": {"accounts": {"call": f"{PACKAGE}.ending:revoke", "args": revoke}}}),
+        tell_agent("central", {"apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:revoke", "args": revoke}}}),
         Unit(UNIT),
-        File(MINT, json.dumps(describe_tokens(context), indent=1) + "\n"),
-        File("/etc/systemd/system/farmlet-pool-tokens.service", service),
-        File("/etc/systemd/system/farmlet-pool-tokens.timer", render(PACKAGE, "farmlet-pool-tokens.timer")),
-        Unit("farmlet-pool-tokens.service"),
-        Unit("farmlet-pool-tokens.timer"),
+        *minting.watch(facility),
+        *minting.UNITS,
     )
 
 
@@ -89,45 +86,26 @@ def find_shares(facility: Facility) -> dict[str, str]:
     return {accounting_group(path): f"{share / sum(shares.values()):.4f}" for path, share in shares.items()}
 
 
-def describe_tokens(context: Context) -> dict[str, object]:
-    """What `mint` is told: the nodes that need a token, each with what it may do. The central manager has the key."""
-    facility = context.facility
-    rights = {"batch.access": "ADVERTISE_SCHEDD", "batch.execute": "ADVERTISE_STARTD"}
-    nodes = {
-        node.name: [right for role, right in rights.items() if role in node.roles] + ["ADVERTISE_MASTER", "READ"]
-        for node in facility.nodes.values()
-        if set(rights) & set(node.roles) and "batch.central" not in node.roles
-    }
-    return {
-        "identity": f"condor@{facility.domain}",
-        "key": KEY,
-        "lifetime": context.section("batch").token_days * 86400,
-        "outbox": OUTBOX,
-        "item": ITEM,
-        "nodes": nodes,
-    }
-
-
-def tell_agent(role: str, duties: dict[str, object]) -> File:
-    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps(duties, indent=1) + "\n")
-
-
-# the duty of a node's agent to put the pool token in place
-DELIVER = {ITEM: {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}}
-
-
 def configure_access(context: Context) -> Sequence[Resource]:
     section = context.section("batch")
-    text = render(PACKAGE, "access.config", interval=section.interval, groups=GROUPS)
-    leavers = {"remove": section.leavers == "remove"}
+    drone = context.section("overlay") if context.facility.sites else None
+    guarded = "access.login" in context.node.roles
+    dagman = WORKFLOW if guarded else "/usr/bin/condor_dagman"
+    text = render(PACKAGE, "access.config", interval=section.interval, groups=GROUPS, drone=drone, guarded=guarded, dagman=dagman)
+    leaving = {"remove": section.deprovisioning == "remove", "first_uid": context.section("identity").first_uid}
     return (
         *configure_pool(context),
+        *((Directory("/usr/lib/farmlet"), File(WORKFLOW, render(PACKAGE, "workflow.sh"), 0o755)) if guarded else ()),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
-        tell_agent("access", {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.ending:apply", "args": leavers}}}),
+        tell_agent(
+            "access",
+            {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:apply", "args": leaving}}},
+        ),
         tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
         Unit(UNIT),
+        *(() if "batch.central" in context.node.roles else minting.UNITS),
     )
 
 
@@ -184,11 +162,14 @@ def _unset(role: str) -> str:
 
 
 def check_central(context: Context) -> Sequence[Check]:
-    nodes = describe_tokens(context)["nodes"]
-    args = {"outbox": OUTBOX, "item": ITEM, "nodes": list(nodes) if isinstance(nodes, dict) else []}
+    told = minting.describe(context)
+    args = {"outbox": minting.OUTBOX, "item": minting.ITEM, "nodes": list(told["pool"]["nodes"])}
+    keys = ["POOL", *told["share"]["sources"]]
+    readers = {"outbox": minting.OUTBOX, "item": minting.READERS, "nodes": told["share"]["targets"], "keys": keys}
     return (
         Check("batch.collector", f"{PACKAGE}.checks:check_collector", {"host": context.node.fqdn}),
         Check("batch.tokens", f"{PACKAGE}.checks:check_outbox", args),
+        Check("batch.readers", f"{PACKAGE}.checks:check_readers", readers),
     )
 
 
@@ -203,7 +184,7 @@ def check_execute(context: Context) -> Sequence[Check]:
 def _check_token(context: Context) -> Sequence[Check]:
     if "batch.central" in context.node.roles:
         return ()
-    return (Check("batch.token", f"{PACKAGE}.checks:check_token", {"path": TOKEN}),)
+    return (Check("batch.token", f"{PACKAGE}.checks:check_token", {"path": minting.TOKEN}),)
 
 
 PART = Part(
@@ -211,9 +192,17 @@ PART = Part(
     summary="the HTCondor pool: where jobs are submitted, matched and, if they ask for it, run on a node itself",
     section=Batch,
     needs=("base", "accounts"),
-    judge=lambda facility: find_lack(facility, ("batch.access", "batch.execute"), "batch.central"),
+    validate=lambda facility: find_lack(facility, ("batch.access", "batch.execute"), "batch.central"),
     roles=(
-        Role("central", "control", configure_central, install_condor, check_central, ports=(PORT,)),
+        Role(
+            "central",
+            "control",
+            configure_central,
+            install_condor,
+            check_central,
+            ports=(PORT,),
+            metrics=lambda context: (Metric("batch.slots", f"{PACKAGE}.metrics:count_slots", {"host": context.node.fqdn}),),
+        ),
         Role(
             "access",
             "members",
@@ -222,7 +211,9 @@ PART = Part(
             check_access,
             ports=(PORT,),
             data=(SPOOL,),
+            backup="jobs are submitted again: a queue of some hours ago would run those twice that have ended since",
             leave=Leave(_set("access", CLOSED_ACCESS), _unset("access"), BUSY_ACCESS),
+            metrics=lambda context: (Metric("batch.jobs", f"{PACKAGE}.metrics:count_jobs"),),
         ),
         Role(
             "execute",

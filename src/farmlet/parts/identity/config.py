@@ -18,10 +18,12 @@ LONGEST = 30  # XRootD reads no group longer than 63 characters; ours has up to 
 class Section(BaseModel):
     """`issuer`: `builtin`, or the https URL of an INDIGO IAM, exactly as its tokens say it (it ends in a slash).
 
-    `registration`: whether programs that act for people (oidc-agent and the like) may register themselves.
-    `approval`: who lets a new member in. `first_uid` and `first_gid`: where the numbers of members and groups begin. They
-    are given once: changing them later moves new members only. `database`: `sqlite`, a file on the control node, or
-    `postgresql://USER@HOST[:PORT]/NAME`, without a password.
+    `registration`: whether programs that act for people (oidc-agent and the like) may register themselves; `registered_logins`:
+    whether these may ask to log in as a member by SSH, who is then asked so in words.
+    `first_uid` and `first_gid`: where the numbers of members and groups begin. They
+    are given once: changing them later moves new members only. Nothing on any node acts on a user id below `first_uid`,
+    whatever an issuer says: it is not to be raised above the number of a member. `database`: `sqlite`, a file on the control
+    node, or `postgresql://USER@HOST[:PORT]/NAME`, without a password.
 
     For an INDIGO IAM only: `client` is the id of our client there, which reads the members (scope `scim:read`); its secret
     is in no facility file, but in a file of the control node. `group_prefix`: the group of the IAM below which the groups of
@@ -31,8 +33,8 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     issuer: str = "builtin"
-    approval: Literal["admins", "open"] = "admins"
     registration: Literal["open", "closed"] = "open"
+    registered_logins: bool = False
     database: str = "sqlite"
     first_uid: int = Field(default=20000, ge=1000, le=60000)
     first_gid: int = Field(default=30000, ge=1000, le=60000)

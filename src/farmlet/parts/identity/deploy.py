@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
-from farmlet.facility.rights import PROBE
+from farmlet.facility.model import Issuer, Route
+from farmlet.facility.places import ANY, SEEN, SSH, find_secret
+from farmlet.facility.scopes import PROBE
 from farmlet.parts import units
+from farmlet.parts.backup import keep_database
 from farmlet.parts.identity.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.resources import (
@@ -27,24 +31,27 @@ PACKAGE = "farmlet.parts.identity"
 USER = "farmlet-identity"
 CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
+AUDIT = "/var/lib/farmlet/audit"  # what root remembers of the audit log, out of the reach of who writes it
+OUTBOX = "/var/lib/farmlet/control/outbox"  # what nodes fetch
 SECRET_KEY = "/etc/farmlet/identity.key"
 PASSFILE = "/etc/farmlet/identity.pgpass"  # an administrator's, where PostgreSQL wants a password
 PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
 
 STORAGE = ("storage.read:/", "storage.modify:/", "storage.create:/", "storage.stage:/")
 # compute.… is for clients that are registered for it: it names no owner, so at a site it would open others' jobs too
-PERSON = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups", *STORAGE)
+WHO = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg.groups")
+PERSON = (*WHO, *STORAGE)
+PAGE = ("openid", "profile", "wlcg.groups")  # of a web service that only wants to know who comes
 PROBES = (f"storage.read:{PROBE}", f"storage.modify:{PROBE}")
 DEVICE = (oauth.DEVICE_CODE, "refresh_token")
 
-ANY = "https://wlcg.cern.ch/jwt/v1/any"  # WLCG Common JWT Profile 1.x: a token for anybody
 
 WEB = units.Web(
     name="farmlet-identity",
     socket="identity",
     description="Farmlet identity",
     user=USER,
-    app=f"{PACKAGE}.service.wsgi:application",
+    app=f"{PACKAGE}.service.django.wsgi:application",
     # those who wait at the feed of changes hold a thread each
     threads=16,
     writable=(FOLDER,),
@@ -52,11 +59,18 @@ WEB = units.Web(
 )
 
 
+# Passwords cost a quarter of a second of a core each, by design: whoever guesses waits in a queue of people, and programs, which
+# have the other threads, do not
+PEOPLE = replace(
+    WEB, name="farmlet-identity-people", socket="identity-people", description="Farmlet identity: passwords", threads=4
+)
+
+
 UPKEEP = units.Service(
     name="farmlet-identity-upkeep",
-    description="Farmlet identity: turn keys, announce whose end has come, delete what has ended",
+    description="Farmlet identity: rotate keys, announce whose end has come, delete what has ended",
     user=USER,
-    command=f"{PROGRAM} keys turn",
+    command=f"{PROGRAM} keys rotate",
     then=(f"{PROGRAM} member expire", f"{PROGRAM} prune"),
     kind="oneshot",
     writable=(FOLDER,),
@@ -80,13 +94,59 @@ def install_provider() -> Sequence[Resource]:
     return (Packages(("python3-venv",)),)
 
 
-def client(name: str, scopes: Sequence[str], grants: Sequence[str], secret: str = "", audiences: Sequence[str] = ()) -> Command:
-    """The step that registers one of our own clients; without `secret` (a path) it is public, without `audiences` for anybody."""
+def client(
+    name: str,
+    scopes: Sequence[str],
+    grants: Sequence[str],
+    secret: str = "",
+    audiences: Sequence[str] = (),
+    redirect: str = "",
+) -> Command:
+    """The step that registers one of our own clients; without `secret` (a path) it is public, without `audiences` for whatever a
+    member allows by name and opens no log-in. One with a `redirect` URI is a web service of the facility's own: nobody is asked
+    whether they allow it.
+    """
     words = ["client", "ensure", name, *(["--secret-file", secret] if secret else ["--public"])]
+    words += ["--redirect-uri", redirect, "--trusted"] if redirect else []
     words += [word for grant in grants for word in ("--grant", grant)]
     words += [word for scope in scopes for word in ("--scope", scope)]
     words += [word for audience in audiences for word in ("--audience", audience)]
     return Command(f"client {name}", f"{PROGRAM} {shlex.join(words)}", user=USER)
+
+
+def mccli(context: Context) -> list[Command]:
+    """The client by which other programs than `farmlet login` get a member into the nodes. oidc-agent names no audience when the
+    member is asked, so this one is registered for nothing else: without a wish it asks for that.
+    """
+    hosts = [audience for audience in context.logins if audience != SSH]
+    return [client("mccli", WHO, DEVICE, audiences=hosts)] if hosts else []
+
+
+def pages(context: Context) -> list[Command]:
+    """The clients of the facility's web services, and their secrets on the way to the nodes that run these."""
+    found = []
+    for node in context.facility.nodes.values():
+        for route in (route for route in node.routes if route.client):
+            secret, item = f"{FOLDER}/clients/{route.client}.secret", find_secret(route.client)
+            target = f"{OUTBOX}/{node.name}/{item}"
+            # a name that begins with a dot is no item
+            fresh = f"{OUTBOX}/{node.name}/.{item}"
+            found += [
+                client(
+                    route.client,
+                    PAGE,
+                    ("authorization_code",),
+                    secret,
+                    redirect=context.facility.url(route.origin) + route.back,
+                ),
+                Command(
+                    f"secret of client {route.client}",
+                    f"find {OUTBOX} -name {item} -delete && install -m 0640 -g farmlet-control {secret} {fresh} && "
+                    f"mv {fresh} {target}",
+                    f"cmp -s {secret} {target}",
+                ),
+            ]
+    return found
 
 
 def configuration(context: Context) -> dict[str, object]:
@@ -104,14 +164,19 @@ def configuration(context: Context) -> dict[str, object]:
         "lifetimes": {"access": 3600, "refresh": 30 * 86400},
         "device_interval": 2,  # seconds between a device's questions (RFC 8628 §3.5)
         "registration": section.registration,
+        "registered_logins": section.registered_logins,
+        "elements": context.elements,
+        "logins": context.logins,
         "uid_base": section.first_uid,
         "gid_base": section.first_gid,
+        "seen": SEEN,
     }
 
 
 def configure_provider(context: Context) -> Sequence[Resource]:
     return (
         Account(USER),
+        Directory(AUDIT, 0o700),
         Directory(FOLDER, 0o700, USER, USER),
         Directory(f"{FOLDER}/keys", 0o700, USER, USER),
         Directory(f"{FOLDER}/clients", 0o700, USER, USER),
@@ -122,14 +187,19 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Command("identity database", f"{PROGRAM} migrate", user=USER),
         Command("identity signing keys", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
-        client("farmlet", PERSON, DEVICE),
+        # what opens a log-in is named for those who may ask for it, or nobody has it
+        client("farmlet", PERSON, DEVICE, audiences=(ANY, *context.logins)),
+        *mccli(context),
         # what jobs carry opens storage, never a log-in
         client("batch", (*PERSON[3:],), DEVICE, audiences=(ANY, *context.elements)),
-        client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret"),
+        client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret", (ANY,)),
         # the check of storage: a corner of its own on each element, which is nobody else's business
         client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", context.elements or [ANY]),
+        *pages(context),
         *WEB.files,
+        *PEOPLE.files,
         *WEB.units,
+        *PEOPLE.units,
         UPKEEP.file,
         File(f"/etc/systemd/system/{UPKEEP.name}.timer", TIMER),
         Unit(f"{UPKEEP.name}.timer"),
@@ -138,11 +208,21 @@ def configure_provider(context: Context) -> Sequence[Resource]:
 
 def check_provider(context: Context) -> Sequence[Check]:
     return (
-        Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-identity.service"}),
-        Check("identity.provider.audit", f"{PACKAGE}.checks:check_audit", {"path": f"{FOLDER}/audit.log"}),
+        Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{WEB.name}.service"}),
+        Check("identity.provider.people", "farmlet.runtime.checks:check_unit", {"unit": f"{PEOPLE.name}.service"}),
+        Check(
+            "identity.provider.audit",
+            f"{PACKAGE}.checks:check_audit",
+            {"path": f"{FOLDER}/audit.log", "checkpoint": f"{AUDIT}/identity.json"},
+        ),
         Check("identity.provider.keys", f"{PACKAGE}.checks:check_keys", {"folder": f"{FOLDER}/keys"}),
         Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
     )
+
+
+def find_issuer(section: Section) -> Issuer | None:
+    """The INDIGO IAM that keeps the members instead."""
+    return None if section.issuer == "builtin" else Issuer(section.issuer, section.group_prefix)
 
 
 PART = Part(
@@ -150,5 +230,19 @@ PART = Part(
     summary="members, groups and the facility's tokens",
     section=Section,
     needs=("base",),
-    roles=(Role("provider", "control", configure_provider, install_provider, check_provider, data=(FOLDER,)),),
+    decides=1,
+    issuer=find_issuer,
+    roles=(
+        Role(
+            "provider",
+            "control",
+            configure_provider,
+            install_provider,
+            check_provider,
+            routes=(Route(WEB.socket, default=True), Route(PEOPLE.socket, ("/login/*", "/join/*"))),
+            data=(FOLDER, AUDIT),
+            # a database that is not SQLite is its own admin's to save
+            backup=keep_database(f"{FOLDER}/db.sqlite3", FOLDER, AUDIT, SECRET_KEY),
+        ),
+    ),
 )

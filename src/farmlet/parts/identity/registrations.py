@@ -19,6 +19,24 @@ class Registration:
     secret: bool = False
     redirects: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, object]:
+        """What an administrator of an INDIGO IAM posts to `/iam/api/clients`. IAM makes the secret.
+
+        A refresh token is used again: one that IAM replaces is dead at once, and an answer lost on its way costs a credential.
+        """
+        found: dict[str, object] = {
+            "client_id": self.name,
+            "client_name": f"Farmlet: {self.name}",
+            "grant_types": [*self.grants],
+            "scope": " ".join(self.scopes),
+            "token_endpoint_auth_method": "client_secret_post" if self.secret else "none",
+            "access_token_validity_seconds": 3600,
+        }
+        if self.secret:
+            return found
+        seconds = {"refresh_token_validity_seconds": 2592000, "device_code_validity_seconds": 600}
+        return found | seconds | {"reuse_refresh_token": True, "clear_access_tokens_on_refresh": False}
+
 
 # storage goes by groups there, so no storage scope is asked for; `wlcg` makes an INDIGO IAM write tokens of that profile
 MEMBER = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups")

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 class Overlay(BaseModel):
     """How drones come and go. Times in seconds, memory in MiB.
 
-    `hold`: how long drones stay when nothing is queued. `walltime`: the longest a drone lives. `cores`, `memory`: of one
+    `idle_timeout`: how long drones stay when nothing is queued. `walltime`: the longest a drone lives. `cores`, `memory`: of one
     drone. `pending`: how long an order may wait in a site's queue.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    hold: Annotated[int, Field(ge=1)] = 10
+    idle_timeout: Annotated[int, Field(ge=1)] = 10
     walltime: Annotated[int, Field(ge=60)] = 24 * 3600
     pending: Annotated[int, Field(ge=60)] = 6 * 3600
     cores: Annotated[int, Field(ge=1)] = 1

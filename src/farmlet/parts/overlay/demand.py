@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
+
+from farmlet.runtime import ads
 
 # Job status codes and universes: HTCondor manual, job ClassAd attributes.
 IDLE, RUNNING, TRANSFERRING = 1, 2, 6
 VANILLA = 5
 
-# Asked for with `condor_q -af:t`, which evaluates expressions such as the default RequestMemory.
-ATTRIBUTES = ("JobUniverse", "JobStatus", "RequestCpus", "RequestMemory", "WantLocal", "MachineAttrFarmletSite0")
-CONSTRAINT = f"JobStatus == {IDLE} || JobStatus == {RUNNING} || JobStatus == {TRANSFERRING}"
+# Members write most of these. They are asked for as JSON, where what is no plain value stays as it is written; see `ads`.
+WRITTEN = ("RequestCpus", "RequestMemory", "WantLocal", "MachineAttrFarmletSite0")
+ATTRIBUTES = ("Owner", "JobUniverse", "JobStatus", *WRITTEN)
+CONSTRAINT = f"(JobStatus == {IDLE} || JobStatus == {RUNNING} || JobStatus == {TRANSFERRING}) && {ads.bound(*WRITTEN)}"
+MOST = 1e9  # cores, or MiB, that a job can want
 
 
 class Shape(NamedTuple):
@@ -33,36 +38,54 @@ class Job(NamedTuple):
     universe: int = VANILLA
 
 
-def parse(text: str) -> list[Job]:
-    """The jobs in the output of `condor_q -af:t` with ATTRIBUTES, one a line, fields separated by tabs.
+class Queue(NamedTuple):
+    """The `jobs` that count, and `odd`: by owner, how many ask for what no job can."""
 
-    What HTCondor could not evaluate (`undefined`, `error`) gets the value of a small job. Raises ValueError when a line
-    has another number of fields, which means that the query itself went wrong.
+    jobs: list[Job]
+    odd: Counter[str]
+
+
+def parse(said: bytes) -> Queue:
+    """The jobs in the output of `condor_q -json` with ATTRIBUTES. Raises ValueError when that is none.
+
+    What one member wrote where a number or a truth value belongs costs that job alone.
     """
-    jobs = []
-    for line in text.splitlines():
-        fields = line.split("\t")
-        if len(fields) != len(ATTRIBUTES):
-            raise ValueError(f"expected {len(ATTRIBUTES)} fields, got {line!r}")
-        universe, status, cores, memory, local, site = fields
-        jobs.append(
-            Job(
-                status=int(_read(status, 0)),
-                cores=_read(cores, 1),
-                memory=_read(memory, 0),
-                local=local.strip().lower() == "true",
-                site="" if site in ("undefined", "error") else site,
-                universe=int(_read(universe, 0)),
-            )
-        )
-    return jobs
+    jobs, odd = list[Job](), Counter[str]()
+    for ad in ads.read(said):
+        try:
+            jobs.append(_read(ad))
+        except ValueError:
+            odd[ads.text(ad, "Owner") or "nobody"] += 1
+    return Queue(jobs, odd)
 
 
-def _read(text: str, default: float) -> float:
-    try:
-        return float(text)
-    except ValueError:
+def _read(ad: ads.Ad) -> Job:
+    status, universe = ads.whole(ad, "JobStatus"), ads.whole(ad, "JobUniverse")
+    if status is None or universe is None:
+        raise ValueError("no status or no universe")
+    local = ad.get("WantLocal")
+    if not isinstance(local, bool | None) and not ads.is_expression(local):
+        raise ValueError("WantLocal")
+    return Job(
+        status=status,
+        cores=_ask(ad, "RequestCpus", 1),
+        memory=_ask(ad, "RequestMemory", 0),
+        # whoever means something by an expression there means the facility's own slots now and then: no drone waits for that
+        local=bool(local),
+        site=ads.text(ad, "MachineAttrFarmletSite0"),
+        universe=universe,
+    )
+
+
+def _ask(ad: ads.Ad, name: str, default: float) -> float:
+    """What is asked for; an expression, as HTCondor's default for the memory is, counts as a small job's. Raises ValueError."""
+    value = ad.get(name)
+    if value is None or ads.is_expression(value):
         return default
+    found = ads.number(ad, name, MOST)
+    if found is None:
+        raise ValueError(name)
+    return found
 
 
 def add(jobs: Iterable[Job], drone: Shape, maximum: float) -> float:
@@ -79,22 +102,22 @@ def add(jobs: Iterable[Job], drone: Shape, maximum: float) -> float:
             counts = bool(job.site)
         else:
             counts = job.status == IDLE and job.cores <= drone.cores and job.memory <= drone.memory
-        if counts:
-            wanted += max(job.cores, job.memory / drone.memory * drone.cores)
+        if counts:  # a job takes one drone at most, whatever its owner wrote into it since it began
+            wanted += min(max(job.cores, job.memory / drone.memory * drone.cores), drone.cores)
     return min(wanted, maximum)
 
 
 @dataclass
 class Level:
-    """Demand that rises at once and falls only after less was wanted for `hold` seconds on end."""
+    """Demand that rises at once and falls only after less was wanted for `idle_timeout` seconds on end."""
 
-    hold: float
+    idle_timeout: float
     demand: float = 0.0
     since: float = 0.0  # when as much as the present demand was last wanted
 
     def settle(self, wanted: float, now: float) -> float:
         """The demand at time `now` (seconds, monotonic) when `wanted` cores are asked for."""
-        if wanted >= self.demand or now - self.since >= self.hold:
+        if wanted >= self.demand or now - self.since >= self.idle_timeout:
             self.demand = wanted
             self.since = now
         return self.demand

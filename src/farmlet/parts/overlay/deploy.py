@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from farmlet.facility import places
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility
+from farmlet.parts.backup import Backup
 from farmlet.parts.overlay import render
 from farmlet.parts.overlay.config import Overlay
-from farmlet.parts.part import Check, Context, Part, Role, SiteAccess, find_lack
+from farmlet.parts.overlay.sites import KINDS, validate_kinds
+from farmlet.parts.overlay.sites.kind import Pool, Site
+from farmlet.parts.part import Check, Context, Metric, Part, Role, SiteAccess, find_lack
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, KeyPair, Packages, Resource, Unit
 
 USER = "overlay"
 VENV = "/opt/farmlet/tardis"
 CONFIG = "/etc/farmlet/overlay"
 STATE = "/var/lib/farmlet/overlay"
-KEY = f"{STATE}/ssh/id_ed25519"
-PROGRAM = "/usr/lib/farmlet/drone.sh"
+KEY = places.SITE_KEY
+TOLD = f"{STATE}/demand.json"
+# which of our files drones run, and what they are called at sites
+PROGRAMS = {"templates/drone.sh": "/usr/lib/farmlet/drone.sh", "starter.py": "/usr/lib/farmlet/starter.py"}
 UNIT = "farmlet-overlay.service"
-DISK = 1024  # MiB of a drone's scratch
 
 
 def requirements() -> str:
@@ -41,9 +47,9 @@ def configure_controller(context: Context) -> Sequence[Resource]:
         Directory(CONFIG),
         Farmlet(VENV, context.wheel),
         KeyPair(KEY, USER, f"overlay of {facility.name}"),
-        File(f"{CONFIG}/known_hosts", known),
-        File(PROGRAM, files("farmlet.parts.overlay").joinpath("templates/drone.sh").read_text(), 0o755),
-        *(File(site["jdl"], render.jdl(pool, site)) for site in sites),
+        File(places.SITE_HOSTS, known),
+        *(File(path, files("farmlet.parts.overlay").joinpath(name).read_text(), 0o755) for name, path in PROGRAMS.items()),
+        *(File(site["order"], KINDS[site["kind"]].write_order(pool, site)) for site in sites),
         File(f"{CONFIG}/tardis.yml", render.tardis(pool, sites)),
         File(f"{CONFIG}/cobald.yml", render.cobald(pool, sites) if sites else ""),
         File(f"/etc/systemd/system/{UNIT}", files("farmlet.parts.overlay").joinpath(f"templates/{UNIT}").read_text()),
@@ -52,53 +58,79 @@ def configure_controller(context: Context) -> Sequence[Resource]:
     )
 
 
-def describe_pool(context: Context) -> render.Pool:
+def describe_pool(context: Context) -> Pool:
     facility = context.facility
-    return render.Pool(
+    return Pool(
         collector=f"{facility.host('batch.central').fqdn}:9618",
         trust=facility.domain,
         schedds=[node.fqdn for node in facility.hosts("batch.access")],
-        program=PROGRAM,
+        programs=list(PROGRAMS.values()),
         settings=f"{CONFIG}/tardis.yml",
         registry=f"{STATE}/drones.db",
         credential=places.CREDENTIAL,
-        hold=context.section("overlay").hold,
+        idle_timeout=context.section("overlay").idle_timeout,
+        told=TOLD,
+        gates=places.GATES,
     )
 
 
-def describe_site(context: Context, access: SiteAccess) -> render.Site:
+def find_image(facility: Facility) -> str:
+    """The image of jobs that name none."""
+    return str(getattr(facility.parts.get("software"), "default", "analysis"))
+
+
+def describe_site(context: Context, access: SiteAccess) -> Site:
     facility, section = context.facility, context.section("overlay")
     site = facility.sites[access.name]
-    return render.Site(
+    return Site(
         name=access.name,
+        kind=site.kind,
         host=access.host,
         user=access.user,
         key=KEY,
-        known=f"{CONFIG}/known_hosts",
-        jdl=f"{CONFIG}/{access.name}.jdl",
+        known=places.SITE_HOSTS,
+        order=f"{CONFIG}/{access.name}.jdl",
         cores=section.cores,
         memory=section.memory,
-        disk=DISK,
+        disk=places.SCRATCH,
         quota=site.quota if site.quota is not None else (site.cores or 1),
-        image=places.find_image(context.section("software").default if "software" in facility.parts else "analysis"),
+        image=places.find_image(find_image(facility)),
         certificates=places.find_authorities(facility.domain),
         walltime=section.walltime,
-        idle=max(120, 4 * section.hold),
+        idle=max(120, 4 * section.idle_timeout),
         pending=section.pending,
     )
 
 
 def check_controller(context: Context) -> Sequence[Check]:
-    if not context.trust.sites:
+    sites = context.trust.sites.values()
+    if not sites:
         return ()
-    checks = "farmlet.parts.overlay.checks"
+    unit = Check("overlay.controller", "farmlet.runtime.checks:check_unit", {"unit": UNIT})
+    demand = Check("overlay.demand", "farmlet.parts.overlay.checks:check_demand", {"path": TOLD})
     return (
-        Check("overlay.controller", "farmlet.runtime.checks:check_unit", {"unit": UNIT}),
-        *(
-            Check(f"overlay.site.{access.name}", f"{checks}:check_site", {"host": access.host, "user": access.user})
-            for access in context.trust.sites.values()
-        ),
+        unit,
+        demand,
+        *(KINDS[context.facility.sites[access.name].kind].check(describe_pool(context), access) for access in sites),
     )
+
+
+def list_metrics(context: Context) -> Sequence[Metric]:
+    names = sorted(name for name, access in context.trust.sites.items() if access.key)
+    if not names:
+        return ()
+    pool, package = describe_pool(context), "farmlet.parts.overlay.metrics"
+    drones = {"registry": pool["registry"], "told": TOLD, "sites": names}
+    slots = {"host": pool["collector"].partition(":")[0], "sites": names}
+    return (
+        Metric("overlay.drones", f"{package}:count_drones", drones),
+        Metric("overlay.slots", f"{package}:count_slots", slots),
+    )
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    yield from validate_kinds(facility)
+    yield from find_lack(facility, ("overlay.controller",), "batch.central")
 
 
 PART = Part(
@@ -106,6 +138,20 @@ PART = Part(
     summary="drones at the sites, ordered when jobs wait",
     section=Overlay,
     needs=("base", "batch"),
-    judge=lambda facility: find_lack(facility, ("overlay.controller",), "batch.central"),
-    roles=(Role("controller", "control", configure_controller, install_controller, check_controller, data=(STATE,)),),
+    decides=3,
+    validate=validate,
+    roles=(
+        Role(
+            "controller",
+            "control",
+            configure_controller,
+            install_controller,
+            check_controller,
+            data=(STATE,),
+            # the key that sites know; drones that nobody knows any more end by themselves
+            backup=Backup(copy=(f"{STATE}/ssh",)),
+            images=lambda facility: (find_image(facility),),
+            metrics=list_metrics,
+        ),
+    ),
 )

@@ -17,7 +17,8 @@ from farmlet.parts.software.config import Software
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
 BEARER = "/usr/lib/farmlet/bearer.py"
-SUITE = "sid"  # Debian 13 has no Apptainer; sid's installs on it unchanged
+# Debian 13 has no Apptainer; sid's installs on it unchanged
+APPTAINER = (Packages(("squashfuse", "fuse-overlayfs", "fuse3", "uidmap")), Packages(("apptainer",), "sid"))
 
 
 def install_build() -> Sequence[Resource]:
@@ -26,7 +27,7 @@ def install_build() -> Sequence[Resource]:
     return (
         Packages(("mmdebstrap", "debian-archive-keyring")),
         File(script, image.render(recipe), 0o755),
-        Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target)),
+        Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target), fills=target),
     )
 
 
@@ -47,7 +48,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
 
 def install_client() -> Sequence[Resource]:
     return (
-        Packages(("apptainer", "squashfuse", "fuse-overlayfs", "fuse3", "uidmap"), SUITE),
+        *APPTAINER,
         # what the image has, for those who work on the node itself
         Packages(("python3-venv",)),
         Environment(PYTHON, image.requirements()),
@@ -65,17 +66,24 @@ def check_build(context: Context) -> Sequence[Check]:
 
 def check_client(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_run"
-    return (Check("software.run", call, {"path": places.find_image(image.analysis().name)}),)
+    return (Check("software.run", call, {"path": places.find_image(image.analysis().name)}, seconds=30),)
 
 
 PART = Part(
     name="software",
     summary="images that jobs and members run in",
     section=Software,
-    # a compiler has to be there before sid's packages bring a C library that Debian 13's compilers do not go with
+    # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
         Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE),
-        Role("client", "members", lambda context: (), install_client, check_client),
+        Role(
+            "client",
+            "members",
+            lambda context: (),
+            install_client,
+            check_client,
+            images=lambda facility: (image.analysis().name,),
+        ),
     ),
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from farmlet.runtime.checks import TIMEOUT, Failed, run
 
 
-def check_door(url: str, folder: str) -> str:
+def check_strangers(url: str, folder: str) -> str:
     """The element at `url` shows a certificate of an authority in `folder`, and refuses to list or take anything."""
     context = ssl.create_default_context(capath=folder)
     for method, path in (("GET", "/users/"), ("PUT", "/users/farmlet-check")):

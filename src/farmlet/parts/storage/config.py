@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from farmlet.facility.model import Memory, Pattern
+from farmlet.facility.fields import Certificates, Memory, Pattern
 from farmlet.facility.names import MEMBER, check_port
-from farmlet.facility.pem import Certificates
-from farmlet.facility.rights import USER, normalise
+from farmlet.facility.paths import normalise
+from farmlet.facility.rights import USER
 
 HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from farmlet.facility import places
+from farmlet.facility.model import Facility, Node
 from farmlet.facility.rights import USER
 from farmlet.parts import units
-from farmlet.parts.part import Check, Context, Part, Role
-from farmlet.parts.resources import Directory, File, Packages, Resource, Unit
-from farmlet.parts.storage import element
+from farmlet.parts.backup import Backup
+from farmlet.parts.part import Check, Context, Metric, Part, Role
+from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.storage import element, ended
 from farmlet.parts.storage.config import Storage
-from farmlet.parts.storage.elements import find_elements, judge
+from farmlet.parts.storage.elements import find_elements, validate
 from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
 
@@ -28,6 +30,7 @@ CLIENTS = (
 TABLE = "/etc/farmlet/storage-paths.json"
 COUNTS = "/var/lib/farmlet/storage"
 LIMITS = "/var/lib/farmlet/storage-limits.json"  # not in COUNTS, where the server's account writes
+ENDED = "/var/lib/farmlet/storage-ended.json"  # nor this
 USAGE = units.Service(
     name="farmlet-storage-usage",
     description="Farmlet storage: count what lies there",
@@ -52,20 +55,33 @@ WantedBy=timers.target
 
 
 def configure_element(context: Context) -> Sequence[Resource]:
-    facility, groups = context.facility, element.find_groups(context.facility)
+    facility, groups = context.facility, element.find_groups(context.facility, ended.NAME)
     keep = {"root": element.DATA, "limits": find_limits(context), "known": LIMITS, "server": element.USER}
-    duty = {"apply": {"accounts": {"call": f"{PACKAGE}.limits:apply", "args": keep}}}
+    task = {"apply": {"accounts": {"call": f"{PACKAGE}.limits:apply", "args": keep}}}
     return (
-        *element.configure(context.node.fqdn, facility.issuer, facility.name, context.trust.authorities, groups),
         Directory("/var/lib/farmlet"),
+        *tell_ends(context),
+        *element.configure(context.node.fqdn, facility.issuer, facility.name, context.trust.authorities, groups, ENDED),
         Directory(COUNTS, 0o755, element.USER, element.USER),
         File(TABLE, json.dumps(list_paths(facility.rights), indent=1) + "\n"),
         USAGE.file,
         File(f"/etc/systemd/system/{USAGE.name}.timer", TIMER),
         Unit(f"{USAGE.name}.timer"),
         Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/storage.limits.json", json.dumps(duty, indent=1) + "\n"),
+        File("/etc/farmlet/agent.d/storage.limits.json", json.dumps(task, indent=1) + "\n"),
     )
+
+
+def tell_ends(context: Context) -> Sequence[Resource]:
+    """With our own issuer a membership ends with its tokens."""
+    task = "/etc/farmlet/agent.d/storage.ended.json"
+    if not context.facility.external:
+        return (Absent(task),)
+    args = {"path": ENDED, "first_uid": context.section("identity").first_uid}
+    call = {"apply": {"accounts": {"call": f"{PACKAGE}.ended:apply", "args": args}}}
+    # the server wants to find it when it starts; the agent keeps it from then on
+    first = Command("list of ended memberships", f"echo '[]' > {ENDED} && chmod 644 {ENDED}", f"test -s {ENDED}")
+    return (first, Directory("/etc/farmlet/agent.d"), File(task, json.dumps(call, indent=1) + "\n"))
 
 
 def find_limits(context: Context) -> list[dict[str, Any]]:
@@ -80,11 +96,20 @@ def check_element(context: Context) -> Sequence[Check]:
     return (
         Check("storage.unit", "farmlet.runtime.checks:check_unit", {"unit": element.UNIT}),
         Check("storage.certificate", "farmlet.runtime.checks:check_certificate", {"path": element.CERTIFICATE}),
-        Check("storage.door", f"{CHECKS}:check_door", {"url": element.url(host), "folder": element.AUTHORITIES}),
+        Check("storage.strangers", f"{CHECKS}:check_strangers", {"url": element.url(host), "folder": element.AUTHORITIES}),
         Check("storage.root", "farmlet.runtime.checks:check_port", {"host": host, "port": element.ROOT_PORT}),
         Check("storage.usage", f"{PACKAGE}.usage:check_usage", {"path": f"{COUNTS}/usage.json", "root": element.DATA}),
         *([Check("storage.limits", f"{PACKAGE}.limits:check_limits", limits)] if find_limits(context) else ()),
     )
+
+
+SPACE = {"root": element.DATA, "counts": f"{COUNTS}/usage.json"}
+
+
+def list_endpoints(facility: Facility, node: Node) -> dict[str, str]:
+    """Each storage node is an element of its own; the first is the one that is meant where none is named."""
+    first = node == facility.hosts("storage.element")[0]
+    return {"storage" if first else f"storage@{node.name}": element.url(node.fqdn)}
 
 
 def install_client() -> Sequence[Resource]:
@@ -133,7 +158,8 @@ def check_probe(context: Context) -> Sequence[Check]:
             f"storage.keeps.{name}",
             f"{PACKAGE}.probe:check_element",
             {"url": url, "audience": audience, "digest": name in own, **fixed},
-            outside=name in others,
+            external=name in others,
+            seconds=20,  # it asks five times
         )
         for name, (url, audience) in (own | others).items()
     )
@@ -141,11 +167,11 @@ def check_probe(context: Context) -> Sequence[Check]:
 
 PART = Part(
     name="storage",
-    summary="XRootD: data by root:// and WebDAV for who bears a token",
+    summary="XRootD: data by root:// and WebDAV, opened by tokens",
     section=Storage,
     needs=("base",),
     elements=find_elements,
-    judge=judge,
+    validate=validate,
     roles=(
         Role(
             "element",
@@ -155,8 +181,11 @@ PART = Part(
             check_element,
             ports=(element.ROOT_PORT, element.WEB_PORT),
             data=(element.DATA,),
-            rooms=(element.DATA,),
+            quotas=(element.DATA,),
             forget=element.FORGET,
+            endpoints=list_endpoints,
+            backup=Backup(copy=(element.DATA,)),
+            metrics=lambda context: (Metric("storage.space", f"{PACKAGE}.metrics:measure", SPACE),),
         ),
         Role("client", "every", configure_client, install_client, check_client),
         Role("probe", "control", lambda context: (), checks=check_probe),

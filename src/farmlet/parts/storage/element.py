@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from farmlet.facility.model import Facility
+from farmlet.facility.places import ANY
 from farmlet.parts.compiled import Plugin
 from farmlet.parts.render import render
 from farmlet.parts.resources import Absent, Certificate, Command, Directory, File, Packages, Resource, Unit
@@ -13,7 +14,6 @@ from farmlet.parts.storage.groups import write_table
 
 PACKAGE = "farmlet.parts.storage"
 ROOT_PORT, WEB_PORT = 1094, 8443
-ANY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of a token for anybody: WLCG Common JWT Profile 1.x
 DATA = "/srv/farmlet/storage"
 CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.cfg"
 GROUPS = "/etc/xrootd/groups-storage"
@@ -78,17 +78,23 @@ def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
     )
 
 
-def find_groups(facility: Facility) -> str:
-    """The table of groups by which an element authorises tokens of an external issuer; "" with our own."""
+def find_groups(facility: Facility, ended: str = "") -> str:
+    """The table of groups by which an element authorises tokens of an external issuer; "" with our own.
+
+    `ended`: what those are called there who are no members any more.
+    """
     if not facility.external:
         return ""
-    return write_table(facility.rights, {path: facility.claim(path) for path in facility.groups})
+    return write_table(facility.rights, {path: facility.claim(path) for path in facility.groups}, ended=ended)
 
 
-def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str], groups: str = "") -> Sequence[Resource]:
+def configure(
+    fqdn: str, issuer: str, name: str, authorities: Mapping[str, str], groups: str = "", ended: str = ""
+) -> Sequence[Resource]:
     """An element at `fqdn` that takes the tokens of `issuer` (exact URL, called `name` in logs); see `trust`.
 
-    Scopes name paths below DATA; or, with a table of `groups`, the bearer's groups decide and scopes do not count. Its
+    Scopes name paths below DATA; or, with a table of `groups`, the bearer's groups decide and scopes do not count, and `ended`
+    is the file of those who are no members any more (`ended.apply`). Its
     certificate is of the authority of the machine it stands on.
     """
     server = render(
@@ -107,7 +113,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         authorities=AUTHORITIES,
         authorise=render(PACKAGE, "authorise.cfg", tokens=TOKENS, groups=GROUPS if groups else ""),
     )
-    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups))
+    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups), ended=ended if groups else "")
     return (
         # once more than in `install`: the server starts anew with a plug-in that has changed
         *(resource for plugin in PLUGINS for resource in plugin.compiled),
@@ -117,7 +123,7 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
         *(Directory(path, 0o1770, "root", USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
         Directory("/etc/farmlet"),
         Directory("/etc/farmlet/tls"),
-        Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400),
+        Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400, reload=("systemctl", "try-restart", UNIT)),
         File(CHECKSUM, render(PACKAGE, "checksum.sh", data=DATA), 0o755),
         File(CONFIG, server),
         File(TOKENS, tokens),
@@ -128,9 +134,9 @@ def configure(fqdn: str, issuer: str, name: str, authorities: Mapping[str, str],
     )
 
 
-def write_tokens(audience: Sequence[str], issuer: str, name: str, groups: bool, prefix: str = "/") -> str:
+def write_tokens(audience: Sequence[str], issuer: str, name: str, groups: bool, prefix: str = "/", ended: str = "") -> str:
     """Configuration of XRootD's module for tokens; their paths begin at `prefix` of the server's name space."""
-    return render(PACKAGE, "tokens.cfg", audience=audience, issuer=issuer, name=name, groups=groups, prefix=prefix)
+    return render(PACKAGE, "tokens.cfg", audience=audience, issuer=issuer, name=name, groups=groups, prefix=prefix, ended=ended)
 
 
 def url(fqdn: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from farmlet.facility.catalog import Complaint
+from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
 from farmlet.parts.part import ElementAccess
 from farmlet.parts.storage.config import Element, Storage
@@ -23,7 +23,7 @@ def find_elements(facility: Facility) -> dict[str, ElementAccess]:
     }
 
 
-def judge(facility: Facility) -> Iterator[Complaint]:
+def validate(facility: Facility) -> Iterator[Issue]:
     """An external issuer grants scopes by a policy that is not this facility's, so elements go by groups with it."""
     for number, one in enumerate(elements(facility) if facility.external else ()):
         if one.authorise == "scopes":

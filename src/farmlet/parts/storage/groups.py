@@ -15,15 +15,15 @@ from farmlet.facility.rights import Rights, Table
 
 PLAIN = re.compile(r"[A-Za-z0-9/._+~-]+")  # what means nothing else in the table
 HEAD = """\
-# Written by farmlet: what members of the issuer's groups may do. Groups only: no rule for users, hosts or anybody.
+# Written by farmlet: what members of the issuer's groups may do. Groups only: no rule gives users, hosts or anybody anything.
 # rl: read and list; a: all. Within a line the first path that fits counts, over lines of one's groups all that is given.
 """
 
 
-def write_table(table: Table, claims: Mapping[str, str], prefix: str = "/") -> str:
+def write_table(table: Table, claims: Mapping[str, str], prefix: str = "/", ended: str = "") -> str:
     """The Authfile for the rights `table`. `claims`: group path → its name in tokens (`wlcg.groups`).
 
-    `prefix`: where in the server's name space our paths begin.
+    `prefix`: where in the server's name space our paths begin. `ended`: the name from which all is taken again, "" for none.
 
     A path with `{user}` belongs to no group, so nobody is given it. Raises InputError for a path that cannot stand here.
     """
@@ -33,7 +33,7 @@ def write_table(table: Table, claims: Mapping[str, str], prefix: str = "/") -> s
         rules = list(_rules(shared.of("member", [path]), path, prefix.rstrip("/")))
         if rules:
             lines.append(f"g {claims[path]} {' '.join(rules)}\n")
-    return HEAD + "".join(lines)
+    return HEAD + "".join(lines) + (f"# what is taken counts over what is given\nu {ended} / -a\n" if ended else "")
 
 
 def share(table: Table) -> Table:

@@ -19,13 +19,14 @@ from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER, unix_group
-from farmlet.facility.rights import USER, Table, normalise
-from farmlet.runtime.btrfs import ROOT
+from farmlet.facility.paths import normalise
+from farmlet.facility.rights import USER, Table
 from farmlet.runtime.checks import Failed
+from farmlet.runtime.disk.btrfs import ROOT
+from farmlet.runtime.disk.filesystem import open_quotas
+from farmlet.runtime.disk.project import choose_project, find_project
+from farmlet.runtime.disk.quotas import Plain
 from farmlet.runtime.files import write
-from farmlet.runtime.project import find_project
-from farmlet.runtime.room import Plain
-from farmlet.runtime.rooms import open_room
 from farmlet.runtime.rows import read
 
 NEARLY = 0.9  # of a limit, from which on the check names a path
@@ -73,7 +74,7 @@ def is_kept(folder: Path) -> bool:
     """Whether the folder is one that was made here; by a look that costs next to nothing."""
     try:
         info = folder.lstat()
-        return info.st_uid == 0 and (info.st_ino == ROOT or find_project(folder) > 0)
+        return info.st_uid == 0 and (info.st_ino == ROOT or find_project(folder) == choose_project(folder))
     except OSError:  # not there, or on a file system without projects
         return False
 
@@ -106,20 +107,20 @@ def keep(root: Path, path: str, size: int | None, server: str) -> str:
     folder = root / path[1:]
     if size is None:
         if folder.is_dir() and not folder.is_symlink():
-            open_room(folder).limit(folder, None)
+            open_quotas(folder).limit(folder, None)
         return ""
     make_parents(root, folder, server)
-    room = open_room(folder.parent)
+    quotas = open_quotas(folder.parent)
     if folder.is_symlink() or is_mounted(folder):
         return "is a file system of its own, or a link to elsewhere: a limit here would not hold"
-    if folder.is_dir() and not room.limit(folder, size) and not any(folder.iterdir()):
+    if folder.is_dir() and not quotas.limit(folder, size) and not any(folder.iterdir()):
         folder.rmdir()  # made by the server for an upload, or by hand
     if not folder.exists():
-        room.create(folder)
+        quotas.create(folder)
     lend(folder, server)
-    if room.limit(folder, size):
+    if quotas.limit(folder, size):
         return ""
-    if type(room) is Plain:
+    if type(quotas) is Plain:
         return "its file system knows no limits; btrfs does, and ext4 and XFS that are mounted with prjquota"
     return "is a plain folder with files in it: move them away, and back when the folder was made anew"
 
@@ -162,5 +163,5 @@ def check_limits(root: str, known: str) -> str:
 
 def share(folder: Path, size: int) -> float:
     """How much of its limit a folder takes."""
-    usage = open_room(folder).usage(folder) if folder.is_dir() else None
+    usage = open_quotas(folder).usage(folder) if folder.is_dir() else None
     return usage.used / size if usage else 0.0

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from farmlet.errors import FarmletError
-from farmlet.facility.rights import PROBE
+from farmlet.facility.scopes import PROBE
 from farmlet.runtime import oauth
 from farmlet.runtime.checks import TIMEOUT, Failed
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from farmlet.errors import InputError
 from farmlet.facility.model import Facility
+from farmlet.facility.places import ANY
 from farmlet.parts.render import render
 from farmlet.parts.storage import element
 from farmlet.parts.storage.config import Element
@@ -44,7 +45,7 @@ def describe(facility: Facility, name: str, ca: str) -> Page:
         "facility": facility,
         "files": files,
         "ca": ca,
-        "audiences": [element.ANY, one.audience],
+        "audiences": [ANY, one.audience],
         "groups": _groups(facility, one),
     }
     steps = render(PACKAGE, f"{one.kind}.md", **values)
@@ -59,7 +60,7 @@ def _files(facility: Facility, one: Element) -> dict[str, str]:
     name, by_groups = f"{facility.name}-{one.name}", one.authorise == "groups"
     tokens, table = f"/etc/xrootd/tokens-{name}.cfg", f"/etc/xrootd/groups-{name}"
     server = render(PACKAGE, "authorise.cfg", tokens=tokens, groups=table if by_groups else "")
-    text = element.write_tokens([element.ANY, one.audience], facility.issuer, facility.name, by_groups, one.prefix)
+    text = element.write_tokens([ANY, one.audience], facility.issuer, facility.name, by_groups, one.prefix)
     found = {f"/etc/xrootd/config.d/{name}.cfg": server, tokens: text}
     if by_groups:
         found[table] = write_table(facility.rights, _claims(facility), one.prefix)

@@ -20,7 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from farmlet.facility.rights import USER, Table, normalise, within
+from farmlet.facility.names import MEMBER
+from farmlet.facility.paths import normalise, within
+from farmlet.facility.rights import USER, Table
 from farmlet.runtime.checks import Failed
 from farmlet.runtime.files import write
 
@@ -80,7 +82,8 @@ def _look(path: str) -> int | None:
 def count(root: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """{"at", "seconds", "size", "free", "bytes", "files", "paths": […], "groups": […]}; sizes in bytes, `at` since 1970."""
     began = time.monotonic()
-    patterns = {row["path"]: re.compile(re.escape(row["path"]).replace(re.escape(USER), "[^/]+")) for row in table}
+    # where `{user}` stands, only what can be a member counts: whoever may write above makes folders of any name and number
+    patterns = {row["path"]: re.compile(re.escape(row["path"]).replace(re.escape(USER), MEMBER.pattern)) for row in table}
     rows: list[dict[str, Any]] = []
     total = Amount()
     for path, amount in walk(root):

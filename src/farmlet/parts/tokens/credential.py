@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from farmlet.facility.places import CREDENTIAL
+
+Item = TypeVar("Item")
 
 LIMIT = 64 * 1024  # bytes of a credential
+MOST = 100  # credentials of one member that are looked after; condor_credd takes as many as somebody likes to store
 SERVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+=_-]{0,99}")  # what condor_credd takes as the name of a file
 
 
@@ -75,9 +82,25 @@ def read_end(token: bytes) -> float:
     """When a JWT ends (its `exp`, RFC 7519 §4.1.4; seconds since the epoch); 0 for a token that says nothing."""
     try:
         part = token.split(b".")[1]
-        return float(json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))["exp"])
-    except (LookupError, ValueError, TypeError):
+        end = float(json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))["exp"])
+    except (LookupError, ValueError, TypeError, OverflowError, RecursionError):
         return 0.0
+    return end if math.isfinite(end) else 0.0
+
+
+def choose(tops: Iterable[str]) -> list[str]:
+    """Which of the files of one member are looked after: MOST at most, the facility's own credential in any case."""
+    return sorted(tops, key=lambda name: (name != f"{CREDENTIAL}.top", name))[:MOST]
+
+
+def take_turns(items: Iterable[Item], whose: Callable[[Item], object]) -> list[Item]:
+    """The first of each member, then the second of each, and so on; those of one member in the order they came."""
+    turns: Counter[object] = Counter()
+    ranked = []
+    for item in items:
+        ranked.append((turns[whose(item)], item))
+        turns[whose(item)] += 1
+    return [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _load(data: bytes) -> Mapping[str, Any]:

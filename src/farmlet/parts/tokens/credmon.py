@@ -6,7 +6,10 @@ monitor's process id is in `pid`, SIGHUP asks for a pass now, CREDMON_COMPLETE i
 
 A `.top` is JSON {"issuer", "client_id", "refresh_token"}, or {"of", "scopes", "audience"} for narrower tokens from the
 credential of another service of the member (`credential`). One that its issuer refuses for good is taken away, and
-`<service>.refused` says why.
+`<service>.refused` says why; one for which it gives nothing until its member has done something there stays, with
+`<service>.waits` (`notes`).
+
+Members store what they like, as often as they like: they take turns, and of each a bounded number is looked after.
 """
 
 from __future__ import annotations
@@ -18,15 +21,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from farmlet.errors import FarmletError
-from farmlet.parts.tokens import queue, sessions
-from farmlet.parts.tokens.credential import Unusable, Wish, read_end
-from farmlet.parts.tokens.keeper import BACKOFF, Keeper
-from farmlet.parts.tokens.source import Issuers, Source, read
+from farmlet.parts.tokens import notes, queue, sessions
+from farmlet.parts.tokens.credential import Unusable, Wish, choose, read_end, take_turns
+from farmlet.parts.tokens.renewer import BACKOFF, Renewer, Waiting
+from farmlet.parts.tokens.source import ROTATING, Issuers, Source, read
 from farmlet.runtime.files import write
 
 log = logging.getLogger("farmlet.credmon")
@@ -40,7 +43,8 @@ Stamp = tuple[int | None, ...]
 class Monitor:
     """All credentials below `root`. `issuers`: whom to ask at all; `audience`: of the first one's tokens that name none.
 
-    `audience` is blank-separated. `settle` is called when it may matter to jobs who has a credential and who has none.
+    `audience` is blank-separated. `settle` is called when it may matter to jobs who has a credential and who has none; it says
+    whether it has more to do.
     """
 
     def __init__(
@@ -48,12 +52,12 @@ class Monitor:
         root: Path,
         issuers: Issuers,
         audience: str = "",
-        settle: Callable[[], None] = lambda: None,
-        places: Path | None = None,
+        settle: Callable[[], bool] = lambda: False,
+        places: Sequence[Path] = (),
     ) -> None:
         self.root, self._issuers, self._audience, self._settle, self._places = root, issuers, audience, settle, places
         self._sources: dict[Path, Source] = {}
-        self._keepers: dict[Path, Keeper] = {}
+        self._renewers: dict[Path, Renewer] = {}
         self._stamps: dict[Path, Stamp] = {}
         self._due: dict[Path, float] = {}
         self._changed = True  # whether jobs should be looked at
@@ -67,115 +71,132 @@ class Monitor:
         (self.root / "CREDMON_COMPLETE").touch()
         self._follow(scan)
         now = time.time()
-        waits = (max(due - now, self._issuers.rest(self._keepers[path].source.issuer)) for path, due in self._due.items())
+        waits = (max(due - now, self._issuers.rest(self._renewers[path].source.issuer)) for path, due in self._due.items())
         wait = min(waits, default=math.inf)
         return min(max(wait, BACKOFF[0] if time.monotonic() < end else 0.0), LONGEST)
 
     def _follow(self, scan: bool) -> None:
         """Sessions and jobs, as the tokens are now. Whatever is the matter with them, tokens are renewed."""
         try:
-            if self._places:
-                sessions.refresh(self._places, self.root)
+            self._issuers.keep(self.root / ROTATING)
+            for place in self._places:
+                sessions.refresh(place, self.root)
             if self._changed or scan:
                 self._changed = False
-                self._settle()
+                self._changed = self._settle()
         except Exception as error:
             log.warning("sessions or jobs: %r", error)
 
     def _ask(self, end: float) -> None:
         """Renew what is due until `end` (monotonic), then put one question to each issuer that is silent.
 
-        So who is silent never takes the others' part of a pass, and is heard within seconds when it is back. What may have been
-        replaced comes first.
+        So who is silent never takes the others' part of a pass, and is heard within seconds when it is back.
         """
         now = time.time()
-        due = [self._keepers[path] for path, at in self._due.items() if at <= now]
-        silent: dict[str, Keeper] = {}
-        for keeper in sorted(due, key=lambda keeper: (not keeper.source.lost, self._due[keeper.top])):
-            if self._issuers.is_silent(keeper.source.issuer):
-                silent.setdefault(keeper.source.issuer, keeper)
+        due = [self._renewers[path] for path, at in self._due.items() if at <= now]
+        silent: dict[str, Renewer] = {}
+        for renewer in self._order(due):
+            if self._issuers.is_silent(renewer.source.issuer):
+                silent.setdefault(renewer.source.issuer, renewer)
             elif time.monotonic() < end:
-                self._renew(keeper)
-        for issuer, keeper in silent.items():
+                self._renew(renewer)
+        for issuer, renewer in silent.items():
             if not self._issuers.rest(issuer):
-                self._renew(keeper)
+                self._renew(renewer)
+
+    def _order(self, due: Iterable[Renewer]) -> list[Renewer]:
+        """What may have been replaced comes first; then the first of each member, then the second of each, and so on."""
+        renewers = sorted(due, key=lambda renewer: self._due[renewer.top])
+        lost = [renewer for renewer in renewers if renewer.source.lost]
+        rest = [renewer for renewer in renewers if not renewer.source.lost]
+        return [renewer for some in (lost, rest) for renewer in take_turns(some, lambda renewer: renewer.top.parent)]
 
     def _scan(self) -> None:
         """Know what is stored now; tokens whose credential was taken back go with it."""
-        found: dict[Path, tuple[Keeper, Stamp]] = {}
+        found: dict[Path, tuple[Renewer, Stamp]] = {}
         for folder in list_folders(self.root):
-            found |= self._look(folder)
-        self._changed |= found.keys() != self._keepers.keys()
-        for path, (keeper, stamp) in found.items():
+            try:
+                found |= self._look(folder)
+            except Exception as error:  # whatever it is about this member's, the others' are looked after
+                log.warning("%s: %r", folder, error)
+        self._changed |= found.keys() != self._renewers.keys()
+        for path, (renewer, stamp) in found.items():
             if stamp != self._stamps.get(path):
-                keeper.wake()
-                self._due[path] = keeper.due()
-        self._keepers = {path: keeper for path, (keeper, _) in found.items()}
-        self._sources = {keeper.source.top: keeper.source for keeper in self._keepers.values()}
+                renewer.wake()
+                self._due[path] = renewer.due()
+        self._renewers = {path: renewer for path, (renewer, _) in found.items()}
+        self._sources = {renewer.source.top: renewer.source for renewer in self._renewers.values()}
         self._stamps = {path: stamp for path, (_, stamp) in found.items()}
         self._due = {path: self._due[path] for path in found}
 
-    def _look(self, folder: str) -> dict[Path, tuple[Keeper, Stamp]]:
+    def _look(self, folder: str) -> dict[Path, tuple[Renewer, Stamp]]:
         """The credentials of one member, each with what tells that it changed."""
         times = list_times(folder)
         for name in (name for name in times if name.endswith(".use")):
             top = Path(folder, name).with_suffix(".top")
             if top.name not in times:
                 self._forget(top, top)
-        found: dict[Path, tuple[Keeper, Stamp]] = {}
-        for name in (name for name in times if name.endswith(".top")):
+        found: dict[Path, tuple[Renewer, Stamp]] = {}
+        for name in choose(name for name in times if name.endswith(".top")):
             top = Path(folder, name)
             stored = self._stamps.get(top, ())[:1]
-            keeper = self._keepers[top] if stored == (times[name],) else self._keep(top)
-            stamp = (times[name], times.get(keeper.use.name), times.get(keeper.source.top.name))
-            found[top] = (keeper, stamp)
-            if keeper.use.name in times and keeper.source.top.name not in times:
-                self._forget(top, keeper.source.top)
+            renewer = self._renewers[top] if stored == (times[name],) else self._keep(top)
+            stamp = (times[name], times.get(renewer.use.name), times.get(renewer.source.top.name))
+            found[top] = (renewer, stamp)
+            base = renewer.source.top
+            if renewer.use.name in times and (base.name not in times or f"{base.stem}{notes.WAITS}" in times):
+                self._forget(top, base)
         return found
 
-    def _keep(self, top: Path) -> Keeper:
-        """A new keeper. Who gets tokens from another one's credential shares it."""
+    def _keep(self, top: Path) -> Renewer:
+        """A new renewer. Who gets tokens from another one's credential shares it."""
         try:
             of = Wish.parse(read(top)).of
         except (OSError, Unusable):
-            of = ""  # its keeper will find out
+            of = ""  # its renewer will find out
         base = top.with_name(f"{of}.top") if of else top
         source = self._sources.get(base)
         if source is None or base == top:
             source = self._sources[base] = source or Source(base)
             source.look(self._issuers.urls)
         self._issuers.hurry(source.issuer)
-        return Keeper(top, source, self._issuers, self._audience)
+        return Renewer(top, source, self._issuers, self._audience)
 
     def _forget(self, top: Path, gone: Path) -> None:
-        """Remove the token of `top`, whose credential, `gone`, is away: at once if taken back, at its end if refused."""
+        """Remove the token of `top`, whose credential `gone` is away or waits: at its end if the issuer said so, else at once."""
         use = top.with_suffix(".use")
         try:
-            if not (gone.with_suffix(".refused").exists() and read_end(use.read_bytes()) > time.time()):
+            if not (notes.find(gone).exists() and read_end(use.read_bytes()) > time.time()):
                 use.unlink(missing_ok=True)
         except OSError as error:
             log.warning("%s: %s", use, error)
 
-    def _renew(self, keeper: Keeper) -> None:
-        name = f"{keeper.top.parent.name}/{keeper.top.stem}"
+    def _renew(self, renewer: Renewer) -> None:
+        name = f"{renewer.top.parent.name}/{renewer.top.stem}"
         answered, later = True, 0.0
         try:
-            known = keeper.use.exists()
-            if keeper.renew():
+            known = renewer.use.exists()
+            if renewer.renew():
                 self._changed |= not known
                 log.info("%s: %s", name, "token renewed" if known else "first token")
         except Unusable as error:
             log.warning("%s is over until it is stored anew: %s", name, error)
             self._changed, later = True, math.inf
+        except Waiting as error:
+            if notes.wait(renewer.source.top, str(error), renewer.source.owner):
+                log.warning("%s waits: %s", name, error)
+                self._changed = True
+            renewer.delay()
+            answered = False
         except FileNotFoundError:
             later = math.inf  # it was taken back this very moment, or what it comes from: the next look knows
         except Exception as error:  # whatever one member stored must not keep the others' tokens from being renewed
             log.warning("%s: %s", name, error if isinstance(error, FarmletError | OSError) else repr(error))
-            keeper.delay()
+            renewer.delay()
             answered = False
-        self._due[keeper.top] = later or keeper.due()
+        self._due[renewer.top] = later or renewer.due()
         # whatever it looks like at the next look, it is not as it was at the last one
-        self._stamps[keeper.top] = self._stamps[keeper.top][:1] if answered else self._stamps[keeper.top]
+        self._stamps[renewer.top] = self._stamps[renewer.top][:1] if answered else self._stamps[renewer.top]
 
     def run(self) -> None:
         """Work until SIGTERM, SIGQUIT or SIGINT.
@@ -219,12 +240,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--audience", action="append", default=[], help="whom our tokens are for that name nobody; may be repeated"
     )
     parser.add_argument("--cafile", help="authorities (PEM) instead of the system's")
-    parser.add_argument("--sessions", type=Path, help="where log-in sessions find their tokens")
+    parser.add_argument(
+        "--sessions", type=Path, action="append", default=[], help="where log-in sessions find their tokens; may be repeated"
+    )
     parser.add_argument("--jobs", action="store_true", help="hold jobs that have no credential, release them when they have")
     options = parser.parse_args(arguments)
     os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    settle = partial(queue.settle, options.folder) if options.jobs else lambda: None
+    settle = partial(queue.settle, options.folder) if options.jobs else lambda: False
     try:
         issuers = Issuers(options.issuer, options.cafile)
         Monitor(options.folder, issuers, " ".join(options.audience), settle, options.sessions).run()

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from farmlet.facility.catalog import Complaint
+from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
-from farmlet.facility.places import AUDIENCES, CREDENTIAL
+from farmlet.facility.places import AUDIENCES, CREDENTIAL, CREDENTIALS, NOTEBOOKS
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
+from farmlet.parts.tokens.source import ROTATING
+from farmlet.parts.tokens.storer import CONFIG, STORE
 
 PACKAGE = "farmlet.parts.tokens"
 PYTHON = f"{units.NODE}/bin/python"
@@ -20,12 +22,20 @@ PROGRAM = "/usr/lib/farmlet/credmon"
 STORER = "/usr/local/bin/farmlet-credential"  # members call it too
 SESSION = "/usr/lib/farmlet/session"
 PLACES = "/run/farmlet-tokens"  # of sessions
-STORE = "/usr/sbin/condor_store_cred"
-FOLDER = "/var/lib/condor/oauth_credentials"
-ENDING = {"call": f"{PACKAGE}.ending:apply", "args": {"folder": FOLDER, "places": PLACES}}
+FOLDER = CREDENTIALS
+
+
+# a notebook begins: the monitor is told to look, as condor_credd does it
+NOTEBOOK_PATH = f"[Path]\nPathModified={NOTEBOOKS}\n\n[Install]\nWantedBy=paths.target\n"
+NOTEBOOK_SERVICE = (
+    "[Unit]\nDescription=Farmlet: tokens of notebooks\nStartLimitIntervalSec=0\n\n"
+    f"[Service]\nType=oneshot\nExecStart=-/bin/sh -c 'kill -HUP \"$(cat {FOLDER}/pid)\"'\n"
+)
 
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
+    taking = {"folder": FOLDER, "places": [PLACES, NOTEBOOKS], "first_uid": context.section("identity").first_uid}
+    task = {"apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:apply", "args": taking}}}
     config = render(
         PACKAGE,
         "credmon.config",
@@ -41,13 +51,14 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
         Farmlet(units.NODE, context.wheel),
         File(PROGRAM, render(PACKAGE, "credmon.sh", python=PYTHON), 0o755),
         File(STORER, render(PACKAGE, "storer.sh", python=PYTHON), 0o755),
-        File("/etc/farmlet/credential.json", json.dumps(describe(context), indent=1) + "\n"),
+        File(str(CONFIG), json.dumps(describe(context), indent=1) + "\n"),
         File("/etc/condor/config.d/50-farmlet-credmon.config", config),
         *configure_sessions(context),
+        *configure_notebooks(context),
         # once all of it is there, also for systemd to read
         Unit("condor.service"),
         Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/tokens.credmon.json", json.dumps({"apply": {"accounts": ENDING}}, indent=1) + "\n"),
+        File("/etc/farmlet/agent.d/tokens.credmon.json", json.dumps(task, indent=1) + "\n"),
         # Debian keeps it where only root looks; members take their credential back with it
         Command("condor_store_cred for members", f"ln -sf {STORE} /usr/local/bin/", "test -x /usr/local/bin/condor_store_cred"),
     )
@@ -57,6 +68,7 @@ def find_arguments(context: Context) -> list[str]:
     """The monitor's command line: the facility's issuer comes first, whose tokens the audiences are for."""
     facility = context.facility
     words = [FOLDER, "--jobs", "--sessions", PLACES]
+    words += ["--sessions", NOTEBOOKS] if "notebooks.hub" in context.node.roles else []
     words += [word for issuer in (facility.issuer, *context.section("tokens").issuers) for word in ("--issuer", issuer)]
     # an external issuer has a policy of its own for audiences
     audiences = () if facility.external else context.elements
@@ -71,6 +83,7 @@ def describe(context: Context) -> dict[str, str]:
         "issuer": facility.issuer,
         "client": context.section("tokens").client if facility.external else "batch",
         "scope": f"wlcg {context.scopes}" if facility.external else context.scopes,
+        "places": PLACES,
     }
 
 
@@ -91,11 +104,26 @@ def configure_sessions(context: Context) -> Sequence[Resource]:
     )
 
 
+def configure_notebooks(context: Context) -> Sequence[Resource]:
+    """A token for whoever has a notebook on this node, as soon as it begins."""
+    if "notebooks.hub" not in context.node.roles:
+        return ()
+    return (
+        File("/etc/systemd/system/farmlet-notebook-tokens.service", NOTEBOOK_SERVICE),
+        File("/etc/systemd/system/farmlet-notebook-tokens.path", NOTEBOOK_PATH),
+        Unit("farmlet-notebook-tokens.path"),
+    )
+
+
 def check_credmon(context: Context) -> Sequence[Check]:
-    return (Check("tokens.credmon", f"{PACKAGE}.checks:check_credmon", {"folder": FOLDER}),)
+    running = Check("tokens.credmon", f"{PACKAGE}.checks:check_credmon", {"folder": FOLDER})
+    # ours forgives a lost answer
+    place = {"path": f"{FOLDER}/{ROTATING}", "issuer": context.facility.issuer}
+    rotation = Check("tokens.credmon.rotation", f"{PACKAGE}.checks:check_rotation", place, external=True)
+    return (running, rotation) if context.facility.external else (running,)
 
 
-def judge(facility: Facility) -> Iterator[Complaint]:
+def validate(facility: Facility) -> Iterator[Issue]:
     """Storage elements that no token can name all: the issuer would refuse every member's."""
     hosts = [node.fqdn for node in facility.hosts("storage.element")]
     hosts += [f"{site.name}.sites.{facility.domain}" for site in facility.sites.values() if site.connect == "container"]
@@ -110,7 +138,7 @@ PART = Part(
     name="tokens",
     summary="access tokens of jobs, kept fresh",
     section=Tokens,
-    judge=judge,
+    validate=validate,
     needs=("base", "batch", "identity"),
     roles=(
         Role(
@@ -119,6 +147,7 @@ PART = Part(
             configure_credmon,
             checks=check_credmon,
             data=(FOLDER,),
+            backup="members consent again: who brings a used refresh token back ends all that came of it",
             with_role="batch.access",
             leave=Leave(),  # what is stored serves the jobs of this access point
             # tokens that look old are renewed at the next pass, within a minute; none is missing meanwhile

@@ -6,6 +6,7 @@ nothing any more.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from farmlet.parts.tokens.credential import LIMIT, Credential, Unusable, rotate
 from farmlet.runtime import oauth
-from farmlet.runtime.files import write
+from farmlet.runtime.files import rename, write
 
 FRESH = 300.0  # seconds for which it is remembered where an issuer gives tokens
 PATIENCE = 3  # faults of an issuer in a row after which it is silent; one is enough where it does not answer at all
@@ -23,6 +24,7 @@ PATIENCE = 3  # faults of an issuer in a row after which it is silent; one is en
 # from when it took it the first time, which may be long after it was sent.
 SILENCE = (2.0, 8.0)
 PROBE = 5.0  # seconds in which an issuer that missed a question has to say where its tokens are given
+ROTATING = "rotating.json"  # in the credential directory: {issuer: [clients whose refresh tokens it replaces]}
 TRIES = 5  # answers lost in a row after which a credential itself is taken to be what its issuer is slow with
 
 
@@ -47,6 +49,8 @@ class Issuers:
         self.urls, self.cafile, self._timeout = tuple(urls), cafile, timeout
         self._found: dict[str, tuple[float, str]] = {}
         self._silences: dict[str, Silence] = {}
+        self._rotating: dict[str, set[str]] = {}
+        self._kept: dict[str, set[str]] | None = None  # what is on the disk of it
 
     def is_silent(self, issuer: str) -> bool:
         return issuer in self._silences and self._silences[issuer].missed >= PATIENCE
@@ -80,7 +84,28 @@ class Issuers:
             self._silences.pop(issuer, None)
             raise
         self._silences.pop(issuer, None)
+        self._learn(credential, tokens)
         return tokens
+
+    def _learn(self, credential: Credential, tokens: oauth.Tokens) -> None:
+        """Whether the issuer replaces this client's refresh tokens."""
+        clients = self._rotating.setdefault(credential.issuer, set())
+        if tokens.refresh_token and tokens.refresh_token != credential.refresh_token:
+            clients.add(credential.client_id)
+        else:
+            clients.discard(credential.client_id)
+
+    def keep(self, path: Path) -> None:
+        """Leave word of that for the check. What was learnt before this process began counts until it learns otherwise.
+
+        Raises OSError.
+        """
+        if self._kept is None:
+            self._rotating = load_rotating(path) | self._rotating
+        if self._rotating != self._kept:
+            text = json.dumps({issuer: sorted(clients) for issuer, clients in self._rotating.items() if clients})
+            write(path, text.encode(), 0o644)
+            self._kept = {issuer: set(clients) for issuer, clients in self._rotating.items()}
 
     def _find(self, issuer: str) -> str:
         """Where it gives tokens. Raises Silent, oauth.OAuthError."""
@@ -104,6 +129,14 @@ class Issuers:
             found.until = found.since + found.pause * random.uniform(0.8, 1.2)
         # before the next token is shown to it, it has to say again where: what it does not answer costs no credential anything
         self._found.pop(issuer, None)
+
+
+def load_rotating(path: Path) -> dict[str, set[str]]:
+    """The clients, by issuer; none where nothing is known."""
+    try:
+        return {str(issuer): set(map(str, clients)) for issuer, clients in json.loads(path.read_bytes()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 class Source:
@@ -155,7 +188,7 @@ class Source:
             os.utime(fresh, ns=(info.st_atime_ns, info.st_mtime_ns))
             # disks take their time to write: what was stored meanwhile stays, and what was taken back stays away
             if same := read(self.top) == before:
-                fresh.replace(self.top)
+                rename(fresh, self.top)
             return same
         finally:
             fresh.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import json
 import os
+import pwd
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.tokens.credential import SERVICE, split
+from farmlet.parts.tokens.sessions import NOTICE
 from farmlet.runtime import oauth, screen
 
 CONFIG = Path("/etc/farmlet/credential.json")
@@ -33,12 +35,16 @@ THERE, ABSENT, OTHER = 0, 1, 2  # what condor_store_cred's query exits with
 
 @dataclass(frozen=True)
 class Config:
-    """`service` is the one of this facility, `issuer`, `client` and `scope` are what its credential is asked with."""
+    """`service` is the one of this facility, `issuer`, `client` and `scope` are what its credential is asked with.
+
+    `places`: where log-in sessions find their tokens, and word of what is wrong with them (`sessions`).
+    """
 
     service: str
     issuer: str
     client: str
     scope: str
+    places: str = ""
 
     @classmethod
     def load(cls, path: Path) -> Config:
@@ -84,6 +90,7 @@ def ensure(request: Request, config: Config, wait: bool) -> None:
             return
         hint = f"condor_store_cred add-oauth -s {request.name} -i FILE"
         raise InputError(request.name, f"is not of this facility ({config.service}), and you stored no credential for it", hint)
+    tell(config)
     if query(Request(config.service)) != THERE:
         ask(config, wait)
     if not request.handle or (found := query(request)) == THERE:
@@ -95,6 +102,15 @@ def ensure(request: Request, config: Config, wait: bool) -> None:
         run("delete-oauth", "-s", request.name)
     store(request, {"of": config.service})
     await_token(request)
+
+
+def tell(config: Config) -> None:
+    """What became of the credential that there was, or what it waits for."""
+    try:
+        words = (Path(config.places) / pwd.getpwuid(os.getuid()).pw_name / NOTICE).read_text()
+    except (OSError, KeyError):
+        return
+    print(f"\n{config.service}: {words}", file=sys.stderr)
 
 
 def ask(config: Config, wait: bool) -> None:

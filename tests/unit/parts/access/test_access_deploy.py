@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from farmlet.errors import Errors
 from farmlet.parts.access import sshd
 from farmlet.parts.access.authority import known_hosts
-from farmlet.parts.access.deploy import PART, login_groups
+from farmlet.parts.access.deploy import LOGINS, PART, TELLER, login_groups
 from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
 from farmlet.parts.resources import Command, File, KeyPair, Unit
@@ -44,12 +46,22 @@ def test_members_need_certificates_and_administrators_keep_their_keys(make_conte
 
 
 def test_what_the_node_publishes_is_what_the_authority_watches(make_context: MakeContext) -> None:
-    duties = json.loads(files(make_context("head"), "login")["/etc/farmlet/agent.d/access.login.json"])
-    assert duties["publish"] == {"ssh-host-key": "/etc/ssh/ssh_host_ed25519_key.pub"}
-    assert set(duties["deliver"]) == {"ssh-host-cert", "ssh-user-ca.pub"}
+    tasks = json.loads(files(make_context("head"), "host")["/etc/farmlet/agent.d/access.host.json"])
+    assert tasks["publish"] == {"ssh-host-key": "/etc/ssh/ssh_host_ed25519_key.pub"} and set(tasks["deliver"]) == {
+        "ssh-host-cert"
+    }
+    tasks = json.loads(files(make_context("head"), "login")["/etc/farmlet/agent.d/access.login.json"])
+    assert tasks == {"deliver": {"ssh-user-ca.pub": {"path": "/etc/ssh/farmlet_user_ca.pub", "mode": "0644"}}}
     found = files(make_context("service"), "authority")
-    assert "PathChanged=/var/lib/farmlet/hub/inbox/head\n" in found["/etc/systemd/system/farmlet-hostcerts.path"]
+    assert "PathChanged=/var/lib/farmlet/control/inbox/head\n" in found["/etc/systemd/system/farmlet-hostcerts.path"]
     assert json.loads(found["/etc/farmlet/ssh.json"])["hours"] == 12
+
+
+def test_a_node_without_log_in_takes_keys_only_and_shows_a_certificate_of_the_facility(make_context: MakeContext) -> None:
+    text = files(make_context("service"), "host")[sshd.WANTED]
+    assert {"PasswordAuthentication no", "KbdInteractiveAuthentication no", "X11Forwarding no"} <= set(text.splitlines())
+    assert "HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub\n" in text and "TrustedUserCAKeys" not in text
+    assert sshd.WANTED not in files(make_context("head"), "host"), "where members log in, that role writes it"
 
 
 def test_the_private_keys_belong_to_the_authority(make_context: MakeContext) -> None:
@@ -87,3 +99,18 @@ def test_sshd_reads_its_settings_before_they_are_in_force(make_context: MakeCont
     read, moved = step.run.index(f"sshd -t -f {sshd.WANTED}"), step.run.index(f" {sshd.SETTINGS}\n")
     wanted = next(item for item in found if isinstance(item, File) and item.path == sshd.WANTED)
     assert read < moved and found.index(wanted) < found.index(step) < found.index(Unit("ssh.service", reload=True))
+
+
+def test_at_an_external_issuer_the_node_tells_who_logs_in(make_context: MakeContext, tmp_path: Path) -> None:
+    ours, theirs = (files(make_context("head", more), "login") for more in ("", "identity: {issuer: https://iam.example.org/}\n"))
+    assert TELLER not in ours and "pam_exec" not in ours["/etc/pam.d/sshd"]
+    assert f"session optional pam_exec.so quiet {TELLER}\n" in theirs["/etc/pam.d/sshd"]
+    assert json.loads(theirs["/etc/farmlet/agent.d/access.login.json"])["publish"] == {"logins": LOGINS}
+    told = tmp_path / "logins"
+    script = theirs[TELLER].replace(LOGINS, str(told))
+    for number in range(60):
+        subprocess.run(["sh", "-c", script], env={"PAM_TYPE": "open_session", "PAM_USER": f"user{number}"}, check=True)
+    subprocess.run(["sh", "-c", script], env={"PAM_TYPE": "close_session", "PAM_USER": "other"}, check=True)
+    lines = told.read_text().splitlines()
+    assert [line.split()[1] for line in lines] == [f"user{number}" for number in range(10, 60)]
+    assert told.stat().st_mode & 0o777 == 0o600

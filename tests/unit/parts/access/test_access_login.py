@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import ssl
 import sys
+import time
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from farmlet.cli import login
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.access.authority import known_hosts
-from farmlet.parts.access.login import about, discovery, snippet, stay, words
+from farmlet.parts.access.login import about, discovery, renew, snippet, stay, words
 from farmlet.parts.access.login.enter import normalise
 from farmlet.parts.access.login.places import Place, root
 from farmlet.parts.access.login.state import Span, State, find_due, load, save
@@ -35,6 +37,7 @@ SAID: dict[str, Any] = {
     "nodes": ["head.farmlet.test"],
     "authority": known_hosts("farmlet.test", "ssh-ed25519 AAAA lab hosts").strip(),
 }
+AUP = "User ada needs to sign AUP for this organization in order to proceed."
 KNOWN = State(URL, "", URL, "farmlet", "storage.read:/", "ada", "r1", Span(0, 90), Span(0, 30))
 
 
@@ -209,12 +212,48 @@ def certificate_error(code: int) -> ssl.SSLCertVerificationError:
         (OAuthError(URL, "access_denied", "", 400), "refused in the browser"),
         (OAuthError(URL, "expired_token", "", 400), "the code has ended"),
         (OAuthError(URL, "invalid_grant", "", 400), "log in anew: farmlet login lab"),
+        (OAuthError(URL, "invalid_token", "Refresh token for value x was not found", 401), "log in anew: farmlet login lab"),
+        (OAuthError(f"{URL}/token", "invalid_grant", AUP, 400), f"Sign it: {URL}/iam/aup/sign"),
+        (OAuthError(f"{URL}/token", "unauthorized", "User ada is not active.", 401), f"Ask the administrators of {URL}"),
         (OAuthError(URL, "whatever", "words", 400), "whatever: words"),
         (InputError("a", "b"), "a: b"),
     ],
 )
 def test_faults_in_words(error: FarmletError, said: str) -> None:
     assert said in str(words.explain(error, "farmlet login lab"))
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "ended"),
+    [("invalid_grant", AUP, False), ("unauthorized", "User ada is not active.", False), ("invalid_grant", "", True),
+     ("invalid_token", "Invalid refresh token: x", True)],
+)  # fmt: skip
+def test_a_log_in_that_waits_for_a_signature_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch, code: str, text: str, ended: bool
+) -> None:
+    """An INDIGO IAM's words: of a dead token `invalid_token`, of an unsigned policy `invalid_grant`."""
+
+    def refuse(*given: object, **wish: str) -> None:
+        raise OAuthError(URL, code, text, 400)
+
+    save(place, KNOWN)
+    monkeypatch.setattr("farmlet.runtime.oauth.refresh", refuse)
+    with pytest.raises(OAuthError):
+        renew.renew(place, KNOWN, ("token",))
+    assert (load(place).refresh_token == "") is ended
+
+
+def test_what_serves_on_while_the_issuer_is_away_is_told() -> None:
+    now = time.time()
+    known = replace(KNOWN, certificate=Span(now, now + 7200), token=Span(now, now + 600))
+    away = wrap(ConnectionRefusedError(111, "Connection refused"))
+    told = words.explain(away, "", known).hint or ""
+    ends = [time.strftime("%a %H:%M", time.localtime(now + seconds)) for seconds in (7200, 600)]
+    assert f"your certificate until {ends[0]} and your token until {ends[1]}" in told and "network" in told
+    assert "serves on" not in (
+        words.explain(away, "", replace(known, certificate=Span(), token=Span(now - 9, now - 1))).hint or ""
+    )
+    assert "serves on" not in (words.explain(OAuthError(URL, "access_denied", "", 400), "", known).hint or "")
 
 
 def test_addresses() -> None:

@@ -68,23 +68,23 @@ def test_a_truncated_key_is_an_error_not_a_certificate(authority: Path, tmp_path
 
 
 @pytest.fixture
-def hub(tmp_path: Path) -> Path:
+def control(tmp_path: Path) -> Path:
     for path in ("inbox/head", "outbox/head", "inbox/service", "outbox/service"):
-        (tmp_path / "hub" / path).mkdir(parents=True)
-    return tmp_path / "hub"
+        (tmp_path / "control" / path).mkdir(parents=True)
+    return tmp_path / "control"
 
 
-def test_hosts_are_signed_once_and_again_when_it_is_time(authority: Path, hub: Path, tmp_path: Path) -> None:
+def test_hosts_are_signed_once_and_again_when_it_is_time(authority: Path, control: Path, tmp_path: Path) -> None:
     nodes = {"head": ["head.farmlet.test", "head"], "service": ["service.farmlet.test", "service"]}
-    signer = hostcerts.Signer(hub, authority, nodes)
+    signer = hostcerts.Signer(control, authority, nodes)
     assert signer.ensure() == []  # no key yet is no fault
     make_key(tmp_path / "host")
-    (hub / "inbox/head/ssh-host-key").write_text(Path(f"{tmp_path}/host.pub").read_text())
+    (control / "inbox/head/ssh-host-key").write_text(Path(f"{tmp_path}/host.pub").read_text())
     assert signer.ensure() == []
-    target = hub / "outbox/head/ssh-host-cert"
+    target = control / "outbox/head/ssh-host-cert"
     first = target.read_text()
     assert certificates.describe(first).principals == ("head.farmlet.test", "head")
-    assert not (hub / "outbox/service/ssh-host-cert").exists()
+    assert not (control / "outbox/service/ssh-host-cert").exists()
 
     signer.ensure()
     assert target.read_text() == first
@@ -96,16 +96,16 @@ def test_hosts_are_signed_once_and_again_when_it_is_time(authority: Path, hub: P
     assert (certificates.describe(target.read_text()).end - datetime.now(UTC)).days >= hostcerts.DAYS - 1
 
     make_key(tmp_path / "other")
-    (hub / "inbox/head/ssh-host-key").write_text(Path(f"{tmp_path}/other.pub").read_text())
+    (control / "inbox/head/ssh-host-key").write_text(Path(f"{tmp_path}/other.pub").read_text())
     signer.ensure()
     assert certificates.describe(target.read_text()).key != certificates.describe(first).key
 
 
-def test_a_bad_host_key_is_told_and_the_others_are_signed(authority: Path, hub: Path, tmp_path: Path) -> None:
+def test_a_bad_host_key_is_told_and_the_others_are_signed(authority: Path, control: Path, tmp_path: Path) -> None:
     make_key(tmp_path / "host")
-    (hub / "inbox/head/ssh-host-key").write_text("rubbish")
-    (hub / "inbox/service/ssh-host-key").write_text(Path(f"{tmp_path}/host.pub").read_text())
-    faults = hostcerts.Signer(hub, authority, {"head": ["head.x"], "service": ["service.x"]}).ensure()
+    (control / "inbox/head/ssh-host-key").write_text("rubbish")
+    (control / "inbox/service/ssh-host-key").write_text(Path(f"{tmp_path}/host.pub").read_text())
+    faults = hostcerts.Signer(control, authority, {"head": ["head.x"], "service": ["service.x"]}).ensure()
     assert len(faults) == 1
     assert faults[0].startswith("node head")
-    assert (hub / "outbox/service/ssh-host-cert").exists()
+    assert (control / "outbox/service/ssh-host-cert").exists()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from farmlet.parts.access.adoption import SERVICE
-from farmlet.parts.access.guard import BOMB, QUEUE, Watch, count, end, find_forker
+from farmlet.parts.access.guard import BOMB, QUEUE, Watch, count, end, end_forker, find_forker
 
 
 def refuse(root: Path, name: str, refused: int) -> None:
@@ -64,12 +67,46 @@ def test_refused_forks_beside_the_queues_programs_are_told_apart(tmp_path: Path)
     assert count(tmp_path / "user.slice", 20000) == {20001: 3, QUEUE: 77}
 
 
-def test_there_it_is_of_who_has_most_processes(tmp_path: Path) -> None:
-    owners = [0] * 9 + [20002] * 2 + [20001] * 5
-    for pid, owner in enumerate(owners, start=10):
-        (tmp_path / "proc" / str(pid)).mkdir(parents=True)
-        (tmp_path / "proc" / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{owner}\t0\t0\t0\n")
-    (tmp_path / "cgroup").mkdir()
-    (tmp_path / "cgroup" / "cgroup.procs").write_text("".join(f"{pid}\n" for pid in range(9, 10 + len(owners))))
-    assert find_forker(tmp_path / "cgroup", 20000, tmp_path / "proc") == 20001
-    assert find_forker(tmp_path / "cgroup", 30000, tmp_path / "proc") is None
+def write_process(proc: Path, pid: int, owner: int, ticks: int) -> None:
+    (proc / str(pid)).mkdir(parents=True, exist_ok=True)
+    (proc / str(pid) / "status").write_text(f"Name:\tx\nUid:\t{owner}\t0\t0\t0\n")
+    (proc / str(pid) / "stat").write_text(f"{pid} (a) b (c) S 1 1 1 0 -1 4194304 0 0 0 0 7 {ticks} 0 0 20 0 1 0 99\n")
+
+
+def test_there_it_is_of_who_forks_and_not_of_who_has_most_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    proc, procs = tmp_path / "proc", tmp_path / "cgroup" / "cgroup.procs"
+    procs.parent.mkdir()
+    waiting, busy, bomb = range(100, 150), range(200, 201), range(300, 305)
+    for pids, owner in ((range(10, 30), 0), (waiting, 20001), (busy, 20003), (bomb, 20002)):
+        for pid in pids:
+            write_process(proc, pid, owner, 5)
+
+    def look(seconds: float) -> None:
+        write_process(proc, 200, 20003, 30)
+        for pid in (*bomb[:2], 400, 401):
+            write_process(proc, pid, 20002, 6)
+        procs.write_text(procs.read_text() + "400\n401\n")
+
+    procs.write_text("".join(f"{pid}\n" for pid in (9, *range(10, 30), *waiting, *busy, *bomb)))
+    monkeypatch.setattr("farmlet.parts.access.guard.time.sleep", look)
+    assert find_forker(tmp_path / "cgroup", 20000, proc) == 20002
+    assert find_forker(tmp_path / "cgroup", 30000, proc) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="starts processes of somebody else")
+def test_its_end_is_nobody_elses(tmp_path: Path) -> None:
+    """Real processes, some of them another's; nobody's forks are refused meanwhile."""
+    uid = 61234
+    mine = [subprocess.Popen(["sh", "-c", "while :; do sleep 0.01; done"], user=uid) for _ in range(3)]
+    other = subprocess.Popen(["sleep", "60"])
+    (tmp_path / "pids.max").write_text("512\n")
+
+    (tmp_path / "cgroup.procs").write_text("".join(f"{one.pid}\n" for one in (*mine, other)))
+    try:
+        before = (tmp_path / "pids.max").stat().st_mtime_ns
+        assert end_forker(tmp_path, uid, rounds=1) == 3
+        assert [one.wait(10) for one in mine] == [-9] * 3 and other.poll() is None
+        assert (tmp_path / "pids.max").stat().st_mtime_ns == before
+    finally:
+        other.kill()
+        other.wait()

@@ -12,11 +12,15 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from farmlet.parts.access import motley, pam, sshd
+from farmlet.errors import Errors
+from farmlet.parts.access import motley, motley_cue, pam, sshd
 from farmlet.parts.access.deploy import PART
+from farmlet.parts.access.motley_cue import hold_to
 from farmlet.parts.part import Context
 from farmlet.parts.resources import File, Unit
 
@@ -45,6 +49,74 @@ def test_the_audience_is_the_nodes_own_and_flaat_can_read_who_is_asked_for_it(ma
     assert json.loads(parse(found["/etc/farmlet/motley/flaat.conf"])["ops"]["ops_that_support_audience"]) == [issuer]
     unit = found["/etc/systemd/system/farmlet-motley.service"]
     assert f'load("{issuer}", "ssh_head.farmlet.test", "/etc/farmlet/ca.pem")' in unit
+
+
+def test_with_an_external_issuer_only_tokens_of_the_client_in_the_file_count(make_context: MakeContext) -> None:
+    outside = "identity: {issuer: 'https://iam.example.org/'}\n"
+    for more, clients in (
+        ("access: {client: 1d5f-members}\n", ["1d5f-members"]),
+        ("access: {client: 1d5f-members, login_clients: [oidc-agent, 1d5f-members]}\n", ["1d5f-members", "oidc-agent"]),
+        ("access: {client: 1d5f-members, login_clients: [any]}\n", ["any"]),
+        ("", []),
+    ):
+        found = files(make_context("head", outside + more), "motley")
+        assert json.loads(found[motley.CLIENTS]) == clients
+        assert (
+            json.loads(files(make_context("service", outside + more), "authority")["/etc/farmlet/ssh.json"])["clients"] == clients
+        )
+        assert f'"/etc/farmlet/ca.pem", "{motley.CLIENTS}")' in found["/etc/systemd/system/farmlet-motley.service"]
+    assert motley.CLIENTS not in files(make_context("head"), "motley"), (
+        "our own issuer asks the member, and gives it to nobody else"
+    )
+    assert json.loads(files(make_context("service"), "authority")["/etc/farmlet/ssh.json"])["clients"] == ["farmlet"]
+
+
+def test_any_client_is_taken_alone_and_told_and_never_with_our_own_issuer(make_context: MakeContext) -> None:
+    outside = "identity: {issuer: 'https://iam.example.org/'}\n"
+    facility = make_context("head", outside + "access: {login_clients: [any]}\n").facility
+    assert ["any client of https://iam.example.org/ opens a log-in" in note for note in PART.note(facility)] == [True]
+    assert not [*PART.note(make_context("head", outside).facility)]
+    for more in (outside + "access: {login_clients: [any, mine]}\n", "access: {login_clients: [mine]}\n"):
+        with pytest.raises(Errors, match="login_clients"):
+            make_context("head", more)
+
+
+class Authorisation:
+    """As flaat's: what a token says, once it was verified; an opaque one says nothing, and nobody is None."""
+
+    def get_user_infos_from_access_token(self, access_token: str, issuer_hint: str = "") -> Any:
+        if access_token == "bad":
+            return None
+        body = None if access_token == "opaque" else SimpleNamespace(body=json.loads(access_token))
+        return SimpleNamespace(access_token_info=body)
+
+    def get_user_infos_from_request(self, token: str) -> Any:
+        return self.get_user_infos_from_access_token(token)
+
+
+@pytest.mark.parametrize("clients", [["members"], ["agents", "members"]])
+def test_who_comes_by_another_clients_token_is_nobody_and_told_which(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clients: list[str]
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(motley_cue, "refuse", told.append)  # flaat, whose error it raises, is on log-in nodes only
+    found = Authorisation()
+    hold_to(found, clients)
+    assert found.get_user_infos_from_request('{"client_id": "members"}').access_token_info.body == {"client_id": "members"}
+    exchanged = '{"client_id": "members", "act": {"sub": "plots"}}'
+    for token in ('{"client_id": "plots"}', '{"client_id": ["members"]}', exchanged, "{}", "opaque", "bad"):
+        assert found.get_user_infos_from_request(token) is None
+    assert len(told) == 5 and "client plots;" in told[0] and "client plots;" in caplog.text
+    hold_to(found, [])
+    assert found.get_user_infos_from_request('{"client_id": "members"}') is None
+
+
+def test_a_facility_may_take_any_client_but_no_exchanged_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(motley_cue, "refuse", lambda fault: None)
+    found = Authorisation()
+    hold_to(found, ["any"])
+    assert found.get_user_infos_from_request('{"client_id": "plots"}')
+    assert found.get_user_infos_from_request('{"client_id": "plots", "act": {"sub": "x"}}') is None
 
 
 def test_it_reads_the_directory_over_tls_and_never_writes(make_context: MakeContext) -> None:

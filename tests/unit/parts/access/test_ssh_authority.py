@@ -25,8 +25,8 @@ KEY = ECKey.generate_key("P-256", {"kid": "k1", "use": "sig"})
 class Local(tokens.Verifier):
     """The real verifier, with keys that need no server."""
 
-    def __init__(self, there: bool = True) -> None:
-        super().__init__(ISSUER, "ssh")
+    def __init__(self, there: bool = True, clients: tuple[str, ...] = ("farmlet",)) -> None:
+        super().__init__(ISSUER, "ssh", clients=clients)
         self._there = there
 
     def _load(self) -> KeySet:
@@ -50,13 +50,18 @@ def folder(tmp_path: Path) -> Path:
 
 
 def post(
-    folder: Path, bearer: str | None, body: Any = None, there: bool = True, members: Path | None = None
+    folder: Path,
+    bearer: str | None,
+    body: Any = None,
+    there: bool = True,
+    members: Path | None = None,
+    clients: tuple[str, ...] = ("farmlet",),
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
     data = json.dumps({"public_key": (folder / "mine.pub").read_text()} if body is None else body).encode()
     environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/ssh/sign", "CONTENT_LENGTH": str(len(data))}
     environ |= {"wsgi.input": io.BytesIO(data)} | ({"HTTP_AUTHORIZATION": bearer} if bearer else {})
     said: list[tuple[str, dict[str, str]]] = []
-    verifier = Local(there)
+    verifier = Local(there, clients)
     verifier.typed = members is None
     authority = Authority(verifier, folder / "user", folder / "host", "farmlet.test", 12, members)
     answer = b"".join(authority(environ, lambda status, headers: said.append((status, dict(headers)))))
@@ -90,6 +95,31 @@ def test_a_token_of_another_key_is_refused(folder: Path) -> None:
     assert post(folder, f"Bearer {jwt.encode({'alg': 'ES256', 'kid': 'k1', 'typ': 'at+jwt'}, claims, stranger)}")[0].startswith(
         "401"
     )
+
+
+@pytest.mark.parametrize("more", [{"client_id": "plot"}, {"client_id": ""}, {"act": {"sub": "plot"}}])
+def test_a_token_that_was_given_to_another_program_is_refused(folder: Path, more: dict[str, Any]) -> None:
+    """Whoever may ask for the audience: an INDIGO IAM gives it to any client, and asks nobody."""
+    status, answer, _ = post(folder, f"Bearer {token(**more)}")
+    assert status.startswith("401") and "given to" in answer["error"]
+    assert more.get("client_id", "farmlet") in answer["error"], "it says to which client"
+
+
+def test_tokens_of_each_client_that_the_file_names_count(folder: Path) -> None:
+    more: dict[str, Any]
+    for clients, more, good in (
+        (("members", "oidc-agent"), {"client_id": "oidc-agent"}, True),
+        (("members", "oidc-agent"), {"client_id": "any"}, False),
+        (("any",), {"client_id": "somebodys"}, True),
+        (("any",), {"client_id": "somebodys", "act": {"sub": "plot"}}, False),
+    ):
+        assert post(folder, f"Bearer {token(**more)}", clients=clients)[0].startswith("200" if good else "401"), (clients, more)
+
+
+def test_until_the_facility_file_names_its_client_there_is_no_certificate(folder: Path) -> None:
+    for name in ("farmlet", ""):
+        status, answer, _ = post(folder, f"Bearer {token(client_id=name)}", clients=())
+        assert status.startswith("401") and "known here" in answer["error"]
 
 
 @pytest.mark.parametrize("bearer", [None, "", "Basic YTpi", "Bearer", "Bearer x.y.z"])

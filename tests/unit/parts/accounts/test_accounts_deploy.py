@@ -38,18 +38,18 @@ def test_homes_are_made_where_members_log_in_only(make_context: MakeContext) -> 
     assert "accounts.homes" in context.node.roles and "accounts.homes" not in make_context("service", more).node.roles
     found = files(context, "homes")
     folder = "/etc/farmlet/agent.d"
-    duties = json.loads(str(found[f"{folder}/accounts.homes.json"].content))["apply"]["accounts"]
-    places = {"homes": "/srv/homes", "scratch": "/scratch", "first_uid": 20000}
-    assert duties == {"call": "farmlet.parts.accounts.homes:apply", "args": places | {"node": "head"}}
+    tasks = json.loads(str(found[f"{folder}/accounts.homes.json"].content))["apply"]["accounts"]
+    places = {"homes": "/srv/homes", "scratch": "/scratch", "first_uid": 20000, "first_gid": 20000}
+    assert tasks == {"call": "farmlet.parts.accounts.homes.homes:apply", "args": places | {"node": "head", "logins": True}}
     keeping = json.loads(str(found[f"{folder}/accounts.keeping.json"].content))["apply"]["accounts"]
     assert keeping["args"] == places | {"days": 7} and keeping["again"] is True
 
 
 def test_what_runs_for_those_who_left_is_ended_on_every_node(make_context: MakeContext) -> None:
-    path = "/etc/farmlet/agent.d/accounts.ending.json"
+    path = "/etc/farmlet/agent.d/accounts.deprovisioning.json"
     for node in ("head", "service"):
-        duty = json.loads(str(files(make_context(node), "client")[path].content))["apply"]["accounts"]
-        assert duty == {"call": "farmlet.parts.accounts.ending:apply", "again": True}
+        task = json.loads(str(files(make_context(node), "client")[path].content))["apply"]["accounts"]
+        assert task == {"call": "farmlet.parts.accounts.deprovision.processes:apply", "args": {"first_uid": 20000}, "again": True}
 
 
 def test_the_directory_lets_in_the_daemon_alone(make_context: MakeContext) -> None:
@@ -73,9 +73,10 @@ EXTERNAL = "identity: {issuer: https://iam.example.org/, client: reader, group_p
 def test_with_an_external_issuer_the_daemon_reads_that_and_the_secret_is_no_part_of_anything(make_context: MakeContext) -> None:
     context = make_context("service", EXTERNAL)
     found = files(context, "daemon")
-    source = json.loads(str(found["/etc/farmlet/accounts.json"].content))["source"]
+    config = json.loads(str(found["/etc/farmlet/accounts.json"].content))
+    source = config["source"]
     assert (source["issuer"], source["client"], source["prefix"]) == ("https://iam.example.org/", "reader", "vo")
-    assert (source["first_uid"], source["secret"]) == (25000, PLACE)
+    assert (config["first_uid"], source["secret"]) == (25000, PLACE)
     assert PLACE not in found  # `up` neither knows nor overwrites it
     step = next(item for item in PART.role("daemon").configure(context) if isinstance(item, Command))
     assert "chmod 640" in step.run and "640" in step.unless

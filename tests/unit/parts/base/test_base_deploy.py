@@ -1,20 +1,20 @@
-"""What part base wants on nodes, and that the pinned requirements are those of the lock file."""
+"""What part base wants on nodes."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from farmlet.facility.model import Route
 from farmlet.parts import units
-from farmlet.parts.base.deploy import PART, find_routes
+from farmlet.parts.base.deploy import PACKAGE, PART, Origin, find_origins
 from farmlet.parts.part import Context
-from farmlet.parts.resources import Certificate, Directory, Environment, File
+from farmlet.parts.render import render
+from farmlet.parts.resources import Certificate, Directory, File
 
 ROOT = Path(__file__).parents[4]
 MakeContext = Callable[..., Context]
@@ -24,43 +24,68 @@ def files(context: Context, role: str) -> dict[str, str]:
     return {item.path: str(item.content) for item in PART.role(role).configure(context) if isinstance(item, File)}
 
 
-def test_the_front_door_knows_the_nodes_and_what_runs(make_context: MakeContext) -> None:
-    text = files(make_context("service"), "front")["/etc/caddy/Caddyfile"]
+def test_the_reverse_proxy_knows_the_nodes_and_what_runs(make_context: MakeContext) -> None:
+    text = files(make_context("service"), "proxy")["/etc/caddy/Caddyfile"]
     assert 'vars {tls_client_subject} "CN=head.farmlet.test" "CN=service.farmlet.test"\n' in text
-    assert text.index("request_header -X-Farmlet-Node") < text.index("handle /node/*")
-    assert "@ssh path /ssh/*\n" in text and "motley" not in text
+    assert text.index("request_header -X-Farmlet-Node") < text.index("path /node/*")
+    assert "path /ssh/*\n" in text and "motley" not in text
     assert f"{units.SOCKETS}/identity.sock" in text
     assert "admin unix//" in text
 
 
-@pytest.mark.parametrize(("node", "role"), [("service", "front"), ("head", "door")])
-def test_the_door_closes_idle_connections_before_the_services_do(make_context: MakeContext, node: str, role: str) -> None:
+@pytest.mark.parametrize("node", ["service", "head"])
+def test_the_proxy_closes_idle_connections_before_the_services_do(make_context: MakeContext, node: str) -> None:
     """Else now and then a request goes into one that is being closed, and its client gets an error 502."""
-    text = files(make_context(node), role)["/etc/caddy/Caddyfile"]
+    text = files(make_context(node), "proxy")["/etc/caddy/Caddyfile"]
     assert text.count("reverse_proxy ") == text.count("import service\n") >= 1
-    door = int(text.split("keepalive ")[1].split("s\n")[0])
+    kept = int(text.split("keepalive ")[1].split("s\n")[0])
     unit = str(units.Web("some", "some", "a service", "nobody", "some:app").service.file.content)
-    assert door < int(unit.split("--keep-alive ")[1].split(" ")[0])
+    assert kept < int(unit.split("--keep-alive ")[1].split(" ")[0])
 
 
-def test_a_log_in_nodes_door_opens_what_clients_of_motley_cue_need_and_no_more(make_context: MakeContext) -> None:
-    text = files(make_context("head"), "door")["/etc/caddy/Caddyfile"]
-    paths = next(line for line in text.splitlines() if "@motley path" in line).split()
+def test_a_log_in_nodes_proxy_opens_what_clients_of_motley_cue_need_and_no_more(make_context: MakeContext) -> None:
+    text = files(make_context("head"), "proxy")["/etc/caddy/Caddyfile"]
+    paths = next(line for line in text.splitlines() if "@motley1 path" in line).split()
     assert {"/", "/info", "/user/deploy", "/api/user/deploy"} <= set(paths)
     assert not [path for path in paths if "verify" in path or "admin" in path or path == "/user/*"]
-    assert "hub.sock" not in text and "client_auth" not in text and 'respond "nothing here" 404' in text
-    # one door a machine, and the home page stays the facility's
-    assert find_routes(("identity.provider", "access.motley"))[0][1].split()[0] == "/info"
+    assert "control.sock" not in text and "client_auth" not in text and 'respond "nothing here" 404' in text
+    # one proxy a machine, and the home page stays the facility's
+    (only,) = find_origins(make_context("service", service="identity, accounts, access", head="").node)
+    assert [paths.split()[0] for _, paths in only.named] == ["/node/*", "/renewal/*", "/login/*", "/ssh/*", "/info"]
+    assert only.default
 
 
-def test_each_node_has_boxes_of_its_own_at_the_hub(make_context: MakeContext) -> None:
+def test_a_service_with_a_name_of_its_own(make_context: MakeContext) -> None:
+    """A site in the proxy and a name in its certificate; who is a node is nothing that others can say there."""
+    context = make_context("head")
+    routes = (*context.node.routes, Route("desk", ("/hooks/*",), origin="desk", enter="nodes"), Route("pages", (), True, "desk"))
+    context = replace(context, node=context.node.model_copy(update={"routes": routes}))
+    (certificate,) = [item for item in PART.role("proxy").configure(context) if isinstance(item, Certificate)]
+    assert certificate.names == ("head.farmlet.test", "desk.farmlet.test")
+    own, desk = files(context, "proxy")["/etc/caddy/Caddyfile"].split("\nhttps://")[1:]
+    assert own.startswith("head.farmlet.test {") and "client_auth" not in own and "pages.sock" not in own
+    assert desk.startswith("desk.farmlet.test {") and "client_auth" in desk and "motley" not in desk
+    assert desk.index("request_header -X-Farmlet-Node") < desk.index("path /hooks/*") < desk.index("pages.sock")
+    assert (
+        "reverse_proxy @node unix//run/farmlet-proxy/desk.sock" in desk
+        and "reverse_proxy unix//run/farmlet-proxy/desk" not in desk
+    )
+
+
+def test_nobody_but_nodes_comes_in_by_a_default_route_for_nodes() -> None:
+    origin = Origin("x.farmlet.test", [Route("desk", default=True, enter="nodes")])
+    text = render(PACKAGE, "Caddyfile", origins=[origin], certificate="c", key="k", ca="a", sockets="/s", idle=1, nodes=["n"])
+    assert "client_auth" in text and "reverse_proxy @node" in text and "reverse_proxy unix" not in text
+
+
+def test_each_node_has_boxes_of_its_own_at_the_control_api(make_context: MakeContext) -> None:
     context = make_context("service")
-    resources = PART.role("hub").configure(context)
+    resources = PART.role("control").configure(context)
     modes = {item.path: item.mode for item in resources if isinstance(item, Directory)}
     for box in ("inbox", "outbox"):
         for node in ("head", "service"):
-            assert modes[f"/var/lib/farmlet/hub/{box}/{node}"] == 0o2770
-    config = json.loads(files(context, "hub")["/etc/farmlet/hub.json"])
+            assert modes[f"/var/lib/farmlet/control/{box}/{node}"] == 0o2770
+    config = json.loads(files(context, "control")["/etc/farmlet/control.json"])
     assert config["nodes"] == {"head.farmlet.test": "head", "service.farmlet.test": "service"}
 
 
@@ -75,18 +100,3 @@ def test_install_has_no_names_and_no_secrets() -> None:
         for item in role.install():
             assert not isinstance(item, File | Certificate)
             assert "farmlet.test" not in repr(item)
-
-
-def test_the_service_requirements_are_in_step_with_the_lock_file() -> None:
-    shipped = next(item.requirements for item in PART.role("hub").install() if isinstance(item, Environment))
-    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
-    assert uv, "uv is a development dependency"
-    command = [uv, "export", "--frozen", "--no-dev", "--extra", "identity", "--extra", "service"]
-    command += ["--no-emit-project", "--no-hashes", "--no-header", "--quiet"]
-    command += ["--no-emit-package", "segno"]  # draws QR codes for members; no node does
-    locked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert _pins(shipped) == _pins(locked)
-
-
-def _pins(text: str) -> set[str]:
-    return {line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")}

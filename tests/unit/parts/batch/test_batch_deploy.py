@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from farmlet.facility.model import Facility, Node
-from farmlet.parts.batch import deploy
+from farmlet.facility.model import Facility, Node, Site
+from farmlet.parts.batch import deploy, minting
 from farmlet.parts.batch.config import Batch
+from farmlet.parts.identity.config import Section as Identity
+from farmlet.parts.overlay.config import Overlay
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import File, Packages, Unit
+from farmlet.parts.resources import File, Packages, Random, Unit
 
 GIB = 1 << 30
 CENTRAL = ("batch.central", "overlay.controller")
@@ -22,9 +25,8 @@ def make_context(name: str, head: tuple[str, ...] = MEMBER, service: tuple[str, 
         "head": Node(name="head", fqdn="head.af.test", connect="fake", cores=2, memory=6 * GIB, roles=head),
         "service": Node(name="service", fqdn="service.af.test", connect="fake", roles=service),
     }
-    facility = Facility(
-        version=1, name="af", title="", domain="af.test", nodes=nodes, controller="service", parts={"batch": Batch()}
-    )
+    parts = {"batch": Batch(), "identity": Identity()}
+    facility = Facility(version=1, name="af", title="", domain="af.test", nodes=nodes, controller="service", parts=parts)
     return Context(facility, nodes[name], Trust(""), "wheel")
 
 
@@ -82,10 +84,18 @@ def test_local_slots_take_only_jobs_that_want_them_and_leave_room() -> None:
     assert "NUM_CPUS" not in settings(read(bare, f"{deploy.CONFIG}/40-farmlet-execute.config"))
 
 
+def test_local_slots_hold_jobs_that_take_more_than_they_asked_for() -> None:
+    lines = read(deploy.configure_execute(make_context("head")), f"{deploy.CONFIG}/40-farmlet-execute.config").splitlines()
+    assert {"use policy:HOLD_IF_MEMORY_EXCEEDED", "use policy:HOLD_IF_DISK_EXCEEDED"} <= {*lines}
+    assert lines.index("PREEMPT = False") < lines.index("use policy:HOLD_IF_DISK_EXCEEDED"), "which adds to it"
+    access = settings(read(deploy.configure_access(make_context("head")), f"{deploy.CONFIG}/30-farmlet-access.config"))
+    assert access["JOB_DEFAULT_REQUESTDISK"] == "max({DiskUsage, 1048576})"
+
+
 def test_tokens_allow_what_a_node_runs_and_no_more() -> None:
-    told = json.loads(read(deploy.configure_central(make_context("service")), deploy.MINT))
+    told = json.loads(read(deploy.configure_central(make_context("service")), minting.MINT))["pool"]
     assert told["nodes"] == {"head": ["ADVERTISE_SCHEDD", "ADVERTISE_STARTD", "ADVERTISE_MASTER", "READ"]}
-    told = deploy.describe_tokens(make_context("service", head=("batch.execute",), service=(*CENTRAL, "batch.access")))
+    told = minting.describe(make_context("service", head=("batch.execute",), service=(*CENTRAL, "batch.access")))["pool"]
     # the central manager has the key itself
     assert told["nodes"] == {"head": ["ADVERTISE_STARTD", "ADVERTISE_MASTER", "READ"]}
     assert told["lifetime"] == 30 * 86400
@@ -93,8 +103,8 @@ def test_tokens_allow_what_a_node_runs_and_no_more() -> None:
 
 def test_token_is_delivered_for_root_alone() -> None:
     for role, configure in (("access", deploy.configure_access), ("execute", deploy.configure_execute)):
-        duty = json.loads(read(configure(make_context("head")), f"/etc/farmlet/agent.d/batch.{role}.json"))
-        delivery = duty["deliver"]["pool-token"]
+        task = json.loads(read(configure(make_context("head")), f"/etc/farmlet/agent.d/batch.{role}.json"))
+        delivery = task["deliver"]["pool-token"]
         assert (delivery["path"], delivery["mode"], delivery["owner"]) == ("/etc/condor/tokens.d/pool", "0600", "root")
         assert delivery["then"] == [["systemctl", "try-reload-or-restart", "condor.service"]]
 
@@ -106,8 +116,66 @@ def test_no_key_or_token_is_written_by_a_role() -> None:
         assert not [path for path in paths if "passwords.d" in path or "tokens.d" in path]
 
 
+def test_nobody_reads_without_saying_who_they_are() -> None:
+    for name in ("head", "service"):
+        pool = settings(read(deploy.configure_pool(make_context(name)), deploy.POOL))
+        assert pool["SEC_READ_AUTHENTICATION"] == "REQUIRED"
+        assert "ANONYMOUS" not in pool["SEC_READ_AUTHENTICATION_METHODS"] + pool["SEC_CLIENT_AUTHENTICATION_METHODS"]
+        # HTCondor 23.9 lets everybody in as soon as one entry may be a host's
+        assert all("@" in entry for entry in pool["ALLOW_READ"].split())
+        assert pool["TOOL.SEC_TOKEN_DIRECTORY"] == f"{minting.TOKENS}/$(USERNAME)"
+
+
+def test_an_access_point_has_a_key_for_itself_and_its_token_goes_to_the_others() -> None:
+    found = deploy.configure_access(make_context("head"))
+    keys = [resource.path for resource in found if isinstance(resource, Random)]
+    assert keys == ["/etc/condor/passwords.d/head"]
+    minted = json.loads(read(found, minting.MINT))
+    assert set(minted) == {"reader"} and minted["reader"]["key"] == keys[0]
+    tasks = json.loads(read(found, "/etc/farmlet/agent.d/batch.readers.json"))
+    assert tasks["publish"] == {minting.READERS: minting.READER}
+    assert tasks["apply"]["accounts"]["args"]["users"] == ["root"] and tasks["apply"]["accounts"]["args"]["members"]
+
+    central = deploy.configure_central(make_context("service"))
+    assert not [resource for resource in central if isinstance(resource, Random)]
+    share = json.loads(read(central, minting.MINT))["share"]
+    assert (share["sources"], share["targets"]) == (["head"], ["head", "service"])
+    tasks = json.loads(read(central, "/etc/farmlet/agent.d/batch.readers.json"))
+    assert "publish" not in tasks
+    assert (tasks["apply"]["accounts"]["args"]["users"], tasks["apply"]["accounts"]["args"]["members"]) == (["overlay"], False)
+    # beside the collector there is the pool's key, which an access point there verifies
+    both = make_context("service", head=("batch.execute",), service=(*CENTRAL, "batch.access"))
+    assert not [resource for resource in deploy.configure_access(both) if isinstance(resource, Random)]
+    assert minting.describe(both)["share"]["sources"] == []
+
+
 def test_check_of_the_token_is_not_asked_of_who_has_the_key() -> None:
     names = {check.name for check in deploy.check_access(make_context("head"))}
     assert names == {"batch.access", "batch.token"}
     both = make_context("service", service=(*CENTRAL, "batch.access"))
     assert {check.name for check in deploy.check_access(both)} == {"batch.access"}
+
+
+@pytest.mark.parametrize(
+    ("sites", "reason"), [(True, "request_cpus = 1 and request_memory = 1024"), (False, "the facility has no sites")]
+)
+def test_what_no_drone_takes_is_refused_and_held_in_words(sites: bool, reason: str) -> None:
+    context = make_context("head")
+    if sites:
+        site = Site(name="tier1", kind="htcondor", connect="container")
+        parts = {**context.facility.parts, "overlay": Overlay()}
+        context = replace(context, facility=context.facility.model_copy(update={"sites": {"tier1": site}, "parts": parts}))
+    values = settings(read(deploy.configure_access(context), f"{deploy.CONFIG}/30-farmlet-access.config"))
+    assert reason in values["FarmletLargeReason"]
+    assert ("RequestCpus > 1 || RequestMemory > 1024" in values["FarmletLarge"]) is sites
+    assert values["SUBMIT_REQUIREMENT_FarmletSize_REASON"] == values["SYSTEM_PERIODIC_HOLD_FarmletSize_REASON"]
+
+
+@pytest.mark.parametrize("roles, program", [(("access.login", *MEMBER), deploy.WORKFLOW), (MEMBER, "/usr/bin/condor_dagman")])
+def test_workflows_wait_for_the_guard_where_there_is_one(roles: tuple[str, ...], program: str) -> None:
+    found = deploy.configure_access(make_context("head", head=roles))
+    text = read(found, f"{deploy.CONFIG}/30-farmlet-access.config")
+    assert f'EVALSET Cmd ifThenElse(Cmd == "/usr/bin/condor_dagman", "{program}", "no workflow")' in text
+    assert f'&& TARGET.Cmd == "{program}"\n' in text
+    waits = [resource for resource in found if isinstance(resource, File) and resource.path == deploy.WORKFLOW]
+    assert len(waits) == (program == deploy.WORKFLOW)

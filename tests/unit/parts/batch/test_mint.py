@@ -40,7 +40,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "item": "pool-token",
         "nodes": {"head": ["READ", "ADVERTISE_SCHEDD"]},
     }
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(json.dumps({"pool": config}))
     past = time.time() - 100
     for name in ("POOL", "config.json"):
         os.utime(tmp_path / name, (past, past))
@@ -53,7 +53,7 @@ def test_made_once_for_who_needs_it(pool: dict[str, Any]) -> None:
     assert token.read_text().startswith("head.body.")
     assert token.stat().st_mode & 0o777 == 0o640
     said = (pool["root"] / "log").read_text()
-    assert said == "-identity condor@af.test -lifetime 3000 -authz READ -authz ADVERTISE_SCHEDD\n"
+    assert said == "-key POOL -identity condor@af.test -lifetime 3000 -authz READ -authz ADVERTISE_SCHEDD\n"
     assert mint.ensure(pool["config"], pool["source"]) == []
 
 

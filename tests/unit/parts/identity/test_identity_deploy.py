@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from farmlet.errors import FarmletError
+from farmlet.facility.places import ANY
 from farmlet.parts.identity.checks import check_keys
 from farmlet.parts.identity.config import Section
 from farmlet.parts.identity.deploy import PART
-from farmlet.parts.identity.service.configuration import parse
-from farmlet.parts.part import Context
+from farmlet.parts.identity.service.django.configuration import parse
+from farmlet.parts.part import Context, SiteAccess
 from farmlet.parts.resources import Command, File, Random, Unit
 from farmlet.runtime.checks import Failed
 
@@ -45,7 +48,7 @@ def test_a_timer_turns_the_keys_and_deletes_what_has_ended(make_context: MakeCon
     files = {item.path: str(item.content) for item in resources if isinstance(item, File)}
     service = files["/etc/systemd/system/farmlet-identity-upkeep.service"]
     starts = [line for line in service.splitlines() if line.startswith("ExecStart=")]
-    assert [line.partition(".json ")[2] for line in starts] == ["keys turn", "member expire", "prune"]
+    assert [line.partition(".json ")[2] for line in starts] == ["keys rotate", "member expire", "prune"]
     assert "Type=oneshot" in service and "User=farmlet-identity" in service and "[Install]" not in service
     assert "OnCalendar=hourly" in files["/etc/systemd/system/farmlet-identity-upkeep.timer"]
     assert Unit("farmlet-identity-upkeep.timer") in resources
@@ -60,6 +63,36 @@ def test_registration_may_be_closed(make_context: MakeContext) -> None:
         make_context("service", "identity: {registration: maybe}\n")
 
 
+def find_audiences(context: Context) -> dict[str, list[str]]:
+    """Client → whom its tokens may be for."""
+    steps = [item for item in PART.role("provider").configure(context) if isinstance(item, Command)]
+    words = {step.name.split()[-1]: step.run.split() for step in steps if step.name.startswith("client ")}
+    return {name: [b for a, b in pairwise(said) if a == "--audience"] for name, said in words.items()}
+
+
+def test_what_opens_a_log_in_is_named_for_the_programs_of_peoples_own_machines_alone(make_context: MakeContext) -> None:
+    found = find_audiences(make_context("service"))
+    assert sorted(found["farmlet"]) == [ANY, "ssh", "ssh_head.farmlet.test"]
+    assert found["mccli"] == ["ssh_head.farmlet.test"]
+    assert all(found.values()), "without any, a client may ask for all that opens no log-in"
+    assert not any(name.startswith("ssh") for client in found.keys() - {"farmlet", "mccli"} for name in found[client])
+    off = find_audiences(make_context("service", "access: {motley: false}\n"))
+    assert off["farmlet"] == [ANY, "ssh"] and "mccli" not in off
+
+
+def test_the_service_knows_what_opens_a_log_in_and_what_is_storage(make_context: MakeContext) -> None:
+    for more, expected in (("", False), ("identity: {registered_logins: true}\n", True)):
+        context = make_context("service", more)
+        there = SiteAccess("tier1", "tier1.test", "drone", "key", "ca", storage="https://tier1.test:8443")
+        context = replace(context, trust=replace(context.trust, sites={"tier1": there}))
+        resources = PART.role("provider").configure(context)
+        text = next(str(item.content) for item in resources if isinstance(item, File) and item.path.endswith("identity.json"))
+        found = parse(json.loads(text), "identity.json")
+        assert found.registered_logins is expected and found.elements == ("https://tier1.test:8443",)
+        words = {"ssh": "log in by SSH as you", "ssh_head.farmlet.test": "log in by SSH as you at head.farmlet.test"}
+        assert found.logins == words
+
+
 def test_keys_that_are_not_turned_fail_their_check(tmp_path: Path) -> None:
     now = int(time.time())
     with pytest.raises(Failed, match="no signing key"):
@@ -68,7 +101,7 @@ def test_keys_that_are_not_turned_fail_their_check(tmp_path: Path) -> None:
         (tmp_path / f"{made:012d}-{algorithm}.pem").touch()
     assert check_keys(str(tmp_path)) == "ES256 made 5 days ago, RS256 made 90 days ago"
     (tmp_path / f"{now - 90 * 86400:012d}-RS256.pem").rename(tmp_path / f"{now - 98 * 86400:012d}-RS256.pem")
-    with pytest.raises(Failed, match="not turned"):
+    with pytest.raises(Failed, match="not rotated"):
         check_keys(str(tmp_path))
 
 

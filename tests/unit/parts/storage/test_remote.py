@@ -140,7 +140,7 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
     # near goes by groups, which no program of ours is in
     probes = check_probe(contexts["service"])
     checked = {check.name: check.args["url"] for check in probes}
-    assert [check.name for check in probes if check.outside] == ["storage.keeps.far"], "ours must hold when `up` ends"
+    assert [check.name for check in probes if check.external] == ["storage.keeps.far"], "ours must hold when `up` ends"
     assert checked == {f"storage.keeps.{name}": url for name, url in urls.items() if name != "near"}
     known = set(contexts["service"].elements)
     assert known == {url.removesuffix("/vo") for url in urls.values()}

@@ -131,10 +131,10 @@ def test_check_finds_an_open_door(door: http.server.HTTPServer, tmp_path: Path, 
     door.status = status  # type: ignore[attr-defined]
     url = f"http://127.0.0.1:{door.server_port}"
     if fine:
-        assert "refuses" in checks.check_door(url, str(tmp_path))
+        assert "refuses" in checks.check_strangers(url, str(tmp_path))
     else:
         with pytest.raises(Failed, match=str(status)):
-            checks.check_door(url, str(tmp_path))
+            checks.check_strangers(url, str(tmp_path))
 
 
 def test_check_finds_an_authority_that_is_not_hashed(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ def run() -> Iterator[Issuer]:
     server.server_close()
 
 
-def store(root: Path, issuer: str, token: str, member: str = "") -> Path:
+def store(root: Path, issuer: str, token: str, member: str = "", service: str = "farmlet") -> Path:
     """What condor_credd does with a member's credential."""
-    top = root / (member or token.partition(".")[0]) / "farmlet.top"
+    top = root / (member or token.partition(".")[0]) / f"{service}.top"
     top.parent.mkdir(exist_ok=True)
     top.write_text(json.dumps({"issuer": issuer, "client_id": "batch", "refresh_token": token}))
     top.chmod(0o600)

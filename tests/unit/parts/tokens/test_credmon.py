@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from rotation import Issuer, age, derive, held, store, watch
 
-from farmlet.parts.tokens import checks, credential, credmon, keeper, queue, source
+from farmlet.parts.tokens import checks, credential, credmon, queue, renewer, source
 from farmlet.runtime import files
 from farmlet.runtime.checks import Failed
 
@@ -55,7 +55,7 @@ def test_looking_old_it_is_renewed_each_time(tmp_path: Path, issuer: Issuer) -> 
 
 
 def test_trouble_with_the_queue_keeps_no_token_from_being_renewed(tmp_path: Path, issuer: Issuer) -> None:
-    def settle() -> None:
+    def settle() -> bool:
         raise RecursionError("as deep as a member likes")
 
     top = store(tmp_path, issuer.url, "alice.0")
@@ -108,7 +108,7 @@ def test_rotated_token_survives_a_disk_that_does_not_take_it(
 ) -> None:
     top = store(tmp_path, issuer.url, "alice.0")
     monitor = watch(tmp_path, issuer)
-    monkeypatch.setattr(keeper, "BACKOFF", (0.01, 0.02))
+    monkeypatch.setattr(renewer, "BACKOFF", (0.01, 0.02))
     real = files.write
     full = {"disk": True}
 
@@ -264,3 +264,51 @@ def test_end_of_a_token() -> None:
     assert credential.read_end(b"h." + claims + b".s") == 12
     for token in (b"opaque", b"", b"a.b.c"):
         assert credential.read_end(token) == 0
+
+
+def test_members_take_turns_and_no_more_than_some_of_each_are_looked_after(
+    tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one stores by the thousand comes before nobody else's."""
+    monkeypatch.setattr(credential, "MOST", 20)
+    for number in range(50):
+        store(tmp_path, issuer.url, "eve.9", "eve", f"x{number:03}")
+    for name in ("alice", "bob"):
+        store(tmp_path, issuer.url, f"{name}.0", name)
+    os.utime(tmp_path / "alice" / "farmlet.top", (1, 1))
+    watch(tmp_path, issuer).sweep()
+    assert {"alice.0", "bob.0"} < set(issuer.asked[:3])
+    assert issuer.asked.count("eve.9") == 20
+
+
+def test_the_check_tells_who_stored_too_many(tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MOST", 2)
+    for number in range(3):
+        store(tmp_path, issuer.url, "eve.0", "eve", f"x{number}")
+    (tmp_path / "pid").write_text(str(os.getpid()))
+    (tmp_path / "CREDMON_COMPLETE").touch()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: b"credmon")
+    assert "of 3 that eve stored, 2 are looked after" in checks.check_credmon(str(tmp_path))
+
+
+def test_what_one_member_stored_keeps_nobody_elses_from_being_looked_at(
+    tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path, issuer.url, "eve.0", "eve")
+    top = store(tmp_path, issuer.url, "bob.0", "bob")
+    monitor, real = watch(tmp_path, issuer), credmon.Monitor._look
+
+    def look(self: credmon.Monitor, folder: str) -> object:
+        if folder.endswith("/eve"):
+            raise RecursionError
+        return real(self, folder)
+
+    monkeypatch.setattr(credmon.Monitor, "_look", look)
+    monitor.sweep()
+    assert held(top) == "bob.1"
+
+
+@pytest.mark.parametrize("end", ["1e400", "NaN", "-Infinity", "9" * 400, "[" * 50_000, '"soon"', "null"])
+def test_an_end_that_is_none_is_no_end(end: str) -> None:
+    claims = base64.urlsafe_b64encode(f'{{"exp": {end}}}'.encode())
+    assert credential.read_end(b"h." + claims + b".s") == 0

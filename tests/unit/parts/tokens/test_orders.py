@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from rotation import Issuer, held, store, watch
 
-from farmlet.parts.tokens import keeper
+from farmlet.parts.tokens import renewer
 from farmlet.runtime import files
 
 # what the monitor writes at a renewal, in this order
@@ -104,11 +104,11 @@ def test_stored_before_the_token_of_the_old_one_is_there_is_used_at_once(
         time.sleep(0.05)
         files.write(path, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(keeper, "write", write)
+    monkeypatch.setattr(renewer, "write", write)
     monitor = watch(tmp_path, issuer)
     monitor.sweep()
     assert held(top) == "bob.0"
-    monkeypatch.setattr(keeper, "write", files.write)
+    monkeypatch.setattr(renewer, "write", files.write)
     (watch(tmp_path, issuer) if anew else monitor).sweep()
     assert issuer.asked == ["alice.0", "bob.0"] and held(top) == "bob.1"
 

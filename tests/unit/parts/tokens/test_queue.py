@@ -102,7 +102,7 @@ def test_what_one_member_writes_into_a_job_is_nothing_to_the_others(
     settled.start()
     settled.join(10)
     assert not settled.is_alive()
-    hold, release = told(programs)
+    release, hold = told(programs)
     # 10.0 names services, odd ones, which eve stored nothing for
     assert hold.startswith("condor_hold -reason There is no credential for farmlet") and hold.endswith("-subcode 7002 10.0 2.0")
     assert release == "condor_release 2.1"
@@ -130,7 +130,7 @@ def test_a_job_that_has_just_left_keeps_no_others_from_being_settled(tmp_path: P
     (tmp_path / "ada" / "farmlet.use").write_text("a token")
     fill(programs, '9 9 bob 1 "gone"', '2 0 bob 1 "farmlet"', '3 0 ada 5 "farmlet"')
     queue.settle(tmp_path)
-    assert [line.rpartition(" ")[2] for line in told(programs)] == ["9.9", "2.0", "3.0"]
+    assert [line.rpartition(" ")[2] for line in told(programs)] == ["3.0", "9.9", "2.0"]
 
 
 def test_the_issuers_reason_is_told_and_the_last_token_used_up(tmp_path: Path) -> None:
@@ -156,4 +156,20 @@ def test_an_answer_that_is_none_is_told(tmp_path: Path, programs: Path, caplog: 
     for text in (b"-- Failed to fetch ads", b"[1]", b"5"):
         (programs / "jobs").write_bytes(text)
         queue.settle(tmp_path)
-    assert not told(programs) and caplog.text.count("cannot be read") == 3
+    assert not told(programs) and caplog.text.count("cannot be read") == 2
+
+
+def test_one_members_jobs_cost_a_few_commands_and_come_in_turns(
+    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eve = [f'{number} 0 eve 1 "farmlet*{number}"' for number in range(1, 400)]
+    fill(programs, *eve, *(f'{number} 0 eve 1 "farmlet"' for number in range(1000, 1010)), '5000 0 bob 1 "farmlet"')
+    assert queue.settle(tmp_path) is False
+    commands = [line.split(" -subcode 7002 ") for line in told(programs)]
+    assert len(commands) <= queue.REASONS + 2
+    assert next(jobs for reason, jobs in commands if "5000.0" in jobs).split().index("5000.0") < 2, "bob waits for all of eve's"
+    # more kinds of jobs than are looked up in one pass
+    assert len(" ".join(jobs for _, jobs in commands).split()) <= queue.KINDS + 11
+    monkeypatch.setattr(queue, "SLICE", 0)
+    (programs / "told").unlink()
+    assert queue.settle(tmp_path) is True and len(told(programs)) == 1

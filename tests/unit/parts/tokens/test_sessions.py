@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from farmlet.parts.render import render
-from farmlet.parts.tokens import ending, sessions
+from farmlet.parts.tokens import deprovisioning, notes, queue, sessions
 
 ME = pwd.getpwuid(os.getuid())
 
@@ -58,13 +58,60 @@ def test_from_the_first_session_to_the_last(tmp_path: Path, root: Path) -> None:
 
 
 def test_a_suspended_member_keeps_nothing(tmp_path: Path, root: Path) -> None:
-    places = tmp_path / "places"
+    places, notebooks = tmp_path / "places", tmp_path / "notebooks"
     run("open", places, root)
+    run("open", notebooks, root)
+    both = [str(places), str(notebooks)]
     account = {"name": ME.pw_name, "uid": ME.pw_uid, "state": "active"}
-    ending.apply(json.dumps([account]).encode(), str(root), str(places))
+    deprovisioning.apply(json.dumps([account]).encode(), str(root), both, first_uid=0)
     assert (places / ME.pw_name / "token").exists()
-    ending.apply(json.dumps([account | {"state": "suspended"}]).encode(), str(root), str(places))
-    assert not (places / ME.pw_name).exists() and not (root / ME.pw_name).exists()
+    deprovisioning.apply(json.dumps([account | {"state": "suspended"}]).encode(), str(root), both, first_uid=0)
+    assert not (places / ME.pw_name).exists() and not (notebooks / ME.pw_name).exists() and not (root / ME.pw_name).exists()
+
+
+def look(places: Path) -> str:
+    """What a person at a terminal reads."""
+    text = render("farmlet.parts.tokens", "greeting.sh", places=places, command="farmlet-credential")
+    shell = ["bash", "--norc", "--noprofile", "-i", "-c", text]
+    token = str(places / ME.pw_name / "token")
+    told = {"BEARER_TOKEN_FILE": token, "SSH_TTY": "/dev/pts/0", "SHLVL": "0", "HOME": "/nonexistent", "PATH": os.environ["PATH"]}
+    return subprocess.run(shell, env=told, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+
+
+def test_who_comes_back_after_a_suspension_is_told_that_the_credential_is_gone(tmp_path: Path, root: Path) -> None:
+    places, mine = tmp_path / "places", root / ME.pw_name
+    (mine / "farmlet.top").write_text("{}")
+    (mine / "other.top").write_text("{}")
+    mode = mine.stat().st_mode
+    account = {"name": ME.pw_name, "uid": ME.pw_uid, "state": "suspended"}
+    for _ in range(2):
+        deprovisioning.apply(json.dumps([account]).encode(), str(root), [str(places)], first_uid=0)
+        assert [path.name for path in mine.iterdir()] == ["farmlet.refused"] and mine.stat().st_mode == mode
+    run("open", places, root)
+    words = "when you were no active member); store it anew: farmlet-credential"
+    assert words in look(places) and "no token for your sessions" not in look(places)
+    sessions.refresh(places, root)
+    assert words in look(places)
+    assert "taken away on" in queue.find_fault(mine, "farmlet")
+    (mine / "farmlet.top").write_text("{}")  # stored anew
+    sessions.refresh(places, root)
+    assert look(places) == "  storage  no token for your sessions and jobs yet: farmlet-credential\n"
+    (mine / "farmlet.top").unlink()
+    account["state"] = "removed"
+    deprovisioning.apply(json.dumps([account]).encode(), str(root), [str(places)], first_uid=0)
+    assert not mine.exists()
+
+
+def test_odd_words_of_an_issuer_come_to_no_terminal_as_they_are(tmp_path: Path, root: Path) -> None:
+    places, top = tmp_path / "places", root / ME.pw_name / "farmlet.top"
+    top.write_text("{}")
+    notes.wait(top, 'User Zoë "X" \\ \x1b[31m $(id)\nneeds', (ME.pw_uid, ME.pw_gid))
+    run("open", places, root)
+    before = look(places)
+    sessions.refresh(places, root)
+    assert (
+        before == look(places) == "  storage  no token for your jobs and sessions until then: User Zoë 'X' / [31m $(id) needs\n"
+    )
 
 
 def test_accounts_of_the_host_have_none(tmp_path: Path, root: Path) -> None:

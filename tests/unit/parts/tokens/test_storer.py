@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,19 @@ def test_without_a_terminal_nobody_is_asked(credd: Path) -> None:
         storer.ensure(Request("farmlet"), CONFIG, wait=False)
     assert "farmlet-credential" in caught.value.hint
     assert (credd / "words").read_text() == "query-oauth -s farmlet\n"
+
+
+def test_what_became_of_the_one_there_was_is_told_at_the_next_submission(credd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = credd / "places" / pwd.getpwuid(os.getuid()).pw_name
+    mine.mkdir(parents=True)
+    (mine / "notice").write_text("what you stored is worth nothing any more")
+    config = replace(CONFIG, places=str(credd / "places"))
+    with pytest.raises(InputError, match="no terminal"):
+        storer.ensure(Request("farmlet"), config, wait=False)
+    assert "farmlet: what you stored is worth nothing any more\n" in capsys.readouterr().err
+    (credd / "code").write_text("0")  # it is there, and waits for its member
+    storer.ensure(Request("farmlet"), config, wait=False)
+    assert "worth nothing" in capsys.readouterr().err
 
 
 def test_other_services_are_the_members_own_affair(credd: Path) -> None:

@@ -26,7 +26,7 @@ from farmlet.parts.resources import Command, Directory, File
 from farmlet.parts.storage.deploy import PART as STORAGE
 from farmlet.parts.storage.elements import find_elements
 from farmlet.parts.tokens.deploy import FOLDER, PART, PROGRAM, STORER, find_arguments
-from farmlet.parts.tokens.keeper import Keeper
+from farmlet.parts.tokens.renewer import Renewer
 from farmlet.parts.tokens.source import Issuers, Source
 
 CATALOG = {part.name: part for part in (BASE, IDENTITY, ACCOUNTS, ACCESS, BATCH, STORAGE, PART)}
@@ -78,7 +78,8 @@ def test_further_issuers_and_an_external_one() -> None:
     config = files["/etc/condor/config.d/50-farmlet-credmon.config"].data.decode()
     assert "--issuer https://iam.example/ --issuer https://other.example\n" in config and "--audience" not in config
     found = json.loads(files["/etc/farmlet/credential.json"].data)
-    assert found == {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
+    mine = {"service": "farmlet", "issuer": "https://iam.example/", "client": "ours", "scope": "wlcg wlcg.groups"}
+    assert found == mine | {"places": "/run/farmlet-tokens"}
 
 
 @pytest.mark.parametrize("end", [" ", "\t", "\n", "\r", "\v", "\0", "\u2028", "ä", *"\"'`\\$(){}[]<>|&;,#?%*!^"])
@@ -143,8 +144,8 @@ def test_after_an_emergency_rotation_every_token_of_a_job_is_due_and_none_is_mis
     top.write_text("{}")
     use = top.with_suffix(".use")
     use.write_text("old")
-    keeper = Keeper(top, Source(top), Issuers(()))
-    keeper._lifetime = 3600
-    assert keeper.due() > time.time()
+    renewer = Renewer(top, Source(top), Issuers(()))
+    renewer._lifetime = 3600
+    assert renewer.due() > time.time()
     subprocess.run(["sh", "-c", PART.role("credmon").forget.replace(FOLDER, str(tmp_path))], check=True)
-    assert keeper.due() <= time.time() and use.read_text() == "old"
+    assert renewer.due() <= time.time() and use.read_text() == "old"

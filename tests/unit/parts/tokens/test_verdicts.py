@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rotation import Issuer, derive, held, store, watch
 
-from farmlet.parts.tokens import credmon, keeper, queue
+from farmlet.parts.tokens import credmon, queue, renewer
 from farmlet.parts.tokens.source import Issuers
 
 NEW, OLD = "https://new.example.org", "https://old.example.org"
@@ -22,7 +22,7 @@ def due(top: Path) -> None:
 
 @pytest.mark.parametrize("code", ["invalid_scope", "invalid_target"])
 def test_what_is_usual_is_no_members_fault(tmp_path: Path, issuer: Issuer, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    monkeypatch.setattr(keeper, "BACKOFF", (0.05, 0.1))
+    monkeypatch.setattr(renewer, "BACKOFF", (0.05, 0.1))
     top = store(tmp_path, issuer.url, "alice.0")
     monitor = watch(tmp_path, issuer, OLD)
     monitor.sweep()

@@ -17,7 +17,7 @@ from farmlet.runtime.oauth import load_json
 
 KEY = r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+ [A-Za-z0-9+/=]+"
 CLIENT = re.compile(r"[\x21-\x7e]{1,256}")
-SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e ]{0,1000}")  # RFC 6749 §3.3
+SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e ]{0,4000}")  # RFC 6749 §3.3
 HOURS = 24 * 7
 BASE = "openid offline_access"
 

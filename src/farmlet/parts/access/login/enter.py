@@ -11,6 +11,7 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.names import FACILITY
+from farmlet.facility.places import ANY, SSH
 from farmlet.parts.access.login import about, discovery, places, renew, state, words
 from farmlet.parts.access.login.places import Place
 from farmlet.parts.access.login.state import State
@@ -50,8 +51,15 @@ def log_in(wish: Wish) -> tuple[Place, State]:
             known = renew.renew(place, known, tuple(known.spans))
             discovery.publish(place, known, force=True)
     except FarmletError as error:
-        raise words.explain(error, again) from error
+        raise words.explain(error, again, _find(wish)) from error
     return place, known
+
+
+def _find(wish: Wish) -> State | None:
+    """The log-in to the same facility that is there already."""
+    with contextlib.suppress(FarmletError):  # what is broken here is told by whatever needs it
+        return next((known for place in places.find().values() if (known := state.load(place)).url == wish.url), None)
+    return None
 
 
 def _check_authorities(path: str | None) -> None:
@@ -78,7 +86,7 @@ def _place(wish: Wish, name: str) -> Place:
 
 def _authorise(facility: about.About, wish: Wish) -> oauth.Tokens:
     flow = oauth.DeviceFlow(facility.issuer, facility.client, wish.cafile)
-    started = flow.start(f"{about.BASE} {facility.scope}".strip())
+    started = flow.start(f"{about.BASE} {facility.scope}".strip(), f"{SSH} {ANY}")
     screen.show(started, wish.qr)
     try:
         return flow.wait(started, screen.countdown(started))

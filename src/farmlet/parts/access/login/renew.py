@@ -13,13 +13,14 @@ from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER
-from farmlet.parts.access.login import about, discovery, snippet, state, words
+from farmlet.facility.places import SSH
+from farmlet.parts.access.login import about, discovery, snippet, state
 from farmlet.parts.access.login.places import Place
 from farmlet.parts.access.login.state import Span, State
 from farmlet.runtime import oauth
-from farmlet.runtime.files import write
+from farmlet.runtime.files import rename, sync, write
+from farmlet.runtime.issuer.refusals import is_over
 
-AUDIENCE = "ssh"  # of the facility's SSH authority
 CERTIFICATE = re.compile(r"[a-z0-9-]+-cert-v01@openssh\.com [A-Za-z0-9+/=]+")
 SKEW = 45.0  # seconds; a certificate is good from a minute before it was made
 
@@ -30,7 +31,7 @@ def renew(place: Place, known: State, due: Sequence[str]) -> State:
         for name in due:
             known = _certify(place, known) if name == "certificate" else _fetch_token(place, known)
     except oauth.OAuthError as error:
-        if words.is_dead(error):
+        if is_over(error, known.issuer):
             state.save(place, state.load(place), refresh_token="")
         raise
     except OSError as error:
@@ -56,7 +57,7 @@ def _fetch_token(place: Place, known: State) -> State:
 def _certify(place: Place, known: State) -> State:
     cafile = state.cafile(place)
     facility = about.load(known.url, cafile)
-    known, found = _ask(place, known, scope="openid", audience=AUDIENCE)
+    known, found = _ask(place, known, scope="openid", audience=SSH)
     ensure_key(place)
     answer = oauth.send_json(f"{known.url}/ssh/sign", {"public_key": place.public.read_text()}, found.access_token, cafile)
     certificate, user, end = _read(answer, known.url)
@@ -92,5 +93,6 @@ def ensure_key(place: Place) -> None:
             raise FarmletError("ssh-keygen", "is not installed", "install OpenSSH's client (Debian: openssh-client)") from error
         if done.returncode:
             raise FarmletError("ssh-keygen", done.stderr.strip() or f"ended with {done.returncode}")
-        made.replace(place.key)
-        made.with_name("key.pub").replace(place.public)
+        for half, kept in ((made, place.key), (made.with_name("key.pub"), place.public)):
+            sync(half)
+            rename(half, kept)

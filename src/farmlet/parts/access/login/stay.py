@@ -38,7 +38,7 @@ def freshen(place: Place, patient: bool = True) -> State:
         except FarmletError as error:
             with contextlib.suppress(OSError):
                 state.save(place, state.load(place), tried=time.time())
-            raise words.explain(error, again) from error
+            raise words.explain(error, again, known) from error
 
 
 def _waits(known: State, now: float) -> bool:

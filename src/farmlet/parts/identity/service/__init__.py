@@ -1,5 +1,6 @@
-"""The identity service: a Django project of one app, run on the node `service` behind the front door.
+"""The identity service: a Django project of one app, run on the node `service` behind the reverse proxy.
 
-`configuration` (the JSON file) → `project` (Django's settings, the provider) → `models`; `members`, `policy`, `tokens`
-and `keys` are plain functions over them; `oauth` is the protocol, `views` what HTTP shows, `command` the command line.
+`django`: configuration (the JSON file) → project (Django's settings, the provider) → models · `members`, `clients`, `tokens`
+and `keys`: plain functions over them · `oauth`: the protocol · `login`, `pages`, `scim`, `openapi`: what else HTTP shows ·
+`admin`: the command line.
 """

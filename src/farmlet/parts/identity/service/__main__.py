@@ -2,7 +2,7 @@
 
 import sys
 
-from farmlet.parts.identity.service.command import main
+from farmlet.parts.identity.service.admin.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,12 +2,13 @@
 # A drone: turns this batch slot of a site into a slot of the facility's pool, as the plain user it is started as.
 #
 # Arguments: from TARDIS --cores --memory (MiB) --disk (KiB) --uuid; from the facility --collector --trust --site
-# --image --certificates --credential --walltime (s) --idle (s). The token lies beside it as <uuid>.token.
+# --image --certificates --credential --walltime (s) --idle (s). Beside it lie the token as <uuid>.token, and starter.py.
 set -euo pipefail
 umask 077
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
 
-die() { echo "drone: $*" >&2; exit 1; }
+# what it says here, the facility's admin finds in `farmlet status`
+die() { echo "drone: $(uname -n): $*" >&2; exit 1; }
 
 declare -A arg
 for word in "$@"; do
@@ -24,9 +25,9 @@ scratch=${_CONDOR_SCRATCH_DIR:-$PWD}
 token=$scratch/${arg[uuid]}.token
 [[ -s $token ]] || die "no token at $token"
 
-# Jobs are kept apart from the drone by user namespaces; a site without them must not run jobs of members.
-unshare --user --map-root-user true || die "this host has no unprivileged user namespaces"
-command -v apptainer > /dev/null || die "this host has no apptainer"
+for name in bwrap apptainer python3; do
+  command -v "$name" > /dev/null || die "this host has no $name"
+done
 
 # Where this site keeps HTCondor differs between distributions; its own configuration knows. Nothing else is taken over.
 declare -A place
@@ -37,6 +38,7 @@ done
 home=$scratch/overlay
 mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d}
 mv "$token" "$home/tokens.d/overlay" # the only copy in this slot
+install -m 700 "$scratch/starter.py" "$home/starter"
 
 cat > "$home/condor_config" <<EOF
 RELEASE_DIR = /usr
@@ -49,6 +51,8 @@ LOCAL_DIR = $home
 LOG = $home/log
 SPOOL = $home/spool
 EXECUTE = $home/execute
+# HTCondor's own, in namespaces that show it one job and nothing of the drone
+STARTER = $home/starter
 LOCK = $home/lock
 RUN = $home/run
 use security:recommended_v9_0
@@ -63,6 +67,12 @@ SEC_TOKEN_SYSTEM_DIRECTORY = $home/tokens.d
 SEC_PASSWORD_DIRECTORY = $home/passwords.d
 SEC_DEFAULT_AUTHENTICATION_METHODS = FS, IDTOKENS
 SEC_CLIENT_AUTHENTICATION_METHODS = IDTOKENS, FS
+# whose jobs run here is nobody's business at the site
+SEC_READ_AUTHENTICATION = REQUIRED
+SEC_READ_AUTHENTICATION_METHODS = FS, IDTOKENS
+SEC_READ_INTEGRITY = REQUIRED
+SEC_READ_ENCRYPTION = REQUIRED
+ALLOW_READ = overlay@${arg[trust]}
 
 DAEMON_LIST = MASTER, STARTD
 USE_SHARED_PORT = True
@@ -87,13 +97,11 @@ UPDATE_INTERVAL = 10
 # benchmarks would make the slot look busy to TARDIS
 RunBenchmarks = False
 
-# What runs outside of the payload's container is refused: everything there could read the drone's token.
-FarmletPlain = TARGET.PreCmd =?= undefined && TARGET.PreArguments =?= undefined && \\
-  TARGET.PostCmd =?= undefined && TARGET.ToolDaemonCmd =?= undefined && TARGET.TransferPlugins =?= undefined && \\
-  !regexp("(apptainer|singularity)", strcat(TARGET.Environment ?: "", " ", TARGET.Env ?: ""), "i") && \\
-  !regexp("(^|,)[ ]*/|[.][.]", TARGET.TransferOutput ?: "")
-# jobs that asked for the facility's own slots wait for those
-START = \$(FarmletPlain) && TARGET.WantLocal =!= True
+# What would run outside of the payload's container has nothing to look for there: access points refuse it in words
+# (access.config). The starter's namespaces are what keeps it harmless: an expression can be undefined here and a command there.
+START = TARGET.PreCmd =?= undefined && TARGET.PreArguments =?= undefined && TARGET.PostCmd =?= undefined && \\
+  TARGET.ToolDaemonCmd =?= undefined && TARGET.TransferPlugins =?= undefined && \\
+  TARGET.WantLocal =!= True
 ENABLE_SSH_TO_JOB = False
 SUSPEND = False
 PREEMPT = False
@@ -113,20 +121,34 @@ STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${ar
 SEC_CREDENTIAL_REFRESH = 30
 
 use policy:HOLD_IF_MEMORY_EXCEEDED
+use policy:HOLD_IF_DISK_EXCEEDED
+HOLD_REASON_DISK_EXCEEDED = disk usage exceeded request_disk
 PID_SNAPSHOT_INTERVAL = 3
 STARTER_INITIAL_UPDATE_INTERVAL = 2
 STARTER_UPDATE_INTERVAL = 5
 EOF
 
 # A clean environment: neither the site's HTCondor context nor the account's variables reach the drone or its jobs.
-env -i PATH="$PATH" HOME="$home" CONDOR_CONFIG="$home/condor_config" \
-  timeout --foreground --signal=QUIT --kill-after=30 "${arg[walltime]}" condor_master -f &
+clean=(env -i PATH="$PATH" HOME="$home" CONDOR_CONFIG="$home/condor_config"
+  FARMLET_STARTER="${place[SBIN]}/condor_starter" FARMLET_SHOWN="${place[*]}")
+
+# A host that cannot keep jobs apart from drones and their account, or run containers all the same, must not run members' jobs.
+try='for path in "$1" "$2"; do [ ! -e "$path" ] || { echo "$path is seen there"; exit 1; }; done
+exec apptainer -s exec --containall "$3" true'
+tokens=$(getent passwd "$(id -u)" | cut -d : -f 6 || true)/farmlet-${arg[trust]}
+said=$("${clean[@]}" "$home/starter" --try sh -c "$try" try "$home/tokens.d" "$tokens" "${arg[image]}" 2>&1 < /dev/null) ||
+  die "this host cannot run ${arg[image]} in namespaces of its own: ${said##*$'\n'}"
+
+"${clean[@]}" timeout --foreground --signal=QUIT --kill-after=30 "${arg[walltime]}" condor_master -f &
 pid=$!
 # Being removed leaves no time for jobs to finish: QUIT stops at once and the pool starts them elsewhere.
-trap 'kill -QUIT $pid' TERM INT QUIT
+trap 'removed=1; kill -QUIT $pid' TERM INT QUIT
 while :; do
   rc=0
   wait "$pid" || rc=$?
   kill -0 "$pid" 2> /dev/null || break
 done
+# a drone that ends at once is a reason not to order the next one there
+[[ $rc = 0 || -n ${removed:-} || $SECONDS -ge 60 ]] ||
+  (die "HTCondor ended with $rc: $(tail -n 1 "$home/log/MasterLog" 2> /dev/null)") || true
 exit "$rc"

@@ -12,6 +12,10 @@ open)
     install -m 0400 -o "$2" -g "$(id -g "$2")" "$use" "$place/.token"
     mv -f "$place/.token" "$place/token"
   fi
+  # why there is none, or soon will be none, before the greeting
+  note=${use%.use}.refused
+  [ ! -e "${use%.use}.top" ] || note=${use%.use}.waits
+  [ ! -e "$note" ] || sed -n 's/^{"words": "\([^"]*\)".*/\1/p' "$note" > "$place/notice"
   ;;
 close)
   rm -rf "$place"

@@ -16,11 +16,11 @@ from django.utils import timezone
 from oauthlib.oauth2.rfc6749.errors import InvalidGrantError, InvalidRequestError
 from oauthlib.oauth2.rfc6749.grant_types.authorization_code import code_challenge_method_s256
 
-from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Client, Grant, Member, RevokedToken
+from farmlet.parts.identity.service.django.models import Client, Grant, Member, RevokedToken
+from farmlet.parts.identity.service.django.project import provider
+from farmlet.parts.identity.service.members.members import digest
 from farmlet.parts.identity.service.oauth import connections
-from farmlet.parts.identity.service.oauth.ask import Ask
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.oauth.request import AuthorizationRequest
 
 LIFETIME = timedelta(seconds=60)
 REMEMBERED = timedelta(days=1)  # so long a used code is known, to notice that it comes back
@@ -30,7 +30,9 @@ class Replayed(InvalidGrantError):  # type: ignore[misc]
     """The code was used before."""
 
 
-def issue(member: Member, client: Client, ask: Ask, scopes: Sequence[str], redirect: str, authenticated: datetime) -> str:
+def issue(
+    member: Member, client: Client, wanted: AuthorizationRequest, scopes: Sequence[str], redirect: str, authenticated: datetime
+) -> str:
     """A new code for what the member allowed."""
     now = timezone.now()
     Grant.objects.filter(expires__lt=now - REMEMBERED).delete()
@@ -42,10 +44,10 @@ def issue(member: Member, client: Client, ask: Ask, scopes: Sequence[str], redir
         expires=now + LIFETIME,
         redirect_uri=redirect,
         scope=" ".join(scopes),
-        code_challenge=ask.challenge,
-        code_challenge_method="S256" if ask.challenge else "",
-        nonce=ask.nonce,
-        audience=ask.audience,
+        code_challenge=wanted.challenge,
+        code_challenge_method="S256" if wanted.challenge else "",
+        nonce=wanted.nonce,
+        audience=" ".join(wanted.audience),
         authenticated=authenticated,
     )
     return code

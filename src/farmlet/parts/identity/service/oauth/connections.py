@@ -15,10 +15,11 @@ from django.db import transaction
 from django.utils import timezone
 from oauthlib.oauth2.rfc6749.errors import InvalidGrantError
 
-from farmlet.parts.identity.service import lookup
-from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Client, Connection, Ended
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.django.databases import deferred
+from farmlet.parts.identity.service.django.models import Client, Connection, Ended
+from farmlet.parts.identity.service.django.project import provider
+from farmlet.parts.identity.service.members.members import digest
+from farmlet.parts.identity.service.tokens import lookup
 
 GRACE = timedelta(seconds=30)  # a client that lost the answer to a refresh may repeat it so long
 SIBLINGS = 8  # tokens that answers to repeated refreshes may leave working at once
@@ -87,7 +88,7 @@ def begin(request: Any, token: str) -> Connection:
         member=request.user,
         client=request.client,
         scope=" ".join(request.scopes),
-        audience=" ".join(request.granted_audience),
+        audience=" ".join(request.allowed_audience),
         current=[digest(token)],
         authenticated=request.authenticated,
         act=request.act or {},
@@ -104,7 +105,9 @@ def rotate(request: Any, token: str) -> None:
     used, now = digest(request.refresh_token), timezone.now()
     values = {"previous": used, "rotated": now, "current": [digest(token)], "expires": _expire(request.client)}
     # as a rule it is the only token that works, and one statement will do
-    if not Connection.objects.filter(pk=request.connection.pk, current=[used]).update(**values):
+    with deferred():
+        done = Connection.objects.filter(pk=request.connection.pk, current=[used]).update(**values)
+    if not done:
         with transaction.atomic():
             _settle(request, token)
 

@@ -1,8 +1,9 @@
 """Token exchange (RFC 8693, with the parameters that INDIGO IAM takes): a program that was handed a member's token gets
 one of its own for what comes next.
 
-The new token says who acts (`act`), has no scope that the old one, the program or the member has not, and ends no later
-than the old one. What must go on longer asks for `offline_access`, which the program itself must be allowed.
+The new token says who acts (`act`), has no scope and no audience beyond those of the old one and of the program, no scope
+that the member has not, and ends no later than the old one. What must go on longer asks for `offline_access`, which the
+program itself must be allowed.
 """
 
 # mypy: allow-subclassing-any
@@ -17,12 +18,13 @@ from typing import Any
 from oauthlib.oauth2.rfc6749 import errors
 from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 
-from farmlet.parts.identity.service import live
-from farmlet.parts.identity.service.glass import CLIENT as BREAK_GLASS
-from farmlet.parts.identity.service.models import Member
-from farmlet.parts.identity.service.policy import allow, narrow, resolve
-from farmlet.parts.identity.service.project import provider
-from farmlet.parts.identity.service.tokens import nest
+from farmlet.parts.identity.service.admin.break_glass import CLIENT as BREAK_GLASS
+from farmlet.parts.identity.service.django.models import Member
+from farmlet.parts.identity.service.django.project import provider
+from farmlet.parts.identity.service.tokens import introspection
+from farmlet.parts.identity.service.tokens.audiences import opens_login
+from farmlet.parts.identity.service.tokens.policy import allow, narrow, resolve
+from farmlet.parts.identity.service.tokens.tokens import nest
 from farmlet.runtime.tokens import Claims, Refused
 
 TYPES = ("urn:ietf:params:oauth:token-type:access_token", "urn:ietf:params:oauth:token-type:jwt")  # the same thing here
@@ -64,7 +66,10 @@ class TokenExchange(GrantTypeBase):
             what = "has passed through too many programs" if request.act is None else "has expired"
             raise errors.InvalidRequestError(f"the subject token {what}", request=request)
         request.user, request.authenticated = member, datetime.fromtimestamp(claims.raw["iat"], UTC)
-        self.request_validator.settle_audience(request, " ".join(claims.audience))
+        # what opens a log-in does so for whom it was given to, and becomes no other program's
+        allowed = [name for name in claims.audience if not opens_login([name])]
+        self.request_validator.settle_audience(request, allowed)
+        request.allowed_audience = request.granted_audience
 
 
 def check_form(request: Any) -> None:
@@ -86,11 +91,11 @@ def find_subject(request: Any) -> tuple[Claims, Member]:
     A break-glass token must not live on in another program's name, so it is refused.
     """
     try:
-        claims, member = live.verify(request.subject_token)
+        claims, member = introspection.verify(request.subject_token)
     except Refused as error:
         raise errors.InvalidRequestError(f"the subject token is not good: {error.what}", request=request) from error
     if member is None or claims.client_id == BREAK_GLASS:
-        what = "is no member's" if member is None else "was made by breaking the glass"
+        what = "is no member's" if member is None else "is a break-glass token"
         raise errors.InvalidRequestError(f"the subject token {what}", request=request)
     return claims, member
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from django.utils import timezone
 
-from farmlet.parts.identity.service import tokens
-from farmlet.parts.identity.service.models import Member
+from farmlet.facility.scopes import GROUPS, order_groups
+from farmlet.parts.identity.service.django.models import Member
+from farmlet.parts.identity.service.django.project import provider
 from farmlet.parts.identity.service.oauth import codes
-from farmlet.parts.identity.service.policy import resolve, resolve_once
-from farmlet.parts.identity.service.project import provider
-from farmlet.parts.identity.service.scopes import GROUPS, order_groups
+from farmlet.parts.identity.service.tokens import tokens
+from farmlet.parts.identity.service.tokens.policy import resolve, resolve_once
 from farmlet.runtime.tokens import Refused, unseal
 
 

@@ -13,9 +13,9 @@ from oauthlib.oauth2.rfc6749.grant_types import ClientCredentialsGrant, RefreshT
 from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
 from oauthlib.oauth2.rfc6749.tokens import BearerToken
 
-from farmlet.parts.identity.service.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth import codes, connections, form, mint
 from farmlet.parts.identity.service.oauth.exchange import TokenExchange
+from farmlet.parts.identity.service.oauth.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
 
 
 class OnceGrantType(GrantTypeBase):

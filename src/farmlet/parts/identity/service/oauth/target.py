@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from farmlet.facility.places import AUDIENCES
-from farmlet.parts.identity.service.models import Client
-from farmlet.parts.identity.service.policy import resolve_audience
 
 NAME = re.compile(r"[!#-\[\]-~]+")  # as scopes are (RFC 6749 §3.3): they come into headers, logs and databases
 
@@ -27,12 +25,6 @@ def name(pairs: Iterable[tuple[str, str]]) -> str | None:
             found += value.split()
     text = " ".join(unique := dict.fromkeys(found))
     return text if len(text) <= AUDIENCES and all(map(NAME.fullmatch, unique)) else None
-
-
-def settle(pairs: Iterable[tuple[str, str]], client: Client, usual: str = "") -> tuple[str, ...] | None:
-    """The audience the parameters name, else `usual`; None where it is no target or the client may not name it."""
-    text = name(pairs)
-    return None if text is None else resolve_audience(text or usual, client)
 
 
 def _absolute(text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import unquote_plus
@@ -20,14 +21,16 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError, InvalidScopeError
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
-from farmlet.parts.identity.service import registry
-from farmlet.parts.identity.service.clients import note_use
-from farmlet.parts.identity.service.members import digest
-from farmlet.parts.identity.service.models import Client, DeviceGrant, Grant
+from farmlet.facility.places import ANY
+from farmlet.parts.identity.service.clients import registry
+from farmlet.parts.identity.service.clients.clients import note_use
+from farmlet.parts.identity.service.django.models import Client, DeviceGrant, Grant
+from farmlet.parts.identity.service.django.project import provider
+from farmlet.parts.identity.service.members.members import digest
 from farmlet.parts.identity.service.oauth import codes, connections, target
 from farmlet.parts.identity.service.oauth.mint import create_identity
-from farmlet.parts.identity.service.policy import PERSONAL, allow, narrow, probes, resolve_once, restrict
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.tokens.audiences import choose
+from farmlet.parts.identity.service.tokens.policy import PERSONAL, allow, narrow, probes, resolve_once, restrict
 
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
 
@@ -70,7 +73,7 @@ class Validator(OAuth2Validator):
         grant = codes.find(request)
         request.grant, request.user, request.authenticated = grant, grant.user, grant.authenticated
         self._cut_scopes(request, grant.scope)
-        self.settle_audience(request, grant.audience)
+        self.settle_audience(request, grant.audience.split())
 
     # -- device code (RFC 8628 §3.5) --
 
@@ -89,7 +92,7 @@ class Validator(OAuth2Validator):
             raise AccessDenied()
         request.user, request.device, request.authenticated = device.user, device, device.authenticated
         self._cut_scopes(request, device.scope)
-        self.settle_audience(request, device.audience)
+        self.settle_audience(request, device.audience.split())
 
     # -- refresh token (RFC 6749 §6, RFC 9700 §4.14) --
 
@@ -103,7 +106,7 @@ class Validator(OAuth2Validator):
         request.user, request.connection = connection.member, connection
         request.authenticated = connection.authenticated
         request.act = connection.act or None
-        self.settle_audience(request, connection.audience)
+        self.settle_audience(request, connection.audience.split())
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Any, *args: Any, **kwargs: Any) -> list[str]:
@@ -134,12 +137,12 @@ class Validator(OAuth2Validator):
         if client.member_id:
             request.user = client.member
             request.scopes = list(allow(scopes, resolve_once(provider().table, client.member), client))
-            self.settle_audience(request, "")
+            self.settle_audience(request, request.client.audiences or [ANY])
             return bool(request.scopes)
         granted = restrict(scopes, client)
         apart = ("storage.", "wlcg.")
         request.scopes = [one for one in granted if probes(one) or (one not in PERSONAL and not one.startswith(apart))]
-        self.settle_audience(request, "")
+        self.settle_audience(request, request.client.audiences or [ANY])
         return bool(request.scopes)
 
     # -- saving --
@@ -177,12 +180,15 @@ class Validator(OAuth2Validator):
         if not request.scopes:
             raise InvalidScopeError(request=request)
 
-    def settle_audience(self, request: Any, usual: str) -> None:
-        """The audience the request names, else `usual`. Raises `invalid_target` (RFC 8707 §2) where the client may not."""
-        audience = target.settle(request.decoded_body or (), request.client, usual)
+    def settle_audience(self, request: Any, allowed: Sequence[str]) -> None:
+        """The audience of this token: what the request names of `allowed`, by consent or registration; the refresh token, if one
+        begins here, is good for all of it. Raises `invalid_target` (RFC 8707 §2) for anything else.
+        """
+        audience = choose(target.name(request.decoded_body or ()), allowed, request.client)
         if audience is None:
-            raise CustomOAuth2Error("invalid_target", "this client may not ask for this audience", request=request)
-        request.granted_audience = audience
+            what = "neither this client nor what was allowed to it has this audience"
+            raise CustomOAuth2Error("invalid_target", what, request=request)
+        request.granted_audience, request.allowed_audience = audience, allowed
 
 
 def _credentials(request: Any) -> tuple[str | None, str]:

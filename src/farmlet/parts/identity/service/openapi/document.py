@@ -12,9 +12,9 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from farmlet import __version__
+from farmlet.parts.identity.service.django.project import provider
 from farmlet.parts.identity.service.openapi import oauth, scim
 from farmlet.parts.identity.service.openapi.parts import answer, operation
-from farmlet.parts.identity.service.project import provider
 
 SECURITY = {
     "basic": {"type": "http", "scheme": "basic", "description": "A client's name and secret"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from farmlet.parts.identity.service.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
+from farmlet.parts.identity.service.oauth.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
 from farmlet.parts.identity.service.openapi.parts import (
     BEARER,
     CLIENT,
@@ -85,6 +85,7 @@ SCHEMAS: dict[str, Piece] = {
         post_logout_redirect_uris=TEXTS,
         token_endpoint_auth_method=TEXT,
         scope=TEXT,
+        audience=TEXTS,
         id_token_signed_response_alg=TEXT,
     ),
     "Registration": record(
@@ -95,6 +96,7 @@ SCHEMAS: dict[str, Piece] = {
         registration_client_uri=TEXT,
         grant_types=TEXTS,
         scope=TEXT,
+        audience=TEXTS,
     ),
 }
 

@@ -18,6 +18,7 @@ from farmlet.parts.identity.service.openapi.parts import (
 )
 from farmlet.parts.identity.service.scim.models import GROUP, USER
 
+SUBS: Piece = {"type": "array", "items": {"type": "string", "format": "uuid"}}
 KIND = "application/scim+json"
 RESOURCE = record(
     "schemas id",
@@ -60,7 +61,7 @@ SCHEMAS: dict[str, Piece] = {
         schemas={"const": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"]},
         Operations={"type": "array", "items": BULK},
     ),
-    "Changes": record("cursor changed", cursor=NUMBER, changed={"type": "array", "items": {"type": "string", "format": "uuid"}}),
+    "Changes": record("cursor changed removed", cursor=NUMBER, changed=SUBS, removed=SUBS),
 }
 
 ERROR = refer("ScimError")

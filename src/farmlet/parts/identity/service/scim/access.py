@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from farmlet.parts.identity.service.models import Client
-from farmlet.parts.identity.service.project import provider
-from farmlet.parts.identity.service.tokens import ANY
-from farmlet.parts.identity.service.views.bearer import Denied, authenticate
+from farmlet.facility.places import ANY
+from farmlet.parts.identity.service.django.models import Client
+from farmlet.parts.identity.service.django.project import provider
+from farmlet.parts.identity.service.tokens.bearer import Denied, authenticate
 
 ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 

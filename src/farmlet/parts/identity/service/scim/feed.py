@@ -11,9 +11,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from farmlet.parts.identity.service.models import Change
+from farmlet.parts.identity.service.django.models import Change, Member
 from farmlet.parts.identity.service.scim.access import ERROR, OURS, authorise_program, deny
-from farmlet.parts.identity.service.views.bearer import Denied
+from farmlet.parts.identity.service.tokens.bearer import Denied
 
 LONGEST = 55.0  # seconds a reader of the feed is kept waiting
 STEP = 0.2
@@ -22,10 +22,10 @@ STEP = 0.2
 @csrf_exempt
 @require_safe
 def follow(request: HttpRequest) -> HttpResponse:
-    """`{"cursor", "changed": [sub, …]}` of what came after `cursor`; waits up to `wait` seconds (≤ 55) for something.
+    """`{"cursor", "changed": [sub, …], "removed": [sub, …]}` of what came after `cursor`; waits up to `wait` seconds (≤ 55).
 
     A cursor from the future (the database was restored) is answered at once with everybody. A member whose groups, or
-    whose groups' rights, changed is told too. A member told who is not found any more was removed.
+    whose groups' rights, changed is told too. `removed` are those of the changed who are no members any more.
     """
     try:
         authorise_program(request, frozenset({"scim:read"}))
@@ -40,8 +40,10 @@ def follow(request: HttpRequest) -> HttpResponse:
         time.sleep(STEP)
     since = cursor if cursor <= newest else 0
     recent = Change.objects.filter(id__gt=since, id__lte=newest).order_by("id")
-    subs = dict.fromkeys(str(sub) for sub in recent.values_list("member__sub", flat=True))
-    return JsonResponse({"cursor": newest, "changed": list(subs)}, headers={"Cache-Control": "no-store"})
+    states = {str(sub): state for sub, state in recent.values_list("member__sub", "member__state")}
+    removed = [sub for sub, state in states.items() if state == Member.State.REMOVED]
+    answer = {"cursor": newest, "changed": list(states), "removed": removed}
+    return JsonResponse(answer, headers={"Cache-Control": "no-store"})
 
 
 def _number(request: HttpRequest, name: str) -> int:

@@ -18,10 +18,11 @@ from scim2_models import (
 )
 
 from farmlet.facility.names import ancestors, check_group, derive_groups, unix_group
-from farmlet.parts.identity.service.members import announce, ensure_entry
-from farmlet.parts.identity.service.membership import regroup
-from farmlet.parts.identity.service.models import Entry, Group, Member
-from farmlet.parts.identity.service.project import Provider
+from farmlet.parts.identity.service.django.models import Entry, Group, Member
+from farmlet.parts.identity.service.django.project import Provider
+from farmlet.parts.identity.service.members.ledger import ensure_entry
+from farmlet.parts.identity.service.members.members import announce
+from farmlet.parts.identity.service.members.membership import regroup
 from farmlet.parts.identity.service.scim import models
 from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null
@@ -120,7 +121,7 @@ class Groups:
         refuse_null(wanted)
         display = self._title(wanted)
         path = self._path(display)
-        entry = ensure_entry(unix_group(path), self.provider.configuration.gid_base)
+        entry = ensure_entry(self.provider.configuration, unix_group(path))
         group = Group.objects.create(path=path, entry=entry, display=display, present=False, **_read(wanted))
         self.provider.record("group.added", group=path, display=display, by=self.by)
         if joining := self._members(wanted):

@@ -7,7 +7,7 @@ from scim2_server.requests import ScimRequest
 from scim2_server.responses import ScimResponse
 from scim2_server.routing import Operation, Target
 
-from farmlet.parts.identity.service.models import Member
+from farmlet.parts.identity.service.django.models import Member
 from farmlet.parts.identity.service.scim.groups import Groups, link
 from farmlet.parts.identity.service.scim.service import Service, list_page
 

@@ -14,6 +14,7 @@ from scim2_server.service import ScimService
 from scim2_server.storage import SearchPage
 
 from farmlet.parts.identity.service.scim.models import GROUP, OUR_USER, USER
+from farmlet.parts.identity.service.scim.wire import load
 
 READING = (Operation.query, Operation.search, Operation.search_with_body)
 ALWAYS = ("schemas", "id", "meta")  # whatever a request leaves out, models are made with these
@@ -70,7 +71,8 @@ class Service(ScimService):
 
     def _load(self, resource: Any) -> Model[Any]:
         model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))
-        return model.model_validate(resource)
+        loaded: Model[Any] = load(model, resource)
+        return loaded
 
 
 def _selects(asked: ResponseParameters[Any] | None) -> bool:

@@ -12,9 +12,9 @@ from scim2_models import NotFoundException, PreconditionFailedException, Resourc
 from scim2_models import Resource as Model
 from scim2_server.storage import ScimStorage, SearchPage
 
-from farmlet.parts.identity.service.members import take_turn
+from farmlet.parts.identity.service.members.members import take_turn
 from farmlet.parts.identity.service.scim.filters import Column, Told, translate
-from farmlet.parts.identity.service.scim.wire import Resource
+from farmlet.parts.identity.service.scim.wire import Resource, load
 
 SOME = 1000  # rows at a time: a database takes only so many parameters
 Pair = tuple[Resource, Model[Any]]
@@ -55,7 +55,7 @@ class Storage(ScimStorage):
 
     def get(self, resource_type: ResourceType, resource_id: str, *, response_parameters: Any = None) -> Model[Any]:
         shelf, row = self._find(resource_type, resource_id)
-        return load(shelf, shelf.represent([row])[0])
+        return _load(shelf, shelf.represent([row])[0])
 
     def search(
         self, resource_types: list[ResourceType], search_request: SearchRequest[Any], *, position: Any = None
@@ -74,7 +74,7 @@ class Storage(ScimStorage):
 
     def create(self, resource_type: ResourceType, resource: Model[Any]) -> Model[Any]:
         shelf = self.shelves[str(resource_type.name)]
-        return load(shelf, shelf.create(resource.model_dump()))
+        return _load(shelf, shelf.create(resource.model_dump()))
 
     def update(self, resource_type: ResourceType, resource: Model[Any], *, expected_version: str | None = None) -> Model[Any]:
         shelf, row = self._find(resource_type, str(resource.id), expected_version)
@@ -95,9 +95,8 @@ class Storage(ScimStorage):
         return shelf, row
 
 
-def load(shelf: Shelf, resource: Resource) -> Model[Any]:
-    """JSON as scim2's model."""
-    loaded: Model[Any] = shelf.model.model_validate(resource)
+def _load(shelf: Shelf, resource: Resource) -> Model[Any]:
+    loaded: Model[Any] = load(shelf.model, resource)
     return loaded
 
 
@@ -124,7 +123,7 @@ def _match(asked: Iterable[tuple[Shelf, ScimFilter[Any] | None]]) -> list[Pair]:
         rows = list(_select(shelf, translate(wanted, shelf.columns)))
         for start in range(0, len(rows), SOME):
             resources = shelf.represent(rows[start : start + SOME])
-            loaded = [(resource, load(shelf, resource)) for resource in resources]
+            loaded = [(resource, _load(shelf, resource)) for resource in resources]
             pairs += [pair for pair in loaded if wanted is None or wanted.match(pair[1])]
     return pairs
 

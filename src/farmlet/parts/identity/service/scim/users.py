@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, ClassVar
 
 from django.db.models import F, Q, QuerySet, TextField
@@ -14,15 +14,18 @@ from scim2_models import InvalidValueException, MutabilityException, UniquenessE
 
 from farmlet.errors import InputError
 from farmlet.facility.names import MEMBER, check_member, derive_members
-from farmlet.facility.rights import Rights, scopes
-from farmlet.parts.identity.service import members
-from farmlet.parts.identity.service.models import Entry, Group, Member
-from farmlet.parts.identity.service.ownership import settle, tell
-from farmlet.parts.identity.service.project import Provider
+from farmlet.facility.rights import Rights
+from farmlet.facility.scopes import scopes
+from farmlet.parts.identity.service.django.models import Entry, Group, Member
+from farmlet.parts.identity.service.django.project import Provider
+from farmlet.parts.identity.service.members import members
+from farmlet.parts.identity.service.members.contact import read_email
+from farmlet.parts.identity.service.members.ownership import settle, tell
 from farmlet.parts.identity.service.scim import models
 from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
 from farmlet.parts.identity.service.scim.groups import VISIBLE, link
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null, show_time
+from farmlet.runtime.seen import Seen
 
 State = Member.State
 KNOWN = ("schemas", "id", "meta", "externalId", "userName", "displayName", "active", "groups", models.OUR_USER)
@@ -188,7 +191,12 @@ class Users:
         if itself:
             return username
         free = (name for name in derive_members(username) if check_member(name, paths) is None)
-        return next(name for name in free if not Entry.objects.filter(name=name).exists())
+        seen = Seen.load(self.provider.configuration.seen)  # what the nodes know, and the database has forgotten
+        return next(
+            name
+            for name in free
+            if name not in seen.members and name not in seen.groups and not Entry.objects.filter(name=name).exists()
+        )
 
     def _is_taken(self, username: str) -> bool:
         if Entry.objects.filter(name=username).exists():
@@ -233,14 +241,24 @@ def _read(wanted: Resource) -> dict[str, Any]:
     return {
         "display": limit(wanted.get("displayName"), "displayName", 200),
         "external": limit(wanted.get("externalId"), "externalId", 200),
-        "email": limit(first.get("value"), "emails.value", 254),
+        "email": read_email(first.get("value") or ""),
         "extra": keep(wanted, KNOWN, INDIGO),
     }
 
 
 def _emails(member: Member) -> list[Resource]:
-    """The addresses as SCIM wrote them, unless somebody else has set the one that counts since."""
+    """The addresses as SCIM wrote them, unless somebody else has set the one that counts since. What came into the database by
+    hand and is none is told in a list as little as alone, where the models would refuse it."""
     kept: list[Resource] = member.extra.get("emails", [])
-    if any(email.get("value") == member.email for email in kept) or (kept and not member.email):
-        return kept
-    return [{"value": member.email, "primary": True}] if member.email else []
+    if not (any(email.get("value") == member.email for email in kept) or (kept and not member.email)):
+        kept = [{"value": member.email, "primary": True}] if member.email else []
+    return [email for email in kept if _is_address(email.get("value"))]
+
+
+@lru_cache(maxsize=1 << 15)
+def _is_address(value: str | None) -> bool:
+    """Kept, since a list of all members asks for each, and it takes 0.1 ms."""
+    try:
+        return bool(value and read_email(value))
+    except InputError:
+        return False

@@ -16,7 +16,7 @@ from scim2_server.responses import ScimResponse
 from scim2_server.routing import RESERVED_NAMES
 
 from farmlet.errors import InputError
-from farmlet.parts.identity.service.project import provider
+from farmlet.parts.identity.service.django.project import provider
 from farmlet.parts.identity.service.scim.access import Mount, Subject, authorise_program, deny
 from farmlet.parts.identity.service.scim.groups import Groups
 from farmlet.parts.identity.service.scim.models import describe_service
@@ -24,7 +24,7 @@ from farmlet.parts.identity.service.scim.nested import list_nested
 from farmlet.parts.identity.service.scim.service import Service
 from farmlet.parts.identity.service.scim.storage import Storage
 from farmlet.parts.identity.service.scim.users import Users
-from farmlet.parts.identity.service.views.bearer import Denied, authenticate_member
+from farmlet.parts.identity.service.tokens.bearer import Denied, authenticate_member
 
 SCOPES = frozenset({"scim:read", "scim:write"})
 DISCOVERY = RESERVED_NAMES - {"Bulk", "Me"}

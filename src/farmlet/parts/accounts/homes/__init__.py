@@ -1,0 +1,1 @@
+"""Homes and scratch of the members on the nodes."""

@@ -1,0 +1,1 @@
+"""Who keeps the members: our own identity or an INDIGO IAM, and what is remembered of them."""

@@ -1,0 +1,118 @@
+"""What the agent counts: it runs the node's metrics and leaves their numbers in a folder. Standard library only.
+
+Each metric has a file of its own there, in the text format that prometheus-node-exporter reads; `metrics.prom` tells which
+worked, `checks.prom` what the node's checks said. One that fails or hangs has no file, so that no old number looks like a new.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from farmlet.parts.base.tasks import Call, load
+from farmlet.runtime.files import write
+from farmlet.runtime.metrics import Sample, render
+
+SECONDS = 10.0  # how long one metric may take
+OWN = ("checks", "metrics")
+log = logging.getLogger("farmlet.agent")
+
+
+class Run:
+    """One run of a metric, in a thread that nobody waits for too long. `text` is there when it ended well, else `fault`."""
+
+    def __init__(self, call: Call) -> None:
+        self.call, self.text, self.fault = call, "", ""
+        self.began, self.seconds = time.monotonic(), SECONDS
+        self._thread = threading.Thread(target=self._work, name=call.name, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            self.text = render(self.call.resolve()(**self.call.args))
+        except Exception as error:  # whatever it is, it costs this metric alone
+            self.fault = str(error) or type(error).__name__
+        self.seconds = time.monotonic() - self.began
+
+    def wait(self, end: float) -> bool:
+        """Whether it has ended, by the monotonic time `end` at the latest."""
+        self._thread.join(max(0.0, end - time.monotonic()))
+        return not self._thread.is_alive()
+
+
+class Collector:
+    """Keeps the numbers of a node in `folder`, which is made when it is missing. A metric that hangs is not started twice."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running: dict[str, Run] = {}
+        self._told: dict[str, str] = {}
+
+    def work(self, tasks: Path, every: float, stop: threading.Event) -> None:
+        """Run the metrics that the files of the folder `tasks` list, each `every` seconds until `stop`."""
+        while not stop.is_set():
+            try:
+                self.collect(load(tasks).metrics)
+            except OSError as error:
+                log.warning("numbers are not written: %s", error)
+            stop.wait(every)
+
+    def collect(self, calls: Sequence[Call]) -> None:
+        """Run all metrics side by side and write what they say; takes at most `SECONDS`, and then some for the disk."""
+        for call in calls:
+            if call.name not in self._running:
+                self._running[call.name] = Run(call)
+        end = time.monotonic() + SECONDS
+        runs = [self._running[call.name] for call in calls]
+        faults = {run.call.name: self._finish(run, end) for run in runs}
+        self._tell({name: fault for name, fault in faults.items() if fault})
+        states = [Sample("metric_ok", not faults[run.call.name], {"metric": run.call.name}) for run in runs]
+        times = [Sample("metric", run.seconds, {"metric": run.call.name}, "seconds") for run in runs]
+        self._write("metrics", render([*states, *times]))
+        self._forget({call.name for call in calls})
+
+    def record(self, results: Iterable[Mapping[str, Any]]) -> None:
+        """Write what the checks said, as the control API takes it; where that cannot be written, `work` tells why."""
+        rows = list({str(row["check"]): row for row in results}.items())
+        states = [Sample("check_ok", row["ok"], {"check": name}, help="1 if the check holds") for name, row in rows]
+        times = [Sample("check", row["seconds"], {"check": name}, "seconds", help="how long it took") for name, row in rows]
+        with suppress(OSError):
+            self._write("checks", render([*states, *times]))
+
+    def _finish(self, run: Run, end: float) -> str:
+        """What went wrong with it, or ""."""
+        name = run.call.name
+        if not run.wait(end):
+            self._path(name).unlink(missing_ok=True)
+            return f"no answer within {SECONDS:.0f} s"
+        del self._running[name]
+        if run.fault:
+            self._path(name).unlink(missing_ok=True)
+        else:
+            self._write(name, run.text)
+        return run.fault
+
+    def _tell(self, faults: dict[str, str]) -> None:
+        """Log what is new, once."""
+        for name, fault in faults.items():
+            if self._told.get(name) != fault:
+                log.warning("metric %s: %s", name, fault)
+        self._told = faults
+
+    def _forget(self, names: set[str]) -> None:
+        self._running = {name: run for name, run in self._running.items() if name in names}
+        for path in self._folder.glob("*.prom"):
+            if path.stem not in names and path.stem not in OWN:
+                path.unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.prom"
+
+    def _write(self, name: str, text: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write(self._path(name), text.encode())

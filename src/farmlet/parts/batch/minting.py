@@ -1,0 +1,119 @@
+"""Keys and tokens of the pool on its nodes: what makes them, and how they come to where they are wanted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from farmlet.facility.model import Facility, Node
+from farmlet.parts import units
+from farmlet.parts.part import Context
+from farmlet.parts.render import render
+from farmlet.parts.resources import Directory, File, Random, Resource, Unit
+
+PACKAGE = "farmlet.parts.batch"
+PYTHON = f"{units.NODE}/bin/python"
+UNIT = "condor.service"
+# by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
+RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
+KEYS = "/etc/condor/passwords.d"
+TOKEN = "/etc/condor/tokens.d/pool"
+CONTROL = "/var/lib/farmlet/control"
+OUTBOX = f"{CONTROL}/outbox"
+ITEM = "pool-token"
+MINT = "/etc/farmlet/pool-tokens.json"
+STATE = "/var/lib/farmlet/batch"
+READER = f"{STATE}/reader"  # the token of this node's own key that reads
+READERS = "reader-tokens"  # the item: as a node leaves it, its own; as it gets it, all
+ALL_READERS = f"{STATE}/all-readers"
+TOKENS = f"{STATE}/readers"  # a folder for each who may look at the pool
+READER_LIFE = 3 * 86400
+# once the key is there, which the collector makes at its first start
+UNITS = (Unit("farmlet-pool-tokens.service"), Unit("farmlet-pool-tokens.timer"))
+# the task of a node's agent to put the pool token in place
+DELIVER = {ITEM: {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}}
+
+
+def has_readers(node: Node) -> bool:
+    """Whether somebody there looks at the pool who is not root."""
+    return "batch.access" in node.roles or "batch.central" in node.roles
+
+
+def find_access_points(facility: Facility) -> list[str]:
+    """Nodes with an access point that cannot verify what the pool's key signs, so that they have a key of their own."""
+    return [node.name for node in facility.hosts("batch.access") if "batch.central" not in node.roles]
+
+
+def configure(context: Context) -> Sequence[Resource]:
+    """Tokens that read for members and the overlay, the key and the program that makes them (see `readers`)."""
+    facility, node = context.facility, context.node
+    access, central = "batch.access" in node.roles, "batch.central" in node.roles
+    users = [*(["root"] if access else []), *(["overlay"] if "overlay.controller" in node.roles else [])]
+    args = {"tokens": ALL_READERS, "folder": TOKENS, "users": users, "members": access}
+    first = {"first_uid": context.section("identity").first_uid}
+    tasks: dict[str, object] = {
+        "deliver": {READERS: {"path": ALL_READERS, "mode": "0600", "owner": "root", "group": "root"}},
+        "apply": {"accounts": {"call": f"{PACKAGE}.readers:apply", "args": args | first, "again": True}},
+    }
+    if not central:
+        tasks["publish"] = {READERS: READER}
+    told = describe(context) if central else {"reader": describe_reader(facility, node.name)}
+    writable = f"{STATE} {OUTBOX}" if central else STATE
+    service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, writable=writable)
+    timer = render(PACKAGE, "farmlet-pool-tokens.timer", seconds=60 if central else 3600)
+    return (
+        Directory(STATE),
+        *(() if central else (Random(f"{KEYS}/{node.name}", size=64),)),
+        tell_agent("readers", tasks),
+        File(MINT, json.dumps(told, indent=1) + "\n"),
+        File("/etc/systemd/system/farmlet-pool-tokens.service", service),
+        File("/etc/systemd/system/farmlet-pool-tokens.timer", timer),
+    )
+
+
+def describe_reader(facility: Facility, key: str) -> dict[str, Any]:
+    """What `mint` is told of the token that reads; it is worth something where `key` is."""
+    return {"identity": f"reader@{facility.domain}", "key": f"{KEYS}/{key}", "lifetime": READER_LIFE, "path": READER}
+
+
+def watch(facility: Facility) -> Sequence[Resource]:
+    """A path unit: an access point left its token. The timer looks too, since systemd loses what happens while `mint` runs."""
+    watched = "".join(f"PathChanged={CONTROL}/inbox/{name}/{READERS}\n" for name in find_access_points(facility))
+    text = f"[Unit]\nDescription=Farmlet: an access point left a token\n\n[Path]\n{watched}\n[Install]\nWantedBy=paths.target\n"
+    return (
+        File("/etc/systemd/system/farmlet-pool-tokens.path", text),
+        Unit("farmlet-pool-tokens.path", running=bool(watched)),
+    )
+
+
+def describe(context: Context) -> dict[str, dict[str, Any]]:
+    """What `mint` is told: the nodes that need a token, each with what it may do. The central manager has the key."""
+    facility = context.facility
+    rights = {"batch.access": "ADVERTISE_SCHEDD", "batch.execute": "ADVERTISE_STARTD"}
+    nodes = {
+        node.name: [right for role, right in rights.items() if role in node.roles] + ["ADVERTISE_MASTER", "READ"]
+        for node in facility.nodes.values()
+        if set(rights) & set(node.roles) and "batch.central" not in node.roles
+    }
+    pool = {
+        "identity": f"condor@{facility.domain}",
+        "key": f"{KEYS}/POOL",
+        "lifetime": context.section("batch").token_days * 86400,
+        "outbox": OUTBOX,
+        "item": ITEM,
+        "nodes": nodes,
+    }
+    share = {
+        "own": READER,
+        "inbox": f"{CONTROL}/inbox",
+        "outbox": OUTBOX,
+        "item": READERS,
+        "sources": find_access_points(facility),
+        "targets": [node.name for node in facility.nodes.values() if has_readers(node)],
+    }
+    return {"pool": pool, "reader": describe_reader(facility, "POOL"), "share": share}
+
+
+def tell_agent(role: str, tasks: dict[str, object]) -> File:
+    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps(tasks, indent=1) + "\n")

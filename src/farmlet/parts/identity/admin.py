@@ -1,0 +1,44 @@
+"""The identity service's own command on the control node, as verbs for admins call it: as that service's user."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from farmlet.parts import units
+from farmlet.parts.admin import Running, call
+from farmlet.parts.members import Members
+
+if TYPE_CHECKING:
+    from farmlet.facility.model import Facility
+
+COMMAND = (
+    "runuser", "-u", "farmlet-identity", "--",
+    f"{units.SERVICE}/bin/python", "-m", "farmlet.parts.identity.service", "--config", "/etc/farmlet/identity.json",
+)  # fmt: skip
+
+
+class OwnMembers(Members):
+    """Whom the facility's own identity service keeps."""
+
+    def _call(self, *words: str) -> str:
+        return call(self._running, [*COMMAND, *words, "--by", self._by], words[0])
+
+
+def rotate(running: Running, now: bool, by: str) -> list[dict[str, Any]]:
+    """New signing keys: calmly, or `now`, so that what the old ones signed is refused. The keys there are then."""
+    words = ["keys", "rotate", "--now" if now else "--next", "--by", by, "--json"]
+    found: list[dict[str, Any]] = json.loads(call(running, [*COMMAND, *words], "keys"))
+    return found
+
+
+def find_left(facility: Facility) -> list[str]:
+    """Who is out of reach of `rotate` at once, and for how long they go on with the old keys."""
+    left = [
+        f"site {name}: its storage keeps the issuer's keys up to 10 minutes; until then it takes tokens of the old key and may "
+        "refuse new ones. While the issuer does not answer it keeps them for days: tell its administrators"
+        for name in facility.sites
+    ]
+    if facility.has("access.authority"):
+        left.append("SSH certificates: those given for tokens of the old key live on, 12 hours or what the file says")
+    return [*left, "members: access tokens at hand are refused; programs get new ones by themselves, refresh tokens stay good"]

@@ -1,0 +1,1 @@
+"""The command `farmlet-identity` and its verbs."""

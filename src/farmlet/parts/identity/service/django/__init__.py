@@ -1,0 +1,1 @@
+"""Django: the configuration, its settings, the database and its migrations, every path, the application for gunicorn."""

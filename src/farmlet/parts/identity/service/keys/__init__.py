@@ -1,0 +1,1 @@
+"""The issuer's signing keys and their rotation."""

@@ -1,0 +1,1 @@
+"""Logging in by password, how often one may try, logging out."""

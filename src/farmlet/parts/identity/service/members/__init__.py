@@ -1,0 +1,1 @@
+"""Members, groups and service members: plain functions over the database."""

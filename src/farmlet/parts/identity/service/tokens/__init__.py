@@ -1,0 +1,1 @@
+"""What a token may carry, how it is made, and whether one still holds."""

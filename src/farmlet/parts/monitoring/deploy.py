@@ -1,0 +1,39 @@
+"""Where monitoring stands: an exporter on every node, the store with its rules, alarms and page on the control node."""
+
+from __future__ import annotations
+
+from farmlet.parts.backup import Backup
+from farmlet.parts.monitoring import exporter, store
+from farmlet.parts.monitoring.config import Section
+from farmlet.parts.part import Part, Role, find_lack
+
+PART = Part(
+    name="monitoring",
+    summary="numbers of every node in one store, a page that shows them, alarms by mail",
+    section=Section,
+    needs=("base", "identity"),
+    validate=lambda facility: find_lack(facility, ("monitoring.exporter",), "monitoring.store"),
+    roles=(
+        Role(
+            "store",
+            "control",
+            store.configure,
+            store.install,
+            store.check,
+            routes=store.ROUTES,
+            endpoints=lambda facility, node: {"monitoring": facility.url(store.ORIGIN)},
+            data=(store.DATA, store.STATE),
+            # what Alertmanager has told and who silenced what; numbers of the past are many and decide nothing
+            backup=Backup(copy=(store.STATE,)),
+        ),
+        Role(
+            "exporter",
+            "every",
+            exporter.configure,
+            exporter.install,
+            exporter.check,
+            metrics=exporter.list_metrics,
+            data=(),
+        ),
+    ),
+)

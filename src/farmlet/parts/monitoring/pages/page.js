@@ -1,0 +1,152 @@
+// The board: asks /data, draws each panel with Chart.js and names the last values in a table below it.
+"use strict";
+
+const WORDS = { 3600: "1 hour", 21600: "6 hours", 86400: "1 day", 604800: "7 days", 2592000: "30 days" };
+// colour-blind safe (Okabe and Ito); each line also has a dash of its own
+const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a8477b", "#8a6000", "#2a8cc4", "#6f6600", "#5f697d"];
+const DARK = ["#56b4e9", "#e69f00", "#2fc79b", "#e79fc6", "#f0e442", "#8ab8f0", "#ff8a4c", "#a6afc0"];
+const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
+const EVERY = 30000; // milliseconds between two looks
+const charts = new Map();
+const isDark = matchMedia("(prefers-color-scheme: dark)");
+const paint = (number) => (isDark.matches ? DARK : LIGHT)[number % LIGHT.length];
+const find = (id) => document.getElementById(id);
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function make(tag, text = "", values = {}) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  for (const [name, value] of Object.entries(values)) made.setAttribute(name, value);
+  return made;
+}
+
+function scale(value, step, units) {
+  let at = 0;
+  while (Math.abs(value) >= step && at < units.length - 1) { value /= step; at += 1; }
+  return `${Number(value.toPrecision(3))} ${units[at]}`;
+}
+
+function show(value, unit) {
+  if (unit === "percent") return `${value.toFixed(1)} %`;
+  if (unit === "bytes") return scale(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
+  if (unit === "rate") return scale(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"]);
+  if (unit === "seconds") return `${Number(value.toPrecision(3))} s`;
+  return String(Number(value.toPrecision(4)));
+}
+
+function clock(seconds, range) {
+  const when = new Date(seconds * 1000);
+  const two = (number) => String(number).padStart(2, "0");
+  const time = `${two(when.getHours())}:${two(when.getMinutes())}`;
+  return range > 86400 ? `${two(when.getDate())}.${two(when.getMonth() + 1)}. ${time}` : time;
+}
+
+const isBad = (panel, value) =>
+  (panel.bad !== undefined && value >= panel.bad) || (panel.bad_below !== undefined && value < panel.bad_below);
+
+function options(panel, told) {
+  const faint = style("--faint"), line = style("--line");
+  const ticks = (callback) => ({ color: faint, maxTicksLimit: 5, maxRotation: 0, callback });
+  return {
+    animation: false, maintainAspectRatio: false, parsing: false, normalized: true,
+    interaction: { mode: "nearest", axis: "x", intersect: false },
+    elements: { point: { radius: 0, hitRadius: 8 }, line: { borderWidth: 1.5 } },
+    plugins: {
+      legend: { display: false },
+      tooltip: { callbacks: {
+        title: (items) => (items.length ? clock(items[0].parsed.x, 2 * 86400) : ""),
+        label: (item) => `${item.dataset.label}: ${show(item.parsed.y, panel.unit)}`,
+      } },
+    },
+    scales: {
+      x: { type: "linear", min: told.at - told.range, max: told.at, grid: { color: line }, ticks: ticks((value) => clock(value, told.range)) },
+      y: { beginAtZero: true, suggestedMax: panel.max, grid: { color: line }, ticks: ticks((value) => show(value, panel.unit)) },
+    },
+  };
+}
+
+function tabulate(panel) {
+  const table = make("table");
+  panel.series.forEach((series, number) => {
+    const last = series.points.length ? series.points[series.points.length - 1][1] : undefined;
+    const row = make("tr"), name = make("th", "", { scope: "row" }), swatch = make("span", "", { class: "swatch" });
+    swatch.style.background = paint(number);
+    name.append(swatch, series.name);
+    const bad = last !== undefined && isBad(panel, last);
+    row.append(name, make("td", last === undefined ? "–" : show(last, panel.unit) + (bad ? " !" : ""), bad ? { class: "bad" } : {}));
+    table.append(row);
+  });
+  return table;
+}
+
+function draw(panel, told) {
+  const figure = make("figure"), box = make("div", "", { class: "canvas" });
+  const canvas = make("canvas", "", { role: "img", "aria-label": `${panel.title}: chart; the last values are in the table below` });
+  figure.append(make("figcaption", panel.title));
+  if (panel.series.length) { box.append(canvas); figure.append(box, tabulate(panel)); }
+  else figure.append(make("p", "No numbers in this range.", { class: "small" }));
+  find("panels").append(figure);
+  if (!panel.series.length) return;
+  const datasets = panel.series.map((series, number) => ({
+    label: series.name, borderColor: paint(number), borderDash: DASHES[Math.floor(number / LIGHT.length) % DASHES.length],
+    data: series.points.map(([x, y]) => ({ x, y })),
+  }));
+  charts.set(panel.title, new Chart(canvas, { type: "line", data: { datasets }, options: options(panel, told) }));
+}
+
+function tellAlarm(alarm) {
+  const details = make("details"), words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  details.append(make("summary", `${alarm.severity}: ${words}`, alarm.where ? { class: alarm.severity } : {}));
+  for (const [name, text] of Object.entries(alarm.runbook || {})) details.append(make("p", `${name[0].toUpperCase()}${name.slice(1)}: ${text}`));
+  return details;
+}
+
+// the address in a mail ends with the alarm's name, whether it still fires or not
+function tellWatched(alarm) {
+  const details = tellAlarm(alarm);
+  details.id = alarm.name;
+  details.open = location.hash === `#${alarm.name}`;
+  return details;
+}
+
+function link(name, node, here) {
+  const words = node === here ? { "aria-current": "page" } : {};
+  return make("a", name, { href: node ? `/?node=${encodeURIComponent(node)}` : "/", ...words });
+}
+
+function fill(told) {
+  find("name").textContent = told.node ? `Node ${told.node}` : "The facility at a glance";
+  find("nodes").replaceChildren(link("Facility", "", told.node), ...told.nodes.map((node) => link(node, node, told.node)));
+  const choices = told.ranges.map((range) => make("option", WORDS[range], { value: range }));
+  if (!find("range").options.length) find("range").replaceChildren(...choices);
+  find("range").value = told.range;
+  const alarms = told.alarms.map(tellAlarm);
+  find("alarms").replaceChildren(...(alarms.length ? alarms : [make("p", "None.")]));
+  if (!find("watched").children.length) find("watched").replaceChildren(...told.watched.map(tellWatched));
+  charts.forEach((chart) => chart.destroy());
+  charts.clear();
+  find("panels").replaceChildren();
+  told.panels.forEach((panel) => draw(panel, told));
+  find("when").textContent = `Last update ${clock(told.at, 0)}`;
+  find("when").classList.remove("bad");
+}
+
+async function look() {
+  const node = new URLSearchParams(location.search).get("node") || "";
+  const query = new URLSearchParams({ range: find("range").value || "3600", node });
+  try {
+    const answer = await fetch(`/data?${query}`);
+    if (answer.status === 401) return location.reload();
+    const told = await answer.json();
+    if (!answer.ok) throw new Error(told.fault);
+    fill(told);
+  } catch (error) {
+    find("when").textContent = `No update: ${error.message}`;
+    find("when").classList.add("bad");
+  }
+}
+
+find("range").addEventListener("change", look);
+isDark.addEventListener("change", look);
+setInterval(() => { if (!document.hidden) look(); }, EVERY);
+look();

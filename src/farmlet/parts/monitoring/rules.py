@@ -1,0 +1,72 @@
+"""Alarms as units: rule, runbook and test stand in one file of `alerts/`. Deploy time only: needs ruamel.yaml."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from typing import Any, Literal, get_args
+
+from ruamel.yaml import YAML
+
+PACKAGE = "farmlet.parts.monitoring"
+NODE = "NODE"  # in the expression of a rule that each node has: its name
+Severity = Literal["critical", "warning"]
+
+
+@dataclass(frozen=True)
+class Runbook:
+    """What somebody does who is woken by it: what it means, where to look, how to mend it."""
+
+    meaning: str
+    look: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One file of `alerts/`. `expr`: PromQL; `for_`: how long it must hold; `each`: "node" for a rule of each node's own, which
+    sees the absence of numbers; `tests`: as `tests/service/monitoring` runs them."""
+
+    name: str
+    expr: str
+    for_: str
+    severity: Severity
+    summary: str
+    runbook: Runbook
+    each: str = ""
+    tests: tuple[Mapping[str, Any], ...] = ()
+
+    def rules(self, nodes: Iterable[str], url: str) -> list[dict[str, Any]]:
+        """For vmalert, as Prometheus has them. `url`: of the page with the runbooks."""
+        notes = {"summary": self.summary, "runbook": f"{url}#{self.name}"}
+        fixed = {"alert": self.name, "for": self.for_, "labels": {"severity": self.severity}, "annotations": notes}
+        found = [self.expr.replace(NODE, node) for node in nodes] if self.each == "node" else [self.expr]
+        return [{**fixed, "expr": expr} for expr in found]
+
+    def show(self) -> dict[str, Any]:
+        """What the page tells of it."""
+        return {"name": self.name, "severity": self.severity, "runbook": asdict(self.runbook)}
+
+
+def load() -> list[Alert]:
+    """All alarms that are shipped, by name. Raises TypeError or ValueError for a file that lacks something."""
+    folder = files(PACKAGE) / "alerts"
+    texts = [path.read_text() for path in folder.iterdir() if path.name.endswith(".yaml")]
+    return sorted((read(YAML(typ="safe").load(text)) for text in texts), key=lambda alert: alert.name)
+
+
+def read(found: Mapping[str, Any]) -> Alert:
+    """One alarm out of its file."""
+    values = {("for_" if key == "for" else key): value for key, value in found.items()}
+    alert = Alert(**{**values, "runbook": Runbook(**values["runbook"]), "tests": tuple(values.get("tests", ()))})
+    if alert.severity not in get_args(Severity):
+        raise ValueError(f"{alert.name}: severity is one of {', '.join(get_args(Severity))}")
+    return alert
+
+
+def render(alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int) -> str:
+    """vmalert's file of rules, which are looked at each `seconds`; JSON is YAML too."""
+    rules = [rule for alert in alerts for rule in alert.rules(nodes, url)]
+    return json.dumps({"groups": [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]}, indent=1) + "\n"

@@ -1,0 +1,49 @@
+"""Whether the Hub answers and has its software. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from farmlet.runtime.checks import Failed
+
+SECONDS = 5
+MAKER = "farmlet-notebooks-image.service"
+FREE = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+
+
+def check_hub(url: str) -> str:
+    """The Hub answers at its public name."""
+    try:
+        with urllib.request.urlopen(f"{url}/hub/api", timeout=SECONDS, context=ssl.create_default_context()) as answer:
+            version = json.load(answer)["version"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Failed(f"{url}: {error}") from error
+    return f"JupyterHub {version} at {url}"
+
+
+def check_image(path: str) -> str:
+    """Docker has the image that is published now, or it is being made: whoever starts a server waits for it."""
+    stamp = Path(path, "etc/farmlet-image")
+    if not stamp.is_file():
+        raise Failed(f"{path} is not published yet")
+    name, digest = stamp.read_text().split()
+    image = f"farmlet/{name}:{digest[:12]}"
+    done = subprocess.run(["docker", "image", "inspect", image], capture_output=True, timeout=SECONDS, check=False)
+    if not done.returncode:
+        return image
+    state = subprocess.run(["systemctl", "is-active", MAKER], capture_output=True, text=True, timeout=SECONDS, check=False)
+    if state.stdout.strip() == "activating":
+        return f"{image} is being made"
+    raise Failed(f"{image} is not in Docker")
+
+
+def check_ports(ports: list[int]) -> str:
+    """Nobody but root takes the ports on loopback behind which log-ins pass, while a service restarts."""
+    first = int(FREE.read_text())
+    if all(port < first for port in ports):
+        return f"ports {', '.join(map(str, ports))} are root's"
+    raise Failed(f"net.ipv4.ip_unprivileged_port_start is {first}: members may take ports {', '.join(map(str, ports))}")

@@ -1,0 +1,25 @@
+"""`notebooks:` of the facility file."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from farmlet.facility.fields import Count, Memory
+
+GIB = 1 << 30
+
+
+class Notebooks(BaseModel):
+    """How large a notebook is for who does not choose: `cores`, and `memory` in bytes.
+
+    `idle_hours`: a server where nothing runs and nobody looks ends after so many (0: never); so do kernels and terminals, unless
+    they work. `client`: with an external issuer, the id of the confidential client there as which the Hub logs members in; its
+    secret is in a file of the node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cores: Count = 1
+    memory: Memory = 2 * GIB
+    idle_hours: int = Field(default=12, ge=0, le=720)
+    client: str = Field(default="farmlet-notebooks", min_length=1, max_length=256, pattern="^[!-9;-~]+$")

@@ -1,0 +1,211 @@
+"""Part `notebooks`: Docker, JupyterHub and its proxy on the node that members find at the origin `notebooks`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+
+from farmlet.facility import places
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility, Node, Route
+from farmlet.parts import units
+from farmlet.parts.notebooks.config import Notebooks
+from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.render import render
+from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Random, Resource, Unit
+
+PACKAGE = "farmlet.parts.notebooks"
+USER = "farmlet-notebooks"  # of the proxies
+HUB = "/opt/farmlet/hub"
+FOLDER = "/etc/farmlet/notebooks"
+SETTINGS = f"{FOLDER}/settings.json"
+CONFIG = f"{FOLDER}/jupyterhub_config.py"
+SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
+ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
+LAB = f"{FOLDER}/overrides.json"  # JupyterLab's settings of all: it asks nobody for news or newer versions
+QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
+STATE = "/var/lib/farmlet/notebooks"
+DOCKER = "/var/lib/farmlet/docker"
+IMAGE, NETWORK = "/usr/lib/farmlet/notebook-image", "/usr/lib/farmlet/notebook-network"
+SESSIONS = "/run/farmlet-tokens"  # where a session's token is; in a notebook it is there too
+PROXY, API, PORT = 880, 881, 882  # on loopback
+ORIGIN = "notebooks"
+CLIENT = "farmlet-notebooks"
+UNIT = "farmlet-notebooks.service"
+ROUTE = Route(ORIGIN, default=True, origin=ORIGIN, client=CLIENT, back="/hub/oauth_callback")
+DAEMON = {
+    "data-root": DOCKER,
+    "bridge": "none",
+    "icc": False,
+    "live-restore": True,  # notebooks outlive a restart of the daemon
+    "userland-proxy": False,
+    "log-driver": "local",
+    "log-opts": {"max-size": "1m", "max-file": "2"},
+}
+# Kubernetes' interface listens on loopback, where members are
+CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+BUSY = f"""docker ps --filter label={places.NOTEBOOK} --format 'notebook of {{{{.Label "{places.NOTEBOOK}"}}}}'"""
+
+
+def install_hub() -> Sequence[Resource]:
+    dropin = f"[Unit]\nConditionPathExists={SETTINGS}\n"
+    return (
+        Directory("/etc/docker"),
+        File("/etc/docker/daemon.json", json.dumps(DAEMON, indent=1) + "\n"),
+        # not at the first boot of an image
+        Directory("/etc/systemd/system/docker.service.d"),
+        File("/etc/systemd/system/docker.service.d/farmlet.conf", dropin),
+        Packages(("docker.io", "docker-cli", "iptables", "node-configurable-http-proxy")),
+        Environment(HUB, (files("farmlet.parts") / "requirements" / "hub.txt").read_text()),
+    )
+
+
+def describe(context: Context) -> dict[str, object]:
+    """What the Hub is told; see `hub.settings`."""
+    facility, section = context.facility, context.section("notebooks")
+    return {
+        "title": facility.title or facility.name,
+        "origin": facility.url(ORIGIN),
+        "issuer": facility.issuer,
+        "client": section.client if facility.external else CLIENT,
+        "roster": ROSTER,
+        "state": STATE,
+        "tokens": places.NOTEBOOKS,
+        "sessions": SESSIONS,
+        "credentials": places.CREDENTIALS,
+        "image": find_image(context),
+        "network": "farmlet",
+        "certificates": places.find_authorities(facility.domain),
+        "scratch": context.section("accounts").scratch,
+        "closed": CLOSED,
+        "lab": LAB,
+        "cores": section.cores,
+        "memory": section.memory,
+        "idle": section.idle_hours * 3600,
+        "proxy": PROXY,
+        "api": API,
+        "hub": PORT,
+    }
+
+
+def find_image(context: Context) -> str:
+    return places.find_image(context.section("software").default)
+
+
+def tell_agent(context: Context) -> File:
+    """Rights come as accounts do; the client's secret comes once, from our own issuer."""
+    args = {"path": ROSTER, "first_uid": context.section("identity").first_uid}
+    tasks: dict[str, object] = {"apply": {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}}
+    if not context.facility.external:
+        then = [["systemctl", "restart", UNIT]]
+        tasks["deliver"] = {places.find_secret(CLIENT): {"path": SECRET, "mode": "0600", "then": then}}
+    return File("/etc/farmlet/agent.d/notebooks.hub.json", json.dumps(tasks, indent=1) + "\n")
+
+
+def configure_hub(context: Context) -> Sequence[Resource]:
+    image, runtime = find_image(context), places.NOTEBOOKS.rpartition("/")[2]
+    services: dict[str, dict[str, object]] = {
+        "farmlet-notebooks-image.service": {"program": IMAGE},
+        "farmlet-notebooks-image.path": {"image": image},
+        "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
+        "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
+        "farmlet-notebooks-proxy.service": {
+            "user": USER,
+            "token": TOKEN,
+            "proxy": PROXY,
+            "api": API,
+            "hub": PORT,
+            "hardening": HARDENING,
+        },
+        UNIT: {
+            "network": NETWORK,
+            "program": f"{HUB}/bin/jupyterhub",
+            "config": CONFIG,
+            "state": STATE,
+            "runtime": runtime,
+            "secret": SECRET,
+            "cookie": COOKIE,
+            "token": TOKEN,
+        },
+    }
+    return (
+        Account(USER),
+        Directory(FOLDER, 0o700),
+        Directory(STATE, 0o700),
+        Random(COOKIE),
+        Random(TOKEN),
+        Directory("/usr/lib/farmlet"),
+        File(IMAGE, render(PACKAGE, "image.sh", image=image), 0o755),
+        File(NETWORK, render(PACKAGE, "network.sh", network="farmlet", bridge="farmlet0"), 0o755),
+        Farmlet(HUB, context.wheel),
+        File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
+        File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
+        File(LAB, json.dumps(QUIET, indent=1) + "\n"),
+        *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
+        Directory("/etc/farmlet/agent.d"),
+        tell_agent(context),
+        File("/etc/containerd/config.toml", CONTAINERD),
+        Unit("containerd.service"),
+        Unit("docker.service"),
+        Unit("farmlet-notebooks-image.path"),
+        Unit("farmlet-notebooks-image.service"),
+        Unit("farmlet-notebooks-web.socket"),
+        Unit("farmlet-notebooks-proxy.service"),
+        Unit(UNIT),
+    )
+
+
+# node.js compiles to memory as it goes, with keys for it, and binds ports below 1024
+HARDENING = (
+    units.HARDENING.replace("MemoryDenyWriteExecute=yes\n", "")
+    .replace("CapabilityBoundingSet=\n", "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\n")
+    .replace("@system-service\n", "@system-service @pkey\nSystemCallErrorNumber=EPERM")
+)
+
+
+def check_hub(context: Context) -> Sequence[Check]:
+    return (
+        Check("notebooks.docker", "farmlet.runtime.checks:check_unit", {"unit": "docker.service"}),
+        Check("notebooks.proxy", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-notebooks-proxy.service"}),
+        Check("notebooks.hub", f"{PACKAGE}.checks:check_hub", {"url": context.facility.url(ORIGIN)}),
+        Check("notebooks.image", f"{PACKAGE}.checks:check_image", {"path": find_image(context)}),
+        Check("notebooks.ports", f"{PACKAGE}.checks:check_ports", {"ports": [PROXY, API, PORT]}),
+    )
+
+
+def find_endpoints(facility: Facility, node: Node) -> dict[str, str]:
+    return {"notebooks": facility.url(ORIGIN)}
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    """A notebook has its member's home, software and token, which come with other roles of its node."""
+    for node in facility.hosts("notebooks.hub"):
+        for role, part in (("accounts.homes", "access"), ("tokens.credmon", "batch"), ("software.client", "software")):
+            if role not in node.roles:
+                what = f"notebooks need {role}, which this node does not run"
+                yield ("nodes", node.name, "runs"), what, f"add `{part}` to `runs` of {node.name}"
+
+
+PART = Part(
+    name="notebooks",
+    summary="JupyterHub: a server in a container for each member who wants one",
+    section=Notebooks,
+    needs=("base", "accounts", "software", "tokens"),
+    validate=validate,
+    roles=(
+        Role(
+            "hub",
+            "members",
+            configure_hub,
+            install_hub,
+            check_hub,
+            data=(DOCKER, STATE),
+            backup="notebooks lie in homes; members log in and start anew, and images are made again of what is published",
+            routes=(ROUTE,),
+            endpoints=find_endpoints,
+            leave=Leave(f"touch {CLOSED}", f"rm -f {CLOSED}", BUSY),
+            images=lambda facility: (getattr(facility.parts["software"], "default", "analysis"),),
+        ),
+    ),
+)

@@ -1,0 +1,87 @@
+"""JupyterHub's configuration, out of the settings of this facility; `templates/jupyterhub_config.py` calls it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from farmlet.parts.notebooks.hub.entrance import Entrance
+from farmlet.parts.notebooks.hub.server import Server
+from farmlet.parts.notebooks.hub.settings import Settings
+from farmlet.parts.notebooks.roster import Roster
+
+SESSION_DAYS = 0.5
+LOOK_SECONDS = 5  # after which a session is compared with the roster again
+START_SECONDS = 180
+
+
+def configure(c: Any, path: str) -> None:
+    """Fill in JupyterHub's `c`."""
+    settings = Settings.load(path)
+    secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
+    Server.settings = settings
+    Server.roster = Entrance.roster = Roster(settings.roster)
+    configure_hub(c, settings, secrets)
+    configure_entrance(c, settings, (secrets / "client").read_text().strip())
+    configure_servers(c, settings)
+
+
+def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
+    hub = c.JupyterHub
+    hub.public_url = f"{settings.origin}/"
+    hub.bind_url = f"http://127.0.0.1:{settings.proxy}/"
+    hub.hub_bind_url = f"http://127.0.0.1:{settings.hub}"
+    hub.db_url = f"sqlite:///{settings.state}/hub.sqlite3"
+    hub.cookie_secret_file = str(secrets / "cookie")
+    hub.cookie_max_age_days = SESSION_DAYS
+    # the proxy and the servers live on without the Hub, which finds them again
+    hub.cleanup_servers = False
+    hub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.api}"
+    c.ConfigurableHTTPProxy.auth_token = (secrets / "proxy").read_text().strip()
+    hub.template_vars = {"announcement": ""}
+
+
+def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
+    c.JupyterHub.authenticator_class = Entrance
+    entrance, issuer = c.Entrance, settings.issuer.rstrip("/")
+    entrance.client_id = settings.client
+    entrance.client_secret = secret
+    # the same at our own issuer and at an INDIGO IAM
+    entrance.authorize_url = f"{issuer}/authorize"
+    entrance.token_url = f"{issuer}/token"
+    entrance.userdata_url = f"{issuer}/userinfo"
+    entrance.oauth_callback_url = f"{settings.origin}/hub/oauth_callback"
+    entrance.scope = ["openid", "profile"]
+    entrance.auto_login = True
+    entrance.any_allow_config = True  # who may come in is `check_allowed`'s
+    entrance.auth_refresh_age = LOOK_SECONDS
+    entrance.enable_auth_state = False
+
+
+def configure_servers(c: Any, settings: Settings) -> None:
+    c.JupyterHub.spawner_class = Server
+    server = c.Server
+    server.hub_connect_url = settings.origin
+    server.network_name = settings.network
+    server.use_internal_ip = True
+    server.name_template = "farmlet-notebook-{username}"
+    server.remove = True
+    server.pull_policy = "Never"
+    server.cmd = ["jupyterhub-singleuser"]
+    server.default_url = "/lab"
+    server.args = list_idle(settings.idle)
+    server.start_timeout = START_SECONDS
+    server.poll_interval = LOOK_SECONDS
+
+
+def list_idle(seconds: int) -> list[str]:
+    """Options of the server: it ends when nothing runs and nobody looks; kernels before, unless they work or are looked at."""
+    names = (
+        "MappingKernelManager.cull_idle_timeout",
+        "TerminalManager.cull_inactive_timeout",
+        "ServerApp.shutdown_no_activity_timeout",
+    )
+    return [f"--{name}={seconds}" for name in names] if seconds else []

@@ -1,0 +1,50 @@
+"""What the Hub is told of this facility. Standard library only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from farmlet.parts.notebooks.sizes import Size
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`origin`: where browsers find the Hub; `issuer`: as tokens say it; `client`: the Hub's there.
+
+    Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
+    `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `closed` is there while no notebook
+    begins; `lab`: JupyterLab's settings. `network`: Docker's.
+    `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
+    """
+
+    title: str
+    origin: str
+    issuer: str
+    client: str
+    roster: str
+    state: str
+    tokens: str
+    sessions: str
+    credentials: str
+    image: str
+    network: str
+    certificates: str
+    scratch: str
+    closed: str
+    lab: str
+    cores: int
+    memory: int
+    idle: int
+    proxy: int
+    api: int
+    hub: int
+
+    @classmethod
+    def load(cls, path: str) -> Settings:
+        return cls(**json.loads(Path(path).read_text()))
+
+    @property
+    def usual(self) -> Size:
+        return Size(self.cores, self.memory)

@@ -1,0 +1,96 @@
+"""Who may have a notebook on this node, and how large: the agent writes it, the Hub reads it. Standard library only.
+
+So a change of groups holds from the next start on, and the Hub asks nobody: while identity is silent the last word holds.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from collections.abc import Container
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from farmlet.errors import FarmletError
+from farmlet.facility.places import NOTEBOOK
+from farmlet.runtime.files import write
+from farmlet.runtime.rows import FIRST_UID, dump, read, read_members
+
+DOCKER_SECONDS = 30
+NOT_HERE = "You may not have a notebook here: no group of yours gives you one, or your membership has ended."
+log = logging.getLogger("farmlet.agent")
+
+
+@dataclass(frozen=True)
+class Member:
+    """Who may have a notebook. `cores` and `memory` (bytes): the most of it; 0: no more than the usual one."""
+
+    sub: str
+    name: str
+    uid: int
+    gid: int
+    home: str
+    cores: int = 0
+    memory: int = 0
+
+
+def apply(data: bytes, path: str, first_uid: int = FIRST_UID) -> None:
+    """Write down who may have a notebook, and end the servers of everybody else. Root, as the agent's task for `accounts`."""
+    members = [
+        Member(*(row[key] for key in ("sub", "name", "uid", "gid", "home")), **row["notebooks"])
+        for row in read_members(data, first_uid)
+        if row["state"] == "active" and row["login"] and row.get("notebooks")
+    ]
+    text = dump(asdict(member) for member in members)
+    target = Path(path)
+    if not target.exists() or target.read_bytes() != text:
+        write(target, text, 0o600)
+    end({member.name for member in members})
+
+
+def end(allowed: Container[str]) -> None:
+    """Remove the containers of whoever is not `allowed` a notebook. The Hub notices by itself."""
+    rows = _docker("ps", "--all", "--filter", f"label={NOTEBOOK}", "--format", f'{{{{.ID}}}} {{{{.Label "{NOTEBOOK}"}}}}')
+    for row in rows.splitlines():
+        container, _, name = row.partition(" ")
+        if name not in allowed:
+            _docker("rm", "--force", container)
+            log.info("ended the notebook of %s", name)
+
+
+def _docker(*words: str) -> str:
+    try:
+        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=DOCKER_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise FarmletError("docker", str(error)) from error
+    if done.returncode:
+        raise FarmletError(f"docker {words[0]}", done.stderr.strip()[-300:])
+    return done.stdout
+
+
+class Roster:
+    """The list as it is now. A file that is read again only when it changed."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path)
+        self._stamp = -1
+        self._members: dict[str, Member] = {}
+
+    def find(self, name: str) -> Member | None:
+        """The member of this UNIX name, if they may have a notebook."""
+        self._load()
+        return self._members.get(name)
+
+    def identify(self, sub: str) -> Member | None:
+        """The member whom the issuer calls `sub`: only these may be somebody else's words."""
+        self._load()
+        return next((member for member in self._members.values() if member.sub == sub), None)
+
+    def _load(self) -> None:
+        try:
+            stamp = self._path.stat().st_mtime_ns
+        except FileNotFoundError:
+            return  # nobody was told yet
+        if stamp != self._stamp:
+            self._members = {row["name"]: Member(**row) for row in read(self._path.read_bytes())}
+            self._stamp = stamp

@@ -1,0 +1,23 @@
+"""`sitetests:` of the facility file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """How often sites are tested. Times in seconds.
+
+    `every`: between two runs of a test that does not say so itself. `wait`: how long a job may wait in a site's queue before
+    that is a failure of the site. `keep_days`: how long results are kept. `folder`: the collaboration's own tests, a folder
+    beside the facility file that need not be there; `farmlet up` brings its files to the control node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    every: Annotated[int, Field(ge=10)] = 600
+    wait: Annotated[int, Field(ge=10)] = 300
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    folder: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._/-]+$")] = "sitetests"

@@ -1,0 +1,155 @@
+"""Part `sitetests`: the service on the control node. It goes to sites as the overlay does: by its key, as the drones' account."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from farmlet.facility import places
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility
+from farmlet.parts import units
+from farmlet.parts.backup import keep_database
+from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
+from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Resource
+from farmlet.parts.sitetests import PACKAGE
+from farmlet.parts.sitetests.command import CONFIG
+from farmlet.parts.sitetests.config import Section
+from farmlet.parts.sitetests.suite import EXTRA, LARGEST, show
+
+USER = "farmlet-sitetests"
+STATE = "/var/lib/farmlet/sitetests"
+OWN = "/etc/farmlet/sitetests"  # the collaboration's tests
+NEEDED = ("overlay.controller",)
+SERVICE = units.Service(
+    name="farmlet-sitetests",
+    description="Farmlet site tests",
+    user=USER,
+    command=f"{units.SERVICE}/bin/python -m farmlet.parts.sitetests.command service",
+    writable=(STATE,),
+    credentials={"key": places.SITE_KEY},
+    runtime="farmlet-sitetests",
+)
+
+
+def describe(context: Context) -> dict[str, object]:
+    """The service's configuration."""
+    facility, section, drone = context.facility, context.section("sitetests"), context.section("overlay")
+    image = str(getattr(facility.parts.get("software"), "default", "analysis"))
+    environment = {
+        "FARMLET_ISSUER": facility.issuer,
+        "FARMLET_COLLECTOR": f"{facility.host('batch.central').fqdn}:9618",
+        "FARMLET_ELEMENTS": " ".join(context.addresses),
+        "FARMLET_CERTIFICATES": places.find_authorities(facility.domain),
+        "FARMLET_IMAGE": places.find_image(image),
+        "FARMLET_CORES": str(drone.cores),
+        "FARMLET_MEMORY": str(drone.memory),
+        "FARMLET_DISK": str(places.SCRATCH),
+    }
+    sites = [
+        {
+            "name": access.name,
+            "host": access.host,
+            "user": access.user,
+            "environment": {"FARMLET_SITE": access.name, "FARMLET_STORAGE": access.storage},
+        }
+        for access in context.trust.sites.values()
+        if access.key
+    ]
+    return {
+        "sites": sites,
+        "environment": environment,
+        "every": section.every,
+        "wait": section.wait,
+        "keep_days": section.keep_days,
+        "at": f"farmlet-sitetests-{facility.domain}",
+        "known": places.SITE_HOSTS,
+        "state": STATE,
+        "gates": places.GATES,
+        "folder": OWN,
+    }
+
+
+def find_own(facility: Facility) -> list[Path]:
+    """The collaboration's tests and their files, as they lie beside the facility file."""
+    section = facility.parts.get("sitetests")
+    if facility.folder is None or not isinstance(section, Section):
+        return []
+    return sorted(path for path in (facility.folder / section.folder).glob("*") if path.is_file() and path.name[0] not in "._")
+
+
+def configure(context: Context) -> Sequence[Resource]:
+    return (
+        Account(USER),
+        # the overlay reads the gates
+        Directory(STATE, 0o711, USER, USER),
+        Directory(places.GATES, 0o755, USER, USER),
+        Directory(OWN),
+        Farmlet(units.SERVICE, context.wheel),
+        *(File(f"{OWN}/{path.name}", path.read_bytes()) for path in find_own(context.facility)),
+        File(CONFIG, json.dumps(describe(context), indent=1, sort_keys=True) + "\n"),
+        SERVICE.file,
+        SERVICE.unit,
+    )
+
+
+def find_sites(context: Context) -> list[str]:
+    return [access.name for access in context.trust.sites.values() if access.key]
+
+
+def measure(context: Context) -> Sequence[Metric]:
+    asked = {"folder": places.GATES, "sites": find_sites(context)}
+    return (Metric("sitetests.results", f"{PACKAGE}.metrics:measure", asked),)
+
+
+def check(context: Context) -> Sequence[Check]:
+    return (
+        Check("sitetests.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-sitetests.service"}),
+        Check("sitetests.service", f"{PACKAGE}.checks:check_service", {"path": f"{STATE}/told.json"}),
+        *(
+            Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", {"folder": places.GATES, "site": name}, external=True)
+            for name in find_sites(context)
+        ),
+    )
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    yield from find_lack(facility, ("sitetests.scheduler",), "overlay.controller")
+    yield from find_lack(facility, ("sitetests.scheduler",), "batch.central")
+    ordering = facility.hosts("overlay.controller")
+    for node in facility.hosts("sitetests.scheduler"):
+        if ordering and node not in ordering:
+            what = "sitetests.scheduler goes to sites with the overlay's key, which is on another node"
+            yield ("nodes", node.name, "runs"), what, f"put it beside overlay.controller, on {ordering[0].name}"
+    yield from validate_own(facility)
+
+
+def validate_own(facility: Facility) -> Iterator[Issue]:
+    """Files that cannot be brought to the node. What is no test is told by a check there, and costs nothing else."""
+    for path in find_own(facility) if facility.has("sitetests.scheduler") else ():
+        if not EXTRA.fullmatch(path.name):
+            yield ("sitetests",), f"{show(path.name)} is no name for a file of a test", "use letters, digits and . _ -"
+        elif path.stat().st_size > LARGEST:
+            yield ("sitetests",), f"{path.name} has more than {LARGEST} bytes", "tests fetch what is large from storage"
+
+
+PART = Part(
+    name="sitetests",
+    summary="small jobs at the sites that tell whether members' jobs would do well there",
+    section=Section,
+    needs=("base", "batch", "overlay"),
+    validate=validate,
+    roles=(
+        Role(
+            "scheduler",
+            "control",
+            configure,
+            lambda: (Packages(("openssh-client",)),),
+            check,
+            data=(STATE,),
+            metrics=measure,
+            backup=keep_database(f"{STATE}/results.sqlite3", STATE),
+        ),
+    ),
+)

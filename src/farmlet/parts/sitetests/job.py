@@ -1,0 +1,72 @@
+"""What goes to a site for one job: the runner, the tests with their files, and the submit description, as a tar archive."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from farmlet.parts.sitetests import PACKAGE
+from farmlet.parts.sitetests.result import HEAD, TAIL
+from farmlet.parts.sitetests.suite import Test
+
+MARGIN = 60  # seconds a job may take beside its tests
+# The account's own drones have a lower priority: tests that wait behind them would come too late.
+SUBMIT = """executable = runner.py
+transfer_executable = True
+transfer_input_files = {files}
+transfer_output_files = result.json
+should_transfer_files = YES
+when_to_transfer_output = ON_EXIT
+output = out
+error = err
+log = log
+request_cpus = 1
+request_memory = 256
+request_disk = 102400
+priority = 100
++FarmletRun = "{name}"
+periodic_remove = (JobStatus == 1 && time() - QDate > {wait}) || (JobStatus == 2 && time() - JobCurrentStartDate > {limit})
+queue
+"""
+
+
+def limit(tests: Sequence[Test]) -> int:
+    """Seconds that a job with these tests may run."""
+    return sum(test.timeout for test in tests) + MARGIN
+
+
+def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait: int) -> bytes:
+    """The archive for the job `name`. `wait`: seconds it may be in the queue when nobody asks for it any more. Raises OSError."""
+    spec = {
+        "tests": [{"name": one.name, "file": one.paths[0].name, "kind": one.kind, "timeout": one.timeout} for one in tests],
+        "environment": dict(environment),
+        "head": HEAD,
+        "tail": TAIL,
+    }
+    described = SUBMIT.format(
+        name=name, files=", ".join(["spec.json", *(test.name for test in tests)]), wait=wait, limit=limit(tests)
+    )
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        _put(archive, "runner.py", files(PACKAGE).joinpath("runner.py").read_bytes(), 0o700)
+        _put(archive, "spec.json", json.dumps(spec).encode())
+        _put(archive, "job.sub", described.encode())
+        for test in tests:
+            for path in test.paths:
+                _put(archive, f"{test.name}/{path.name}", path.read_bytes(), 0o700)
+    return packed.getvalue()
+
+
+def _put(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o600) -> None:
+    folder = str(Path(name).parent)
+    if folder != "." and folder not in archive.getnames():
+        info = tarfile.TarInfo(folder)
+        info.type, info.mode = tarfile.DIRTYPE, 0o700
+        archive.addfile(info)
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(data), mode
+    archive.addfile(info, io.BytesIO(data))

@@ -1,0 +1,25 @@
+"""What the gates tell of sites, as numbers. Run by the node agent; standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from farmlet.parts import gate
+from farmlet.runtime.metrics import Sample
+
+
+def measure(folder: str, sites: Sequence[str]) -> list[Sample]:
+    """Whether each site gets new drones, and the last result of each test there."""
+    found = list[Sample]()
+    for site in sites:
+        is_open = gate.is_open(Path(folder), site)
+        found.append(Sample("sitetests_open", is_open, {"site": site}, help="1 where new drones may go"))
+        kept = gate.load(Path(folder), site)
+        for test, (code, at, _) in sorted(kept.tests.items() if kept else ()):
+            labels = {"site": site, "test": test}
+            found += [
+                Sample("sitetests_result", code, labels, help="0 ok, 1 warning, 2 critical, 3 unknown"),
+                Sample("sitetests_result_timestamp", at, labels, "seconds", help="when the test began, since 1970"),
+            ]
+    return found

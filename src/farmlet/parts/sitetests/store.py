@@ -1,0 +1,172 @@
+"""Jobs and results in SQLite. A job is written here before it goes to a site, so that none is lost and none goes twice."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from farmlet.parts.sitetests.result import Result
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS job (
+    name TEXT PRIMARY KEY, site TEXT NOT NULL, tests TEXT NOT NULL, why TEXT NOT NULL, state TEXT NOT NULL,
+    made REAL NOT NULL, submitted REAL NOT NULL DEFAULT 0, ended REAL NOT NULL DEFAULT 0
+) STRICT;
+CREATE INDEX IF NOT EXISTS job_open ON job (site) WHERE state <> 'done';
+CREATE TABLE IF NOT EXISTS result (
+    job TEXT NOT NULL, test TEXT NOT NULL, site TEXT NOT NULL, code INTEGER NOT NULL, text TEXT NOT NULL, at REAL NOT NULL,
+    seconds REAL NOT NULL, host TEXT NOT NULL, output TEXT NOT NULL, dropped INTEGER NOT NULL, numbers TEXT NOT NULL,
+    stored REAL NOT NULL, PRIMARY KEY (job, test)
+) STRICT;
+CREATE INDEX IF NOT EXISTS result_last ON result (site, test, stored);
+CREATE TABLE IF NOT EXISTS closed (site TEXT PRIMARY KEY, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
+"""
+# wanted: written down. queued: the site has it. ended: its results are here, its files still there. done: all gone
+FIELDS = ("test", "code", "text", "at", "seconds", "host", "output", "dropped")  # of a result, as it is stored
+WANTED, QUEUED, ENDED, DONE = "wanted", "queued", "ended", "done"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job at a site that runs `tests`; `why`: schedule or demand. Times in seconds since 1970, 0 for not yet."""
+
+    name: str
+    site: str
+    tests: tuple[str, ...]
+    why: str
+    state: str
+    made: float
+    submitted: float = 0.0
+    ended: float = 0.0
+
+
+@dataclass(frozen=True)
+class Closed:
+    """A gate that an admin has closed; `until`: None for no end."""
+
+    site: str
+    reason: str
+    since: float
+    until: float | None
+
+
+class Store:
+    """`path`: of the database; several processes of one user may use it."""
+
+    def __init__(self, path: Path) -> None:
+        self._base = sqlite3.connect(path, timeout=10, isolation_level=None)
+        self._base.row_factory = sqlite3.Row
+        self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
+
+    def close(self) -> None:
+        self._base.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self._base.execute("COMMIT")
+
+    def add(self, job: Job) -> None:
+        values = (job.name, job.site, json.dumps(job.tests), job.why, job.state, job.made)
+        self._base.execute("INSERT INTO job (name, site, tests, why, state, made) VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    def mark_queued(self, name: str, now: float) -> None:
+        self._base.execute("UPDATE job SET state = 'queued', submitted = ? WHERE name = ? AND state = 'wanted'", (now, name))
+
+    def mark_done(self, names: Iterable[str]) -> None:
+        self._base.executemany("UPDATE job SET state = 'done' WHERE name = ?", [(name,) for name in names])
+
+    def end(self, job: Job, results: Sequence[Result], now: float) -> None:
+        """Keep what a job found, once: all of it, with the job's end, or nothing."""
+        with self._transaction():
+            sql = "UPDATE job SET state = 'ended', ended = ? WHERE name = ? AND state IN ('wanted', 'queued')"
+            if not self._base.execute(sql, (now, job.name)).rowcount:
+                return
+            rows = [
+                {**{name: getattr(one, name) for name in FIELDS}, "numbers": json.dumps(one.numbers)}
+                | {"job": job.name, "site": job.site, "stored": now}
+                for one in results
+            ]
+            columns = (*FIELDS, "numbers", "job", "site", "stored")
+            places = ", ".join(f":{name}" for name in columns)
+            self._base.executemany(f"INSERT INTO result ({', '.join(columns)}) VALUES ({places})", rows)
+
+    def find_busy(self) -> set[str]:
+        """The sites with jobs that are not done."""
+        return {row["site"] for row in self._base.execute("SELECT DISTINCT site FROM job WHERE state <> 'done'")}
+
+    def find_open(self, site: str) -> list[Job]:
+        rows = self._base.execute("SELECT * FROM job WHERE site = ? AND state <> 'done' ORDER BY made", (site,))
+        return [_job(row) for row in rows]
+
+    def find_job(self, name: str) -> Job | None:
+        row = self._base.execute("SELECT * FROM job WHERE name = ?", (name,)).fetchone()
+        return _job(row) if row else None
+
+    def find_begun(self) -> dict[tuple[str, str], float]:
+        """When each test was last given to each site, by schedule or on demand."""
+        rows = self._base.execute("SELECT site, tests, max(made) AS made FROM job GROUP BY site, tests")
+        found = dict[tuple[str, str], float]()
+        for row in rows:
+            for test in json.loads(row["tests"]):
+                key = (row["site"], test)
+                found[key] = max(found.get(key, 0.0), row["made"])
+        return found
+
+    def find_results(self, site: str = "", test: str = "", job: str = "", last: int = 1) -> list[Result]:
+        """The `last` results of each test at each site, the newest first; `site`, `test`, `job`: of that one only."""
+        return [result for _, result in self.find_rows(site, test, job, last)]
+
+    def find_rows(self, site: str = "", test: str = "", job: str = "", last: int = 1) -> list[tuple[str, Result]]:
+        """The same, each with its site."""
+        chosen = {"site": site, "test": test, "job": job}
+        where = " AND ".join(["1", *(f"{column} = :{column}" for column, value in chosen.items() if value)])
+        rank = "row_number() OVER (PARTITION BY site, test ORDER BY stored DESC)"
+        sql = f"SELECT * FROM (SELECT *, {rank} AS rank FROM result WHERE {where}) WHERE rank <= :last ORDER BY site, test, rank"
+        return [(row["site"], _result(row)) for row in self._base.execute(sql, chosen | {"last": last})]
+
+    def find_cost(self, since: float) -> dict[str, tuple[int, float]]:
+        """By site, how many jobs ended since then, and the seconds that their tests took."""
+        sql = "SELECT site, count(DISTINCT job) AS jobs, sum(seconds) AS seconds FROM result WHERE stored >= ? GROUP BY site"
+        return {row["site"]: (row["jobs"], row["seconds"]) for row in self._base.execute(sql, (since,))}
+
+    def close_gate(self, closed: Closed) -> None:
+        values = (closed.site, closed.reason, closed.since, closed.until)
+        self._base.execute("INSERT OR REPLACE INTO closed VALUES (?, ?, ?, ?)", values)
+
+    def open_gate(self, site: str) -> bool:
+        """Whether an admin had closed it."""
+        return bool(self._base.execute("DELETE FROM closed WHERE site = ?", (site,)).rowcount)
+
+    def find_closed(self, now: float) -> dict[str, Closed]:
+        """The gates that admins have closed, by site; those whose time is over are open again."""
+        self._base.execute("DELETE FROM closed WHERE until IS NOT NULL AND until < ?", (now,))
+        return {row["site"]: Closed(*row) for row in self._base.execute("SELECT site, reason, since, until FROM closed")}
+
+    def prune(self, before: float) -> None:
+        """Forget what ended before; the newest result of each test at each site stays."""
+        newest = "SELECT max(stored) FROM result AS other WHERE other.site = result.site AND other.test = result.test"
+        with self._transaction():
+            self._base.execute(f"DELETE FROM result WHERE stored < ? AND stored < ({newest})", (before,))
+            self._base.execute(
+                "DELETE FROM job WHERE state = 'done' AND made < ? AND name NOT IN (SELECT job FROM result)", (before,)
+            )
+
+
+def _job(row: sqlite3.Row) -> Job:
+    found = {name: row[name] for name in row.keys()}  # noqa: SIM118
+    return Job(**found | {"tests": tuple(json.loads(row["tests"]))})
+
+
+def _result(row: sqlite3.Row) -> Result:
+    numbers = {label: (float(value), str(unit)) for label, (value, unit) in json.loads(row["numbers"]).items()}
+    return Result(**{name: row[name] for name in FIELDS}, numbers=numbers)

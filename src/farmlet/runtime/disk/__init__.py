@@ -1,0 +1,1 @@
+"""Limits of folders: what each file system can do, in one way."""

@@ -1,0 +1,87 @@
+"""Monitoring in the whole facility: numbers of all nodes, a page for members and nobody else, nothing that members may write."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+
+import pytest
+from person import PASSWORD, Person
+from sandbox import Sandbox, until
+
+from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.store import SOCKET, load_panels
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+# what a member tries on head: nothing of monitoring listens there
+TRIES = r"""
+python3 - <<'EOF'
+import json, socket
+def reach(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 2).close()
+        return True
+    except OSError:
+        return False
+print(json.dumps([port for port in (8428, 8429, 8880, 9093, 9094, 9100) if reach(port)]))
+EOF
+"""
+
+
+@pytest.fixture(autouse=True)
+def _monitored(running: Sandbox) -> None:
+    if "monitoring" not in running.report["endpoints"]:
+        pytest.skip("no node of this sandbox runs monitoring")
+
+
+def ask(sandbox: Sandbox, query: str) -> list[dict[str, object]]:
+    words = f"curl -sSf --unix-socket {SOCKET} http://store/api/v1/query --data-urlencode 'query={query}'"
+    found: list[dict[str, object]] = json.loads(sandbox.exec("service", words))["data"]["result"]
+    return found
+
+
+def fetch(sandbox: Sandbox, url: str, method: str = "GET", **headers: str) -> int:
+    """The status that somebody without a certificate or session gets."""
+    context = ssl.create_default_context(cafile=sandbox.ca)
+    data = b"farmlet_check_ok 1\n" if method == "POST" else None
+    request = urllib.request.Request(url, data, headers, method=method)
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_numbers_of_every_node_are_there_and_young(sandbox: Sandbox, running: Sandbox) -> None:
+    rows = {row["check"]: row for row in sandbox.json("check", "monitoring")}
+    assert rows["monitoring.store.nodes"]["ok"] and "2 nodes" in rows["monitoring.store.nodes"]["evidence"]
+    found = {(row["metric"]["node"], row["metric"]["instance"]) for row in ask(sandbox, "up")}  # type: ignore[index]
+    assert found == {(node, f"{node}.{sandbox.domain}") for node in ("head", "service")}
+    # tests of sites have results when a job of theirs has come back, which is their own tests' business
+    panels = [panel for panel in load_panels() if "sitetests_result" not in panel["query"]]
+    wanted = {panel["title"]: fill(panel["query"], "head", 60) for panel in panels}
+    until(lambda: not [title for title, query in wanted.items() if not ask(sandbox, query)], 60)
+
+
+def test_the_page_is_for_members(sandbox: Sandbox, running: Sandbox) -> None:
+    person, url = Person.join(sandbox, "mona", "lab"), f"https://monitoring.{sandbox.domain}"
+    assert sandbox.json("status", code=None)["endpoints"]["monitoring"] == url
+    assert fetch(sandbox, f"{url}/data", **{"Sec-Fetch-Mode": "cors"}) == 401
+    page = person.browser.sign_in(person.browser.open(f"{url}/"), "mona", PASSWORD)
+    assert page.url == f"{url}/" and "mona" in page.text
+    told = person.browser.call("GET", f"{url}/data?node=head", {})
+    assert told["nodes"] == ["head", "service"] and all(panel["series"] for panel in told["panels"]), told
+
+
+def test_members_write_nothing(sandbox: Sandbox, running: Sandbox) -> None:
+    person = Person.join(sandbox, "nils", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    assert json.loads(person.ssh(TRIES)) == []
+    assert person.try_ssh("cat /etc/farmlet/tls/vmagent.key").returncode
+    # a node's name in a header is no certificate, on either name of the service
+    for host in ("service", "monitoring"):
+        address = f"https://{host}.{sandbox.domain}/monitoring/write"
+        assert fetch(sandbox, address, "POST", **{"X-Farmlet-Node": f"CN=head.{sandbox.domain}"}) == 403
+    assert fetch(sandbox, f"https://monitoring.{sandbox.domain}/api/v1/write", "POST") == 403

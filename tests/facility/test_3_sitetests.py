@@ -1,0 +1,71 @@
+"""Tests of the site, by real jobs in its own queue; one of the collaboration's that fails keeps drones away, until it passes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sandbox import Sandbox, until
+
+pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(300)]
+
+OWN = "/etc/farmlet/sitetests"
+WEATHER = """#!/bin/sh
+echo "dry at $FARMLET_SITE|rain=3mm"
+id -un
+[ ! -e storm ] || exit 2
+"""
+STORM = "files = ['storm']\n"
+
+
+def put(sandbox: Sandbox, name: str, text: str) -> None:
+    sandbox.exec("service", f"printf %s {shlex.quote(text)} > {OWN}/{name}")
+
+
+def find_site(sandbox: Sandbox) -> dict[str, Any]:
+    (site,) = sandbox.json("sitetest", "list")["sites"]
+    return dict(site)
+
+
+@pytest.fixture
+def weather(sandbox: Sandbox, running: Sandbox) -> Iterator[str]:
+    """A test of the collaboration's, which passes."""
+    put(sandbox, "weather", WEATHER)
+    yield "weather"
+    sandbox.exec("service", f"cd {OWN} && rm -f weather weather.toml storm odd.py")
+
+
+def test_shipped_and_own_tests_run_at_the_site_and_are_shown(sandbox: Sandbox, weather: str) -> None:
+    found = {row["test"]: row for row in sandbox.json("sitetest", "run")}
+    assert set(found) == {"queue", "network", "storage", "image", "room", "clock", weather}
+    assert {name: row["text"] for name, row in found.items() if row["result"] != "ok"} == {}
+    (shown,) = sandbox.json("sitetest", "show", weather, "--site", "tier1")
+    assert (shown["text"], shown["numbers"]) == ("dry at tier1", {"rain": {"value": 3.0, "unit": "mm"}})
+    assert shown["output"].splitlines()[1] == "drone"
+    # nothing of it stays there
+    until(lambda: not sandbox.exec("tier1", "find /home/drone/farmlet-sitetests-* -name result.json"), 30)
+    assert all(row["ok"] for row in sandbox.json("check", "sitetests"))
+
+
+@pytest.mark.disturbs("overlay", "sitetests")
+def test_what_fails_closes_the_gate_and_what_passes_opens_it(sandbox: Sandbox, weather: str) -> None:
+    began = sandbox.exec("service", "date +%s")
+    log = f"journalctl -u farmlet-overlay.service -o cat --since @{began}"
+    put(sandbox, "storm", "")
+    put(sandbox, "weather.toml", STORM)
+    put(sandbox, "odd.py", "def test(")
+    found = {row["test"]: row["result"] for row in sandbox.json("sitetest", "run", weather, code=1)}
+    assert found == {"queue": "ok", weather: "critical"}
+    # the service runs it once more by itself
+    until(lambda: not find_site(sandbox)["open"], 60)
+    assert "weather: dry at tier1" in find_site(sandbox)["reason"]
+    until(lambda: "no new drones for tier1" in sandbox.exec("service", log), 30)
+    failed = {row["check"]: row["evidence"] for row in sandbox.json("check", "sitetests", code=1) if not row["ok"]}
+    assert set(failed) == {"sitetests.service", "sitetests.site.tier1"}
+    assert "odd.py: is no Python" in failed["sitetests.service"]
+    sandbox.exec("service", f"cd {OWN} && rm odd.py storm weather.toml")
+    sandbox.run("sitetest", "run", weather)
+    until(lambda: find_site(sandbox)["open"], 30)
+    until(lambda: "drones may go to tier1 again" in sandbox.exec("service", log), 30)

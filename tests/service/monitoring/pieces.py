@@ -1,0 +1,210 @@
+"""The servers of monitoring as a test starts them, each on ports of its own, and what stands beside them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from farmlet.parts.monitoring import rules
+from farmlet.parts.monitoring.config import Mail
+from farmlet.parts.monitoring.pages.intake import PATH, Intake
+from farmlet.parts.monitoring.pages.store import Store
+from farmlet.parts.monitoring.store import describe_mail
+
+NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """The condition's value as soon as it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.1)
+    raise AssertionError("it did not come true in time")
+
+
+def find_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def serve(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Door(socketserver.ThreadingUnixStreamServer):
+    """The store's unix socket, as systemd-socket-proxyd offers it."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path, port: int) -> None:
+        self.port = port
+        super().__init__(str(path), DoorHandler)
+
+
+class DoorHandler(socketserver.BaseRequestHandler):
+    server: Door
+
+    def handle(self) -> None:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.server.port)) as behind:
+            thread = threading.Thread(target=self.copy, args=(self.request, behind), daemon=True)
+            thread.start()
+            self.copy(behind, self.request)
+            thread.join()
+
+    @staticmethod
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):  # the other side has gone
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+
+class Sink(socketserver.ThreadingTCPServer):
+    """A mail relay that keeps what it is given (RFC 5321, as far as Alertmanager speaks it)."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+        super().__init__(("127.0.0.1", 0), SinkHandler)
+
+
+class SinkHandler(socketserver.StreamRequestHandler):
+    server: Sink
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 sink\r\n")
+        while line := self.rfile.readline():
+            word = line.split(None, 1)[0].upper() if line.split() else b""
+            if word == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                text = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.mails.append(text.decode())
+            if word == b"QUIT":
+                self.wfile.write(b"221 bye\r\n")
+                return
+            self.wfile.write(b"250 ok\r\n")
+
+
+class Exporter(ThreadingHTTPServer):
+    """Tells `text`, whatever is asked."""
+
+    daemon_threads = True
+    text = ""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), ExporterHandler)
+
+
+class ExporterHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Exporter)
+        data = self.server.text.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def show(app: Any, node: str) -> Any:
+    """The intake behind a reverse proxy that knows the caller as this node."""
+    return lambda environ, start: app({**environ, "HTTP_X_FARMLET_NODE": f"CN={node}"}, start)
+
+
+@dataclass
+class Pieces:
+    """All of monitoring, with one node, `head`, that is asked each second."""
+
+    root: Path
+    exporter: Exporter = field(default_factory=Exporter)
+    sink: Sink = field(default_factory=Sink)
+    port: int = field(default_factory=find_port)  # of the store
+    _stack: ExitStack = field(default_factory=ExitStack)
+    _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def store(self) -> Store:
+        return Store(str(self.root / "store.sock"))
+
+    def start(self, name: str, *words: str) -> None:
+        log = (self.root / f"{name}.log").open("ab")
+        self._processes[name] = subprocess.Popen([name, *words], stdout=log, stderr=log, cwd=self.root)
+        self._stack.callback(self.stop, name)
+
+    def stop(self, name: str) -> None:
+        if process := self._processes.pop(name, None):
+            process.terminate()
+            process.wait(20)
+
+    def start_store(self) -> None:
+        where = [f"-storageDataPath={self.root}/data", f"-httpListenAddr=127.0.0.1:{self.port}"]
+        self.start("victoria-metrics", *where, "-search.latencyOffset=1s", "-memory.allowedBytes=48MB")
+
+    def start_door(self) -> None:
+        self._stack.enter_context(serve(Door(self.root / "store.sock", self.port)))
+
+    def start_node(self) -> None:
+        """Its exporter, vmagent, and what it hands its numbers to."""
+        self._stack.enter_context(serve(self.exporter))
+        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES), "head.farmlet.test"), WSGIServer, Quiet)
+        self._stack.enter_context(serve(server))
+        target = {"targets": [f"127.0.0.1:{self.exporter.server_port}"], "labels": {"node": "another"}}
+        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
+        (self.root / "scrape.json").write_text(json.dumps(config))
+        to = f"-remoteWrite.url=http://127.0.0.1:{server.server_port}{PATH}"
+        buffer = f"-remoteWrite.tmpDataPath={self.root}/buffer"
+        self.start(
+            "vmagent", f"-promscrape.config={self.root}/scrape.json", to, buffer, "-httpListenAddr=", "-remoteWrite.queues=1"
+        )
+
+    def start_alarms(self, alerts: Mapping[str, Mapping[str, str]]) -> None:
+        """`alerts`: the shipped ones that are looked at, each second, with what is changed of them for a quick test."""
+        self._stack.enter_context(serve(self.sink))
+        found = [replace(alert, **alerts[alert.name]) for alert in rules.load() if alert.name in alerts]  # type: ignore[arg-type]
+        (self.root / "rules.json").write_text(rules.render(found, ["head"], "https://monitoring.farmlet.test/", 1))
+        smtp = f"127.0.0.1:{self.sink.server_address[1]}"
+        mail = describe_mail(
+            Mail.model_validate({"to": ["admin@example.org"], "smtp": smtp, "from": "farmlet@example.org", "tls": False})
+        )
+        config = {**mail, "route": {**mail["route"], "group_wait": "1s", "group_interval": "1s"}}
+        (self.root / "alarms.json").write_text(json.dumps(config))
+        notifier = find_port()
+        words = [f"--config.file={self.root}/alarms.json", f"--storage.path={self.root}/state", "--cluster.listen-address="]
+        self.start("prometheus-alertmanager", *words, f"--web.listen-address=127.0.0.1:{notifier}")
+        url = f"http://127.0.0.1:{self.port}"
+        words = [f"-rule={self.root}/rules.json", f"-datasource.url={url}", f"-remoteWrite.url={url}", f"-remoteRead.url={url}"]
+        about = [f"-notifier.url=http://127.0.0.1:{notifier}", "-external.label=facility=lab", "-remoteWrite.flushInterval=1s"]
+        self.start("vmalert", *words, *about, f"-httpListenAddr=127.0.0.1:{find_port()}")
+
+    def close(self) -> None:
+        self._stack.close()

@@ -1,0 +1,59 @@
+"""Each alarm by its own test, and each panel's query, as Prometheus reads them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.parts.monitoring import rules
+from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.store import load_panels
+
+pytestmark = pytest.mark.service
+ALERTS = rules.load()
+URL = "https://monitoring.farmlet.test/"
+
+
+def run_promtool(*words: str) -> str:
+    done = subprocess.run(["promtool", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def expect(alert: rules.Alert, at: str, fires: dict[str, Any] | None) -> dict[str, Any]:
+    """What promtool is to find of the alarm at this time."""
+    notes = {"runbook": f"{URL}#{alert.name}"}
+    found = [
+        {
+            "exp_labels": {**fires["labels"], "severity": alert.severity},
+            "exp_annotations": {**notes, "summary": fires["summary"]},
+        }
+        for fires in ([fires] if fires else [])
+    ]
+    return {"eval_time": at, "alertname": alert.name, "exp_alerts": found}
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
+def test_an_alarm_fires_and_clears(alert: rules.Alert, tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text(rules.render([alert], ["head", "service"], URL, 15))
+    run_promtool("check", "rules", str(tmp_path / "rules.json"))
+    assert any(test.get("fires") for test in alert.tests) and any(test.get("quiet") for test in alert.tests)
+    tests = []
+    for test in alert.tests:
+        moments = [(row["at"], row) for row in test.get("fires", ())] + [(at, None) for at in test.get("quiet", ())]
+        series = [{"series": name, "values": values} for name, values in test["series"].items()]
+        wanted = [expect(alert, at, row) for at, row in moments]
+        tests.append({"interval": "15s", "input_series": series, "alert_rule_test": wanted})
+    page = {"rule_files": ["rules.json"], "evaluation_interval": "15s", "tests": tests}
+    (tmp_path / "test.json").write_text(json.dumps(page))
+    run_promtool("test", "rules", str(tmp_path / "test.json"))
+
+
+def test_queries_of_all_panels_are_promql(tmp_path: Path) -> None:
+    found = [{"record": f"panel:{number}", "expr": fill(one["query"], "head", 60)} for number, one in enumerate(load_panels())]
+    (tmp_path / "panels.json").write_text(json.dumps({"groups": [{"name": "panels", "rules": found}]}))
+    assert f"{len(found)} rules found" in run_promtool("check", "rules", str(tmp_path / "panels.json"))

@@ -1,0 +1,145 @@
+"""The page in Chromium, over the real store with an hour of numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+import urllib.request
+from collections.abc import Iterable, Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from wsgiref.simple_server import WSGIServer, make_server
+
+import pytest
+from chromium import Window, launch
+from pieces import Pieces, Quiet, serve, until
+
+from farmlet.parts.monitoring import rules
+from farmlet.parts.monitoring.pages.board import Board
+from farmlet.parts.monitoring.pages.store import Away
+from farmlet.parts.monitoring.store import load_panels
+from farmlet.web import theme
+from farmlet.web.guard import PERSON, answer
+from farmlet.web.login import Person
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+NODES = ("head", "service")
+SECONDS = 3600
+
+
+def write_samples(now: int) -> Iterable[str]:
+    """What two nodes say, each 15 s."""
+    for at in range(now - SECONDS, now, 15):
+        wave = math.sin(at / 600)
+        for number, node in enumerate(NODES):
+            rows = {
+                f'up{{job="node",node="{node}"}}': 1.0,
+                f'farmlet_check_ok{{check="batch.queue",node="{node}"}}': float(number or at < now - 900),
+                f'node_cpu_seconds_total{{cpu="0",mode="idle",node="{node}"}}': at * 0.7 + 60 * wave,
+                f'node_cpu_seconds_total{{cpu="0",mode="user",node="{node}"}}': at * 0.3 - 60 * wave,
+                f'node_memory_MemAvailable_bytes{{node="{node}"}}': 3e9 + 1e9 * wave,
+                f'node_memory_MemTotal_bytes{{node="{node}"}}': 6e9,
+                f'node_filesystem_avail_bytes{{mountpoint="/",node="{node}"}}': 3e10 + 1e9 * wave,
+                f'node_filesystem_size_bytes{{mountpoint="/",node="{node}"}}': 1e11,
+                f'node_load1{{node="{node}"}}': 1 + wave,
+                f'farmlet_certificate_end_timestamp_seconds{{path="/x.crt",node="{node}"}}': now + 2e6,
+            }
+            yield from (f"{name} {value} {at * 1000}\n" for name, value in rows.items())
+        jobs = f"{5 + 4 * wave:.0f} {at * 1000}"
+        yield from (f'farmlet_batch_jobs{{status="{one}",node="head"}} {jobs}\n' for one in ("idle", "running"))
+    for at in range(now - 900, now + 600, 15):
+        labels = 'alertname="CheckFailing",alertstate="firing",severity="warning",check="batch.queue",node="head"'
+        yield f"ALERTS{{{labels}}} 1 {at * 1000}\n"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page as a member sees it who is logged in."""
+    pieces = Pieces(tmp_path_factory.mktemp("page"))
+    pieces.start_store()
+    pieces.start_door()
+    until(lambda: is_there(pieces))
+    connection = HTTPConnection("127.0.0.1", pieces.port)
+    connection.request("POST", "/api/v1/import/prometheus", "".join(write_samples(int(time.time()))))
+    assert connection.getresponse().status == 204
+    until(lambda: pieces.store.select_now("up"))
+    board = Board(pieces.store, "Example facility", load_panels(), [alert.show() for alert in rules.load()], NODES, 15)
+
+    def app(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
+        name = environ["PATH_INFO"].strip("/")
+        if name in theme.FILES:
+            return answer(start, 200, theme.load(name), {"Content-Type": theme.FILES[name]})
+        return board({**environ, PERSON: Person("s", "ada")}, start)
+
+    server = make_server("127.0.0.1", 0, app, WSGIServer, Quiet)
+    with serve(server):
+        yield f"http://127.0.0.1:{server.server_port}"
+    pieces.close()
+
+
+def is_there(pieces: Pieces) -> bool:
+    try:
+        pieces.store.select_now("1")
+    except Away:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def window(address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    folder = Path(os.environ.get("FARMLET_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with launch() as browser:
+        yield Window(browser.new_context(locale="en-GB").new_page(), folder, address)
+
+
+def wait_for(window: Window, title: str) -> None:
+    window.page.get_by_role("heading", name=title, exact=True).wait_for()
+    window.page.locator("#panels figure").first.wait_for()
+
+
+def test_the_facility_at_a_glance(window: Window, address: str) -> None:
+    window.open(address)
+    wait_for(window, "The facility at a glance")
+    told = ("warning: CheckFailing – batch.queue, head", "Processors in use", "running", "Last update", "1 !", "%")
+    window.look("monitoring", *told)
+    # where a mail points to, the runbook is open
+    window.open(f"{address}/?#DiskFull")
+    window.page.reload()
+    wait_for(window, "The facility at a glance")
+    assert window.page.get_by_text("Less than 5 % of a file system is free.").is_visible()
+    assert not window.faults
+
+
+def test_a_node_and_another_range(window: Window, address: str) -> None:
+    window.open(address)
+    wait_for(window, "The facility at a glance")
+    window.press("head")
+    wait_for(window, "Node head")
+    with window.page.expect_response(lambda answer: "range=21600" in answer.url) as found:
+        window.page.get_by_label("Range").select_option("6 hours")
+    assert found.value.status == 200 and "node=head" in found.value.url
+    window.look("monitoring-node", "Load", "File systems", "No numbers in this range.")
+
+
+def test_the_page_says_so_when_there_is_no_update(window: Window, address: str) -> None:
+    window.open(address)
+    wait_for(window, "The facility at a glance")
+    window.page.route("**/data?*", lambda route: route.fulfill(status=503, json={"fault": "the store is away"}))
+    window.page.get_by_label("Range").select_option("1 day")
+    window.page.get_by_text("No update: the store is away").wait_for()
+    assert "Processors in use" in window.text  # what was there is kept
+    window.page.unroute("**/data?*")
+    window.faults.clear()
+
+
+def test_a_long_range_ends_now(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/data?range={30 * 86400}") as answer:
+        told = json.load(answer)
+    (panel,) = [panel for panel in told["panels"] if panel["title"] == "Memory in use"]
+    assert {line["name"]: line["points"][-1][0] for line in panel["series"]} == dict.fromkeys(
+        NODES, pytest.approx(told["at"], abs=2)
+    )

@@ -1,0 +1,99 @@
+"""The service of site tests as a process that is killed at any moment, over a stand-in for a site with a queue in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from farmlet.parts.sitetests.scheduler import make
+from farmlet.parts.sitetests.store import DONE, Store
+from farmlet.parts.sitetests.suite import Test
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
+
+# Each line of `began` is one run of a job; the real runner runs it. What submits takes its time: some are killed meanwhile.
+STAND_INS = {
+    "ssh": 'for script; do :; done; cd "$LAB/home" && exec sh -c "$script"',
+    "condor_q": 'case "$1" in -constraint) cat $LAB/queue/"$(echo "$2" | cut -d\\" -f2)" 2> /dev/null;;'
+    " *) cat $LAB/queue/* 2> /dev/null;; esac; true",
+    "condor_rm": 'rm -f $LAB/queue/"$(echo "$2" | cut -d\\" -f2)"',
+    "condor_submit": """name=$(basename "$PWD"); touch log; echo "$name 2 undefined" > $LAB/queue/$name
+(sleep 0.2; echo $name >> $LAB/began; python3 runner.py; rm -f $LAB/queue/$name) > /dev/null 2>&1 &
+sleep 0.4""",
+}
+JOBS = 12
+
+
+class Service:
+    """The process; `lab` is its world."""
+
+    def __init__(self, lab: Path) -> None:
+        for name in ("bin", "queue", "home", "own", "gates"):
+            (lab / name).mkdir()
+        for name, body in STAND_INS.items():
+            (lab / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+            (lab / "bin" / name).chmod(0o755)
+        (lab / "own/probe.py").write_text("def test(): return 'fine'")
+        sites = [{"name": "tier1", "host": "tier1.example.org", "user": "drone", "environment": {}}]
+        config = {"sites": sites, "environment": {}, "every": 600, "wait": 60, "keep_days": 1, "at": "tests", "known": "/known"}
+        config |= {"state": str(lab), "folder": str(lab / "own"), "gates": str(lab / "gates")}
+        (lab / "config.json").write_text(json.dumps(config))
+        self.environment = {**os.environ, "PATH": f"{lab / 'bin'}:{os.environ['PATH']}", "LAB": str(lab)}
+        self.environment |= {"CREDENTIALS_DIRECTORY": str(lab), "RUNTIME_DIRECTORY": str(lab)}
+        self.command = [sys.executable, "-m", "farmlet.parts.sitetests.command", "--config", str(lab / "config.json"), "service"]
+        self.log = (lab / "log").open("w")
+        self.begin()
+
+    def begin(self) -> None:
+        self.process = subprocess.Popen(self.command, env=self.environment, stderr=self.log)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    found = Service(tmp_path)
+    yield found
+    found.end()
+    found.log.close()
+    print((tmp_path / "log").read_text())
+
+
+def test_killed_again_and_again_it_loses_no_job_and_does_none_twice(service: Service, tmp_path: Path) -> None:
+    store = Store(tmp_path / "results.sqlite3")
+    probe = Test("probe", (tmp_path / "own/probe.py",), "function", 600)
+    names = []
+    for number in range(JOBS):
+        job = make("tier1", [probe], "demand", time.time())
+        names.append(job.name)
+        store.add(job)
+        time.sleep(0.3 + 0.13 * (number % 9))  # at another moment of what it does each time
+        service.end()
+        service.begin()
+    until = time.monotonic() + 60
+    while [job for name in names if (job := store.find_job(name)) is not None and job.state != DONE]:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    assert sorted((tmp_path / "began").read_text().split()) == sorted(names)
+    for name in names:
+        assert sorted((one.test, one.text) for one in store.find_results(job=name) if one.test == "probe") == [("probe", "fine")]
+    assert not list((tmp_path / "queue").iterdir()) and not list((tmp_path / "home/tests").glob("tier1-*"))
+    store.close()
+
+
+def test_asked_to_end_it_ends_well(service: Service, tmp_path: Path) -> None:
+    until = time.monotonic() + 30
+    while not (tmp_path / "told.json").exists():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    service.process.terminate()
+    assert service.process.wait(20) == 0

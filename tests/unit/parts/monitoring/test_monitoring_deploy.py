@@ -1,0 +1,147 @@
+"""What part monitoring wants on nodes, and what it must never want."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from farmlet.errors import Errors
+from farmlet.facility.load import loads
+from farmlet.facility.model import Facility
+from farmlet.parts.identity.deploy import PART as IDENTITY
+from farmlet.parts.monitoring import exporter, store
+from farmlet.parts.monitoring.config import Mail
+from farmlet.parts.monitoring.metrics import measure_certificates
+from farmlet.parts.part import Context, Trust, find
+from farmlet.parts.resources import File, Resource, Unit
+from farmlet.runtime.checks import run
+from farmlet.runtime.metrics import render
+from farmlet.web.login import SCOPE
+
+TEXT = """\
+farmlet: 1
+facility: {name: lab, domain: farmlet.test}
+nodes:
+  head: {connect: fake, runs: [access]}
+  service: {connect: fake, runs: [identity, accounts, monitoring]}
+"""
+MAIL = "monitoring: {mail: {to: [a@example.org, b@example.org], smtp: 'mail.example.org:25', from: lab@example.org}}\n"
+
+
+def load(more: str = "") -> Facility:
+    return loads(TEXT + more, "facility.yaml", find())
+
+
+def make(node: str, more: str = "") -> Context:
+    facility = load(more)
+    return Context(facility, facility.nodes[node], Trust("CA\n"), "0" * 64)
+
+
+def find_files(resources: Any) -> Mapping[str, str]:
+    return {one.path.rsplit("/", 1)[-1]: one.data.decode() for one in resources if isinstance(one, File)}
+
+
+def find_units(resources: list[Resource]) -> set[str]:
+    return {one.name for one in resources if isinstance(one, Unit)}
+
+
+def test_each_node_hands_in_and_one_keeps() -> None:
+    facility = load()
+    assert [node.name for node in facility.hosts("monitoring.exporter")] == ["head", "service"]
+    assert [node.name for node in facility.hosts("monitoring.store")] == ["service"]
+    assert facility.control.names == ("service.farmlet.test", "monitoring.farmlet.test")
+    with pytest.raises(Errors, match=r"monitoring\.exporter needs monitoring\.store"):
+        loads(TEXT.replace("monitoring", "monitoring.exporter"), "facility.yaml", find())
+
+
+def test_on_a_node_with_members_nothing_listens_that_could_be_written_to() -> None:
+    files = find_files(exporter.configure(make("head")))
+    agent = files["farmlet-vmagent.service"]
+    assert "-httpListenAddr= " in agent and "-remoteWrite.tlsServerName=service.farmlet.test " in agent
+    sockets = {name for name, text in files.items() if "ListenStream=" in text}
+    assert sockets == {f"{exporter.USER}.socket", f"{exporter.PUSH}.socket"}
+    # they are in the private network of vmagent, which has no other way out; the exporter itself sees the node
+    assert {name for name, text in files.items() if "PrivateNetwork=yes" in text} == {*sockets, f"{exporter.AGENT}.service"}
+    assert all(exporter.INSIDE in files[name] for name in sockets)
+    assert "socket-proxyd service.farmlet.test:443" in files[f"{exporter.PUSH}.service"]
+    assert "--web.systemd-socket" in files["farmlet-exporter.service"]
+    # to systemd these would mean something: a lone $ or \ would mean something to it
+    command = files["farmlet-exporter.service"]
+    assert not re.search(r"(?<!\$)\$(?!\$)", command) and not re.search(r"\\(?!\n)", command)
+
+
+def test_the_store_and_the_rules_are_in_a_network_of_their_own() -> None:
+    files = find_files(store.configure(make("service", MAIL)))
+    inside = {name for name, text in files.items() if "PrivateNetwork=yes" in text}
+    services = {f"{name}.service" for name in (store.STORE, store.RULES, store.DOOR)}
+    assert inside == services | {f"{store.MAIL}.socket"}  # Alertmanager itself reaches the relay
+    joined = {name for name in inside if f"JoinsNamespaceOf={store.STORE}.service" in files[name]}
+    assert joined == inside - {f"{store.STORE}.service"}
+    assert f"SocketUser={store.WEB}\nSocketMode=0600" in files[f"{store.DOOR}.socket"]
+
+
+def test_without_mail_nobody_sends_any() -> None:
+    resources = list(store.configure(make("service")))
+    assert f"{store.MAIL}.service" not in find_units(resources)
+    assert "-notifier.blackhole" in find_files(resources)[f"{store.RULES}.service"]
+    resources = list(store.configure(make("service", MAIL)))
+    assert f"{store.MAIL}.service" in find_units(resources)
+    receiver = json.loads(find_files(resources)["alarms.json"])["receivers"][0]["email_configs"][0]
+    assert receiver["to"] == "a@example.org, b@example.org" and receiver["require_tls"] is True
+    assert receiver["smarthost"] == "mail.example.org:25" and receiver["from"] == "lab@example.org"
+
+
+def test_each_node_has_a_rule_that_sees_its_silence() -> None:
+    rules = json.loads(find_files(store.configure(make("service")))["rules.json"])["groups"][0]["rules"]
+    silent = [rule["expr"] for rule in rules if rule["alert"] == "NodeSilent"]
+    assert len(silent) == 2 and 'node="head"' in silent[0] and 'node="service"' in silent[1]
+    assert rules[0]["annotations"]["runbook"].startswith("https://monitoring.farmlet.test/#")
+
+
+def test_the_pages_secret_comes_by_the_agent_and_stands_in_no_file_of_ours() -> None:
+    files = find_files(store.configure(make("service")))
+    spec = json.loads(files["monitoring.store.json"])["deliver"]["client-monitoring"]
+    assert (spec["path"], spec["mode"], spec["owner"]) == (store.SECRET, "0600", store.WEB)
+    login = json.loads(files["monitoring.json"])["login"]
+    assert login["secret"] == store.SECRET and login["origin"] == "https://monitoring.farmlet.test"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"to": []},
+        {"to": ["a@example.org, b@example.org"]},
+        {"to": ["a@example.org\nBcc: x@example.org"]},
+        {"from": "{{ .Status }}@example.org"},
+        {"smtp": "mail.example.org"},
+        {"smtp": "mail.example.org:99999"},
+        {"password": "x"},
+    ],
+)
+def test_mail_that_would_be_read_otherwise_is_refused(wrong: dict[str, Any]) -> None:
+    good = {"to": ["a@example.org"], "smtp": "mail.example.org:25", "from": "lab@example.org"}
+    assert Mail.model_validate(good)
+    with pytest.raises(ValidationError):
+        Mail.model_validate({**good, **wrong})
+
+
+def test_when_the_nodes_certificates_end(tmp_path: Path) -> None:
+    made = tmp_path / "node.crt"
+    run("openssl", "req", "-x509", "-nodes", "-subj", "/CN=x", "-days", "3", "-keyout", str(tmp_path / "k"), "-out", str(made))
+    (tmp_path / "certificates.json").write_text(json.dumps({"renew": [{"path": str(made)}, {"path": f"{tmp_path}/none"}]}))
+    text = render(measure_certificates(str(tmp_path)))
+    end = float(re.findall(r"timestamp_seconds\{.*\} (.*)", text)[0])
+    assert end - made.stat().st_mtime == pytest.approx(3 * 86400, abs=60)
+
+
+def test_the_issuer_registers_what_the_log_in_asks_for() -> None:
+    context = make("service")
+    (step,) = [one.run for one in IDENTITY.role("provider").configure(context) if one.label == "step client monitoring"]  # type: ignore[attr-defined]
+    assert "--redirect-uri https://monitoring.farmlet.test/login/back" in step
+    assert all(f"--scope {scope}" in step for scope in SCOPE.split())

@@ -1,0 +1,106 @@
+"""What part notebooks wants on its node, and what identity does for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from farmlet.errors import Errors
+from farmlet.facility.load import loads
+from farmlet.facility.model import Facility
+from farmlet.parts import part
+from farmlet.parts.notebooks.deploy import PART, SECRET
+from farmlet.parts.notebooks.hub.settings import Settings
+from farmlet.parts.part import Context, Trust
+from farmlet.parts.resources import Command, File, Resource
+
+TEXT = """
+farmlet: 1
+facility: {name: af, title: Example, domain: af.test}
+nodes:
+  head: {connect: fake, runs: [access, batch, software, storage, notebooks]}
+  service: {connect: fake, runs: [identity, accounts, tokens]}
+groups: {lab: {login: true, notebooks: {cores: 2}}}
+"""
+INDIGO = "identity: {issuer: 'https://iam.test/'}\nnotebooks: {client: our-hub}\n"
+
+
+def load(more: str = "", text: str = TEXT) -> Facility:
+    return loads(text + more, "facility.yaml", part.find())
+
+
+def configure(role: str, node: str, more: str = "") -> Sequence[Resource]:
+    facility = load(more)
+    context = Context(facility, facility.nodes[node], Trust(""), "0" * 64)
+    name, _, kind = role.partition(".")
+    return part.find()[name].role(kind).configure(context)
+
+
+def read(resources: Sequence[Resource], ending: str) -> str:
+    return next(str(one.content) for one in resources if isinstance(one, File) and one.path.endswith(ending))
+
+
+def test_the_hub_reads_what_is_written_for_it() -> None:
+    found = Settings(**json.loads(read(configure("notebooks.hub", "head"), "settings.json")))
+    assert (found.origin, found.issuer, found.client) == (
+        "https://notebooks.af.test",
+        "https://service.af.test",
+        "farmlet-notebooks",
+    )
+    assert max(found.proxy, found.api, found.hub) < 1024  # members take none of them
+
+
+def test_servers_end_when_idle_unless_the_file_says_never() -> None:
+    for more, seconds in (("", 43200), ("notebooks: {idle_hours: 0}\n", 0)):
+        assert Settings(**json.loads(read(configure("notebooks.hub", "head", more), "settings.json"))).idle == seconds
+
+
+def test_secrets_come_by_systemd_and_by_the_agent() -> None:
+    resources = configure("notebooks.hub", "head")
+    tasks = json.loads(read(resources, "notebooks.hub.json"))
+    assert tasks["deliver"]["client-farmlet-notebooks"]["path"] == SECRET
+    assert f"LoadCredential=client:{SECRET}" in read(resources, "farmlet-notebooks.service")
+    external = json.loads(read(configure("notebooks.hub", "head", INDIGO), "notebooks.hub.json"))
+    assert "deliver" not in external
+    assert json.loads(read(configure("notebooks.hub", "head", INDIGO), "settings.json"))["client"] == "our-hub"
+
+
+def test_identity_registers_the_client_and_sends_its_secret_to_the_node() -> None:
+    steps = {one.name: one.run for one in configure("identity.provider", "service") if isinstance(one, Command)}
+    made = steps["client farmlet-notebooks"]
+    assert "--redirect-uri https://notebooks.af.test/hub/oauth_callback --trusted" in made and "--secret-file" in made
+    assert "storage" not in made.partition("--redirect-uri")[2]  # who logs in there gives it no rights to data
+    assert "/outbox/head/client-farmlet-notebooks" in steps["secret of client farmlet-notebooks"]
+
+
+def test_tokens_of_notebooks_are_kept_where_notebooks_are() -> None:
+    assert "--sessions /run/farmlet-notebooks" in read(configure("tokens.credmon", "head"), "credmon.config")
+    facility = load(text=TEXT.replace(", notebooks]", "]"))
+    context = Context(facility, facility.nodes["head"], Trust(""), "0" * 64)
+    assert "/run/farmlet-notebooks" not in read(part.find()["tokens"].role("credmon").configure(context), "credmon.config")
+
+
+def test_a_node_without_homes_has_no_notebooks() -> None:
+    with pytest.raises(Errors, match=r"notebooks need software\.client"):
+        load(text=TEXT.replace("software, storage, notebooks", "storage, notebooks"))
+
+
+def test_condor_does_not_take_the_address_of_dockers_bridge() -> None:
+    for node, expected in (("head", True), ("service", False)):
+        role = "batch.access" if node == "head" else "batch.central"
+        assert ("include command : /usr/lib/farmlet/condor-address" in read(configure(role, node), "pool.config")) is expected
+
+
+def test_the_files_are_whole() -> None:
+    for one in configure("notebooks.hub", "head"):
+        if isinstance(one, File):
+            assert "{{" not in str(one.content).replace("{{.", ""), one.path
+    assert PART.role("hub").install()
+
+
+def test_the_network_needs_no_chain_that_docker_makes_later() -> None:
+    """After a boot Docker has not made DOCKER-USER again, and the Hub would not start."""
+    text = read(configure("notebooks.hub", "head"), "notebook-network")
+    assert "mangle PREROUTING -i farmlet0 -d 169.254.0.0/16" in text and "DOCKER-" not in text

@@ -1,0 +1,62 @@
+"""What the part brings to the control node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.errors import Errors
+from farmlet.facility.load import default_text, load
+from farmlet.facility.model import Facility
+from farmlet.parts.part import Context, SiteAccess, Trust, find
+from farmlet.parts.resources import File
+
+SITE = SiteAccess("tier1", "tier1.example.org", "drone", "ssh-ed25519 AAAA", "CA", "https://tier1.example.org:8443")
+
+
+def read(folder: Path, more: str = "") -> Facility:
+    (folder / "facility.yaml").write_text(default_text() + more)
+    return load(folder / "facility.yaml", find())
+
+
+def configure(facility: Facility, *sites: SiteAccess) -> dict[str, File]:
+    node = facility.host("sitetests.scheduler")
+    context = Context(facility, node, Trust("CA", {site.name: site for site in sites}), "")
+    role = find()["sitetests"].role("scheduler")
+    return {one.path: one for one in role.configure(context) if isinstance(one, File)}
+
+
+def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -> None:
+    unknown = SiteAccess("hpc", "hpc.example.org", "drone", "", "")
+    found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
+    assert [site["name"] for site in found["sites"]] == ["tier1"]
+    assert found["environment"]["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
+    assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
+
+
+def test_the_collaborations_tests_lie_beside_the_facility_file(tmp_path: Path) -> None:
+    assert not [path for path in configure(read(tmp_path)) if path.startswith("/etc/farmlet/sitetests/")]
+    (tmp_path / "checks/deep").mkdir(parents=True)
+    (tmp_path / "checks/weather.py").write_bytes(b"\xff")
+    (tmp_path / "checks/.hidden").write_text("")
+    facility = read(tmp_path, "sitetests: {folder: checks}\n")
+    found = configure(facility)
+    assert found["/etc/farmlet/sitetests/weather.py"].data == b"\xff"
+    assert len([path for path in found if path.startswith("/etc/farmlet/sitetests/")]) == 1
+    (tmp_path / "checks/odd\nname").write_text("")
+    with pytest.raises(Errors) as several:
+        read(tmp_path, "sitetests: {folder: checks}\n")
+    assert "'odd\\nname' is no name for a file of a test" in several.value.errors[0].what
+
+
+def test_the_key_is_the_overlays_and_both_are_on_one_node(tmp_path: Path) -> None:
+    unit = configure(read(tmp_path), SITE)["/etc/systemd/system/farmlet-sitetests.service"].data.decode()
+    assert "LoadCredential=key:/var/lib/farmlet/overlay/ssh/id_ed25519" in unit and "User=farmlet-sitetests" in unit
+    text = default_text().replace("tokens, sitetests, monitoring]", "tokens, monitoring]")
+    (tmp_path / "facility.yaml").write_text(text.replace("storage, notebooks]", "storage, notebooks, sitetests.scheduler]"))
+    with pytest.raises(Errors) as several:
+        load(tmp_path / "facility.yaml", find())
+    assert "the overlay's key, which is on another node" in several.value.errors[0].what
