@@ -161,9 +161,9 @@ def owned(client: DockerClient, facility: str) -> dict[str, list[Any]]:
 def count_watches() -> int:
     """How many inotify instances processes of this host have open."""
     count = 0
-    for descriptors in Path("/proc").glob("[0-9]*/fd"):
-        with suppress(OSError):  # it has ended
-            count += sum(str(one.readlink()) == "anon_inode:inotify" for one in descriptors.iterdir())
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):  # it is closed again, or its process has ended
+            count += str(descriptor.readlink()) == "anon_inode:inotify"
     return count
 
 
