@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from tools import messages
 
 from farmlet.cli.main import VERBS, verb_parser
 from farmlet.facility import fields, model
@@ -371,12 +372,29 @@ def write_clients(parts: Mapping[str, Part]) -> str:
     return CLIENTS_PAGE.format(clients=table(head, rows), device=DEVICE[0], pasted=pasted, reader=REGISTRATIONS[0].name)
 
 
+MESSAGES_PAGE = """\
+# Messages
+
+What `farmlet` and its checks say when something is wrong, by folder of the source. What is filled in stands in braces.
+
+"""
+
+
+def write_messages(parts: Mapping[str, Part]) -> str:
+    """Every message with its hint."""
+    text = MESSAGES_PAGE
+    for folder, found in messages.read().items():
+        text += f"## `{folder}`\n\n" + table(("message", "hint"), ((" ".join(one.split()) for one in row) for row in found))
+    return text
+
+
 PAGES: Mapping[str, Callable[[Mapping[str, Part]], str]] = {
     "facility-file.md": write_file,
     "commands.md": write_commands,
     "ports.md": write_ports,
     "clients.md": write_clients,
     "resources.md": write_resources,
+    "messages.md": write_messages,
 }
 
 
