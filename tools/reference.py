@@ -26,6 +26,7 @@ from tools import messages
 from farmlet.cli.main import VERBS, verb_parser
 from farmlet.facility import fields, model
 from farmlet.facility.model import Route
+from farmlet.facility.rights import RIGHTS
 from farmlet.parts import resources
 from farmlet.parts.identity.deploy import DEVICE
 from farmlet.parts.identity.registrations import REGISTRATIONS
@@ -372,6 +373,30 @@ def write_clients(parts: Mapping[str, Part]) -> str:
     return CLIENTS_PAGE.format(clients=table(head, rows), device=DEVICE[0], pasted=pasted, reader=REGISTRATIONS[0].name)
 
 
+RIGHTS_PAGE = """\
+# Rights
+
+What a group of the facility file gives its members. A member of several groups has what they give together: "any" of them,
+the "largest" value, or the paths "united"; a subgroup has all that the groups above it have. A group `a/b` is the UNIX group
+`a-b` on nodes and `/a/b` in the claim `wlcg.groups`. SCIM shows scopes below `urn:farmlet:scim:User`, authorities as INDIGO does.
+
+{rights}
+"""
+
+
+def write_rights(parts: Mapping[str, Part]) -> str:
+    """The one table of rights."""
+    return RIGHTS_PAGE.format(
+        rights=table(
+            ("key", "a member may", "of several groups", "scopes in tokens", "SCIM"),
+            (
+                (f"`{one.key}`", one.words.replace("{}", "…"), one.combine, cells(one.scopes), cells(filter(None, (one.scim,))))
+                for one in RIGHTS
+            ),
+        )
+    )
+
+
 MESSAGES_PAGE = """\
 # Messages
 
@@ -395,6 +420,7 @@ PAGES: Mapping[str, Callable[[Mapping[str, Part]], str]] = {
     "clients.md": write_clients,
     "resources.md": write_resources,
     "messages.md": write_messages,
+    "rights.md": write_rights,
 }
 
 

@@ -11,7 +11,7 @@ from farmlet.cli.options import print_json
 from farmlet.errors import InputError
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility
-from farmlet.facility.rights import Table
+from farmlet.facility.rights import RIGHTS, Right, Table
 from farmlet.facility.scopes import scopes
 from farmlet.facility.sizes import show
 from farmlet.parts.storage.groups import share
@@ -89,12 +89,23 @@ def tell_all(facility: Facility, member: dict[str, Any], as_json: bool) -> None:
         print(f"  a service member, owned by {member['owner'] or facility.issuer}, until {(member['expires'] or 'never')[:10]}")
     for path, line in lines.items():
         print(f"  group {path} (line {line} of the facility file)")
-    print(f"  batch group {rights.batch_group}, share {rights.batch_share}")
-    if login:
-        home = show(rights.home) if rights.home else "without a limit"
-        print(f"  home {home}, {f'scratch {show(rights.scratch)}' if rights.scratch else 'no scratch'}")
+    if rights.batch_group:
+        print(f"  batch group {rights.batch_group}")
+    for right in RIGHTS:
+        value = getattr(rights, right.field)
+        if value and right.combine != "any" and (login or right.scopes):
+            print(f"  may {right.words.format(tell(right, value))}")
+    if login and not rights.home:
+        print("  may keep any amount in their home")
     by = f"storage, by the groups in tokens of {facility.issuer}:" if facility.external else "scopes"
     print(f"  {by} {' '.join(scopes(rights))}")
+
+
+def tell(right: Right, value: Any) -> str:
+    """The value of a right as the facility file would write it."""
+    if right.combine == "united":
+        return " ".join(value)
+    return show(value) if right.size else f"{value:g}"
 
 
 def describe(name: str, answer: Answer) -> list[str]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from farmlet.errors import InputError
 from farmlet.facility.names import ancestors
 from farmlet.facility.paths import normalise, within
-from farmlet.facility.rights import GroupRights, Table, fill
-from farmlet.facility.scopes import COMPUTE
+from farmlet.facility.rights import COMPUTE, RIGHTS, GroupRights, Table, fill
 
 PLAIN = ("login", "administer", "batch", "notebooks", "scratch")
 # what may be asked about a path → the lists of the table that give it
@@ -92,13 +91,7 @@ def gives(line: GroupRights, right: Right, user: str) -> bool:
     """Whether one line of the table, by itself, gives `right` to `user`."""
     if right.verb in LISTS:
         return any(within(right.path, path) for path in fill(user, _patterns(line, right)))
-    return {
-        "login": line.login,
-        "administer": line.administer,
-        "batch": line.batch_share is not None,
-        "notebooks": line.notebooks_cores is not None or line.notebooks_memory is not None,
-        "scratch": line.scratch is not None,
-    }[right.verb]
+    return any(getattr(line, one.field) not in (None, False) for one in RIGHTS if one.key.partition(".")[0] == right.verb)
 
 
 def _patterns(line: GroupRights, right: Right) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -199,23 +200,8 @@ class Group(GroupEntry):
     @property
     def rights(self) -> rights.GroupRights:
         """Its line of the rights table."""
-        return rights.GroupRights(
-            login=self.login,
-            administer=self.administer,
-            session_cores=self.sessions.cores,
-            session_memory=self.sessions.memory,
-            session_tasks=self.sessions.tasks,
-            home=self.home,
-            scratch=self.scratch,
-            notebooks_cores=self.notebooks.cores,
-            notebooks_memory=self.notebooks.memory,
-            batch_share=self.batch.share,
-            read=self.storage.read,
-            write=self.storage.write,
-            stage=self.storage.stage,
-            optional=self.optional,
-            line=self.line,
-        )
+        values = {right.field: attrgetter(right.key)(self) for right in rights.RIGHTS}
+        return rights.GroupRights(optional=self.optional, line=self.line, **values)
 
 
 class Facility(Entry):

@@ -10,16 +10,54 @@ A group that is not in the table gives nothing, not even its parents' rights: wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from farmlet.errors import InputError
 from farmlet.facility.names import MEMBER, ancestors
 from farmlet.facility.paths import normalise, reduce
 
 USER = "{user}"
-PATHS = ("read", "write", "stage")
+# what a batch right gives (WLCG Common JWT Profile): these name no path and no owner
+COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
+
+
+@dataclass(frozen=True)
+class Right:
+    """One right that a line of the table may give, as everything else reads it.
+
+    `field` in `GroupRights` and `Rights`; `key` in the facility file, below `groups.PATH`; `combine`: how the lines of several
+    groups become one; `scopes` that it puts into tokens, for paths the path follows; `scim`: the attribute that shows it to
+    programs; `words`: what a member with it may do, `{}` is the value, in bytes for a `size`.
+    """
+
+    field: str
+    key: str
+    combine: Literal["any", "largest", "united"]
+    words: str
+    scopes: tuple[str, ...] = ()
+    scim: str = ""
+    size: bool = False
+
+
+RIGHTS = (
+    Right("login", "login", "any", "log in"),
+    Right("administer", "administer", "any", "administer the facility", scim="authorities"),
+    Right("session_cores", "sessions.cores", "largest", "use {} cores of a node in sessions"),
+    Right("session_memory", "sessions.memory", "largest", "use {} of a node's memory in sessions", size=True),
+    Right("session_tasks", "sessions.tasks", "largest", "run {} processes and threads on a node"),
+    Right("home", "home", "largest", "keep {} in their home", size=True),
+    Right("scratch", "scratch", "largest", "keep {} in scratch", size=True),
+    Right("notebooks_cores", "notebooks.cores", "largest", "start a notebook with {} cores"),
+    Right("notebooks_memory", "notebooks.memory", "largest", "start a notebook with {} of memory", size=True),
+    Right("batch_share", "batch.share", "largest", "run jobs, with a share of {}", COMPUTE, scim="scopes"),
+    Right("read", "storage.read", "united", "read {}", ("storage.read",), "scopes"),
+    # modify overwrites and deletes, create only adds, so that a job can ask for the lesser one
+    Right("write", "storage.write", "united", "write {}", ("storage.modify", "storage.create"), "scopes"),
+    Right("stage", "storage.stage", "united", "bring back {} from tape", ("storage.stage",), "scopes"),
+)
+PATHS = tuple(right.field for right in RIGHTS if right.combine == "united")
 
 
 @dataclass(frozen=True)
@@ -131,24 +169,17 @@ class Table:
         found = {path: line.batch_share for path, line in granted.items() if line.batch_share is not None}
         shares = dict(sorted(found.items(), key=lambda item: -item[1]))  # a stable sort: of equals the first in the table
         batch = next(iter(shares), None)
+        values = {
+            right.field: COMBINE[right.combine](getattr(line, right.field) for line in granted.values())
+            for right in RIGHTS
+            if right.combine in COMBINE
+        }
         rights = Rights(
             user="",
             groups=tuple(granted),
-            login=any(rights.login for rights in granted.values()),
-            administer=any(rights.administer for rights in granted.values()),
-            read=(),
-            write=(),
-            notebooks_cores=_largest(rights.notebooks_cores for rights in granted.values()),
-            notebooks_memory=_largest(rights.notebooks_memory for rights in granted.values()),
             batch_group=batch,
-            batch_share=shares[batch] if batch is not None else None,
-            stage=(),
-            session_cores=_largest(rights.session_cores for rights in granted.values()),
-            session_memory=_largest(rights.session_memory for rights in granted.values()),
-            session_tasks=_largest(rights.session_tasks for rights in granted.values()),
-            home=_largest(rights.home for rights in granted.values()),
-            scratch=_largest(rights.scratch for rights in granted.values()),
-            optional=tuple(path for path, rights in granted.items() if rights.optional),
+            optional=tuple(path for path, line in granted.items() if line.optional),
+            **values | dict.fromkeys(PATHS, ()),
         )
         write, stage, read = (
             {plain for rights in granted.values() for plain in map(normalise, getattr(rights, name)) if plain is not None}
@@ -196,8 +227,11 @@ def fill(user: str, patterns: Iterable[str]) -> set[str]:
     return {path for pattern in patterns if (path := normalise(pattern.replace(USER, user))) is not None}
 
 
-def _largest(sizes: Iterable[int | None]) -> int | None:
+def _largest(sizes: Iterable[float | None]) -> float | None:
     return max((size for size in sizes if size is not None), default=None)
+
+
+COMBINE: Mapping[str, Callable[[Iterable[Any]], Any]] = {"any": any, "largest": _largest}
 
 
 def _jsonable(value: object) -> object:

@@ -9,22 +9,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from farmlet.facility.paths import normalise, within
-from farmlet.facility.rights import Rights
+from farmlet.facility.rights import COMPUTE, PATHS, RIGHTS, Rights
 
 STORAGE = ("storage.read:/", "storage.create:/", "storage.modify:/", "storage.stage:/")
-# what a batch right gives (WLCG Common JWT Profile): these name no path and no owner
-COMPUTE = ("compute.cancel", "compute.create", "compute.modify", "compute.read")
 PROBE = "/.farmlet"  # on each storage element: where the facility's own checks write, and nothing else of theirs counts
 GROUPS = re.compile(r"wlcg\.groups(?::(/[a-z0-9_-]+(?:/[a-z0-9_-]+)*))?")
 
 
 def scopes(rights: Rights) -> tuple[str, ...]:
-    """Every scope that the table gives a member, sorted, by the WLCG Common JWT Profile 1.x.
-
-    A readable path gives `storage.read`; a writable one `storage.modify` (which overwrites and deletes) and
-    `storage.create` (which only adds), so that a job can ask for the lesser one; one that may be staged `storage.stage`.
-    A batch right gives `compute.…`.
-    """
+    """Every scope that the table gives a member, sorted, by the WLCG Common JWT Profile 1.x (`rights.RIGHTS`)."""
     paths = (f"{verb}:{path}" for verb, allowed in _allowed(rights).items() for path in allowed)
     return tuple(sorted((*paths, *_compute(rights))))
 
@@ -100,12 +93,7 @@ def _cut(verb: str, path: str, limits: Sequence[str]) -> list[str]:
 
 
 def _allowed(rights: Rights) -> dict[str, tuple[str, ...]]:
-    return {
-        "storage.read": rights.read,
-        "storage.modify": rights.write,
-        "storage.create": rights.write,
-        "storage.stage": rights.stage,
-    }
+    return {scope: getattr(rights, right.field) for right in RIGHTS if right.field in PATHS for scope in right.scopes}
 
 
 def _compute(rights: Rights) -> tuple[str, ...]:

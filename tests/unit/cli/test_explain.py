@@ -12,7 +12,7 @@ from farmlet.engine.store import Store
 from farmlet.parts.members import Members
 
 GROUPS = """\
-  tiny/data: {storage: {write: [/data]}}
+  tiny/data: {storage: {write: [/data]}, batch: {share: 2}, sessions: {memory: 3G}}
 """
 
 
@@ -63,3 +63,11 @@ def test_an_unknown_right(farmlet: Any) -> None:
     result = farmlet("explain", "ada", "--why-not", "fly")
     assert result.code == 2 and result.out == ""
     assert "'fly': is not known" in result.err and "storage:write:/PATH" in result.err
+
+
+def test_each_right_is_told_in_words(farmlet: Any, ada: dict[str, Any]) -> None:
+    ada["groups"] = ["tiny/data"]
+    lines = farmlet("explain", "ada").out.splitlines()
+    assert "  may run jobs, with a share of 2" in lines and "  may keep any amount in their home" in lines
+    assert "  may write /data" in lines and "  may use 3G of a node's memory in sessions" in lines
+    assert not [line for line in lines if "notebook" in line]

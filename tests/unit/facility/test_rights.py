@@ -14,8 +14,8 @@ from farmlet.errors import InputError
 from farmlet.facility import rights
 from farmlet.facility.names import MEMBER, ancestors
 from farmlet.facility.paths import normalise, reduce, within
-from farmlet.facility.rights import GroupRights, Rights, Table, fill
-from farmlet.facility.scopes import COMPUTE, grant, scopes
+from farmlet.facility.rights import COMPUTE, GroupRights, Rights, Table, fill
+from farmlet.facility.scopes import grant, scopes
 
 TABLE = Table(
     {

@@ -7,8 +7,8 @@ from test_rights import MEMBERSHIPS, PATHS, TABLES
 
 from farmlet.errors import InputError
 from farmlet.facility.explain import LISTS, PLAIN, Source, explain, parse
-from farmlet.facility.rights import GroupRights, Table
-from farmlet.facility.scopes import COMPUTE, grant
+from farmlet.facility.rights import COMPUTE, GroupRights, Table
+from farmlet.facility.scopes import grant
 
 TABLE = Table(
     {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from farmlet.facility.paths import normalise, within
-from farmlet.facility.rights import Rights, Table
-from farmlet.facility.scopes import COMPUTE, PROBE, STORAGE, grant, intersect, name_group
+from farmlet.facility.rights import COMPUTE, Rights, Table
+from farmlet.facility.scopes import PROBE, STORAGE, grant, intersect, name_group
 from farmlet.parts.identity.service.django.models import Client, Member
 from farmlet.parts.identity.service.tokens import lookup
 
