@@ -34,7 +34,7 @@ setup: $(VENV)/.ready  ## what this machine needs: Debian packages, the Python e
 $(VENV)/.ready: uv.lock pyproject.toml
 	tools/packages $(PACKAGES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r src/farmlet/engine/installer.txt
+	test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r src/farmlet/engine/images/installer.txt
 	$(BIN)/uv sync --quiet --frozen --python $(BIN)/python
 	touch $@
 

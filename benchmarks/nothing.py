@@ -7,7 +7,7 @@ import subprocess
 
 from record import ROOT, farmlet, record, timed
 
-from farmlet.engine import docker
+from farmlet.engine.sandbox import docker
 
 docker.connect(start=True)  # to see what is there; `make demo` starts it too
 farmlet("down", "--purge")

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from farmlet.engine.disk import Disk
-from farmlet.engine.docker import FOLDER_LABEL, connect, owned
-from farmlet.engine.hosts import Hosts
-from farmlet.engine.images import Base
+from farmlet.engine.images.build import Base
+from farmlet.engine.sandbox.disk import Disk
+from farmlet.engine.sandbox.docker import FOLDER_LABEL, connect, owned
+from farmlet.engine.sandbox.hosts import Hosts
 from once import is_of_a_dead_run
 
 # the facilities that the tests bring up

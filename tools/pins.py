@@ -24,7 +24,7 @@ FILES = (
     PARTS / "requirements/motley.txt",
     PARTS / "requirements/tardis.txt",
     PARTS / "software/templates/analysis.txt",
-    ROOT / "src/farmlet/engine/installer.txt",
+    ROOT / "src/farmlet/engine/images/installer.txt",
 )
 UV = (str(Path(sys.executable).with_name("uv")), "--quiet")
 FORMAT = ("--format", "pylock.toml", "--no-header")

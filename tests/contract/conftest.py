@@ -11,10 +11,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from farmlet.engine import docker as engine
-from farmlet.engine.images import Base
+from farmlet.engine.images.build import Base
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
+from farmlet.engine.sandbox import docker as engine
 from farmlet.engine.store import Store
 from host import CONTRACT as FACILITY
 from host import prepare

@@ -10,13 +10,13 @@ import pytest
 
 from farmlet.engine.apply import Done, Sources, apply
 from farmlet.engine.authority import Authority
+from farmlet.engine.images.sources import python
+from farmlet.engine.images.wheel import pack
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
 from farmlet.engine.nodes.ssh import SshDriver
 from farmlet.engine.plan import Change, Target, observe
-from farmlet.engine.sources import python
 from farmlet.engine.store import Store
-from farmlet.engine.wheel import pack
 from farmlet.errors import Errors, FarmletError
 from farmlet.parts.resources import (
     Account,

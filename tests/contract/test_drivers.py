@@ -15,13 +15,13 @@ import docker
 import docker.errors
 import pytest
 
-from farmlet.engine.disk import Disk
-from farmlet.engine.docker import LABEL
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell, Shell
 from farmlet.engine.nodes.fake import FakeDriver
 from farmlet.engine.nodes.local import LocalShell
 from farmlet.engine.nodes.ssh import SshDriver
+from farmlet.engine.sandbox.disk import Disk
+from farmlet.engine.sandbox.docker import LABEL
 from farmlet.engine.store import Store
 from farmlet.errors import FarmletError, InputError
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import docker
 import pytest
 
-from farmlet.engine import images, trees
+from farmlet.engine.images import build as images
+from farmlet.engine.images import trees
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
 from farmlet.errors import FarmletError

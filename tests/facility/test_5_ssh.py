@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sandbox import FARMLET, Sandbox
 
-from farmlet.engine.docker import LABEL, connect, ensure_network
-from farmlet.engine.images import Base
+from farmlet.engine.images.build import Base
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
+from farmlet.engine.sandbox.docker import LABEL, connect, ensure_network
 from farmlet.engine.store import Store
 from host import docker
 

@@ -37,7 +37,6 @@ ALLOWED = {
 MOST = 15  # modules of a folder, besides its __init__.py
 CROWDED = {
     "farmlet.cli": "one file a verb",
-    "farmlet.engine": "bringing nodes about, all of it",
 }
 SHARED = {
     "gate",

@@ -19,9 +19,9 @@ from threading import Thread
 from typing import IO, Any
 
 from farmlet.engine.authority import Authority
+from farmlet.engine.images.wheel import Wheel
 from farmlet.engine.nodes.driver import Shell
 from farmlet.engine.plan import Change, Target, source
-from farmlet.engine.wheel import Wheel
 from farmlet.errors import Errors, FarmletError
 from farmlet.parts.resources import (
     Absent,
@@ -85,7 +85,7 @@ class Payload:
         self._blobs: dict[str, bytes] = {
             "steps.py": source("steps").encode(),
             "place.py": source("place").encode(),
-            "installer.txt": files(__package__).joinpath("installer.txt").read_bytes(),
+            "installer.txt": files("farmlet.engine.images").joinpath("installer.txt").read_bytes(),
         }
 
     def add(self, data: bytes, name: str = "") -> str:

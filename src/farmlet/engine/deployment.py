@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from farmlet.engine import leftovers, sources
+from farmlet.engine import leftovers
 from farmlet.engine.apply import Sources, apply
+from farmlet.engine.images import sources
+from farmlet.engine.images.wheel import pack
 from farmlet.engine.layout import Layout, StandIn
 from farmlet.engine.nodes.driver import SecureShell
 from farmlet.engine.plan import Change, Seen, Target, observe
 from farmlet.engine.preflight import Busy, check_host, check_nodes
 from farmlet.engine.report import Report
-from farmlet.engine.sandbox import Sandbox
+from farmlet.engine.sandbox.sandbox import Sandbox
 from farmlet.engine.store import Store
-from farmlet.engine.wheel import pack
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.model import Facility, Node
 from farmlet.parts.part import Part, Role, SiteAccess

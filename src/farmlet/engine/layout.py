@@ -9,12 +9,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from farmlet.engine import hosts
 from farmlet.engine.authority import Authority
+from farmlet.engine.images.wheel import pack
 from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.engine.plan import Target
+from farmlet.engine.sandbox import hosts
 from farmlet.engine.store import Store
-from farmlet.engine.wheel import pack
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.parts.part import Context, ElementAccess, Part, Role, SiteAccess, Trust

@@ -118,4 +118,4 @@ def _changes(node: str, pairs: Sequence[tuple[Wanted, Resource]], findings: Mapp
 
 def source(name: str) -> str:
     """The text of a program of this folder that runs on nodes."""
-    return files("farmlet.engine").joinpath(f"{name}.py").read_text()
+    return files("farmlet.engine.payload").joinpath(f"{name}.py").read_text()

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from farmlet.engine import docker as engine
-from farmlet.engine import images
+from farmlet.engine.images import build as images
 from farmlet.engine.layout import Layout
 from farmlet.engine.plan import Target
-from farmlet.engine.sandbox import Sandbox
+from farmlet.engine.sandbox import docker as engine
+from farmlet.engine.sandbox.sandbox import Sandbox
 from farmlet.engine.store import Store, is_root
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.model import Facility, Node

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.engine.disk import Disk
+from farmlet.engine.sandbox.disk import Disk
 from farmlet.errors import FarmletError
 from farmlet.runtime.disk.btrfs import Btrfs
 from farmlet.runtime.disk.filesystem import open_quotas

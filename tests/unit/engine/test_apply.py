@@ -16,10 +16,10 @@ from typing import Any, cast
 import pytest
 
 from farmlet.engine.apply import Done, Payload, Sources, _steps, apply
+from farmlet.engine.images.wheel import pack
 from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell
 from farmlet.engine.plan import Change, Target
 from farmlet.engine.store import Store
-from farmlet.engine.wheel import pack
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.parts.resources import (
     Absent,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from farmlet.engine import docker, preflight
+from farmlet.engine import preflight
+from farmlet.engine.sandbox import docker
 from farmlet.errors import InputError
 
 

@@ -14,7 +14,7 @@ from farmlet.runtime import files
 SOURCE = Path(farmlet.__file__).parent
 # the one function; a program that runs on nodes without us and does the same; and one whose files, a member's each, are made
 # again of one that is kept
-ALLOWED = {"runtime/files.py", "engine/place.py", "parts/batch/readers.py"}
+ALLOWED = {"runtime/files.py", "engine/payload/place.py", "parts/batch/readers.py"}
 
 
 def find_renames(text: str) -> list[int]:

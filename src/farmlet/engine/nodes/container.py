@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farmlet.engine.docker import FOLDER_LABEL, LABEL, connect
 from farmlet.engine.nodes.driver import READY_SECONDS, Machine, SecureShell
+from farmlet.engine.sandbox.docker import FOLDER_LABEL, LABEL, connect
 from farmlet.errors import FarmletError, InputError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import farmlet
-from farmlet.engine.wheel import Wheel, pack
+from farmlet.engine.images.wheel import Wheel, pack
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_two_packs_are_the_same_bytes(wheel: Wheel) -> None:
     # others may be writing to the tree while tests run: compare what both read
     if contents(again) == contents(wheel):
         assert again == wheel
-    script = "import sys; from farmlet.engine.wheel import pack; sys.stdout.write(pack().digest)"
+    script = "import sys; from farmlet.engine.images.wheel import pack; sys.stdout.write(pack().digest)"
     both = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout for _ in range(2)]
     assert both[0] == both[1] and len(both[0]) == 64, "nor does it depend on the process"
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from farmlet.engine import docker as engine
-from farmlet.engine import images, trees
-from farmlet.engine import sandbox as module
-from farmlet.engine.disk import Disk
-from farmlet.engine.docker import FOLDER_LABEL
+from farmlet.engine.images import build as images
+from farmlet.engine.images import trees
 from farmlet.engine.layout import Layout
 from farmlet.engine.report import Report
-from farmlet.engine.sandbox import Sandbox
+from farmlet.engine.sandbox import docker as engine
+from farmlet.engine.sandbox import sandbox as module
+from farmlet.engine.sandbox.disk import Disk
+from farmlet.engine.sandbox.docker import FOLDER_LABEL
+from farmlet.engine.sandbox.sandbox import Sandbox
 from farmlet.engine.store import Store
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.engine import sources
+from farmlet.engine.images import sources
 from farmlet.errors import InputError
 
 RELEASE = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)

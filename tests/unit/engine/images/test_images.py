@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farmlet.engine import sources
-from farmlet.engine.images import REPOSITORY, Base, content, tag
+from farmlet.engine.images import sources
+from farmlet.engine.images.build import REPOSITORY, Base, content, tag
 from farmlet.parts.resources import Environment, File, Packages, Resource, Wanted
 
 INSTALL = (

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farmlet.engine import hosts as module
-from farmlet.engine.hosts import Hosts
+from farmlet.engine.sandbox import hosts as module
+from farmlet.engine.sandbox.hosts import Hosts
 from farmlet.errors import FarmletError, InputError
 
 NAMES = {"head.farmlet.test": "10.213.0.10", "service.farmlet.test": "10.213.0.11"}

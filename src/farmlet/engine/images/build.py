@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from farmlet.engine import sources, trees
-from farmlet.engine.docker import BASE_LABEL, LABEL
+from farmlet.engine.images import sources, trees
+from farmlet.engine.sandbox.docker import BASE_LABEL, LABEL
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.resources import Wanted
 

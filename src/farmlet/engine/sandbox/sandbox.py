@@ -8,11 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from farmlet.engine import docker as engine
-from farmlet.engine import images, trees
 from farmlet.engine.apply import apply
-from farmlet.engine.disk import Disk
-from farmlet.engine.hosts import Hosts
+from farmlet.engine.images import build as images
+from farmlet.engine.images import trees
+from farmlet.engine.images.sources import python
+from farmlet.engine.images.wheel import pack
 from farmlet.engine.layout import Layout, addresses, free_address
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine, NodeDriver
@@ -21,9 +21,10 @@ from farmlet.engine.nodes.local import LocalDriver
 from farmlet.engine.nodes.ssh import SshDriver
 from farmlet.engine.plan import Change, Target, fingerprint
 from farmlet.engine.report import Report
-from farmlet.engine.sources import python
+from farmlet.engine.sandbox import docker as engine
+from farmlet.engine.sandbox.disk import Disk
+from farmlet.engine.sandbox.hosts import Hosts
 from farmlet.engine.store import Store
-from farmlet.engine.wheel import pack
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
 from farmlet.runtime.files import write

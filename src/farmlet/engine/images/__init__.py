@@ -1,0 +1,1 @@
+"""Node images and what goes into them."""
