@@ -24,7 +24,8 @@ from farmlet.parts.accounts.homes.files import EXPORTS
 from farmlet.parts.part import Context, Trust, find
 from farmlet.parts.resources import Command, File
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
+# soak: emulation takes minutes of a core; the same tests run on this kernel's btrfs each time
+pytestmark = [pytest.mark.service, pytest.mark.soak, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[3]
 PACKAGES = "python3,python3-pytest,kmod,e2fsprogs,xfsprogs,mount,util-linux,coreutils,bash,passwd,base-passwd"
 SERVING = "nfs-kernel-server,nfs-common,iproute2"
