@@ -64,16 +64,17 @@ def find_causes(failed: Sequence[dict[str, Any]], after: Mapping[str, Sequence[s
 def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until every check of the facility's own holds; Errors with the evidence of those that do not.
 
-    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it.
+    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it. Where
+    nothing is left but what a person has to do, nobody waits for it.
     """
-    end, external = time.monotonic() + seconds, deployment.layout.external
+    end, external, by_hand = time.monotonic() + seconds, deployment.layout.external, deployment.layout.by_hand
     with deployment.report.phase("checks"):
         while True:
             rows = find_causes([row for row in check_now(deployment) if not row["ok"]], deployment.layout.after)
             failed = [row for row in rows if row["check"] not in external]
             if not failed:
                 break
-            if time.monotonic() > end:
+            if time.monotonic() > end or all(row["check"] in by_hand for row in failed):
                 hint = "farmlet logs; farmlet check"
                 raise Errors([FarmletError(f"{row['node']}: {row['check']}", row["evidence"], hint) for row in failed])
             time.sleep(PAUSE)

@@ -16,11 +16,12 @@ from farmlet.errors import FarmletError
 from farmlet.runtime import oauth
 
 SCOPE = "scim:read"
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 LIMIT = 32 << 20  # bytes of one answer
 
 
 class Missing(FarmletError):
-    """There is nothing at this place."""
+    """There is nobody of this id, as SCIM says it (RFC 7644 §3.12): a proxy's page that is not found says nothing of anybody."""
 
 
 class Broken(FarmletError):
@@ -68,7 +69,7 @@ class Reader:
         return True
 
     def get(self, path: str, timeout: float = 15, **query: int) -> dict[str, Any]:
-        """A JSON object below the issuer. Raises FarmletError, of which Missing for 404 and Broken for 500."""
+        """A JSON object below the issuer. Raises FarmletError, of which Missing for SCIM's 404 and Broken for 500."""
         url = f"{self.issuer.rstrip('/')}{path}?{urllib.parse.urlencode(query)}"
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
         request.add_header("Accept", "application/scim+json, application/json")
@@ -78,7 +79,7 @@ class Reader:
             with urllib.request.urlopen(request, timeout=timeout, context=self._context) as answer:
                 loaded = json.loads(answer.read(LIMIT))
         except urllib.error.HTTPError as error:
-            if error.code == 404:
+            if error.code == 404 and is_scim(error):
                 raise Missing(url, "is not there") from error
             if error.code == 401:
                 self._token = ""  # perhaps the signing key was rotated: the next try asks for a new one
@@ -105,3 +106,11 @@ class Reader:
         if not secret:
             raise FarmletError(str(self._secret), "is empty", f"put the secret of the client {self._client} there")
         return secret
+
+
+def is_scim(error: urllib.error.HTTPError) -> bool:
+    """Whether an error's body is SCIM's own."""
+    try:
+        return ERROR in json.loads(error.read(LIMIT))["schemas"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException):
+        return False
