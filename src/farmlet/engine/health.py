@@ -61,6 +61,12 @@ def find_causes(failed: Sequence[dict[str, Any]], after: Mapping[str, Sequence[s
     return [row for row in failed if names.isdisjoint(after.get(row["check"], ()))]
 
 
+def explain(row: Mapping[str, Any], by_hand: bool) -> FarmletError:
+    """A failed check with the next step."""
+    hint = "then repeat: farmlet up" if by_hand else "farmlet logs; farmlet check"
+    return FarmletError(f"{row['node']}: {row['check']}", row["evidence"], hint)
+
+
 def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until every check of the facility's own holds; Errors with the evidence of those that do not.
 
@@ -75,8 +81,7 @@ def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> Non
             if not failed:
                 break
             if time.monotonic() > end or all(row["check"] in by_hand for row in failed):
-                hint = "farmlet logs; farmlet check"
-                raise Errors([FarmletError(f"{row['node']}: {row['check']}", row["evidence"], hint) for row in failed])
+                raise Errors([explain(row, row["check"] in by_hand) for row in failed])
             time.sleep(PAUSE)
     for row in rows:
         deployment.report.say(f"  ! {row['node']}: {row['check']}: {row['evidence']}")

@@ -70,7 +70,7 @@ def test_what_waits_for_a_person_is_told_at_once_when_all_else_holds(
     monkeypatch.setattr(health, "check_now", lambda _: next(found))
     with pytest.raises(Errors) as caught:
         health.wait_healthy(deployment, seconds=float("inf"))
-    assert [error.what for error in caught.value.errors] == ["b.secret says so"]
+    assert [(error.what, error.hint) for error in caught.value.errors] == [("b.secret says so", "then repeat: farmlet up")]
     assert next(found, None) is None, "what comes by itself was waited for"
 
 
