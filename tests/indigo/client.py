@@ -45,16 +45,17 @@ class Client:
         named = [name for name in PROFILES if name in self.scopes]
         return named[0] if len(named) == 1 else default
 
-    def check_scopes(self, asked: list[str]) -> None:
+    def check_scopes(self, asked: list[str], paths: bool = True) -> None:
+        """`paths`: with IAM's profile for WLCG scopes; without, only literally the same counts. §8."""
         for scope in asked:
-            if not any(allows(registered, scope) for registered in self.scopes):
+            if not any(registered == scope or (paths and allows(registered, scope)) for registered in self.scopes):
                 raise Refusal(400, "invalid_scope", f"Scope '{scope}' not allowed for client '{self.id}'")
 
 
 def allows(registered: str, asked: str) -> bool:
-    """Whether a registered scope covers the one asked for: the same, or a path below, with IAM's WLCG scope profile. §8."""
-    if registered == asked or (registered == "wlcg.groups" and asked.startswith("wlcg.groups:/")):
-        return True
+    """Whether a registered scope covers one with a group (§7) or a path below its own (§8)."""
+    if registered == "wlcg.groups" and asked.startswith("wlcg.groups:/"):
+        return not asked.endswith("/")
     name, _, root = registered.partition(":")
     other, _, path = asked.partition(":")
     return name == other and name in PATHS and bool(path) and (path + "/").startswith(root.rstrip("/") + "/")
