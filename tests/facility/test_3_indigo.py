@@ -23,6 +23,7 @@ from indigo.client import DEVICE, Client
 pytestmark = [pytest.mark.facility, pytest.mark.lane("guest"), pytest.mark.timeout(1200)]
 NAME, DOMAIN, PREFIX = "guest", "guest.test", "collaboration"
 POLL, MARGIN = 10, 30  # seconds between two looks at the IAM; for the rest of the way, on a busy machine
+LIFE = 60  # seconds of tokens for jobs, where one waits for their end
 PLACE = "/etc/farmlet/issuer-client.secret"
 ANCHORS = "/usr/local/share/ca-certificates"
 OURS = "access: {client: farmlet}\n"  # whose tokens open a log-in; the IAM gives the audience to any client
@@ -140,13 +141,17 @@ def test_storage_goes_by_its_groups_alone(zoe: Guest) -> None:
     assert put(zoe, "/users/zoe-muller/file", groups) == "403", "a path with {user} is given to nobody"
 
 
-def test_a_job_at_the_site_writes_with_its_token(zoe: Guest) -> None:
+def store(zoe: Guest) -> None:
+    """What jobs need, as the submission does."""
     refresh = zoe.authorise("offline_access wlcg wlcg.groups", client="batch").refresh_token
     secret = json.dumps({"issuer": zoe.iam.issuer, "client_id": "batch", "refresh_token": refresh})
-    store = subprocess.run(
-        zoe.command("condor_store_cred add-oauth -s farmlet -i -"), input=secret, text=True, capture_output=True
-    )
-    assert store.returncode == 0, store
+    command = zoe.command("condor_store_cred add-oauth -s farmlet -i -")
+    done = subprocess.run(command, input=secret, text=True, capture_output=True)
+    assert done.returncode == 0, done
+
+
+def test_a_job_at_the_site_writes_with_its_token(zoe: Guest) -> None:
+    store(zoe)
     script = JOB.format(url=f"https://head.{DOMAIN}:8443/data/of-a-job")
     for name, text in (("write.sh", script), ("write.sub", SUBMIT)):
         done = subprocess.run(zoe.command(f"cat > {name}"), input=text, text=True, capture_output=True)
@@ -154,6 +159,22 @@ def test_a_job_at_the_site_writes_with_its_token(zoe: Guest) -> None:
     zoe.ssh("condor_submit write.sub && condor_wait -wait 300 log >/dev/null")
     assert zoe.ssh("cat err; condor_history -limit 1 -af ExitCode") == "0"
     assert "Debian" in zoe.sandbox.exec("head", "cat /srv/farmlet/storage/data/of-a-job")
+
+
+def test_a_policy_to_sign_holds_jobs_until_it_is_signed(zoe: Guest) -> None:
+    zoe.iam.clients.known["batch"].access_seconds = LIFE
+    use = "/var/lib/condor/oauth_credentials/zoe-muller/farmlet.use"
+    zoe.sandbox.exec("head", f"rm -f {use}")
+    store(zoe)
+    zoe.ssh("sed '/^requirements/s/=.*/= False/' write.sub > waiting.sub && condor_submit waiting.sub >/dev/null")
+    until(lambda: exists(zoe.sandbox, "head", use), MARGIN)
+    zoe.iam.publish()
+    reason = "condor_q -constraint 'JobStatus == 5' -af HoldReason"
+    until(lambda: f"Sign it: {zoe.iam.issuer}iam/aup/sign" in zoe.ssh(reason), LIFE + 2 * MARGIN)
+    zoe.iam.sign(zoe.username)
+    until(lambda: zoe.ssh("condor_q -af JobStatus") == "1", 2 * LIFE + MARGIN)
+    zoe.ssh("condor_rm -all >/dev/null")
+    zoe.iam.clients.known["batch"].access_seconds = 3600
 
 
 def test_a_member_plays_the_demo(guest: tuple[Sandbox, Collaboration], zoe: Guest) -> None:

@@ -35,6 +35,7 @@ class Client:
     reuse_refresh_token: bool = False  # rotating, without grace
     clear_access_tokens_on_refresh: bool = False
     allow_introspection: bool = True
+    access_seconds: int = 3600
     refresh_seconds: int = 2592000
     device_seconds: int = 600
     disabled: bool = False
@@ -90,6 +91,7 @@ class Clients:
                 name=name,
                 reuse_refresh_token=raw.get("reuse_refresh_token", False),
                 clear_access_tokens_on_refresh=raw.get("clear_access_tokens_on_refresh", False),
+                access_seconds=raw.get("access_token_validity_seconds", 3600),
                 refresh_seconds=raw.get("refresh_token_validity_seconds", 2592000),
                 device_seconds=raw.get("device_code_validity_seconds", 600),
             )
@@ -120,6 +122,7 @@ class Clients:
             "reuse_refresh_token": client.reuse_refresh_token,
             "clear_access_tokens_on_refresh": client.clear_access_tokens_on_refresh,
             "allow_introspection": client.allow_introspection,
+            "access_token_validity_seconds": client.access_seconds,
             "refresh_token_validity_seconds": client.refresh_seconds,
             "device_code_validity_seconds": client.device_seconds,
         }

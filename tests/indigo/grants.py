@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indigo.iam import Iam
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"
-LIFE, IDENTITY_LIFE = 3600, 600  # seconds of an access token, of an ID token
+IDENTITY_LIFE = 600  # seconds of an ID token
 Form = dict[str, str]
 
 
@@ -195,7 +195,7 @@ class Grants:
         self, client: Client, sub: str, scopes: tuple[str, ...], audience: tuple[str, ...], refresh: str = ""
     ) -> dict[str, Any]:
         user, now, profile = self.iam.by_id(sub), int(time.time()), client.profile(self.iam.profile)
-        claims: dict[str, Any] = {"iss": self.iam.token_issuer, "sub": sub, "iat": now, "exp": now + LIFE}
+        claims: dict[str, Any] = {"iss": self.iam.token_issuer, "sub": sub, "iat": now, "exp": now + client.access_seconds}
         claims |= {"jti": str(uuid.uuid4()), "client_id": client.id}
         if profile == "wlcg" and not audience:
             audience = (ANY,)
@@ -210,7 +210,12 @@ class Grants:
             claims |= {name: names} if wanted and names else {}
         token = self.sign(claims)
         self.tokens[token] = Access(client, sub, claims, scopes, refresh)
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFE - 1, "scope": " ".join(scopes)}
+        answer = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": client.access_seconds - 1,
+            "scope": " ".join(scopes),
+        }
         answer |= {"refresh_token": refresh} if refresh else {}
         return answer | ({"id_token": self.identify(client, user, now)} if user and "openid" in scopes else {})
 
