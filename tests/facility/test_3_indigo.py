@@ -107,6 +107,10 @@ def zoe(guest: tuple[Sandbox, Collaboration]) -> Guest:
     return person
 
 
+def exists(house: Sandbox, node: str, path: str) -> bool:
+    return subprocess.run(["docker", "exec", house.container(node), "test", "-e", path], capture_output=True).returncode == 0
+
+
 def put(person: Person, path: str, token: str) -> str:
     """HTTP status of a write to the facility's element."""
     command = ["curl", "-s", "--cacert", person.ca, "-o", "/dev/null", "-w", "%{http_code}", "-T", "/etc/hostname", "-K", "-"]
