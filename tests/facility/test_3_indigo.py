@@ -24,6 +24,7 @@ pytestmark = [pytest.mark.facility, pytest.mark.lane("guest"), pytest.mark.timeo
 NAME, DOMAIN, PREFIX = "guest", "guest.test", "collaboration"
 POLL, MARGIN = 10, 30  # seconds between two looks at the IAM; for the rest of the way, on a busy machine
 LIFE = 60  # seconds of tokens for jobs, where one waits for their end
+RELOAD = 60
 PLACE = "/etc/farmlet/issuer-client.secret"
 ANCHORS = "/usr/local/share/ca-certificates"
 OURS = "access: {client: farmlet}\n"  # whose tokens open a log-in; the IAM gives the audience to any client
@@ -199,7 +200,7 @@ def test_the_clients_are_as_they_should_be(guest: tuple[Sandbox, Collaboration])
 def test_a_change_there_is_followed_within_a_poll(guest: tuple[Sandbox, Collaboration], zoe: Guest) -> None:
     house, iam = guest
     iam.add("alan", f"{PREFIX}/lab")
-    user = iam.find("Zoë.Müller")
+    user, token = iam.find("Zoë.Müller"), zoe.authorise("openid wlcg.groups").access_token
     iam.leave("Zoë.Müller", f"{PREFIX}/lab/production")
     until(lambda: house.exec("head", "id alan >/dev/null 2>&1 && id -Gn zoe-muller || true") == "zoe-muller lab", POLL + MARGIN)
     session = zoe.start("sleep 300")
@@ -213,6 +214,8 @@ def test_a_change_there_is_followed_within_a_poll(guest: tuple[Sandbox, Collabor
     until(lambda: house.exec("head", credentials) == "farmlet.refused", MARGIN)
     until(lambda: user["id"] in house.exec("head", "cat /var/lib/farmlet/storage-ended.json"), MARGIN)
     assert house.json("user", "show", "zoe-muller")["state"] == "suspended"
+    # XRootD reads the list anew each minute, and goes by the groups of a token as it was given
+    until(lambda: put(zoe, "/data/of-a-leaver", token) == "403", RELOAD + MARGIN)
 
 
 def test_up_goes_on_without_it(guest: tuple[Sandbox, Collaboration]) -> None:
