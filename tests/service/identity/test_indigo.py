@@ -81,6 +81,22 @@ def test_who_is_on_no_page_keeps_account_jobs_and_credential(iam: Iam, tmp_path:
     assert memory.accounts["user100"].active and not daemon.again
 
 
+def test_who_is_on_no_page_twice_in_a_row_is_asked_for_by_id(iam: Iam, tmp_path: Path) -> None:
+    house = Theirs(iam, tmp_path)
+    for number in range(150):
+        house.add(f"user{number}", "lab")
+    memory, tombstones, faults = Memory(), Tombstones(tmp_path / "tombstones.json"), tmp_path / "faults.json"
+    daemon = Daemon(house.source, (memory,), RIGHTS, tombstones, Guard(tmp_path), faults)
+    daemon.sync()
+    for gone in ("user8", "user9"):
+        sub = iam.find(gone)["id"]
+        iam.users.sort(key=lambda user: user["userName"] == "user100")
+        iam.users.insert(100, iam.users.pop())  # the first of the second page
+        iam.between = lambda sub=sub, gone=gone: (iam.remove(gone), house.add(f"after-{gone}", "lab")) if iam.by_id(sub) else None
+        daemon.sync()
+        assert memory.accounts["user100"].active and not iam.by_id(sub)
+
+
 def test_a_page_that_is_not_found_says_nothing_of_anybody(iam: Iam, tmp_path: Path) -> None:
     """As where the proxy before an IAM leads elsewhere."""
     house = Theirs(iam, tmp_path)
