@@ -119,6 +119,14 @@ def put(person: Person, path: str, token: str) -> str:
     return subprocess.run([*command, url], input=given, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
+def show(person: Person, token: str) -> tuple[str, str]:
+    """What motley-cue, the way in for mccli, says to a token: HTTP status and body."""
+    command = ["curl", "-s", "--cacert", person.ca, "-w", "\n%{http_code}", "-K", "-", f"https://head.{DOMAIN}/user/get_status"]
+    given = f'header = "Authorization: Bearer {token}"\n'
+    body, _, status = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60).stdout.rpartition("\n")
+    return status, body
+
+
 def test_its_members_are_ours_by_a_name_of_ours(guest: tuple[Sandbox, Collaboration]) -> None:
     house, iam = guest
     assert [row["name"] for row in house.json("user", "list")] == ["zoe-muller"], "only members of the file's groups"
@@ -136,6 +144,14 @@ def test_a_program_that_the_file_does_not_name_gets_no_certificate(zoe: Guest) -
     with pytest.raises(OAuthError, match="given to the client somebodys; a log-in is opened by tokens of farmlet alone"):
         key = (zoe.folder / "key.pub").read_text()
         send_json(f"https://service.{DOMAIN}/ssh/sign", {"public_key": key}, token, zoe.sandbox.ca)
+
+
+def test_no_other_way_in_takes_its_token_either(zoe: Guest) -> None:
+    audience = f"ssh_head.{DOMAIN}"
+    status, body = show(zoe, zoe.authorise("openid", audience, "somebodys").access_token)
+    assert status == "401" and "given to the client somebodys" in body, (status, body)
+    status, body = show(zoe, zoe.authorise("openid", audience).access_token)
+    assert status == "200" and "deployed" in body, (status, body)
 
 
 def test_storage_goes_by_its_groups_alone(zoe: Guest) -> None:
