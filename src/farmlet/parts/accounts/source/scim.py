@@ -71,7 +71,7 @@ class Reader:
     def get(self, path: str, timeout: float = 15, **query: int) -> dict[str, Any]:
         """A JSON object below the issuer. Raises FarmletError, of which Missing for SCIM's 404 and Broken for 500."""
         url = f"{self.issuer.rstrip('/')}{path}?{urllib.parse.urlencode(query)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current(timeout)}"})
         request.add_header("Accept", "application/scim+json, application/json")
         try:
             # a twentieth of a second, which a list of many pages would take for each
@@ -91,10 +91,10 @@ class Reader:
             raise FarmletError(url, "the answer is not a JSON object")
         return loaded
 
-    def _current(self) -> str:
+    def _current(self, timeout: float) -> str:
         if not self._token or time.monotonic() > self._until:
-            secret = self._load()
-            tokens = oauth.obtain(self.issuer, self._client, secret, SCOPE, self._cafile)
+            secret, most = self._load(), min(timeout, oauth.TIMEOUT)
+            tokens = oauth.obtain(self.issuer, self._client, secret, SCOPE, self._cafile, timeout=most)
             self._token, self._until = tokens.access_token, time.monotonic() + tokens.expires_in / 2
         return self._token
 
