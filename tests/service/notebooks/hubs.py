@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,9 +30,8 @@ class Hub:
 
     def write_roster(self, **members: dict[str, Any]) -> None:
         """Who may have a notebook: name → what they have beyond the usual."""
-        rows = [
-            asdict(Member(f"sub-{name}", name, 20000, 20000, str(self.folder / "home"), **more)) for name, more in members.items()
-        ]
+        home, who = str(self.folder / "home"), (os.getuid(), os.getgid())
+        rows = [asdict(Member(f"sub-{name}", name, *who, home, **more)) for name, more in members.items()]
         (self.folder / "roster.new").write_text(json.dumps(rows))
         (self.folder / "roster.new").rename(self.folder / "roster.json")
 
@@ -40,12 +39,21 @@ class Hub:
         place = self.folder / "image" / "etc" / "farmlet-image"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
+        for name in ("passwd", "group"):
+            place.with_name(name).touch()
 
 
 def find_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return int(one.getsockname()[1])
+
+
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
 
 
 def answers(url: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chromium import Window, launch
-from hubs import GIB, Hub, start
-from playwright.sync_api import Browser
+from hubs import GIB, Hub, start, until
+from playwright.sync_api import Browser, BrowserContext
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 
@@ -103,6 +104,36 @@ def test_the_limits_hold_where_the_page_is_not_used(window: Window, hub: Hub) ->
     for more in ("image=evil", "cores=1&opt-image=evil"):
         window.open(f"{hub.url}/hub/spawn?{more}")
         assert "evil" not in window.text
+
+
+def read(context: BrowserContext, url: str, guard: str) -> Any:
+    return context.request.get(f"{url}?_xsrf={guard}").json()
+
+
+def test_a_server_that_ends_while_it_starts_says_what_it_said(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(brigitte={}, konrad={}, gudrun={})
+        for name, words in (("brigitte", "SyntaxError: <b>your</b> configuration"), ("konrad", "more memory than you chose")):
+            context = chromium.new_context()
+            window = Window(context.new_page(), pictures, hub.url)
+            enter(window, hub, name)
+            window.press("Start")
+            window.page.locator(".told, #progress-message").filter(has_text=words).wait_for()
+            window.open(f"{hub.url}/user/{name}/lab")
+            window.look(f"hub-ended-{name}", words)
+            context.close()
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        enter(window, hub, "gudrun")
+        guard = window.page.evaluate("window.jhdata.xsrf_token")
+        place = f"{hub.url}/hub/api/users/gudrun"
+        window.page.locator("[type=submit]").click(no_wait_after=True)  # there is no proxy that leads on to the server
+        until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
+        assert read(context, place, guard)["servers"][""]["user_options"] == {"cores": 1, "memory": 1}
+        assert context.request.delete(f"{place}/server?_xsrf={guard}").ok
+        until(lambda: not read(context, place, guard)["servers"])
+        context.close()
 
 
 def test_while_identity_is_away_the_hub_says_so(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
