@@ -42,6 +42,27 @@ print(json.dumps({{
     "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
 }}))
 """
+# two terminals, a program in one of which prints nothing, and what is left when idle ones are looked for
+IDLE = """
+import asyncio, json, logging
+from pathlib import Path
+from traitlets.config import Config
+logging.disable()
+config = Config()
+names = {"get_config": lambda: config}
+exec(Path("/usr/lib/farmlet/notebook/config/jupyter_server_config.py").read_text(), names)
+async def look():
+    manager = names["Terminals"](shell_command=["sh"], cull_inactive_timeout=1, cull_interval=3600)
+    busy, idle = manager.create()["name"], manager.create()["name"]
+    manager.terminals[busy].ptyproc.write("sleep 60 > /dev/null\\n")
+    await asyncio.sleep(2.5)
+    await manager._cull_terminals()
+    kept = [each["name"] for each in manager.list()]
+    await manager.terminate_all()
+    return {"kept": kept == [busy], "used": config.TerminalsExtensionApp.terminal_manager_class is names["Terminals"]}
+told = await look()
+print(json.dumps(told))
+"""
 # what a cell of somebody else's notebook gets of nora's: statuses, 0 where nothing answers
 NEIGHBOUR = """
 import json, os, pathlib, socket, urllib.error, urllib.request
@@ -143,6 +164,10 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
 def find_address(sandbox: Sandbox, person: Person) -> str:
     where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
     return sandbox.exec("head", f"docker inspect farmlet-notebook-{person.name} --format '{where}'")
+
+
+def test_a_terminal_in_which_something_runs_is_not_idle(nora: Person, hub: Hub) -> None:
+    assert run_cell(nora, hub, IDLE) == {"kept": True, "used": True}
 
 
 def test_a_notebook_gets_at_nobody_elses(sandbox: Sandbox, nora: Person, hub: Hub) -> None:

@@ -110,7 +110,8 @@ def list_inside() -> Iterator[Resource]:
     """What is mounted into every server: its start, and what JupyterLab gets of ours."""
     source = files(PACKAGE) / "inside"
     jupyter = f"{INSIDE}/jupyter"
-    yield from map(Directory, (INSIDE, jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static"))
+    yield from map(Directory, (INSIDE, f"{INSIDE}/config", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static"))
+    yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
     yield File(f"{INSIDE}/overrides.json", json.dumps(QUIET, indent=1) + "\n")
     yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())

@@ -66,7 +66,8 @@ def describe(settings: Settings, member: Member, inside: str) -> dict[str, str]:
         "SSL_CERT_FILE": BUNDLE,
         "REQUESTS_CA_BUNDLE": BUNDLE,
         "X509_CERT_DIR": settings.certificates,
-        # what JupyterLab has of ours
+        # what Jupyter has of ours
+        "JUPYTER_CONFIG_PATH": f"{settings.inside}/config",
         "JUPYTER_PATH": f"{settings.inside}/jupyter",
         # off the home, which may be full
         "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",
