@@ -126,9 +126,14 @@ def test_a_server_that_ends_while_it_starts_says_what_it_said(tmp_path: Path, pi
         context = chromium.new_context()
         window = Window(context.new_page(), pictures, hub.url)
         enter(window, hub, "gudrun")
+        (hub.folder / "no-image").touch()  # the software is being made
+        window.press("Start")
+        window.page.locator("#progress-message").filter(has_text="Looking for the software").wait_for()
+        window.look("hub-pending", "Your server is starting")
         guard = window.page.evaluate("window.jhdata.xsrf_token")
         place = f"{hub.url}/hub/api/users/gudrun"
-        window.page.locator("[type=submit]").click(no_wait_after=True)  # there is no proxy that leads on to the server
+        context.route("**/user/**", lambda route: route.abort())  # there is no proxy that leads on to the server
+        (hub.folder / "no-image").unlink()
         until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
         assert read(context, place, guard)["servers"][""]["user_options"] == {"cores": 1, "memory": 1}
         assert context.request.delete(f"{place}/server?_xsrf={guard}").ok

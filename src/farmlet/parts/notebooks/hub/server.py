@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
     user_options: dict[str, Any]
     settings: Settings  # both set by `configuration`
     roster: Roster
+    stage = (0, "")  # how far the start is, in percent and in words
 
     def options_form(self, *_: Any) -> str:
         """The fields of the page; within the member's limits."""
@@ -102,11 +103,23 @@ class Server(DockerSpawner):  # type: ignore[misc]
         self.user_options = {"cores": size.cores, "memory": size.gib}  # nothing else of it counts
         self.image = self.find_image()
         with self.explaining():
+            self.stage = 10, "Looking for the software on this node"
             await self.await_image()
+            self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
             container.arrange(self, self.settings, member, size)
             host, port = await super().start()
+            self.stage = 60, "Waiting for JupyterLab"
             await self.await_answer(host, port)
         return host, port
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What the page says meanwhile."""
+        told = None
+        while True:
+            if self.stage != told:
+                told = self.stage
+                yield {"progress": told[0], "message": told[1]}
+            await asyncio.sleep(LOOK_SECONDS)
 
     def choose_size(self) -> Size:
         try:
