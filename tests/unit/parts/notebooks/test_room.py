@@ -12,9 +12,9 @@ MIB = 1 << 20
 OLD = {
     "memory/memory.limit_in_bytes": "6000",
     "memory/memory.usage_in_bytes": "5000",
-    "memory/memory.stat": "total_inactive_file 500",
+    "memory/memory.stat": "total_inactive_file 300\ntotal_active_file 200",
 }
-NEW = {"memory.max": "6000", "memory.current": "5000", "memory.stat": "anon 1\ninactive_file 500"}
+NEW = {"memory.max": "6000", "memory.current": "5000", "memory.stat": "anon 1\ninactive_file 300\nactive_file 200"}
 
 
 def make(root: Path, files: dict[str, str], available: int = 100) -> Path:
