@@ -187,7 +187,7 @@ def test_a_notebook_gets_at_nobody_elses(sandbox: Sandbox, nora: Person, hub: Hu
 
 
 def test_with_a_full_home_a_server_starts_and_its_member_makes_room(sandbox: Sandbox, running: Sandbox) -> None:
-    person = join(sandbox, "rita", "lab", "small")  # whose homes hold 64 MiB
+    person = join(sandbox, "rita", "small")  # whose homes hold 64 MiB
     until(lambda: person.try_ssh("mkdir -p data && cp /etc/hosts data").returncode == 0, 30)
     until(lambda: "Disk quota exceeded" in person.try_ssh("dd if=/dev/urandom of=data/hog bs=1M count=100 conv=fsync").stderr, 60)
     hub = enter(person)
@@ -210,13 +210,14 @@ def test_a_change_of_groups_holds_at_the_next_start(sandbox: Sandbox, running: S
     person = join(sandbox, "sara", "lab", "small")
     hub = enter(person)
     hub.log_in()
-    sandbox.run("user", "leave", person.name, "--group", "lab")  # the other group gives no notebooks
-    until(lambda: f'"{person.name}"' not in sandbox.exec("head", "cat /etc/farmlet/notebooks/roster.json"), 30)
-    with pytest.raises(FarmletError):
-        person.browser.call("POST", f"{hub.url}/hub/api/users/{person.name}/server", hub.headers, {"cores": 1})
+    assert "Cores (up to 2)" in person.browser.open(f"{hub.url}/hub/spawn").text
+    sandbox.run("user", "leave", person.name, "--group", "lab")  # the other group gives one core
+    until(lambda: "Cores (up to 1)" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)  # without a new log-in
+    with pytest.raises(FarmletError, match="you may have 1 to 1"):
+        person.browser.call("POST", f"{hub.url}/hub/api/users/{person.name}/server", hub.headers, {"cores": 2})
     assert find_containers(sandbox, person.name) == ""
     sandbox.run("user", "join", person.name, "--group", "lab")
-    until(lambda: "Start your server" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)  # without a new log-in
+    until(lambda: "Cores (up to 2)" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)
 
 
 def test_limits_hold_past_the_page(sandbox: Sandbox, running: Sandbox) -> None:
