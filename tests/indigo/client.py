@@ -40,6 +40,7 @@ class Client:
     device_seconds: int = 600
     disabled: bool = False
     registration_token: str = ""
+    redirects: tuple[str, ...] = ()
 
     def profile(self, default: str) -> str:
         """§2: of the scopes that are registered for it, not of those asked for."""
@@ -87,6 +88,7 @@ class Clients:
                 id=raw.get("client_id") or str(uuid.uuid4()),
                 scopes=scopes,
                 grants=grants,
+                redirects=tuple(raw.get("redirect_uris") or ()),
                 secret="" if public else raw.get("client_secret") or secrets.token_urlsafe(32),
                 name=name,
                 reuse_refresh_token=raw.get("reuse_refresh_token", False),
@@ -117,6 +119,7 @@ class Clients:
             "client_id": client.id,
             "client_name": client.name,
             "grant_types": list(client.grants),
+            "redirect_uris": list(client.redirects),
             "scope": " ".join(client.scopes),
             "token_endpoint_auth_method": "client_secret_basic" if client.secret else "none",
             "reuse_refresh_token": client.reuse_refresh_token,

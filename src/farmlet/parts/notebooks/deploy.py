@@ -23,7 +23,9 @@ SETTINGS = f"{FOLDER}/settings.json"
 CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
 ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
-LAB = f"{FOLDER}/overrides.json"  # JupyterLab's settings of all: it asks nobody for news or newer versions
+INSIDE = "/usr/lib/farmlet/notebook"  # what servers have of ours
+NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
+# JupyterLab's settings of all: it asks nobody for news or newer versions
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 STATE = "/var/lib/farmlet/notebooks"
 DOCKER = "/var/lib/farmlet/docker"
@@ -78,8 +80,9 @@ def describe(context: Context) -> dict[str, object]:
         "network": "farmlet",
         "certificates": places.find_authorities(facility.domain),
         "scratch": context.section("accounts").scratch,
+        "usage": places.USAGE,
         "closed": CLOSED,
-        "lab": LAB,
+        "inside": INSIDE,
         "cores": section.cores,
         "memory": section.memory,
         "idle": section.idle_hours * 3600,
@@ -101,6 +104,18 @@ def tell_agent(context: Context) -> File:
         then = [["systemctl", "restart", UNIT]]
         tasks["deliver"] = {places.find_secret(CLIENT): {"path": SECRET, "mode": "0600", "then": then}}
     return File("/etc/farmlet/agent.d/notebooks.hub.json", json.dumps(tasks, indent=1) + "\n")
+
+
+def list_inside() -> Iterator[Resource]:
+    """What is mounted into every server: its start, and what JupyterLab gets of ours."""
+    source = files(PACKAGE) / "inside"
+    jupyter = f"{INSIDE}/jupyter"
+    yield from map(Directory, (INSIDE, f"{INSIDE}/config", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static"))
+    yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
+    yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
+    yield File(f"{INSIDE}/overrides.json", json.dumps(QUIET, indent=1) + "\n")
+    yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())
+    yield File(f"{NOTICE}/static/notice.js", (source / "notice.js").read_text())
 
 
 def configure_hub(context: Context) -> Sequence[Resource]:
@@ -141,7 +156,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Farmlet(HUB, context.wheel),
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
-        File(LAB, json.dumps(QUIET, indent=1) + "\n"),
+        *list_inside(),
         *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),
