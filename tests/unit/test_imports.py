@@ -90,6 +90,7 @@ ON_NODES = {
     "farmlet.parts.sitetests.shipped*": CLASH,
     "farmlet.parts.software.builder": CLASH,
     "farmlet.parts.images": CLASH,
+    "farmlet.parts.software.own": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }
 # what must import with the standard library alone: pattern → third-party packages it may use all the same
@@ -107,6 +108,7 @@ PLAIN = {
     "farmlet.parts.sitetests.verbs": (),
     "farmlet.parts.software.builder": (),
     "farmlet.parts.images": (),
+    "farmlet.parts.software.own": (),
     # a member's own machine
     "farmlet.cli.main": (),
     "farmlet.cli.options": (),

@@ -18,15 +18,18 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Environment, Farmlet, File, Packages, Resource
 from farmlet.parts.software import image
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.builder import CONFIG, LAYER
 from farmlet.parts.software.config import SHIPPED, Image, Software
+from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
 
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
+SOURCES = "/usr/lib/farmlet/package-sources"
 TITLE = "Scikit-HEP tools, JupyterLab, clients of storage"
 BEARER = "/usr/lib/farmlet/bearer.py"
 # Debian 13 has no Apptainer; sid's installs on it unchanged
@@ -110,11 +113,23 @@ def install_client() -> Sequence[Resource]:
     return (
         *APPTAINER,
         # what the image has, for those who work on the node itself
-        Packages(("python3-venv",)),
+        Packages(("python3-venv", "squashfs-tools")),
         Environment(PYTHON, image.requirements()),
         Directory("/usr/lib/farmlet"),
         File(BEARER, image.bearer()),
         Command("tokens for https", f"{PYTHON}/bin/python {BEARER} --register", f"{PYTHON}/bin/python {BEARER} --registered"),
+    )
+
+
+def configure_client(context: Context) -> Sequence[Resource]:
+    """What members make images of their own with."""
+    return (
+        Farmlet(units.NODE, context.wheel),
+        File(
+            "/usr/local/bin/farmlet-image", render("farmlet.parts.software", "image.sh", python=f"{units.NODE}/bin/python"), 0o755
+        ),
+        File(SOURCES, image.read("sources.sh"), 0o755),
+        Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
     )
 
 
@@ -148,7 +163,7 @@ PART = Part(
         Role(
             "client",
             "members",
-            lambda context: (),
+            configure_client,
             install_client,
             check_client,
             images=list_images,

@@ -113,7 +113,7 @@ STARTD_NOCLAIM_SHUTDOWN = ${arg[idle]}
 SINGULARITY = $(command -v apptainer)
 SINGULARITY_JOB = True
 SINGULARITY_RUN_TEST_BEFORE_JOB = False
-SINGULARITY_IMAGE_EXPR = ifThenElse(TARGET.SingularityImage =!= undefined, TARGET.SingularityImage, "${arg[image]}")
+SINGULARITY_IMAGE_EXPR = TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${arg[image]}"
 SINGULARITY_TARGET_DIR = /srv
 SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
 STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"
