@@ -7,6 +7,7 @@ import grp
 import os
 import pwd
 import shutil
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 from dockerspawner import DockerSpawner
 
 from farmlet.facility.places import CREDENTIAL, NOTEBOOK
+from farmlet.parts import images
+from farmlet.parts.images import Row
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 from farmlet.parts.notebooks.sizes import CHOICES, LEAST, Size, choose, limit, suggest
 from farmlet.runtime.files import write
 
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+SOFTWARE = "software"  # not `image`, which the spawner takes for a container image whatever it says
 PROCESSES = 4096
 IMAGE_SECONDS = 90
 NO_CREDENTIAL = (
@@ -50,7 +54,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
         start = suggest(self.settings.usual, most)
         least = min(LEAST / (1 << 30), most.gib)
         return (
-            f"<p>Software: <strong>{escape(Path(self.settings.image).name)}</strong>, the same as in jobs.</p>"
+            f"{self.write_choice()}"
             f"{'' if self.has_credential() else NO_CREDENTIAL}"
             f'<label for="cores">Cores (up to {most.cores})</label>'
             f'<input class="form-control" id="cores" name="cores" type="number" min="1" max="{most.cores}" value="{start.cores}">'
@@ -59,8 +63,35 @@ class Server(DockerSpawner):  # type: ignore[misc]
             f'value="{start.gib:g}">'
         )
 
+    def write_choice(self) -> str:
+        """What software there is: the same as in jobs."""
+        rows, usual = self.list_offered(), Path(self.settings.image).name
+        if len(rows) < 2:
+            return f"<p>Software: <strong>{escape(usual)}</strong>, the same as in jobs.</p>"
+        lines = "".join(
+            f'<option value="{escape(row.name)}"{" selected" * (row.name == usual)}>{escape(row.name)}: {escape(row.title)}, '
+            f"tested {datetime.fromtimestamp(row.tested, UTC):%Y-%m-%d}</option>"
+            for row in rows.values()
+        )
+        choice = f'<select class="form-control" id="{SOFTWARE}" name="{SOFTWARE}">{lines}</select>'
+        return f'<label for="{SOFTWARE}">Software, the same as in jobs</label>{choice}'
+
+    def list_offered(self) -> dict[str, Row]:
+        """The images that passed their tests, by name."""
+        return {row.name: row for row in images.load(Path(self.settings.image).parent).values() if row.offered}
+
+    def find_software(self) -> Row:
+        """The image that was chosen, or the usual one; by the Hub's API anything may come."""
+        offered = self.list_offered()
+        wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
+        if not offered:
+            raise Refused("The software is not published yet. Try again in a minute.")
+        if not isinstance(wanted, str) or wanted not in offered:
+            raise Refused(f"There is no such software. You may have: {', '.join(offered)}.")
+        return offered[wanted]
+
     def options_from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
-        return {name: values[0] for name, values in form.items() if name in CHOICES and values}
+        return {name: values[0] for name, values in form.items() if name in (*CHOICES, SOFTWARE) and values}
 
     def has_credential(self) -> bool:
         return Path(self.settings.credentials, self.user.name, f"{CREDENTIAL}.use").exists()
@@ -84,10 +115,12 @@ class Server(DockerSpawner):  # type: ignore[misc]
             size = choose(self.user_options, self.settings.usual, self.find_limit())
         except ValueError as error:
             raise Refused(str(error)) from error
-        self.user_options = {"cores": size.cores, "memory": size.gib}  # nothing else of it counts
-        self.image = self.find_image()
+        software = self.find_software()
+        # nothing else of it counts
+        self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.name}
+        self.image = f"farmlet/{software.name}:{software.digest[:12]}"  # as image.sh makes it
         await self.await_image()
-        self.arrange(member, size)
+        self.arrange(member, size, Path(software.path))
         return await super().start()
 
     async def await_image(self) -> None:
@@ -98,15 +131,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
             await asyncio.sleep(1)
         raise Refused("The software is not ready on this node yet. Try again in a minute.")
 
-    def find_image(self) -> str:
-        """The container image made of what is published now; its name says of which content."""
-        try:
-            name, digest = Path(self.settings.image, "etc/farmlet-image").read_text().split()
-        except (OSError, ValueError) as error:
-            raise Refused("The software is not published yet. Try again in a minute.") from error
-        return f"farmlet/{name}:{digest[:12]}"
-
-    def arrange(self, member: Member, size: Size) -> None:
+    def arrange(self, member: Member, size: Size, image: Path) -> None:
         """What the container is made with."""
         told = self.settings
         groups = os.getgrouplist(member.name, member.gid)
@@ -114,7 +139,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
         token.mkdir(mode=0o755, exist_ok=True)  # from now on there is a token in it
         scratch = f"{told.scratch}/{member.name}"
         folders = [member.home, *([scratch] if Path(scratch).is_dir() else [])]
-        passwd, group = self.write_names(member, groups)
+        passwd, group = self.write_names(member, groups, image)
         inside = f"{told.sessions}/{member.name}"
         self.volumes = {folder: folder for folder in folders}
         self.read_only_volumes = {
@@ -153,7 +178,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
             "group_add": [str(gid) for gid in groups if gid != member.gid],
         }
 
-    def write_names(self, member: Member, groups: list[int]) -> tuple[Path, Path]:
+    def write_names(self, member: Member, groups: list[int], image: Path) -> tuple[Path, Path]:
         """The image's users and groups and this one's, so that names resolve."""
         home = pwd.getpwuid(member.uid)
         line = f"{member.name}:x:{member.uid}:{member.gid}:{home.pw_gecos}:{member.home}:/bin/bash\n"
@@ -162,7 +187,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
         folder = Path(self.settings.state, "names", member.name)
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         for name, text in (("passwd", line), ("group", lines)):
-            write(folder / name, (Path(self.settings.image, "etc", name).read_text() + text).encode(), 0o644)
+            write(folder / name, ((image / "etc" / name).read_text() + text).encode(), 0o644)
         return folder / "passwd", folder / "group"
 
     async def stop(self, now: bool = False) -> None:
