@@ -14,6 +14,6 @@ while read -r name digest; do
         docker import --change "LABEL farmlet.digest=$digest" - "$tag" >/dev/null
 done <<< "$offered"
 # others go once nobody's notebook uses them
-docker images --format {% raw %}'{{.Repository}}:{{.Tag}}'{% endraw %} 'farmlet/*' | grep -vxF "$(printf '%s\n' "${tags[@]}")" |
+docker images --filter label=farmlet.digest --format {% raw %}'{{.Repository}}:{{.Tag}}'{% endraw %} 'farmlet/*' | grep -vxF "$(printf '%s\n' "${tags[@]}")" |
     xargs -r -n1 docker image rm >/dev/null 2>&1 || true
 printf '%s\n' "${tags[@]}"
