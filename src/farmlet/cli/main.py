@@ -26,6 +26,7 @@ VERBS = {
     "user": "members: add, list, approve, suspend, remove, their groups and ends; service members",
     "token": "break-glass: a token as a member, audited",
     "node": "nodes: list, drain, remove, exec",
+    "images": "software images: list, build, test",
     "sitetest": "tests of the sites: list, run, show; close a site to new drones",
     "explain": "what a member may do, and which line of the file says so",
     "rotate": "new keys: issuer [--now], ca",

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from farmlet.parts import images
+from farmlet.parts.images import Row
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
 
@@ -35,12 +37,12 @@ class Hub:
         (self.folder / "roster.new").write_text(json.dumps(rows))
         (self.folder / "roster.new").rename(self.folder / "roster.json")
 
-    def publish(self, text: str = f"analysis {'a' * 64}\n") -> None:
-        place = self.folder / "image" / "etc" / "farmlet-image"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(text)
+    def publish(self, offered: bool = True) -> None:
+        place = self.folder / "image"
+        (place / "etc").mkdir(parents=True, exist_ok=True)
         for name in ("passwd", "group"):
-            place.with_name(name).touch()
+            (place / "etc" / name).touch()
+        images.save([Row("image", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
 
 
 def find_port() -> int:

@@ -82,7 +82,7 @@ def test_a_refusal_says_why(window: Window, hub: Hub) -> None:
     (hub.folder / "closed").touch()
     assert "being emptied" in choose(window, cores="1", memory="1")
     (hub.folder / "closed").unlink()
-    hub.publish("")
+    hub.publish(False)
     assert "is not published" in choose(window, cores="1", memory="1")
     hub.publish()
     window.open(f"{hub.url}/hub/home")
@@ -135,7 +135,7 @@ def test_a_server_that_ends_while_it_starts_says_what_it_said(tmp_path: Path, pi
         context.route("**/user/**", lambda route: route.abort())  # there is no proxy that leads on to the server
         (hub.folder / "no-image").unlink()
         until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
-        assert read(context, place, guard)["servers"][""]["user_options"] == {"cores": 1, "memory": 1}
+        assert read(context, place, guard)["servers"][""]["user_options"] == {"cores": 1, "memory": 1, "software": "image"}
         assert context.request.delete(f"{place}/server?_xsrf={guard}").ok
         until(lambda: not read(context, place, guard)["servers"])
         context.close()

@@ -119,10 +119,10 @@ def list_inside() -> Iterator[Resource]:
 
 
 def configure_hub(context: Context) -> Sequence[Resource]:
-    image, runtime = find_image(context), places.NOTEBOOKS.rpartition("/")[2]
+    runtime = places.NOTEBOOKS.rpartition("/")[2]
     services: dict[str, dict[str, object]] = {
         "farmlet-notebooks-image.service": {"program": IMAGE},
-        "farmlet-notebooks-image.path": {"image": image},
+        "farmlet-notebooks-image.path": {"folder": places.IMAGES},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
         "farmlet-notebooks-proxy.service": {
@@ -151,7 +151,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),
-        File(IMAGE, render(PACKAGE, "image.sh", image=image), 0o755),
+        File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES), 0o755),
         File(NETWORK, render(PACKAGE, "network.sh", network="farmlet", bridge="farmlet0"), 0o755),
         Farmlet(HUB, context.wheel),
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),

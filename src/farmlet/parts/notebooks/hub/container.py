@@ -19,15 +19,15 @@ PROCESSES = 4096
 TMP = "rw,nosuid,nodev,exec,mode=1777"
 
 
-def arrange(server: Any, settings: Settings, member: Member, size: Size) -> None:
-    """Tell `server`, a DockerSpawner, how to make the container of `member`."""
+def arrange(server: Any, settings: Settings, member: Member, size: Size, image: Path) -> None:
+    """Tell `server`, a DockerSpawner, how to make the container of `member` from the root file system `image`."""
     groups = os.getgrouplist(member.name, member.gid)
     token = Path(settings.tokens, member.name)
     token.mkdir(mode=0o755, exist_ok=True)  # from now on there is a token in it
     inside = f"{settings.sessions}/{member.name}"
     scratch = f"{settings.scratch}/{member.name}"
     folders = [member.home, *([scratch] if Path(scratch).is_dir() else [])]
-    passwd, group = write_names(settings, member, groups)
+    passwd, group = write_names(settings, member, groups, image)
     server.volumes = {folder: folder for folder in folders}
     server.read_only_volumes = {
         str(token): inside,
@@ -75,7 +75,7 @@ def describe(settings: Settings, member: Member, inside: str) -> dict[str, str]:
     }
 
 
-def write_names(settings: Settings, member: Member, groups: list[int]) -> tuple[Path, Path]:
+def write_names(settings: Settings, member: Member, groups: list[int], image: Path) -> tuple[Path, Path]:
     """The image's users and groups and this one's, so that names resolve."""
     home = pwd.getpwuid(member.uid)
     line = f"{member.name}:x:{member.uid}:{member.gid}:{home.pw_gecos}:{member.home}:/bin/bash\n"
@@ -84,5 +84,5 @@ def write_names(settings: Settings, member: Member, groups: list[int]) -> tuple[
     folder = Path(settings.state, "names", member.name)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, text in (("passwd", line), ("group", lines)):
-        write(folder / name, (Path(settings.image, "etc", name).read_text() + text).encode(), 0o644)
+        write(folder / name, ((image / "etc" / name).read_text() + text).encode(), 0o644)
     return folder / "passwd", folder / "group"

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
 
 from farmlet.facility.places import CREDENTIAL
+from farmlet.parts import images
+from farmlet.parts.images import Row
 from farmlet.parts.notebooks.hub import container
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.room import measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 from farmlet.parts.notebooks.sizes import CHOICES, GIB, LEAST, Size, choose, limit, suggest
 
+SOFTWARE = "software"  # not `image`, which the spawner takes for a container image whatever it says
 IMAGE_SECONDS = 90
 LOOK_SECONDS = 0.1  # how often a server that starts is asked
 WORDS = 600  # characters of what a server said last that are shown
@@ -51,7 +55,8 @@ class Server(DockerSpawner):  # type: ignore[misc]
         last = self.find_last(most)
         page = self.user.settings["jinja2_env_sync"].get_template("options.html")
         text: str = page.render(
-            image=Path(self.settings.image).name,
+            offered=[(row, f"{datetime.fromtimestamp(row.tested, UTC):%Y-%m-%d}") for row in self.list_offered().values()],
+            image=self.find_last_software(),
             free=f"{measure() / GIB:.1f} GiB",
             space=list(self.find_space()),
             credential=self.has_credential(),
@@ -61,8 +66,27 @@ class Server(DockerSpawner):  # type: ignore[misc]
         )
         return text
 
+    def list_offered(self) -> dict[str, Row]:
+        """The images that passed their tests, by name."""
+        return {row.name: row for row in images.load(Path(self.settings.image).parent).values() if row.offered}
+
+    def find_software(self) -> Row:
+        """The image that was chosen, or the usual one; by the Hub's API anything may come."""
+        offered = self.list_offered()
+        wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
+        if not offered:
+            raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}")
+        if not isinstance(wanted, str) or wanted not in offered:
+            raise Refused("image", f"There is no such software. You may have: {', '.join(offered)}.", 400)
+        return offered[wanted]
+
+    def find_last_software(self) -> str:
+        """What the member chose last, as long as it is offered."""
+        last = (self.orm_spawner.user_options or {}).get(SOFTWARE)
+        return last if isinstance(last, str) and last in self.list_offered() else Path(self.settings.image).name
+
     def options_from_form(self, form: Mapping[str, list[str]]) -> dict[str, str]:
-        return {name: values[0] for name, values in form.items() if name in CHOICES and values}
+        return {name: values[0] for name, values in form.items() if name in (*CHOICES, SOFTWARE) and values}
 
     def find_last(self, most: Size) -> Size:
         """What the member chose last, where they still may."""
@@ -100,13 +124,15 @@ class Server(DockerSpawner):  # type: ignore[misc]
         if Path(self.settings.closed).exists():
             raise Refused("closed", "This node is being emptied: no notebook begins here just now.")
         size = self.choose_size()
-        self.user_options = {"cores": size.cores, "memory": size.gib}  # nothing else of it counts
-        self.image = self.find_image()
+        software = self.find_software()
+        # nothing else of it counts
+        self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.name}
+        self.image = f"farmlet/{software.name}:{software.digest[:12]}"  # as image.sh makes it
         with self.explaining():
             self.stage = 10, "Looking for the software on this node"
             await self.await_image()
             self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
-            container.arrange(self, self.settings, member, size)
+            container.arrange(self, self.settings, member, size, Path(software.path))
             host, port = await super().start()
             self.stage = 60, "Waiting for JupyterLab"
             await self.await_answer(host, port)
@@ -150,14 +176,6 @@ class Server(DockerSpawner):  # type: ignore[misc]
                 return
             await asyncio.sleep(1)
         raise Refused("image", f"The software ({self.image}) is not ready on this node yet. {LATER}")
-
-    def find_image(self) -> str:
-        """The container image made of what is published now; its name says of which content."""
-        try:
-            name, digest = Path(self.settings.image, "etc/farmlet-image").read_text().split()
-        except (OSError, ValueError) as error:
-            raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}") from error
-        return f"farmlet/{name}:{digest[:12]}"
 
     async def await_answer(self, host: str, port: int) -> None:
         """Return when the server listens. The Hub itself would look ever more seldom, and for one that has ended too."""
