@@ -115,4 +115,8 @@ def check(context: Context) -> Sequence[Check]:
 
 def list_metrics(context: Context) -> Sequence[Metric]:
     tasks = {"tasks": "/etc/farmlet/agent.d"}
-    return (Metric("monitoring.certificates", f"{PACKAGE}.metrics:measure_certificates", tasks),)
+    clock = {"host": context.facility.control.fqdn, "ca": "/etc/farmlet/ca.pem"}
+    return (
+        Metric("monitoring.certificates", f"{PACKAGE}.metrics:measure_certificates", tasks),
+        Metric("monitoring.clock", f"{PACKAGE}.metrics:measure_clock", clock),
+    )

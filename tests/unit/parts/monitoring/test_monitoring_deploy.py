@@ -15,7 +15,7 @@ from farmlet.errors import Errors
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts.identity.deploy import PART as IDENTITY
-from farmlet.parts.monitoring import exporter, store
+from farmlet.parts.monitoring import exporter, metrics, store
 from farmlet.parts.monitoring.config import Mail
 from farmlet.parts.monitoring.metrics import measure_certificates
 from farmlet.parts.part import Context, Trust, find
@@ -145,3 +145,25 @@ def test_the_issuer_registers_what_the_log_in_asks_for() -> None:
     (step,) = [one.run for one in IDENTITY.role("provider").configure(context) if one.label == "step client monitoring"]  # type: ignore[attr-defined]
     assert "--redirect-uri https://monitoring.farmlet.test/login/back" in step
     assert all(f"--scope {scope}" in step for scope in SCOPE.split())
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.0, 0.0), (0.4, 0.0), (60.0, 59.0), (-60.0, -60.0)])
+def test_how_far_a_clock_is_off(off: float, told: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's clock shows 1000.5 when it answers, the node's that and `off`."""
+
+    class Connection:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.headers = {"Date": "Thu, 01 Jan 1970 00:16:40 GMT"}
+
+        def request(self, *_: object) -> None: ...
+
+        def getresponse(self) -> Connection:
+            return self
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(metrics, "HTTPSConnection", Connection)
+    monkeypatch.setattr(metrics.ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(metrics.time, "time", lambda: 1000.5 + off)
+    (sample,) = metrics.measure_clock("h", "ca")
+    assert sample.value == pytest.approx(told, abs=0.51) and (sample.value == 0) == (told == 0)
