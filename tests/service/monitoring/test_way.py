@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pieces import Pieces, until
 
-from farmlet.parts.monitoring.pages.board import Board
+from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.store import Away
 from farmlet.parts.monitoring.store import load_panels
 
@@ -49,8 +49,9 @@ def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:
     mail = message_from_string(pieces.sink.mails[0], policy=default)
     assert mail["To"] == "admin@example.org" and mail["Subject"] == "[lab] firing: batch.queue fails on head"
     assert "what to do: https://monitoring.farmlet.test/#CheckFailing" in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
-    board = Board(pieces.store, "Lab", load_panels(), [{"name": "CheckFailing", "runbook": {"meaning": "it"}}], ["head"], 1)
-    (alarm,) = until(lambda: board.look(3600)["alarms"])
+    alarms = [{"name": "CheckFailing", "runbook": {"meaning": "it"}}]
+    board = Board(pieces.store, Content("Lab", load_panels(), alarms, ["head"], seconds=1))
+    (alarm,) = until(lambda: board.look(3600, admin=True)["alarms"])
     assert (alarm["name"], alarm["severity"], alarm["runbook"]) == ("CheckFailing", "warning", {"meaning": "it"})
     assert "batch.queue" in alarm["where"] and "head" in alarm["where"]
     jobs = next(panel for panel in board.look(3600)["panels"] if panel["title"] == "Jobs")

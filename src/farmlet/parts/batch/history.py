@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -48,11 +48,10 @@ Key = tuple[str, str, str, str]  # name of the number, group, site, result
 def measure(history: str, state: str, groups: Collection[str], sites: Collection[str]) -> list[Sample]:
     """Counters since the facility was made. `history`: HTCondor's file; `state`: what is kept between two readings."""
     kept, path = _load(Path(state)), Path(history)
-    counts = Counter({tuple(key): value for key, value in kept["counts"]})
+    counts = defaultdict[Key, float](float, {(str(a), str(b), str(c), str(d)): value for (a, b, c, d), value in kept["counts"]})
     for ad in _read_on(path, kept):
         _count(ad, counts, groups, sites)
-    rows = [[*key] for key in counts]
-    saved = {"inode": kept["inode"], "offset": kept["offset"], "counts": [[key, counts[*key]] for key in rows]}
+    saved = {"inode": kept["inode"], "offset": kept["offset"], "counts": [[key, value] for key, value in counts.items()]}
     Path(state).parent.mkdir(parents=True, exist_ok=True)
     write(Path(state), json.dumps(saved).encode(), 0o600)
     return [_describe(key, value) for key, value in sorted(counts.items())]
@@ -112,7 +111,7 @@ def _parse(text: bytes) -> Mapping[str, Any]:
     return ad
 
 
-def _count(ad: Mapping[str, Any], counts: Counter[Any], groups: Collection[str], sites: Collection[str]) -> None:
+def _count(ad: Mapping[str, Any], counts: dict[Key, float], groups: Collection[str], sites: Collection[str]) -> None:
     if ads.whole(ad, "JobUniverse") == 7:  # a workflow's own program, on the access point
         return
     group, site = find_group(ad, groups), find_site(ad, sites)

@@ -47,8 +47,10 @@ def count_jobs(groups: Collection[str], sites: Collection[str]) -> list[Sample]:
         counts[status, group, find_site(ad, sites) if status == "running" else ""] += 1
         if status == "idle" and (since := ads.number(ad, "EnteredCurrentStatus", now)):
             waits[group] = max(waits.get(group, 0.0), now - since)
-    jobs = ({"status": status, "group": group, "site": site} for status, group, site in counts)
-    found = [Sample("batch_jobs", counts[*row.values()], row, help="jobs of the access point") for row in jobs]
+    found = [
+        Sample("batch_jobs", count, {"status": status, "group": group, "site": site}, help="jobs of the access point")
+        for (status, group, site), count in counts.items()
+    ]
     help_ = "how long the job has waited that waits longest"
     return [*found, *(Sample("batch_waiting", wait, {"group": group}, "seconds", help=help_) for group, wait in waits.items())]
 

@@ -146,11 +146,16 @@ def describe(context: Context) -> Mapping[str, Any]:
     facility = context.facility
     return {
         "store": SOCKET,
-        "title": facility.title or facility.name,
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
-        "panels": load_panels(),
-        "alarms": [alert.show() for alert in rules.load()],
-        "seconds": context.section("monitoring").scrape_seconds,
+        "content": {
+            "title": facility.title or facility.name,
+            "panels": load_panels(),
+            "alarms": [alert.show() for alert in rules.load()],
+            "nodes": sorted(facility.nodes),
+            "sites": sorted(facility.sites),
+            "admins": [facility.claim(path) for path in facility.groups if facility.rights.common([path]).administer],
+            "seconds": context.section("monitoring").scrape_seconds,
+        },
         "login": {
             "issuer": facility.issuer,
             "client": CLIENT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -82,7 +83,7 @@ def test_a_state_that_cannot_be_read_is_made_anew(tmp_path: Path) -> None:
 def test_odd_values_cost_their_own_job_only(odd: dict[str, str]) -> None:
     text = "".join(f"{name} = {json.dumps(value) if i % 2 else value}\n" for i, (name, value) in enumerate(odd.items()))
     ad = history._parse(text.encode(errors="replace"))
-    counts = history.Counter[object]()
+    counts = defaultdict[history.Key, float](float)
     history._count(ad, counts, ["lab"], ["tier1"])
     assert all(0 <= value < 1e14 for value in counts.values())
-    assert {key[1] for key in counts} <= {"lab", "other"} and {key[2] for key in counts} <= {"tier1", "local"}  # type: ignore[index]
+    assert {key[1] for key in counts} <= {"lab", "other"} and {key[2] for key in counts} <= {"tier1", "local"}

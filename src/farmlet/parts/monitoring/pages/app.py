@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from farmlet.parts.monitoring.pages.board import Board
+from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
+from farmlet.parts.monitoring.pages.status import PATHS, Status
 from farmlet.parts.monitoring.pages.store import Store
 from farmlet.web.guard import Environ, Guard, Start, answer
 from farmlet.web.login import Login
@@ -17,26 +18,28 @@ WAIT = b"The page is not there yet: its node waits for the secret of its client 
 
 
 class App:
-    """What nodes hand in, and the page for members, at one socket; the reverse proxy tells who is a node."""
+    """What nodes hand in, the line for everybody, the pages for members, at one socket; the reverse proxy tells who is a node."""
 
-    def __init__(self, intake: Intake, pages: Guard | None) -> None:
-        self._intake, self._pages = intake, pages
+    def __init__(self, intake: Intake, status: Status, pages: Guard | None) -> None:
+        self._intake, self._status, self._pages = intake, status, pages
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         if environ.get("PATH_INFO") == PATH:
             return self._intake(environ, start)
+        if environ.get("PATH_INFO") in PATHS:
+            return self._status(environ, start)
         if self._pages is None:
             return answer(start, 503, WAIT, {"Content-Type": "text/plain; charset=utf-8"})
         return self._pages(environ, start)
 
 
 def load(path: str) -> App:
-    """The service from its JSON file: {"store", "nodes", "title", "panels", "alarms", "seconds", "login": {…}}."""
+    """The service from its JSON file: {"store", "nodes", "content": as `board.Content`, "login": {…}}."""
     config: dict[str, Any] = json.loads(Path(path).read_text())
-    store, title, nodes = Store(config["store"]), config["title"], config["nodes"]
-    board = Board(store, title, config["panels"], config["alarms"], sorted(nodes.values()), config["seconds"])
+    store, content = Store(config["store"]), Content(**config["content"])
     login = find_login(**config["login"])
-    return App(Intake(store, nodes), Guard(board, login, title) if login else None)
+    pages = Guard(Board(store, content), login, content.title) if login else None
+    return App(Intake(store, config["nodes"]), Status(store, content.title), pages)
 
 
 def find_login(issuer: str, client: str, origin: str, secret: str, key: str) -> Login | None:

@@ -30,7 +30,11 @@ function show(value, unit) {
   if (unit === "percent") return `${value.toFixed(1)} %`;
   if (unit === "bytes") return scale(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
   if (unit === "rate") return scale(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"]);
-  if (unit === "seconds") return `${Number(value.toPrecision(3))} s`;
+  if (unit === "seconds") {
+    const [size, word] = [[172800, "d"], [7200, "h"], [120, "min"]].find(([least]) => Math.abs(value) >= least) || [0, "s"];
+    return `${Number((value / ({ d: 86400, h: 3600, min: 60 }[word] || 1)).toPrecision(3))} ${word}`;
+  }
+  if (unit === "hourly") return `${Number(value.toPrecision(3))} /h`;
   return String(Number(value.toPrecision(4)));
 }
 
@@ -91,11 +95,19 @@ function draw(panel, told) {
     label: series.name, borderColor: paint(number), borderDash: DASHES[Math.floor(number / LIGHT.length) % DASHES.length],
     data: series.points.map(([x, y]) => ({ x, y })),
   }));
+  const limit = panel.bad ?? panel.bad_below;
+  // where it gets bad, as a line of its own
+  if (limit !== undefined) datasets.push({
+    label: "limit", borderColor: style("--bad"), borderWidth: 1, borderDash: [1, 4],
+    data: [{ x: told.at - told.range, y: limit }, { x: told.at, y: limit }],
+  });
   charts.set(panel.title, new Chart(canvas, { type: "line", data: { datasets }, options: options(panel, told) }));
 }
 
 function tellAlarm(alarm) {
-  const details = make("details"), words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  const words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  if (!alarm.runbook) return make("p", `${alarm.severity}: ${words}`, { class: alarm.severity });
+  const details = make("details");
   details.append(make("summary", `${alarm.severity}: ${words}`, alarm.where ? { class: alarm.severity } : {}));
   for (const [name, text] of Object.entries(alarm.runbook || {})) details.append(make("p", `${name[0].toUpperCase()}${name.slice(1)}: ${text}`));
   return details;
@@ -109,14 +121,25 @@ function tellWatched(alarm) {
   return details;
 }
 
-function link(name, node, here) {
-  const words = node === here ? { "aria-current": "page" } : {};
-  return make("a", name, { href: node ? `/?node=${encodeURIComponent(node)}` : "/", ...words });
+function link(entry) {
+  const query = new URLSearchParams(entry.of ? { page: entry.page, of: entry.of } : { page: entry.page });
+  return make("a", entry.name, { href: entry.page === "facility" ? "/" : `/?${query}`, ...(entry.here ? { "aria-current": "page" } : {}) });
+}
+
+// one row for the facility, one for its sites, one for its nodes
+function list(menu) {
+  const rows = [["Facility", (entry) => !entry.of], ["Sites", (entry) => entry.page === "site"], ["Nodes", (entry) => entry.page === "node"]];
+  return rows.filter(([, is]) => menu.some(is)).map(([words, is]) => {
+    const nav = make("nav", "", { "aria-label": words });
+    nav.append(...menu.filter(is).map(link));
+    return nav;
+  });
 }
 
 function fill(told) {
-  find("name").textContent = told.node ? `Node ${told.node}` : "The facility at a glance";
-  find("nodes").replaceChildren(link("Facility", "", told.node), ...told.nodes.map((node) => link(node, node, told.node)));
+  find("name").textContent = told.title;
+  find("menu").replaceChildren(...list(told.menu));
+  find("watch").hidden = !told.admin;
   const choices = told.ranges.map((range) => make("option", WORDS[range], { value: range }));
   if (!find("range").options.length) find("range").replaceChildren(...choices);
   find("range").value = told.range;
@@ -132,8 +155,8 @@ function fill(told) {
 }
 
 async function look() {
-  const node = new URLSearchParams(location.search).get("node") || "";
-  const query = new URLSearchParams({ range: find("range").value || "3600", node });
+  const asked = new URLSearchParams(location.search);
+  const query = new URLSearchParams({ range: find("range").value || "3600", page: asked.get("page") || "", of: asked.get("of") || "" });
   try {
     const answer = await fetch(`/data?${query}`);
     if (answer.status === 401) return location.reload();
