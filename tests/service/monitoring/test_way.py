@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from email import message_from_string
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from pieces import Pieces, until
 
+from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.store import Away
 from farmlet.parts.monitoring.store import load_panels
@@ -58,6 +60,32 @@ def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:
     assert [line["name"] for line in jobs["series"]] == ["idle"] and jobs["series"][0]["points"][-1][1] == 3
     pieces.exporter.text = CHECK.format(1)
     until(lambda: len(pieces.sink.mails) > 1 and "resolved" in pieces.sink.mails[-1])
+    hooked = [body for path, body in pieces.hook.told if path == "/alarms"]
+    assert (hooked[0]["status"], hooked[-1]["status"]) == ("firing", "resolved")
+    assert hooked[0]["alerts"][0]["annotations"]["summary"] == "batch.queue fails on head"
+
+
+def test_who_is_outside_hears_while_fresh_numbers_come_and_no_longer(pieces: Pieces) -> None:
+    pieces.start_store()
+    pieces.start_door()
+    pieces.exporter.text = CHECK.format(1)
+    pieces.start_node()
+    (watchdog,) = [alert for alert in rules.load() if alert.name == rules.WATCHDOG]
+    pieces.start_alarms({rules.WATCHDOG: {"expr": watchdog.expr.replace("[2m]", "[5s]")}})
+    until(lambda: len(pieces.hook.told) > 2)
+    assert {path for path, _ in pieces.hook.told} == {"/deadman"} and not pieces.sink.mails
+    pieces.stop("vmagent")  # the store, the rules and Alertmanager go on
+    until(lambda: not find_values(pieces, 'ALERTS{alertname="Watchdog",alertstate="firing"}'))
+    heard = len(pieces.hook.told)
+    until(lambda: is_quiet(pieces, 5))
+    assert {body["status"] for _, body in pieces.hook.told} == {"firing"} and len(pieces.hook.told) <= heard + 10
+
+
+def is_quiet(pieces: Pieces, seconds: float) -> bool:
+    """Whether nothing is told for so long."""
+    heard = len(pieces.hook.told)
+    time.sleep(seconds)
+    return len(pieces.hook.told) == heard
 
 
 def test_what_the_store_does_not_take_waits_on_the_node(pieces: Pieces) -> None:
@@ -68,6 +96,7 @@ def test_what_the_store_does_not_take_waits_on_the_node(pieces: Pieces) -> None:
     until(lambda: find_values(pieces, "farmlet_number"))
     pieces.stop("victoria-metrics")
     pieces.exporter.text = "farmlet_number 2\n"
+    until(lambda: "farmlet_number 2\n" in pieces.exporter.told)
     until(lambda: b"503" in (pieces.root / "vmagent.log").read_bytes())
     pieces.exporter.text = "farmlet_number 3\n"
     pieces.start_store()

@@ -13,7 +13,19 @@ from farmlet.facility.names import check_port
 # of mail a relay takes: no quoted names, nothing that a header or a list of addresses would read otherwise
 ADDRESS = re.compile(r"[A-Za-z0-9._%+/=-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 RELAY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
+# it becomes a word of a unit file: no quotes, blanks or signs that systemd or a shell would read; a name or secret before an @
+# would stand in a command line
+URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/?&=+,:-]*)?")
 Address = Annotated[str, checked(lambda text: None if ADDRESS.fullmatch(text) else f"{text!r} is no address of e-mail")]
+
+
+def check_url(text: str) -> str | None:
+    if not URL.fullmatch(text):
+        return f"{text!r} is no URL like https://host.example.org/path, without a user in it"
+    return check_port(text)
+
+
+Url = Annotated[str, checked(check_url)]
 
 
 class Mail(BaseModel):
@@ -40,11 +52,21 @@ class Mail(BaseModel):
 
 
 class Section(BaseModel):
-    """`mail`: without it alarms are on the page only. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each
-    node is asked for its numbers."""
+    """`mail`: without it and `webhooks` alarms are on the page only. `webhooks`: get all alarms as Alertmanager's JSON.
+
+    `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
+    nothing. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is asked for its numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mail: Mail | None = None
+    webhooks: tuple[Url, ...] = ()
+    deadman: Url | None = None
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
+
+    @property
+    def tells(self) -> bool:
+        """Whether somebody is to be told of alarms."""
+        return bool(self.mail or self.webhooks or self.deadman)
