@@ -18,8 +18,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from farmlet.parts.monitoring import notifier, rules
 from farmlet.parts.monitoring.config import Section
+from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
-from farmlet.parts.monitoring.pages.store import Store
+from farmlet.parts.monitoring.pages.store import Away, Store
 
 NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
 
@@ -181,9 +182,10 @@ class Pieces:
     def store(self) -> Store:
         return Store(str(self.root / "store.sock"))
 
-    def start(self, name: str, *words: str) -> None:
+    def start(self, program: str, *words: str, name: str = "") -> None:
+        name = name or program
         log = (self.root / f"{name}.log").open("ab")
-        self._processes[name] = subprocess.Popen([name, *words], stdout=log, stderr=log, cwd=self.root)
+        self._processes[name] = subprocess.Popen([program, *words], stdout=log, stderr=log, cwd=self.root)
         self._stack.callback(self.stop, name)
 
     def stop(self, name: str) -> None:
@@ -198,10 +200,10 @@ class Pieces:
     def start_door(self) -> None:
         self._stack.enter_context(serve(Door(self.root / "store.sock", self.port)))
 
-    def start_node(self) -> None:
+    def start_node(self, copies: Copies | None = None) -> None:
         """Its exporter, vmagent, and what it hands its numbers to."""
         self._stack.enter_context(serve(self.exporter))
-        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES), "head.farmlet.test"), WSGIServer, Quiet)
+        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES, copies), "head.farmlet.test"), WSGIServer, Quiet)
         self._stack.enter_context(serve(server))
         target = {"targets": [f"127.0.0.1:{self.exporter.server_port}"], "labels": {"node": "another"}}
         config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
@@ -240,3 +242,10 @@ class Pieces:
 
     def close(self) -> None:
         self._stack.close()
+
+
+def find_values(pieces: Pieces, query: str) -> list[dict[str, Any]]:
+    """What the store answers, once it does."""
+    with suppress(Away):
+        return pieces.store.select_now(query)
+    return []

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from email import message_from_string
 from email.policy import default
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pieces import Pieces, until
+from pieces import Pieces, find_values, until
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
-from farmlet.parts.monitoring.pages.store import Away
 from farmlet.parts.monitoring.store import load_panels
 
 pytestmark = pytest.mark.service
@@ -27,13 +24,6 @@ def pieces(tmp_path: Path) -> Iterator[Pieces]:
     made = Pieces(tmp_path)
     yield made
     made.close()
-
-
-def find_values(pieces: Pieces, query: str) -> list[dict[str, Any]]:
-    """What the store answers, once it does."""
-    with suppress(Away):
-        return pieces.store.select_now(query)
-    return []
 
 
 def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from farmlet.facility.fields import checked
 from farmlet.facility.names import check_port
@@ -26,6 +26,36 @@ def check_url(text: str) -> str | None:
 
 
 Url = Annotated[str, checked(check_url)]
+
+WRITER = re.compile(r"[a-z][a-z0-9-]{0,31}")
+Writer = Annotated[
+    str, checked(lambda text: None if WRITER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
+]
+PATH = re.compile(r"/[A-Za-z0-9._/-]+")
+
+
+class Also(BaseModel):
+    """A second store, which takes Prometheus remote write. `url`: e.g. https://influx.example.org:8086/api/v1/prom/write?db=lab.
+
+    `user`, `password_file`: for it, if it asks; the file is yours and lies on the control node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Url
+    user: str = Field(default="", pattern="^[A-Za-z0-9._@-]*$")
+    password_file: str = ""
+
+    @field_validator("password_file")
+    @classmethod
+    def _check_file(cls, value: str) -> str:
+        if value and not PATH.fullmatch(value):
+            raise ValueError(f"{value!r} is no absolute path of plain signs")
+        return value
+
+
+def _read_also(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
 
 
 class Mail(BaseModel):
@@ -55,7 +85,9 @@ class Section(BaseModel):
     """`mail`: without it and `webhooks` alarms are on the page only. `webhooks`: get all alarms as Alertmanager's JSON.
 
     `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
-    nothing. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is asked for its numbers.
+    nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
+    numbers of their own, each with a token. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is
+    asked for its numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +95,8 @@ class Section(BaseModel):
     mail: Mail | None = None
     webhooks: tuple[Url, ...] = ()
     deadman: Url | None = None
+    also: tuple[Annotated[Also, BeforeValidator(_read_also)], ...] = ()
+    writers: tuple[Writer, ...] = ()
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
 

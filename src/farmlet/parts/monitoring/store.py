@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from farmlet.facility.model import Route
 from farmlet.facility.places import find_secret
 from farmlet.parts import units
-from farmlet.parts.monitoring import exporter, notifier, rules
+from farmlet.parts.monitoring import exporter, notifier, relay, rules
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -31,6 +31,7 @@ CONFIG, RULE_FILE = "/etc/farmlet/monitoring.json", "/etc/farmlet/rules.json"
 ORIGIN, CLIENT = "monitoring", "monitoring"
 FOLDER = "/var/lib/farmlet/monitoring"  # of the page: its secrets
 SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
+WRITERS = f"{FOLDER}/writers"
 ROUTES = (
     Route("monitoring", (exporter.WRITE,), enter="nodes"),
     Route("monitoring", default=True, origin=ORIGIN, client=CLIENT, back=BACK),
@@ -73,19 +74,6 @@ def evaluation(context: Context) -> units.Service:
     )
 
 
-# from the unix socket into the private network
-PROXY = units.Service(
-    name=DOOR,
-    description="Farmlet monitoring: way to the store",
-    user=STORE,
-    command=f"/usr/lib/systemd/systemd-socket-proxyd {ADDRESS}",
-    kind="notify",
-    network=STORE,
-    needs=(f"{DOOR}.socket", f"{STORE}.service"),
-    install=False,
-)
-
-
 def web(context: Context) -> units.Web:
     return units.Web(
         name=WEB,
@@ -107,6 +95,8 @@ def describe(context: Context) -> Mapping[str, Any]:
     facility = context.facility
     return {
         "store": SOCKET,
+        "also": relay.SOCKET if context.section("monitoring").also else "",
+        "writers": {name: f"{WRITERS}/{name}.token" for name in context.section("monitoring").writers},
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
         "content": {
             "title": facility.title or facility.name,
@@ -147,13 +137,16 @@ def configure(context: Context) -> Sequence[Resource]:
         store(context).file,
         store(context).unit,
         exporter.socket(DOOR, SOCKET, f"SocketUser={WEB}\nSocketMode=0600\nDirectoryMode=0755\n"),
-        PROXY.file,
+        exporter.door(DOOR, ADDRESS, STORE, STORE, STORE).file,
         Unit(f"{DOOR}.socket"),
         *(notifier.configure(section, facility.url(ORIGIN), STORE) if section.tells else ()),
         evaluation(context).file,
         evaluation(context).unit,
+        *(relay.configure(section.also, STORE, WEB) if section.also else ()),
         Farmlet(units.SERVICE, context.wheel),
         Directory(FOLDER, 0o700, WEB, WEB),
+        *((Directory(WRITERS, 0o700, WEB, WEB),) if section.writers else ()),
+        *(Random(f"{WRITERS}/{name}.token", owner=WEB, group=WEB) for name in section.writers),
         Random(KEY, owner=WEB, group=WEB),
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/monitoring.store.json", json.dumps(describe_secret(), indent=1) + "\n"),
@@ -165,7 +158,7 @@ def configure(context: Context) -> Sequence[Resource]:
 
 def check(context: Context) -> Sequence[Check]:
     facility, section = context.facility, context.section("monitoring")
-    names = (STORE, RULES, WEB, *([notifier.NAME] if section.tells else ()))
+    names = (STORE, RULES, WEB, *([notifier.NAME] if section.tells else ()), *([relay.NAME] if section.also else ()))
     args = {"socket": SOCKET, "nodes": list(facility.nodes), "seconds": 60 + 4 * section.scrape_seconds}
     found = {f"monitoring.store.{name.removeprefix('farmlet-')}": {"unit": f"{name}.service"} for name in names}
     checks = (Check(name, "farmlet.runtime.checks:check_unit", unit) for name, unit in found.items())

@@ -122,6 +122,36 @@ def test_webhooks_and_the_one_that_is_told_that_all_is_well() -> None:
 def test_a_url_that_would_be_read_otherwise_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         Section.model_validate({"webhooks": [url]})
+    with pytest.raises(ValidationError):
+        Section.model_validate({"also": [url]})
+
+
+def test_further_stores_and_writers() -> None:
+    more = """\
+monitoring:
+  also:
+    - https://influx.example.org:8086/api/v1/prom/write?db=lab
+    - {url: http://b.example.org/w, user: u, password_file: /etc/b}
+  writers: [telegraf]
+"""
+    files = find_files(store.configure(make("service", more)))
+    unit = files["farmlet-also.service"]
+    assert (
+        "-remoteWrite.url=https://127.0.0.1:8440/api/v1/prom/write?db=lab -remoteWrite.headers=Host:influx.example.org:8086"
+        in unit
+    )
+    assert "-remoteWrite.tlsServerName=influx.example.org " in unit and "passwordFile=%d/also-1 " in unit
+    assert "LoadCredential=also-1:/etc/b\n" in unit and "PrivateNetwork=yes" in unit
+    assert "socket-proxyd influx.example.org:8086\n" in files["farmlet-also-0.service"]
+    out = files["farmlet-also-1.service"]
+    assert "socket-proxyd b.example.org:80\n" in out and "PrivateNetwork" not in out
+    inside = [text for name, text in files.items() if "farmlet-also" in name and "ListenStream=127" in text]
+    assert len(inside) == 2 and all(
+        "PrivateNetwork=yes" in text and "JoinsNamespaceOf=farmlet-store.service" in text for text in inside
+    )
+    assert json.loads(files["monitoring.json"])["writers"] == {"telegraf": f"{store.WRITERS}/telegraf.token"}
+    files = find_files(store.configure(make("service")))
+    assert not [name for name in files if "also" in name] and json.loads(files["monitoring.json"])["also"] == ""
 
 
 def test_each_node_has_a_rule_that_sees_its_silence() -> None:

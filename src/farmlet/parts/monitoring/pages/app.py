@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from farmlet.parts.monitoring.pages import status, writers
 from farmlet.parts.monitoring.pages.board import Board, Content
+from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
-from farmlet.parts.monitoring.pages.status import PATHS, Status
+from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Store
-from farmlet.web.guard import Environ, Guard, Start, answer
+from farmlet.parts.monitoring.pages.writers import Writers
+from farmlet.web.guard import Application, Environ, Guard, Start, answer
 from farmlet.web.login import Login
 
 WAIT = b"The page is not there yet: its node waits for the secret of its client at the issuer.\n"
 
 
 class App:
-    """What nodes hand in, the line for everybody, the pages for members, at one socket; the reverse proxy tells who is a node."""
+    """What nodes and writers hand in, the line for everybody, the pages for members, at one socket.
 
-    def __init__(self, intake: Intake, status: Status, pages: Guard | None) -> None:
-        self._intake, self._status, self._pages = intake, status, pages
+    The reverse proxy tells who is a node.
+    """
+
+    def __init__(self, open_to_all: Mapping[str, Application], pages: Guard | None) -> None:
+        self._open, self._pages = dict(open_to_all), pages
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == PATH:
-            return self._intake(environ, start)
-        if environ.get("PATH_INFO") in PATHS:
-            return self._status(environ, start)
+        if app := self._open.get(environ.get("PATH_INFO", "")):
+            return app(environ, start)
         if self._pages is None:
             return answer(start, 503, WAIT, {"Content-Type": "text/plain; charset=utf-8"})
         return self._pages(environ, start)
 
 
 def load(path: str) -> App:
-    """The service from its JSON file: {"store", "nodes", "content": as `board.Content`, "login": {…}}."""
+    """The service from its JSON file: {"store", "also", "writers", "nodes", "content": as `board.Content`,
+    "login": {…}}."""
     config: dict[str, Any] = json.loads(Path(path).read_text())
     store, content = Store(config["store"]), Content(**config["content"])
     login = find_login(**config["login"])
     pages = Guard(Board(store, content), login, content.title) if login else None
-    return App(Intake(store, config["nodes"]), Status(store, content.title), pages)
+    copies = Copies(Store(config["also"])) if config["also"] else None
+    tokens = {name: Path(file).read_text().strip() for name, file in config["writers"].items()}
+    own = {PATH: Intake(store, config["nodes"], copies), **dict.fromkeys(status.PATHS, Status(store, content.title))}
+    own |= dict.fromkeys(writers.PATHS, Writers(store, tokens)) if tokens else {}
+    return App(own, pages)
 
 
 def find_login(issuer: str, client: str, origin: str, secret: str, key: str) -> Login | None:
