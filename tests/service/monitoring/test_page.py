@@ -20,7 +20,7 @@ from pieces import Pieces, Quiet, serve, until
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.store import Away
-from farmlet.parts.monitoring.store import load_panels
+from farmlet.parts.monitoring.store import load_panels, load_yaml
 from farmlet.web import theme
 from farmlet.web.guard import PERSON, answer
 from farmlet.web.login import Person
@@ -67,6 +67,7 @@ def write_samples(now: int) -> Iterable[str]:
         yield f'farmlet_storage_used_bytes{{group="lab",node="head"}} {3e9 + 1e6 * count} {at * 1000}\n'
         yield f'farmlet_storage_free_bytes{{node="head"}} {3e10 - 1e6 * count} {at * 1000}\n'
         yield f'farmlet_storage_size_bytes{{node="head"}} 5e10 {at * 1000}\n'
+        yield f'farmlet_identity_active_members{{node="service"}} 42 {at * 1000}\n'
         yield f'farmlet_accounts{{state="active",node="service"}} 42 {at * 1000}\n'
     for at in range(now - 900, now + 600, 15):
         labels = 'alertname="CheckFailing",alertstate="firing",severity="warning",check="batch.queue",node="head"'
@@ -84,8 +85,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     connection.request("POST", "/api/v1/import/prometheus", "".join(write_samples(int(time.time()))))
     assert connection.getresponse().status == 204
     until(lambda: pieces.store.select_now("up"))
-    alarms = [alert.show() for alert in rules.load()]
-    board = Board(pieces.store, Content("Example facility", load_panels(), alarms, NODES, ("tier1", "hpc"), ("/lab/admins",)))
+    alarms = [alert.show() for alert in rules.load() if alert.severity != "none"]
+    board = Board(
+        pieces.store,
+        Content("Example facility", load_panels(), alarms, NODES, ("tier1", "hpc"), ("/lab/admins",), load_yaml("reports.yaml")),
+    )
 
     def app(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         name = environ["PATH_INFO"].strip("/")
@@ -150,6 +154,7 @@ PAGES = {
     "Drones": ("Drones and sites", "tier1, available", "0 !"),
     "Storage": ("Storage", "Storage by group", "lab", "GiB"),
     "Members": ("Members, tokens and certificates", "Accounts of members", "active", "42"),
+    "Report": ("Report", "lab", "tier1", "59", "0.996 h", "80.0 %", "3 min", "42", "CSV"),
     "tier1": ("Site tier1", "Running jobs", "available"),
 }
 

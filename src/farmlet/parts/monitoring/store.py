@@ -85,9 +85,13 @@ def web(context: Context) -> units.Web:
     )
 
 
-def load_panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = YAML(typ="safe").load((files(PACKAGE) / "panels.yaml").read_text())
+def load_yaml(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = YAML(typ="safe").load((files(PACKAGE) / name).read_text())
     return found
+
+
+def load_panels() -> list[dict[str, Any]]:
+    return load_yaml("panels.yaml")
 
 
 def describe(context: Context) -> Mapping[str, Any]:
@@ -105,6 +109,7 @@ def describe(context: Context) -> Mapping[str, Any]:
             "nodes": sorted(facility.nodes),
             "sites": sorted(facility.sites),
             "admins": [facility.claim(path) for path in facility.groups if facility.rights.common([path]).administer],
+            "reports": load_yaml("reports.yaml"),
             "seconds": context.section("monitoring").scrape_seconds,
         },
         "login": {

@@ -23,6 +23,10 @@ PANELS = [
     {"title": "All", "page": "facility", "unit": "none", "query": "rate(x[$window])"},
     {"title": "There", "page": "site", "unit": "none", "query": 'x{site="$site"}'},
 ]
+REPORTS = [
+    {"name": "jobs", "title": "Jobs", "columns": ["group"], "unit": "jobs", "query": "increase(x[$range])"},
+    {"name": "members", "title": "Members", "columns": [], "unit": "members", "every": 2592000, "query": "y"},
+]
 UNITS = {"percent", "bytes", "rate", "hourly", "count", "seconds", "none"}
 ADMIN = Person("s", "ada<b>", ("/lab", "/lab/admins"))
 
@@ -38,7 +42,9 @@ class Made(Store):
         self.asked.append((query, start, end, step))
         return self.rows
 
-    def select_now(self, query: str) -> list[dict[str, Any]]:
+    def select_now(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        if at:
+            return self.rows
         return [
             {
                 "metric": {"alertname": "A", "severity": "critical", "alertstate": "firing", "node": "head", "path": "/x"},
@@ -61,7 +67,7 @@ def ask(app: Any, path: str, query: str = "", **more: Any) -> tuple[str, dict[st
 def make_board(rows: list[dict[str, Any]]) -> tuple[Board, Made]:
     store = Made(rows)
     alarms = [{"name": "A", "severity": "critical", "runbook": {"meaning": "m"}}]
-    content = Content("Lab", PANELS, alarms, ["head"], ["tier1"], ["/lab/admins"])
+    content = Content("Lab", PANELS, alarms, ["head"], ["tier1"], ["/lab/admins"], REPORTS)
     return Board(store, content, clock=lambda: 10_000.0), store
 
 
@@ -82,7 +88,7 @@ def test_members_see_the_facility_and_no_single_node() -> None:
     told = json.loads(ask(board, "/data", "page=node&of=head", **member)[2])
     assert told["title"] == "The facility at a glance" and store.asked[0][0] == "rate(x[60s])"
     assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head"}] and told["watched"] == []
-    assert {row["page"] for row in told["menu"]} == {*PAGES} - {"node", "identity"}
+    assert {row["page"] for row in told["menu"]} == {*PAGES} - {"node", "identity", "report"}
     assert json.loads(ask(board, "/data", "page=identity", **member)[2])["title"] == "The facility at a glance"
     assert {row["page"] for row in json.loads(ask(board, "/data")[2])["menu"]} == {*PAGES}
 
@@ -97,7 +103,7 @@ def test_a_line_for_everybody_has_no_names(monkeypatch: pytest.MonkeyPatch) -> N
     assert b"1 critical" in ask(status, "/status")[2]  # not asked again at once
     now[0] = 15.0
     assert ask(status, "/status")[2] == b"Lab: all is well (00:00:15 UTC)\n"
-    monkeypatch.setattr(store, "select_now", lambda query: Store("/nowhere").select_now(query))
+    monkeypatch.setattr(store, "select_now", lambda query, at=None: Store("/nowhere").select_now(query))
     now[0] = 30.0
     code, _, body = ask(status, "/status.json")
     assert code.startswith("503") and json.loads(body)["status"] == "unknown"
@@ -119,7 +125,7 @@ def test_a_panel_has_no_more_lines_than_people_tell_apart() -> None:
 
 def test_a_store_that_is_away_is_told_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     board, store = make_board([])
-    monkeypatch.setattr(store, "select_now", lambda query: Store("/nowhere").select_now(query))
+    monkeypatch.setattr(store, "select_now", lambda query, at=None: Store("/nowhere").select_now(query))
     status, _, body = ask(board, "/data")
     assert status.startswith("503") and "does not answer" in json.loads(body)["fault"]
 
@@ -163,9 +169,28 @@ def test_alarms_say_what_to_do_and_panels_name_alarms_that_there_are() -> None:
         texts = (alert.summary, alert.runbook.meaning, alert.runbook.look, alert.runbook.mend)
         assert all(text.strip() for text in texts) and alert.tests, alert.name
     panels = load_panels()
-    assert {panel["unit"] for panel in panels} <= UNITS and {panel["page"] for panel in panels} == {*PAGES}
+    assert {panel["unit"] for panel in panels} <= UNITS and {panel["page"] for panel in panels} == {*PAGES} - {"report"}
     assert {panel["alarm"] for panel in panels if "alarm" in panel} <= set(alerts)
     titles = [(panel["page"], panel["title"]) for panel in panels]
     assert len(titles) == len(set(titles))  # the page keeps its charts by them
     for page in ("node", "site"):
         assert all(f'{page}="${page}"' in panel["query"] for panel in panels if panel["page"] == page)
+
+
+def test_what_admins_are_asked_comes_as_csv_and_json() -> None:
+    board, store = make_board([])
+    store.rows = [
+        {"metric": {"group": 'la"b'}, "value": [0, "3"], "values": [[86400, "2"]]},
+        {"metric": {"group": "a"}, "value": [0, "NaN"], "values": []},
+    ]
+    status, headers, body = ask(board, "/report.csv", "name=jobs&range=604800")
+    assert status.startswith("200") and body == b'group,jobs\r\n"la""b",3.0\r\n'
+    assert headers["Content-Disposition"] == 'attachment; filename="jobs.csv"'
+    told = json.loads(ask(board, "/report.json", "name=jobs&range=1")[2])
+    assert (told["range"], told["columns"], told["rows"]) == (2592000, ["group", "jobs"], [['la"b', 3.0]])
+    assert ask(board, "/report.csv", "name=members")[2] == b"until,members\r\n1970-01-02,2.0\r\n"
+    shown = json.loads(ask(board, "/data", "page=report")[2])
+    assert [report["name"] for report in shown["reports"]] == ["jobs", "members"] and shown["range"] == 2592000
+    assert ask(board, "/report.csv", "name=x")[0].startswith("404") and ask(board, "/report.csv")[0].startswith("404")
+    member = {PERSON: Person("s", "bob", ("/lab",))}
+    assert ask(board, "/report.csv", "name=jobs", **member)[0].startswith("403")

@@ -46,7 +46,10 @@ def load(path: str) -> App:
     pages = Guard(Board(store, content), login, content.title) if login else None
     copies = Copies(Store(config["also"])) if config["also"] else None
     tokens = {name: Path(file).read_text().strip() for name, file in config["writers"].items()}
-    own = {PATH: Intake(store, config["nodes"], copies), **dict.fromkeys(status.PATHS, Status(store, content.title))}
+    own: dict[str, Application] = {
+        PATH: Intake(store, config["nodes"], copies),
+        **dict.fromkeys(status.PATHS, Status(store, content.title)),
+    }
     own |= dict.fromkeys(writers.PATHS, Writers(store, tokens)) if tokens else {}
     return App(own, pages)
 

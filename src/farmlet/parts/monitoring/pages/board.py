@@ -1,6 +1,7 @@
 """What the pages show, as JSON: panels and alarms, out of the store. WSGI, behind the log-in.
 
 GET /data?range=SECONDS[&page=NAME][&of=NAME]  {"at", "range", "title", "menu", "alarms", "panels": [{…, "series": […]}]}
+GET /report.csv, /report.json?name=…&range=…    what admins are asked
 GET /, /page.js, /page.css, /chart.js          the page itself
 
 Members see the facility; what tells of single nodes and of members' numbers is for who administers.
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
+from farmlet.parts.monitoring.pages import reports
 from farmlet.parts.monitoring.pages.store import Away, Store
 from farmlet.web.guard import PERSON, Environ, Start, answer
 from farmlet.web.headers import POLICY
@@ -43,17 +45,18 @@ PAGES = {
     "queue": ("Jobs", "Jobs"),
     "overlay": ("Drones", "Drones and sites"),
     "storage": ("Storage", "Storage"),
+    "report": ("Report", "Report"),
     "identity": ("Members", "Members, tokens and certificates"),
     "site": ("{}", "Site {}"),
     "node": ("{}", "Node {}"),
 }
-ADMINS = ("identity", "node")
+ADMINS = ("report", "identity", "node")
 
 
 @dataclass(frozen=True)
 class Content:
-    """`panels`: as `panels.yaml` has them; `alarms`: of each name, severity and runbook; `nodes`, `sites`: names; `admins`:
-    groups as tokens name them; `seconds`: between samples."""
+    """`panels`, `reports`: as their files have them; `alarms`: of each name, severity, runbook; `nodes`, `sites`: names;
+    `admins`: groups as tokens name them; `seconds`: between samples."""
 
     title: str
     panels: Sequence[Mapping[str, Any]]
@@ -61,6 +64,7 @@ class Content:
     nodes: Sequence[str]
     sites: Sequence[str] = ()
     admins: Sequence[str] = ()
+    reports: Sequence[Mapping[str, Any]] = ()
     seconds: int = 15
 
     def administers(self, person: Person) -> bool:
@@ -77,6 +81,7 @@ class Content:
 class Board:
     def __init__(self, store: Store, content: Content, clock: Callable[[], float] = time.time) -> None:
         self._store, self._content, self._clock = store, content, clock
+        self._reports = reports.Reports(store, content.reports)
         self._pool = ThreadPoolExecutor(max_workers=4, thread_name_prefix="panel")
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
@@ -84,8 +89,11 @@ class Board:
         if path in FILES:
             name, kind = FILES[path]
             return answer(start, 200, Path(name).read_bytes(), {"Content-Type": kind, "Cache-Control": "max-age=3600"})
+        query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        if path in ("/report.csv", "/report.json"):
+            return self._report(path, query, environ[PERSON], start)
         if path == "/data":
-            return self._tell(dict(parse_qsl(environ.get("QUERY_STRING", ""))), environ[PERSON], start)
+            return self._tell(query, environ[PERSON], start)
         if path != "/":
             return answer(start, 404, b"nothing here\n", {"Content-Type": "text/plain; charset=utf-8"})
         text = (HERE / "page.html").read_text()
@@ -95,23 +103,43 @@ class Board:
 
     def _tell(self, query: Mapping[str, str], person: Person, start: Start) -> Iterable[bytes]:
         text = query.get("range", "")
-        span = int(text) if text in map(str, RANGES) else RANGES[0]
+        span = int(text) if text in map(str, {*RANGES, *reports.RANGES}) else 0
         try:
             found, status = self.look(span, query.get("page", ""), query.get("of", ""), self._content.administers(person)), 200
         except Away as away:
             found, status = {"fault": f"{away.where} {away.what}"}, 503
         return answer(start, status, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
+    def _report(self, path: str, query: Mapping[str, str], person: Person, start: Start) -> Iterable[bytes]:
+        """One report as a file."""
+        if not self._content.administers(person):
+            return answer(start, 403, b"this is for who administers\n", {"Content-Type": "text/plain; charset=utf-8"})
+        text, name = query.get("range", ""), query.get("name", "")
+        span = int(text) if text in map(str, reports.RANGES) else reports.USUAL
+        try:
+            found = self._reports.look(self._clock(), span, name)
+        except Away as away:
+            return answer(start, 503, f"{away.where} {away.what}\n".encode(), {"Content-Type": "text/plain; charset=utf-8"})
+        if len(found) != 1:
+            return answer(start, 404, b"no such report\n", {"Content-Type": "text/plain; charset=utf-8"})
+        is_csv = path.endswith(".csv")
+        data = reports.write_csv(found[0]) if is_csv else json.dumps({"range": span, **found[0]})
+        headers = {"Content-Disposition": f'attachment; filename="{found[0]["name"]}.{path[8:]}"'}
+        kind = "text/csv; charset=utf-8" if is_csv else "application/json"
+        return answer(start, 200, data.encode(), {**headers, "Content-Type": kind})
+
     def look(self, span: int, page: str = "", of: str = "", admin: bool = False) -> dict[str, Any]:
         """A page, of one node or site; the facility at a glance instead of one that is not there or not theirs. Raises Away."""
         now, pages = self._clock(), list(self._content.pages(admin))
         here = page, of = (page, of) if (page, of) in pages else pages[0]
+        ranges = reports.RANGES if page == "report" else RANGES
+        span = span if span in ranges else reports.USUAL if page == "report" else RANGES[0]
         wanted = [panel for panel in self._content.panels if panel["page"] == page]
         series = list(self._pool.map(lambda panel: self._draw(panel, now, span, of), wanted))
         return {
             "at": round(now),
             "range": span,
-            "ranges": RANGES,
+            "ranges": ranges,
             "title": PAGES[page][1].format(of),
             "menu": [
                 {"page": one, "of": whose, "name": PAGES[one][0].format(whose), "here": (one, whose) == here}
@@ -120,6 +148,7 @@ class Board:
             "admin": admin,
             "alarms": self._list_alarms(admin),
             "watched": list(self._content.alarms) if admin else [],
+            "reports": self._reports.look(now, span) if page == "report" else [],
             "panels": [{**panel, "series": found} for panel, found in zip(wanted, series, strict=True)],
         }
 

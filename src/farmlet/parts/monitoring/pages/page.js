@@ -1,7 +1,7 @@
 // The board: asks /data, draws each panel with Chart.js and names the last values in a table below it.
 "use strict";
 
-const WORDS = { 3600: "1 hour", 21600: "6 hours", 86400: "1 day", 604800: "7 days", 2592000: "30 days" };
+const WORDS = { 3600: "1 hour", 21600: "6 hours", 86400: "1 day", 604800: "7 days", 2592000: "30 days", 7776000: "90 days", 31536000: "1 year" };
 // colour-blind safe (Okabe and Ito); each line also has a dash of its own
 const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a8477b", "#8a6000", "#2a8cc4", "#6f6600", "#5f697d"];
 const DARK = ["#56b4e9", "#e69f00", "#2fc79b", "#e79fc6", "#f0e442", "#8ab8f0", "#ff8a4c", "#a6afc0"];
@@ -34,6 +34,7 @@ function show(value, unit) {
     const [size, word] = [[172800, "d"], [7200, "h"], [120, "min"]].find(([least]) => Math.abs(value) >= least) || [0, "s"];
     return `${Number((value / ({ d: 86400, h: 3600, min: 60 }[word] || 1)).toPrecision(3))} ${word}`;
   }
+  if (unit === "hours") return `${Number(value.toPrecision(4))} h`;
   if (unit === "hourly") return `${Number(value.toPrecision(3))} /h`;
   return String(Number(value.toPrecision(4)));
 }
@@ -104,6 +105,22 @@ function draw(panel, told) {
   charts.set(panel.title, new Chart(canvas, { type: "line", data: { datasets }, options: options(panel, told) }));
 }
 
+function tellReport(report, told) {
+  const figure = make("figure"), table = make("table"), head = make("tr");
+  head.append(...report.columns.map((name, at) => make("th", name, { scope: "col", class: at === report.columns.length - 1 ? "number" : "" })));
+  table.append(head);
+  for (const row of report.rows) {
+    const line = make("tr"), last = row.length - 1;
+    line.append(...row.map((cell, at) => (at === last ? make("td", show(cell, report.columns[at])) : make("th", cell, { scope: "row" }))));
+    table.append(line);
+  }
+  const query = new URLSearchParams({ name: report.name, range: told.range }), words = make("p", "", { class: "small" });
+  words.append(make("a", "CSV", { href: `/report.csv?${query}`, "aria-label": `${report.title} as CSV` }), " ",
+    make("a", "JSON", { href: `/report.json?${query}`, "aria-label": `${report.title} as JSON` }));
+  figure.append(make("figcaption", report.title), report.rows.length ? table : make("p", "No numbers in this range.", { class: "small" }), words);
+  return figure;
+}
+
 function tellAlarm(alarm) {
   const words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
   if (!alarm.runbook) return make("p", `${alarm.severity}: ${words}`, { class: alarm.severity });
@@ -149,6 +166,7 @@ function fill(told) {
   charts.forEach((chart) => chart.destroy());
   charts.clear();
   find("panels").replaceChildren();
+  find("panels").append(...told.reports.map((report) => tellReport(report, told)));
   told.panels.forEach((panel) => draw(panel, told));
   find("when").textContent = `Last update ${clock(told.at, 0)}`;
   find("when").classList.remove("bad");
@@ -156,7 +174,7 @@ function fill(told) {
 
 async function look() {
   const asked = new URLSearchParams(location.search);
-  const query = new URLSearchParams({ range: find("range").value || "3600", page: asked.get("page") || "", of: asked.get("of") || "" });
+  const query = new URLSearchParams({ range: find("range").value, page: asked.get("page") || "", of: asked.get("of") || "" });
   try {
     const answer = await fetch(`/data?${query}`);
     if (answer.status === 401) return location.reload();

@@ -55,9 +55,9 @@ class Store:
         """Series of the expression `query` (PromQL): {"metric": labels, "values": [[seconds since 1970, text]…]}."""
         return self._select("query_range", {"query": query, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": f"{step:.0f}s"})
 
-    def select_now(self, query: str) -> list[dict[str, Any]]:
-        """The same as it is now: {"metric": labels, "value": [seconds since 1970, text]}."""
-        return self._select("query", {"query": query})
+    def select_now(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The same as it is now, or was: {"metric": labels, "value": [seconds since 1970, text]}."""
+        return self._select("query", {"query": query} | ({"time": f"{at:.0f}"} if at else {}))
 
     def _select(self, kind: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         form = {"Content-Type": "application/x-www-form-urlencoded"}
