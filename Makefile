@@ -67,6 +67,7 @@ bench: setup  ## every figure of docs/reference/performance.md
 
 docs: setup  ## the generated reference
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.dashboards
 
 clean:  ## remove the sandbox and the environment
 	test ! -x $(BIN)/farmlet || $(BIN)/farmlet down --purge

@@ -18,6 +18,7 @@ from pieces import Door, Pieces, Quiet, find_port, find_values, serve, until
 
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
+from farmlet.parts.monitoring.pages.readers import Readers
 from farmlet.parts.monitoring.pages.store import Store
 from farmlet.parts.monitoring.pages.writers import Writers
 from farmlet.parts.monitoring.relay import write_flags
@@ -118,6 +119,10 @@ def test_lines_of_a_writer_are_in_the_store_under_its_name(pieces: Pieces) -> No
         until(lambda: post(url, lines, "t" * 64) == 204)
         rows = until(lambda: find_values(pieces, '{__name__=~"tardis_pool_.*"}'))
         found = {row["metric"]["__name__"]: (row["metric"]["writer"], row["metric"]["site"], row["value"][1]) for row in rows}
+        answer = Readers(pieces.store, {"grafana": "r" * 64})
+        environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/prometheus/api/v1/label/writer/values", "QUERY_STRING": ""}
+        said = answer({**environ, "HTTP_AUTHORIZATION": f"Bearer {'r' * 64}"}, lambda status, _: None)
+        assert json.loads(b"".join(said)) == {"status": "success", "data": ["telegraf"]}
         assert found == {"tardis_pool_supply": ("telegraf", "tier1", "4"), "tardis_pool_demand": ("telegraf", "tier1", "7")}
 
 

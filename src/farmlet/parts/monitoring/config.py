@@ -27,9 +27,9 @@ def check_url(text: str) -> str | None:
 
 Url = Annotated[str, checked(check_url)]
 
-WRITER = re.compile(r"[a-z][a-z0-9-]{0,31}")
-Writer = Annotated[
-    str, checked(lambda text: None if WRITER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
+OUTSIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
+Outsider = Annotated[
+    str, checked(lambda text: None if OUTSIDER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
 ]
 PATH = re.compile(r"/[A-Za-z0-9._/-]+")
 
@@ -86,8 +86,8 @@ class Section(BaseModel):
 
     `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
     nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
-    numbers of their own, each with a token. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is
-    asked for its numbers.
+    numbers of their own, `readers`: of such that may read all, as Grafana does; each has a token. `keep_days`: how long numbers
+    are kept. `scrape_seconds`: how often each node is asked for its numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,7 +96,8 @@ class Section(BaseModel):
     webhooks: tuple[Url, ...] = ()
     deadman: Url | None = None
     also: tuple[Annotated[Also, BeforeValidator(_read_also)], ...] = ()
-    writers: tuple[Writer, ...] = ()
+    writers: tuple[Outsider, ...] = ()
+    readers: tuple[Outsider, ...] = ()
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
 

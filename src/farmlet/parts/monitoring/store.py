@@ -7,7 +7,7 @@ of the node is; the page comes in by a unix socket that only its user may open.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +17,7 @@ from farmlet.facility.model import Route
 from farmlet.facility.places import find_secret
 from farmlet.parts import units
 from farmlet.parts.monitoring import exporter, notifier, relay, rules
+from farmlet.parts.monitoring.config import Section
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -31,7 +32,8 @@ CONFIG, RULE_FILE = "/etc/farmlet/monitoring.json", "/etc/farmlet/rules.json"
 ORIGIN, CLIENT = "monitoring", "monitoring"
 FOLDER = "/var/lib/farmlet/monitoring"  # of the page: its secrets
 SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
-WRITERS = f"{FOLDER}/writers"
+TOKENS = f"{FOLDER}/tokens"  # of programs outside
+OUTSIDERS = ("writers", "readers")
 ROUTES = (
     Route("monitoring", (exporter.WRITE,), enter="nodes"),
     Route("monitoring", default=True, origin=ORIGIN, client=CLIENT, back=BACK),
@@ -100,7 +102,7 @@ def describe(context: Context) -> Mapping[str, Any]:
     return {
         "store": SOCKET,
         "also": relay.SOCKET if context.section("monitoring").also else "",
-        "writers": {name: f"{WRITERS}/{name}.token" for name in context.section("monitoring").writers},
+        **{kind: {name: find_token(kind, name) for name in getattr(context.section("monitoring"), kind)} for kind in OUTSIDERS},
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
         "content": {
             "title": facility.title or facility.name,
@@ -120,6 +122,17 @@ def describe(context: Context) -> Mapping[str, Any]:
             "origin": facility.url(ORIGIN),
         },
     }
+
+
+def find_token(kind: str, name: str) -> str:
+    return f"{TOKENS}/{kind}/{name}"
+
+
+def _keep_tokens(section: Section) -> Iterator[Resource]:
+    if section.writers or section.readers:
+        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in OUTSIDERS)))
+    for kind in OUTSIDERS:
+        yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in getattr(section, kind))
 
 
 def describe_secret() -> Mapping[str, Any]:
@@ -150,8 +163,7 @@ def configure(context: Context) -> Sequence[Resource]:
         *(relay.configure(section.also, STORE, WEB) if section.also else ()),
         Farmlet(units.SERVICE, context.wheel),
         Directory(FOLDER, 0o700, WEB, WEB),
-        *((Directory(WRITERS, 0o700, WEB, WEB),) if section.writers else ()),
-        *(Random(f"{WRITERS}/{name}.token", owner=WEB, group=WEB) for name in section.writers),
+        *_keep_tokens(section),
         Random(KEY, owner=WEB, group=WEB),
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/monitoring.store.json", json.dumps(describe_secret(), indent=1) + "\n"),

@@ -149,7 +149,8 @@ monitoring:
     assert len(inside) == 2 and all(
         "PrivateNetwork=yes" in text and "JoinsNamespaceOf=farmlet-store.service" in text for text in inside
     )
-    assert json.loads(files["monitoring.json"])["writers"] == {"telegraf": f"{store.WRITERS}/telegraf.token"}
+    assert json.loads(files["monitoring.json"])["writers"] == {"telegraf": f"{store.TOKENS}/writers/telegraf"}
+    assert json.loads(files["monitoring.json"])["readers"] == {}
     files = find_files(store.configure(make("service")))
     assert not [name for name in files if "also" in name] and json.loads(files["monitoring.json"])["also"] == ""
 

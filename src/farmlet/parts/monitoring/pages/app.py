@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from farmlet.parts.monitoring.pages import status, writers
+from farmlet.parts.monitoring.pages import readers, status, writers
 from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
+from farmlet.parts.monitoring.pages.readers import Readers
 from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Store
 from farmlet.parts.monitoring.pages.writers import Writers
@@ -30,7 +31,9 @@ class App:
         self._open, self._pages = dict(open_to_all), pages
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        if app := self._open.get(environ.get("PATH_INFO", "")):
+        path = environ.get("PATH_INFO", "")
+        # of a name that ends with a slash all that is below
+        if app := self._open.get(path) or self._open.get(f"/{path[1:].partition('/')[0]}/"):
             return app(environ, start)
         if self._pages is None:
             return answer(start, 503, WAIT, {"Content-Type": "text/plain; charset=utf-8"})
@@ -38,20 +41,24 @@ class App:
 
 
 def load(path: str) -> App:
-    """The service from its JSON file: {"store", "also", "writers", "nodes", "content": as `board.Content`,
+    """The service from its JSON file: {"store", "also", "writers", "readers", "nodes", "content": as `board.Content`,
     "login": {…}}."""
     config: dict[str, Any] = json.loads(Path(path).read_text())
     store, content = Store(config["store"]), Content(**config["content"])
     login = find_login(**config["login"])
     pages = Guard(Board(store, content), login, content.title) if login else None
     copies = Copies(Store(config["also"])) if config["also"] else None
-    tokens = {name: Path(file).read_text().strip() for name, file in config["writers"].items()}
-    own: dict[str, Application] = {
-        PATH: Intake(store, config["nodes"], copies),
-        **dict.fromkeys(status.PATHS, Status(store, content.title)),
-    }
-    own |= dict.fromkeys(writers.PATHS, Writers(store, tokens)) if tokens else {}
+    own: dict[str, Application] = dict.fromkeys(status.PATHS, Status(store, content.title))
+    own[PATH] = Intake(store, config["nodes"], copies)
+    if tokens := load_tokens(config["writers"]):
+        own |= dict.fromkeys(writers.PATHS, Writers(store, tokens))
+    if tokens := load_tokens(config["readers"]):
+        own[readers.ROOT] = Readers(store, tokens)
     return App(own, pages)
+
+
+def load_tokens(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: Path(file).read_text().strip() for name, file in files.items()}
 
 
 def find_login(issuer: str, client: str, origin: str, secret: str, key: str) -> Login | None:

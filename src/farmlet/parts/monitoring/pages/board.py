@@ -1,6 +1,7 @@
 """What the pages show, as JSON: panels and alarms, out of the store. WSGI, behind the log-in.
 
 GET /data?range=SECONDS[&page=NAME][&of=NAME]  {"at", "range", "title", "menu", "alarms", "panels": [{…, "series": […]}]}
+GET /dashboards/PAGE.json                       Grafana's dashboards
 GET /report.csv, /report.json?name=…&range=…    what admins are asked
 GET /, /page.js, /page.css, /chart.js          the page itself
 
@@ -33,6 +34,7 @@ FILES = {
     "/page.css": (str(HERE / "page.css"), "text/css; charset=utf-8"),
     "/chart.js": (CHART, "text/javascript; charset=utf-8"),
 }
+DASHBOARDS = {f"/dashboards/{path.name}": path for path in (HERE.parent / "dashboards").glob("*.json")}
 SCRIPTED = f"{POLICY}; script-src 'self'; connect-src 'self'"
 RANGES = (3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)  # seconds
 POINTS = 240  # of a line
@@ -90,6 +92,8 @@ class Board:
             name, kind = FILES[path]
             return answer(start, 200, Path(name).read_bytes(), {"Content-Type": kind, "Cache-Control": "max-age=3600"})
         query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
+        if path in DASHBOARDS and self._content.administers(environ[PERSON]):
+            return answer(start, 200, DASHBOARDS[path].read_bytes(), {"Content-Type": "application/json"})
         if path in ("/report.csv", "/report.json"):
             return self._report(path, query, environ[PERSON], start)
         if path == "/data":

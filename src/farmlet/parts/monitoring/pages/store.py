@@ -51,6 +51,11 @@ class Store:
         query = urlencode({"extra_label": f"writer={writer}"} | ({"precision": precision} if precision else {}))
         return self._ask("POST", f"/write?{query}", lines, {"Content-Type": "text/plain"})[0]
 
+    def pass_on(self, path: str, query: str, form: bytes) -> tuple[int, bytes]:
+        """A question of Prometheus' API as it came: HTTP status and JSON."""
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", f"{path}?{query}" if query else path, form, kind)
+
     def select(self, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """Series of the expression `query` (PromQL): {"metric": labels, "values": [[seconds since 1970, text]…]}."""
         return self._select("query_range", {"query": query, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": f"{step:.0f}s"})

@@ -8,7 +8,6 @@ A writer writes under names that are none of ours, so that it calms no alarm, an
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import re
@@ -16,10 +15,10 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
-from secrets import compare_digest
 from urllib.parse import parse_qsl
 
 from farmlet.parts.monitoring.pages.store import Away, Store
+from farmlet.parts.monitoring.pages.tokens import identify
 from farmlet.runtime.wsgi import Environ, Refused, Start
 
 PATHS = ("/influx/write", "/influx/api/v2/write", "/influx/ping")
@@ -59,7 +58,7 @@ class Writers:
             return 204, ""
         if environ["REQUEST_METHOD"] != "POST":
             raise Refused("405 Method Not Allowed", "lines are sent by POST")
-        writer = self._identify(str(environ.get("HTTP_AUTHORIZATION", "")))
+        writer = identify(str(environ.get("HTTP_AUTHORIZATION", "")), self._tokens)
         precision = dict(parse_qsl(str(environ.get("QUERY_STRING", "")))).get("precision", "")
         if precision and precision not in PRECISIONS:
             raise Refused("400 Bad Request", f"precision is one of {', '.join(PRECISIONS)}")
@@ -69,18 +68,6 @@ class Writers:
                 (503, "the store does not take it just now") if status >= 500 else (400, "the store reads no line protocol in it")
             )
         return (400, f"partial write: {wrong}") if wrong else (204, "")
-
-    def _identify(self, header: str) -> str:
-        kind, _, text = header.partition(" ")
-        if kind.lower() == "basic":
-            try:
-                text = base64.b64decode(text.strip(), validate=True).decode().partition(":")[2]
-            except ValueError:
-                text = ""
-        for name, token in self._tokens.items():
-            if compare_digest(text.strip().encode(errors="replace"), token.encode()):
-                return name
-        raise Refused("401 Unauthorized", "this needs the token of a writer of the facility file")
 
     def _sort(self, writer: str, text: bytes) -> tuple[list[bytes], str]:
         """The lines that are taken, and what is wrong with the first of the others."""
