@@ -114,12 +114,12 @@ def _parse(text: bytes) -> Mapping[str, Any]:
 def _count(ad: Mapping[str, Any], counts: dict[Key, float], groups: Collection[str], sites: Collection[str]) -> None:
     if ads.whole(ad, "JobUniverse") == 7:  # a workflow's own program, on the access point
         return
-    group, site = find_group(ad, groups), find_site(ad, sites)
+    began, queued = (ads.number(ad, name, 1e11) for name in ("JobStartDate", "QDate"))
+    group, site = find_group(ad, groups), "none" if began is None else find_site(ad, sites)
     wall = ads.number(ad, "RemoteWallClockTime", YEAR) or 0.0
     result = "removed" if ad.get("JobStatus") == 3 else "ok" if ad.get("ExitCode") == 0 else "failed"
     counts["batch_ended_jobs", group, site, result] += 1
     counts["batch_quick_failures", group, site, ""] += result == "failed" and wall < QUICK
-    began, queued = (ads.number(ad, name, 1e11) for name in ("JobStartDate", "QDate"))
     if began is None:
         return
     counts["batch_starts", group, site, ""] += 1

@@ -56,6 +56,15 @@ def test_each_job_counts_once_by_group_site_and_result(tmp_path: Path) -> None:
     assert first["batch_quick_failures", "lab", "local"] == 1 and first["batch_quick_failures", "lab", "tier1"] == 0
 
 
+def test_a_job_that_never_began_was_nowhere(tmp_path: Path) -> None:
+    text = JOB.format(code=0, status=3, site="undefined", wall=0.0).replace("JobStartDate = 1700000100\n", "")
+    (tmp_path / "history").write_text(text)
+    assert measure(tmp_path) == {
+        ("batch_ended_jobs", "lab", "none", "removed"): 1,
+        ("batch_quick_failures", "lab", "none"): 0,
+    }
+
+
 def test_a_file_that_is_put_aside_is_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_text(GOOD)
@@ -86,4 +95,4 @@ def test_odd_values_cost_their_own_job_only(odd: dict[str, str]) -> None:
     counts = defaultdict[history.Key, float](float)
     history._count(ad, counts, ["lab"], ["tier1"])
     assert all(0 <= value < 1e14 for value in counts.values())
-    assert {key[1] for key in counts} <= {"lab", "other"} and {key[2] for key in counts} <= {"tier1", "local"}
+    assert {key[1] for key in counts} <= {"lab", "other"} and {key[2] for key in counts} <= {"tier1", "local", "none"}
