@@ -13,7 +13,7 @@ from farmlet.facility.scopes import PROBE
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.identity.config import Section
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Metric, Part, Role
 from farmlet.parts.resources import (
     Account,
     Command,
@@ -31,6 +31,7 @@ PACKAGE = "farmlet.parts.identity"
 USER = "farmlet-identity"
 CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
+AUDIT_LOG = f"{FOLDER}/audit.log"
 AUDIT = "/var/lib/farmlet/audit"  # what root remembers of the audit log, out of the reach of who writes it
 OUTBOX = "/var/lib/farmlet/control/outbox"  # what nodes fetch
 SECRET_KEY = "/etc/farmlet/identity.key"
@@ -157,7 +158,7 @@ def configuration(context: Context) -> dict[str, object]:
         "title": facility.title or facility.name,
         "database": section.database if section.database != "sqlite" else f"{FOLDER}/db.sqlite3",
         "passfile": PASSFILE,
-        "audit": f"{FOLDER}/audit.log",
+        "audit": AUDIT_LOG,
         "keys": f"{FOLDER}/keys",
         "secret_key_file": SECRET_KEY,
         "rights": facility.rights.to_json(),
@@ -213,7 +214,7 @@ def check_provider(context: Context) -> Sequence[Check]:
         Check(
             "identity.provider.audit",
             f"{PACKAGE}.checks:check_audit",
-            {"path": f"{FOLDER}/audit.log", "checkpoint": f"{AUDIT}/identity.json"},
+            {"path": AUDIT_LOG, "checkpoint": f"{AUDIT}/identity.json"},
         ),
         Check("identity.provider.keys", f"{PACKAGE}.checks:check_keys", {"folder": f"{FOLDER}/keys"}),
         Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
@@ -239,6 +240,7 @@ PART = Part(
             configure_provider,
             install_provider,
             check_provider,
+            metrics=lambda context: (Metric("identity.activity", f"{PACKAGE}.metrics:count_activity", {"path": AUDIT_LOG}),),
             routes=(Route(WEB.socket, default=True), Route(PEOPLE.socket, ("/login/*", "/join/*"))),
             data=(FOLDER, AUDIT),
             # a database that is not SQLite is its own admin's to save

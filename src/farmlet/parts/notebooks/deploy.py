@@ -11,7 +11,7 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
 from farmlet.parts.notebooks.config import Notebooks
-from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -215,6 +215,7 @@ PART = Part(
             configure_hub,
             install_hub,
             check_hub,
+            metrics=lambda context: (Metric("notebooks.servers", f"{PACKAGE}.metrics:count_servers"),),
             data=(DOCKER, STATE),
             backup="notebooks lie in homes; members log in and start anew, and images are made again of what is published",
             routes=(ROUTE,),
