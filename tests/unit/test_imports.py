@@ -99,7 +99,7 @@ PLAIN = {
     "farmlet.runtime.tokens": ("joserfc",),
     "farmlet.runtime.*": (),
     "farmlet.parts.gate": (),
-    "farmlet.parts.sitetests.runner": (),
+    "farmlet.parts.sitetests.jobs.runner": (),
     "farmlet.parts.sitetests.shipped*": (),
     "farmlet.parts.sitetests.verbs": (),
     # a member's own machine

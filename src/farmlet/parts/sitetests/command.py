@@ -1,7 +1,7 @@
 """The program of the part, on the control node: the service, and what `farmlet sitetest` asks there. Answers are JSON.
 
 python -m farmlet.parts.sitetests.command [--config FILE] service
-python -m farmlet.parts.sitetests.command [--config FILE] list | run | show | close | open …
+python -m farmlet.parts.sitetests.command [--config FILE] list | run | show | close | open | history …
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from typing import Any
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts import gate
 from farmlet.parts.sitetests import PACKAGE, suite, verbs
-from farmlet.parts.sitetests.queue import Place, Queue, ssh
+from farmlet.parts.sitetests.jobs.queue import Place, Queue, ssh
 from farmlet.parts.sitetests.result import Result, clean
 from farmlet.parts.sitetests.scheduler import DAY, Folders, Scheduler, Site, make
 from farmlet.parts.sitetests.store import Closed, Job, Store
@@ -54,6 +55,7 @@ class Desk:
         tests = [show(site, result) for result in self._store.find_results(site=site)]
         return {"site": site, "open": gate.is_open(self._folders.gates, site), "since": found.since} | {
             "reason": found.reason,
+            "closures": [asdict(one) for one in self._store.find_closures(time.time(), site)],
             "day": {"jobs": jobs, "seconds": round(seconds, 1)},
             "tests": tests,
         }
@@ -108,19 +110,26 @@ class Desk:
 
     def close(self, options: argparse.Namespace) -> Any:
         self._find_sites(options.site)
-        reason = clean(options.reason, 300)
+        reason, hint = clean(options.reason, 300), '--reason "new disks" --start "2027-01-31 08:00" --hours 4'
         if not reason or not math.isfinite(options.hours) or options.hours < 0:
-            raise InputError(
-                "sitetest close", "wants a reason, and hours that are none or more", '--reason "new disks" --hours 4'
-            )
+            raise InputError("sitetest close", "wants a reason, and hours that are none or more", hint)
         now = time.time()
-        self._store.close_gate(Closed(options.site, reason, now, now + options.hours * 3600 if options.hours else None))
+        since = options.start or now
+        until = since + options.hours * 3600 if options.hours else None
+        if not math.isfinite(since) or (until is not None and until <= now):
+            raise InputError("sitetest close", "is over before it begins", hint)
+        self._store.close_gate(Closed(options.site, reason, since, until))
         return self._settle(options.site)
 
     def open(self, options: argparse.Namespace) -> Any:
         self._find_sites(options.site)
-        self._store.open_gate(options.site)
+        self._store.open_gate(options.site, time.time())
         return self._settle(options.site)
+
+    def history(self, options: argparse.Namespace) -> Any:
+        if options.site:
+            self._find_sites(options.site)
+        return [asdict(one) for one in self._store.find_changes(time.time() - options.days * DAY, options.site)]
 
     def _settle(self, site: str) -> dict[str, Any]:
         """The site, when the service has seen what was changed."""

@@ -104,11 +104,12 @@ def measure(context: Context) -> Sequence[Metric]:
 
 
 def check(context: Context) -> Sequence[Check]:
+    asked = {"folder": places.GATES, "told": f"{STATE}/told.json"}
     return (
         Check("sitetests.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-sitetests.service"}),
         Check("sitetests.service", f"{PACKAGE}.checks:check_service", {"path": f"{STATE}/told.json"}),
         *(
-            Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", {"folder": places.GATES, "site": name}, external=True)
+            Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", asked | {"site": name}, external=True)
             for name in find_sites(context)
         ),
     )

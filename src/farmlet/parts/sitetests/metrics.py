@@ -16,6 +16,8 @@ def measure(folder: str, sites: Sequence[str]) -> list[Sample]:
         is_open = gate.is_open(Path(folder), site)
         found.append(Sample("sitetests_open", is_open, {"site": site}, help="1 where new drones may go"))
         kept = gate.load(Path(folder), site)
+        by_hand = kept is not None and kept.by_hand
+        found.append(Sample("sitetests_maintenance", by_hand, {"site": site}, help="1 where an admin keeps new drones away"))
         for test, (code, at, _) in sorted(kept.tests.items() if kept else ()):
             labels = {"site": site, "test": test}
             found += [

@@ -23,7 +23,11 @@ CREATE TABLE IF NOT EXISTS result (
     stored REAL NOT NULL, PRIMARY KEY (job, test)
 ) STRICT;
 CREATE INDEX IF NOT EXISTS result_last ON result (site, test, stored);
-CREATE TABLE IF NOT EXISTS closed (site TEXT PRIMARY KEY, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
+CREATE TABLE IF NOT EXISTS maintenance (site TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
+CREATE TABLE IF NOT EXISTS change (
+    site TEXT NOT NULL, at REAL NOT NULL, ok INTEGER NOT NULL, by_hand INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS change_site ON change (site, at);
 """
 # wanted: written down. queued: the site has it. ended: its results are here, its files still there. done: all gone
 FIELDS = ("test", "code", "text", "at", "seconds", "host", "output", "dropped")  # of a result, as it is stored
@@ -46,12 +50,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Closed:
-    """A gate that an admin has closed; `until`: None for no end."""
+    """A gate that an admin closes, from `since` until `until`; None for no end."""
 
     site: str
     reason: str
     since: float
     until: float | None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A gate opened or closed."""
+
+    site: str
+    at: float
+    ok: bool
+    by_hand: bool
+    reason: str
 
 
 class Store:
@@ -141,22 +156,54 @@ class Store:
 
     def close_gate(self, closed: Closed) -> None:
         values = (closed.site, closed.reason, closed.since, closed.until)
-        self._base.execute("INSERT OR REPLACE INTO closed VALUES (?, ?, ?, ?)", values)
+        self._base.execute("INSERT INTO maintenance VALUES (?, ?, ?, ?)", values)
 
-    def open_gate(self, site: str) -> bool:
-        """Whether an admin had closed it."""
-        return bool(self._base.execute("DELETE FROM closed WHERE site = ?", (site,)).rowcount)
+    def open_gate(self, site: str, now: float) -> None:
+        """End what an admin closes of it, now or later."""
+        with self._transaction():
+            self._base.execute("DELETE FROM maintenance WHERE site = ? AND since > ?", (site, now))
+            self._base.execute(
+                "UPDATE maintenance SET until = ? WHERE site = ? AND (until IS NULL OR until > ?)", (now, site, now)
+            )
 
     def find_closed(self, now: float) -> dict[str, Closed]:
-        """The gates that admins have closed, by site; those whose time is over are open again."""
-        self._base.execute("DELETE FROM closed WHERE until IS NOT NULL AND until < ?", (now,))
-        return {row["site"]: Closed(*row) for row in self._base.execute("SELECT site, reason, since, until FROM closed")}
+        """The gates that admins keep closed now, by site."""
+        return {one.site: one for one in reversed(self.find_closures(now)) if one.since <= now}
+
+    def find_closures(self, now: float, site: str = "") -> list[Closed]:
+        """Those closed now and later, the earliest first; `site`: its only."""
+        where = "(until IS NULL OR until > ?) AND ? IN ('', site)"
+        sql = f"SELECT site, reason, since, until FROM maintenance WHERE {where} ORDER BY since"
+        return [Closed(*row) for row in self._base.execute(sql, (now, site))]
+
+    def note_change(self, site: str, now: float, ok: bool, by_hand: bool, reason: str) -> None:
+        self._base.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?)", (site, now, ok, by_hand, reason))
+
+    def find_changes(self, since: float, site: str = "") -> list[Change]:
+        """When gates opened and closed, the newest first; `site`: of that one only."""
+        sql = "SELECT site, at, ok, by_hand, reason FROM change WHERE at >= ? AND ? IN ('', site) ORDER BY at DESC LIMIT 1000"
+        rows = self._base.execute(sql, (since, site))
+        return [Change(row["site"], row["at"], bool(row["ok"]), bool(row["by_hand"]), row["reason"]) for row in rows]
+
+    def count_closings(self, site: str, since: float) -> int:
+        """How often tests closed its gate."""
+        sql = "SELECT count(*) FROM change WHERE site = ? AND at >= ? AND NOT ok AND NOT by_hand"
+        return int(self._base.execute(sql, (site, since)).fetchone()[0])
+
+    def find_streaks(self) -> dict[tuple[str, str], float]:
+        """By site and test, when the first of the failures was stored with which its results end."""
+        passed = "SELECT max(stored) FROM result AS other WHERE other.site = one.site AND other.test = one.test AND code = 0"
+        where = f"code = 2 AND stored > coalesce(({passed}), 0)"
+        sql = f"SELECT site, test, min(stored) AS since FROM result AS one WHERE {where} GROUP BY site, test"
+        return {(row["site"], row["test"]): row["since"] for row in self._base.execute(sql)}
 
     def prune(self, before: float) -> None:
         """Forget what ended before; the newest result of each test at each site stays."""
         newest = "SELECT max(stored) FROM result AS other WHERE other.site = result.site AND other.test = result.test"
         with self._transaction():
             self._base.execute(f"DELETE FROM result WHERE stored < ? AND stored < ({newest})", (before,))
+            self._base.execute("DELETE FROM change WHERE at < ?", (before,))
+            self._base.execute("DELETE FROM maintenance WHERE until < ?", (before,))
             self._base.execute(
                 "DELETE FROM job WHERE state = 'done' AND made < ? AND name NOT IN (SELECT job FROM result)", (before,)
             )

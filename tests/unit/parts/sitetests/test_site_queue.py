@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.sitetests.job import pack
-from farmlet.parts.sitetests.queue import Place, Queue, Unreachable, View, read
+from farmlet.parts.sitetests.jobs.job import pack
+from farmlet.parts.sitetests.jobs.queue import Place, Queue, Unreachable, View, read
 from farmlet.parts.sitetests.suite import Test
 
 PLACE = Place("tier1", "tier1.example.net", "drone", "tests-example.org")

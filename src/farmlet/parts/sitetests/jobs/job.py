@@ -52,7 +52,7 @@ def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait:
     )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        _put(archive, "runner.py", files(PACKAGE).joinpath("runner.py").read_bytes(), 0o700)
+        _put(archive, "runner.py", files(f"{PACKAGE}.jobs").joinpath("runner.py").read_bytes(), 0o700)
         _put(archive, "spec.json", json.dumps(spec).encode())
         _put(archive, "job.sub", described.encode())
         for test in tests:
