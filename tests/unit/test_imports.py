@@ -86,6 +86,7 @@ ON_NODES = {
     "farmlet.parts.gate": CLASH,
     "farmlet.parts.sitetests.command": CLASH,
     "farmlet.parts.sitetests.metrics": CLASH,
+    "farmlet.parts.sitetests.pages*": CLASH,
     "farmlet.parts.sitetests.shipped*": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from farmlet.facility import places
 from farmlet.facility.catalog import Issue
-from farmlet.facility.model import Facility
+from farmlet.facility.model import Facility, Route
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
-from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Resource
+from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource
 from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.command import CONFIG
 from farmlet.parts.sitetests.config import Section
@@ -30,6 +30,23 @@ SERVICE = units.Service(
     writable=(STATE,),
     credentials={"key": places.SITE_KEY},
     runtime="farmlet-sitetests",
+)
+
+
+# the page: a user of its own, for the service can go to sites
+PAGE = "farmlet-sitepages"
+FOLDER = "/var/lib/farmlet/sitepages"
+SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
+PAGE_CONFIG = "/etc/farmlet/sitepages.json"
+ORIGIN, CLIENT = "sitetests", "sitetests"
+ROUTES = (Route("sitetests", default=True, origin=ORIGIN, client=CLIENT, back="/login/back"),)
+WEB = units.Web(
+    name=PAGE,
+    socket="sitetests",
+    description="Farmlet site tests: page",
+    user=PAGE,
+    app=f'{PACKAGE}.pages.app:load("{PAGE_CONFIG}")',
+    threads=4,
 )
 
 
@@ -71,6 +88,37 @@ def describe(context: Context) -> dict[str, object]:
     }
 
 
+def describe_page(context: Context) -> dict[str, object]:
+    """The page's configuration; see `pages.app.load`."""
+    facility = context.facility
+    url = facility.url(ORIGIN)
+    return {
+        "state": STATE,
+        "gates": places.GATES,
+        "sites": find_sites(context),
+        "title": facility.title or facility.name,
+        "admins": [facility.claim(path) for path, group in facility.groups.items() if group.administer],
+        "login": {"issuer": facility.issuer, "client": CLIENT, "secret": SECRET, "key": KEY, "origin": url},
+    }
+
+
+def configure_page(context: Context) -> Sequence[Resource]:
+    then = ["systemctl", "try-restart", f"{PAGE}.service"]
+    secret = {"path": SECRET, "mode": "0600", "owner": PAGE, "group": PAGE, "then": [then]}
+    return (
+        Account(PAGE, groups=(USER,)),  # reads the results
+        Directory(FOLDER, 0o700, PAGE, PAGE),
+        Random(KEY, owner=PAGE, group=PAGE),
+        Directory("/etc/farmlet/agent.d"),
+        File(
+            "/etc/farmlet/agent.d/sitetests.scheduler.json", json.dumps({"deliver": {places.find_secret(CLIENT): secret}}) + "\n"
+        ),
+        File(PAGE_CONFIG, json.dumps(describe_page(context), indent=1) + "\n"),
+        *WEB.files,
+        *WEB.units,
+    )
+
+
 def find_own(facility: Facility) -> list[Path]:
     """The collaboration's tests and their files, as they lie beside the facility file."""
     section = facility.parts.get("sitetests")
@@ -91,6 +139,7 @@ def configure(context: Context) -> Sequence[Resource]:
         File(CONFIG, json.dumps(describe(context), indent=1, sort_keys=True) + "\n"),
         SERVICE.file,
         SERVICE.unit,
+        *configure_page(context),
     )
 
 
@@ -107,6 +156,7 @@ def check(context: Context) -> Sequence[Check]:
     asked = {"folder": places.GATES, "told": f"{STATE}/told.json"}
     return (
         Check("sitetests.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-sitetests.service"}),
+        Check("sitetests.page", "farmlet.runtime.checks:check_unit", {"unit": f"{PAGE}.service"}),
         Check("sitetests.service", f"{PACKAGE}.checks:check_service", {"path": f"{STATE}/told.json"}),
         *(
             Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", asked | {"site": name}, external=True)
@@ -148,6 +198,8 @@ PART = Part(
             configure,
             lambda: (Packages(("openssh-client",)),),
             check,
+            routes=ROUTES,
+            endpoints=lambda facility, node: {"sitetests": facility.url(ORIGIN)},
             data=(STATE,),
             metrics=measure,
             backup=keep_database(f"{STATE}/results.sqlite3", STATE),

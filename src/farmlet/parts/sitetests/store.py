@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS result (
     seconds REAL NOT NULL, host TEXT NOT NULL, output TEXT NOT NULL, dropped INTEGER NOT NULL, numbers TEXT NOT NULL,
     stored REAL NOT NULL, PRIMARY KEY (job, test)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS result_last ON result (site, test, stored);
+CREATE INDEX IF NOT EXISTS result_times ON result (site, test, stored, code);
 CREATE TABLE IF NOT EXISTS maintenance (site TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
 CREATE TABLE IF NOT EXISTS change (
     site TEXT NOT NULL, at REAL NOT NULL, ok INTEGER NOT NULL, by_hand INTEGER NOT NULL, reason TEXT NOT NULL
@@ -30,6 +30,9 @@ CREATE TABLE IF NOT EXISTS change (
 CREATE INDEX IF NOT EXISTS change_site ON change (site, at);
 """
 # wanted: written down. queued: the site has it. ended: its results are here, its files still there. done: all gone
+# what is worse has the higher number; nobody knows is better than a warning
+WORST = "CASE code WHEN 2 THEN 3 WHEN 1 THEN 2 WHEN 3 THEN 1 ELSE 0 END"
+CODES = (0, 3, 1, 2)  # by that number
 FIELDS = ("test", "code", "text", "at", "seconds", "host", "output", "dropped")  # of a result, as it is stored
 WANTED, QUEUED, ENDED, DONE = "wanted", "queued", "ended", "done"
 
@@ -70,12 +73,15 @@ class Change:
 
 
 class Store:
-    """`path`: of the database; several processes of one user may use it."""
+    """`path`: of the database; several processes of one user may use it, others `readonly`, while one of those does. May raise
+    sqlite3.Error."""
 
-    def __init__(self, path: Path) -> None:
-        self._base = sqlite3.connect(path, timeout=10, isolation_level=None)
+    def __init__(self, path: Path, readonly: bool = False) -> None:
+        where = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+        self._base = sqlite3.connect(where, timeout=10, isolation_level=None, uri=True)
         self._base.row_factory = sqlite3.Row
-        self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
+        if not readonly:
+            self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
 
     def close(self) -> None:
         self._base.close()
@@ -148,6 +154,32 @@ class Store:
         rank = "row_number() OVER (PARTITION BY site, test ORDER BY stored DESC)"
         sql = f"SELECT * FROM (SELECT *, {rank} AS rank FROM result WHERE {where}) WHERE rank <= :last ORDER BY site, test, rank"
         return [(row["site"], _result(row)) for row in self._base.execute(sql, chosen | {"last": last})]
+
+    def find_worst(
+        self, since: float, step: float, sites: Sequence[str], test: str = ""
+    ) -> dict[tuple[str, str], dict[int, int]]:
+        """By site and test: the worst code in each of the times of `step` seconds from `since` on, by its number."""
+        found = dict[tuple[str, str], dict[int, int]]()
+        sql = (
+            f"SELECT test, CAST((stored - :since) / :step AS INTEGER) AS bucket, max({WORST}) AS worst FROM result "
+            "WHERE site = :site AND stored >= :since AND :test IN ('', test) GROUP BY test, bucket"
+        )
+        for site in sites:
+            for row in self._base.execute(sql, {"since": since, "step": step, "site": site, "test": test}):
+                found.setdefault((site, row["test"]), {})[row["bucket"]] = CODES[row["worst"]]
+        return found
+
+    def find_run(self, site: str, test: str, begin: float | None = None, end: float | None = None) -> Result | None:
+        """The worst result stored from `begin` to `end`, of those the last; without these the last of all."""
+        order = "stored DESC" if begin is None or end is None else f"{WORST} DESC, stored DESC"
+        sql = f"SELECT * FROM result WHERE site = ? AND test = ? AND stored BETWEEN ? AND ? ORDER BY {order} LIMIT 1"
+        row = self._base.execute(sql, (site, test, (begin or 0.0) - 1e-5, (end or 1e12) + 1e-5)).fetchone()
+        return _result(row) if row else None
+
+    def find_runs(self, site: str, test: str, last: int) -> list[tuple[float, Result]]:
+        """The `last` results, the newest first, each with when it was stored."""
+        sql = "SELECT * FROM result WHERE site = ? AND test = ? ORDER BY stored DESC LIMIT ?"
+        return [(row["stored"], _result(row)) for row in self._base.execute(sql, (site, test, last))]
 
     def find_cost(self, since: float) -> dict[str, tuple[int, float]]:
         """By site, how many jobs ended since then, and the seconds that their tests took."""

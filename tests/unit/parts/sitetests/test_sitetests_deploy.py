@@ -60,3 +60,15 @@ def test_the_key_is_the_overlays_and_both_are_on_one_node(tmp_path: Path) -> Non
     with pytest.raises(Errors) as several:
         load(tmp_path / "facility.yaml", find())
     assert "the overlay's key, which is on another node" in several.value.errors[0].what
+
+
+def test_the_page_has_an_origin_a_client_and_a_user_of_its_own_and_knows_the_admins(tmp_path: Path) -> None:
+    facility = read(tmp_path)
+    found = configure(facility, SITE)
+    page: Any = json.loads(found["/etc/farmlet/sitepages.json"].data)
+    assert page["sites"] == ["tier1"] and page["admins"] == ["/lab/admins"]
+    assert page["login"]["origin"] == "https://sitetests.farmlet.test" in (f"https://{name}" for name in facility.control.names)
+    unit = found["/etc/systemd/system/farmlet-sitepages.service"].data.decode()
+    assert "User=farmlet-sitepages" in unit and "LoadCredential" not in unit and "ReadWritePaths" not in unit
+    tasks: Any = json.loads(found["/etc/farmlet/agent.d/sitetests.scheduler.json"].data)
+    assert tasks["deliver"]["client-sitetests"]["owner"] == "farmlet-sitepages"
