@@ -42,15 +42,15 @@ def check_site(folder: str, site: str, told: str) -> str:
         return f"{site}: {found.reason}{shut}"
     common = _find_frozen(Path(told)) if found.ok else ()
     failing = [
-        f"{test}: {text}" for test, (code, _, text) in sorted(found.tests.items()) if code == CRITICAL and test not in common
+        f"{test}: {text}" for test, (code, _, text, *_) in sorted(found.tests.items()) if code == CRITICAL and test not in common
     ]
-    doubtful = [f"{test} {WORDS[code]}: {text}" for test, (code, _, text) in sorted(found.tests.items()) if code in WORDS]
+    doubtful = [f"{test} {WORDS[code]}: {text}" for test, (code, _, text, *_) in sorted(found.tests.items()) if code in WORDS]
     doubtful += [f"{test} fails at many sites" for test in common if found.tests.get(test, [0])[0] == CRITICAL]
     if failing:
         raise Failed(f"{site}: {'; '.join(failing)}{shut}")
     if not found.ok:
         raise Failed(f"{site}: {found.reason}{shut}")
-    oldest, passing = time.time() - min(at for _, at, _ in found.tests.values()), len(found.tests) - len(doubtful)
+    oldest, passing = time.time() - min(at for _, at, *_ in found.tests.values()), len(found.tests) - len(doubtful)
     return f"{site}: {'; '.join([f'{passing} tests pass, the oldest {oldest:.0f} s ago', *doubtful])}"
 
 

@@ -28,6 +28,7 @@ from farmlet.parts.sitetests.jobs.queue import Place, Queue, ssh
 from farmlet.parts.sitetests.result import Result, clean
 from farmlet.parts.sitetests.scheduler import DAY, Folders, Scheduler, Site, make
 from farmlet.parts.sitetests.store import Closed, Job, Store
+from farmlet.parts.sitetests.tokens import Minter
 
 CONFIG = "/etc/farmlet/sitetests.json"
 LOOK = 0.3  # seconds between looks at what became of a job
@@ -168,15 +169,17 @@ def find_folders(config: Mapping[str, Any]) -> Folders:
     )
 
 
-def serve(config: Mapping[str, Any], key: str, sockets: str) -> None:
-    """Test the sites until the process is ended."""
+def serve(config: Mapping[str, Any], secrets: str, sockets: str) -> None:
+    """Test the sites until the process is ended. `secrets`: the folder of the key to sites and of the client's secret."""
     sites = {}
     for one in config["sites"]:
         place = Place(one["name"], one["host"], one["user"], config["at"])
-        queue = Queue(place, ssh(place, key, config["known"], sockets))
+        queue = Queue(place, ssh(place, f"{secrets}/key", config["known"], sockets))
         sites[place.name] = Site(place.name, queue, config["environment"] | one["environment"])
     keep = config["keep_days"] * DAY
     scheduler = Scheduler(sites, open_store(config), find_folders(config), config["every"], config["wait"], keep)
+    if asked := config.get("token"):
+        scheduler.mint = Minter(asked["issuer"], Path(secrets, "secret"), asked["audience"]).mint
 
     async def work() -> None:
         task = asyncio.current_task()
@@ -201,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = json.loads(Path(options.config).read_text())
     if options.action == "service":
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        serve(config, f"{os.environ['CREDENTIALS_DIRECTORY']}/key", os.environ["RUNTIME_DIRECTORY"])
+        serve(config, os.environ["CREDENTIALS_DIRECTORY"], os.environ["RUNTIME_DIRECTORY"])
         return 0
     try:
         print(json.dumps(getattr(Desk(config), options.action)(options)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from farmlet.facility import places
@@ -22,6 +23,7 @@ USER = "farmlet-sitetests"
 STATE = "/var/lib/farmlet/sitetests"
 OWN = "/etc/farmlet/sitetests"  # the collaboration's tests
 NEEDED = ("overlay.controller",)
+SECRET_OF_TOKENS = "/var/lib/farmlet/identity/clients/sitetests.secret"  # made by identity
 SERVICE = units.Service(
     name="farmlet-sitetests",
     description="Farmlet site tests",
@@ -50,6 +52,16 @@ WEB = units.Web(
 )
 
 
+def has_tokens(facility: Facility) -> bool:
+    """Whether tests get tokens: at somebody else's issuer no client of ours may ask for one."""
+    return not facility.external and facility.host("sitetests.scheduler") in facility.hosts("identity.provider")
+
+
+def describe_service(facility: Facility) -> units.Service:
+    more = {"secret": SECRET_OF_TOKENS} if has_tokens(facility) else {}
+    return replace(SERVICE, credentials={**SERVICE.credentials, **more})
+
+
 def describe(context: Context) -> dict[str, object]:
     """The service's configuration."""
     facility, section, drone = context.facility, context.section("sitetests"), context.section("overlay")
@@ -74,8 +86,14 @@ def describe(context: Context) -> dict[str, object]:
         for access in context.trust.sites.values()
         if access.key
     ]
+    own = [f"https://{node.fqdn}:8443" for node in facility.hosts("storage.element")]
+    stores = own + [one.url for one in context.trust.elements.values() if one.scopes]
+    audience = " ".join(own + [one.audience for one in context.trust.elements.values() if one.scopes])
+    if stores and has_tokens(facility):
+        environment["FARMLET_STORES"] = " ".join(stores)
     return {
         "sites": sites,
+        "token": {"issuer": facility.issuer, "audience": audience} if stores and has_tokens(facility) else None,
         "environment": environment,
         "every": section.every,
         "wait": section.wait,
@@ -137,7 +155,7 @@ def configure(context: Context) -> Sequence[Resource]:
         Farmlet(units.SERVICE, context.wheel),
         *(File(f"{OWN}/{path.name}", path.read_bytes()) for path in find_own(context.facility)),
         File(CONFIG, json.dumps(describe(context), indent=1, sort_keys=True) + "\n"),
-        SERVICE.file,
+        describe_service(context.facility).file,
         SERVICE.unit,
         *configure_page(context),
     )
@@ -189,7 +207,7 @@ PART = Part(
     name="sitetests",
     summary="small jobs at the sites that tell whether members' jobs would do well there",
     section=Section,
-    needs=("base", "batch", "overlay"),
+    needs=("base", "identity", "batch", "overlay"),
     validate=validate,
     roles=(
         Role(

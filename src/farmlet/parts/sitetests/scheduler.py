@@ -11,11 +11,12 @@ import logging
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from farmlet.errors import FarmletError
 from farmlet.parts.sitetests import suite
 from farmlet.parts.sitetests.gates import Gates
 from farmlet.parts.sitetests.jobs import job as jobs
@@ -72,7 +73,8 @@ class Folders:
 
 @dataclass
 class Scheduler:
-    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now."""
+    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now;
+    `mint`: a token for tests at a site that is good for so many seconds, or FarmletError."""
 
     sites: Mapping[str, Site]
     store: Store
@@ -81,6 +83,7 @@ class Scheduler:
     wait: int
     keep: float
     clock: Callable[[], float] = time.time
+    mint: Callable[[str, float], Awaitable[str]] | None = None
     suite: Suite = field(default_factory=lambda: Suite({}))
     _signed: object = None
     _begun: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -193,8 +196,9 @@ class Scheduler:
 
     async def _submit(self, site: Site, job: Job) -> None:
         tests = [self.suite.tests[name] for name in job.tests if name in self.suite.tests]
+        environment, token = await self._equip(site, tests)
         try:
-            packed = jobs.pack(job.name, tests, site.environment, self.wait + LOST)
+            packed = jobs.pack(job.name, tests, environment, self.wait + LOST, token)
         except OSError as error:
             tests, packed = [], b""
             log.warning("%s: %s", job.name, error)
@@ -203,6 +207,16 @@ class Scheduler:
             return
         await site.queue.submit(job.name, packed)
         self.store.mark_queued(job.name, self.clock())
+
+    async def _equip(self, site: Site, tests: Sequence[Test]) -> tuple[Mapping[str, str], str]:
+        """What tests are told, and the token for those that want one; why there is none, if so."""
+        if self.mint is None or not any(test.token for test in tests):
+            return site.environment, ""
+        try:
+            return site.environment, await self.mint(site.name, self.wait + jobs.limit(tests))
+        except FarmletError as error:
+            log.warning("no token for the tests at %s: %s: %s", site.name, error.where, error.what)
+            return {**site.environment, "FARMLET_NO_TOKEN": error.what}, ""
 
     def _give_up(self, opened: Sequence[Job], reason: str) -> None:
         """The site cannot be reached: jobs that it should have taken, or ended long ago, tell so."""

@@ -84,6 +84,10 @@ def blame(standing: Standing, site: str, sites: Collection[str], now: float) -> 
     return Fault.THEIRS
 
 
+def _tell(one: Result) -> list[object]:
+    return [one.code, one.at, one.text, *([one.numbers["score"][0]] if "score" in one.numbers else [])]
+
+
 def judge(
     history: Mapping[str, Sequence[Result]],
     gating: Collection[str],
@@ -95,7 +99,7 @@ def judge(
 ) -> Gate:
     """The gate of a site. `history`: the last results of its tests, the newest first; `gating`: those that count; `frozen`: those
     that close no gate now; `before`: what it was; `flaps`: it has closed again and again."""
-    told = {test: [results[0].code, results[0].at, results[0].text] for test, results in history.items() if results}
+    told = {test: _tell(results[0]) for test, results in history.items() if results}
     was_open = before is None or before.ok
     reasons = []
     for test in sorted(gating):

@@ -53,6 +53,20 @@ def test_an_archive_has_all_that_a_job_needs(tmp_path: Path) -> None:
         assert said is not None and '+FarmletRun = "tier1-1-aa"' in said.read().decode()
 
 
+def test_a_token_goes_where_only_the_job_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("def test(): pass")
+    packed = pack("tier1-1-aa", [Test("probe", (tmp_path / "probe.py",), "function", 60, 10)], {}, 100, "letter")
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        assert archive.getmember("spec.token").mode == 0o600
+        said, spec = (archive.extractfile(name) for name in ("job.sub", "spec.json"))
+        assert (
+            said
+            and spec
+            and b"transfer_input_files = spec.json, spec.token, probe" in said.read()
+            and b"letter" not in spec.read()
+        )
+
+
 def test_a_job_is_submitted_once_however_often_it_is_tried(lab: Path) -> None:
     queue = connect(lab)
     for _ in range(2):

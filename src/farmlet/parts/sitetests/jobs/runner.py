@@ -124,6 +124,8 @@ def main(words: "list[str]") -> int:
         return call(*words[1:])
     spec = json.loads(Path("spec.json").read_text())
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", **spec["environment"]}
+    if Path("spec.token").exists():
+        environment["BEARER_TOKEN_FILE"] = str(Path("spec.token").resolve())
     results = []
     for test in spec["tests"]:
         at, start, output = time.time(), time.monotonic(), Output(spec["head"], spec["tail"])
