@@ -31,6 +31,7 @@ log = logging.getLogger("farmlet.sitetests")
 TICK = 1.0  # seconds
 LOOK = 2.0  # between looks at a queue in which a job of ours is
 RETRY = 5.0  # between attempts to reach a site
+EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
 PATIENCE = 30.0  # seconds after which a site that takes no job has failed
 TOUCH = 15.0  # between two signs of life
 PRUNE = 3600.0
@@ -249,6 +250,8 @@ class Scheduler:
         elif view.states[job.name][0] == RUNNING:
             if waited > self.wait + self._limit(job):
                 self._end(job, [Result(QUEUE, UNKNOWN, f"a job runs since {waited:.0f} s and does not end", now)])
+        elif view.empty and waited > EMPTY:
+            self._end(job, [Result(QUEUE, CRITICAL, "no machine is in the site's pool", now)])
         elif waited > self.wait:
             code, more = (UNKNOWN, f": {view.drones} drones run there") if view.drones else (CRITICAL, "")
             self._end(job, [Result(QUEUE, code, f"no job began within {waited:.0f} s{more}", now)])

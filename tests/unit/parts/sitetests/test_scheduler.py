@@ -27,7 +27,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 1_800_000_000.0
         self.codes: dict[str, int] = {}
-        self.away, self.start, self.drones, self.held = "", True, 0, False
+        self.away, self.start, self.drones, self.held, self.empty = "", True, 0, False, False
         self.queue: dict[str, list[str]] = {}
         self.submitted: list[str] = []
         for name in ("none", "own", "gates"):
@@ -63,7 +63,7 @@ class World:
         if self.held:
             return View(states=dict.fromkeys(names, (5, "no disk")))
         if not self.start:
-            return View(states=dict.fromkeys(names, (1, "")), drones=self.drones)
+            return View(states=dict.fromkeys(names, (1, "")), drones=self.drones, empty=self.empty)
         return View(results={name: self.tell(self.queue[name]) for name in names if name in self.queue})
 
     def tell(self, tests: Sequence[str]) -> bytes:
@@ -168,6 +168,21 @@ def test_a_job_that_does_not_begin(world: World, drones: int, code: int) -> None
     world.live(FIRST + SPREAD + 320)
     assert world.codes_of("queue")[0] == code, "with drones that run there the site is full, not broken"
     assert not world.codes_of("fast")
+
+
+def test_a_site_without_machines_is_known_within_a_minute(world: World) -> None:
+    world.live(FIRST + SPREAD)
+    (world.folder / "own/fast.py").write_text(HEADER.format(every=30))
+    world.start, world.empty = False, True
+    world.live(60)
+    assert (
+        world.codes_of("queue")[:2] == [2, 2]
+        and not world.gate().ok
+        and "no machine is in the site's pool" in world.gate().reason
+    )
+    world.start, world.empty = True, False
+    world.live(60)
+    assert world.gate().ok
 
 
 def test_a_held_job_and_one_that_vanished_tell_why(world: World) -> None:
