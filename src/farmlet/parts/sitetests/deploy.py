@@ -62,20 +62,34 @@ def describe_service(facility: Facility) -> units.Service:
     return replace(SERVICE, credentials={**SERVICE.credentials, **more})
 
 
-def describe(context: Context) -> dict[str, object]:
-    """The service's configuration."""
-    facility, section, drone = context.facility, context.section("sitetests"), context.section("overlay")
+def find_stores(context: Context) -> list[tuple[str, str]]:
+    """URL and audience of the elements at which tests may write: the facility's, and others that go by what our issuer says."""
+    if not has_tokens(context.facility):
+        return []
+    own = [(f"https://{node.fqdn}:8443",) * 2 for node in context.facility.hosts("storage.element")]
+    return own + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+
+
+def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What all tests are told."""
+    facility, drone = context.facility, context.section("overlay")
     image = str(getattr(facility.parts.get("software"), "default", "analysis"))
-    environment = {
+    return {
         "FARMLET_ISSUER": facility.issuer,
         "FARMLET_COLLECTOR": f"{facility.host('batch.central').fqdn}:9618",
         "FARMLET_ELEMENTS": " ".join(context.addresses),
+        "FARMLET_STORES": " ".join(url for url, _ in stores),
         "FARMLET_CERTIFICATES": places.find_authorities(facility.domain),
         "FARMLET_IMAGE": places.find_image(image),
         "FARMLET_CORES": str(drone.cores),
         "FARMLET_MEMORY": str(drone.memory),
         "FARMLET_DISK": str(places.SCRATCH),
     }
+
+
+def describe(context: Context) -> dict[str, object]:
+    """The service's configuration."""
+    facility, section, stores = context.facility, context.section("sitetests"), find_stores(context)
     sites = [
         {
             "name": access.name,
@@ -86,15 +100,10 @@ def describe(context: Context) -> dict[str, object]:
         for access in context.trust.sites.values()
         if access.key
     ]
-    own = [f"https://{node.fqdn}:8443" for node in facility.hosts("storage.element")]
-    stores = own + [one.url for one in context.trust.elements.values() if one.scopes]
-    audience = " ".join(own + [one.audience for one in context.trust.elements.values() if one.scopes])
-    if stores and has_tokens(facility):
-        environment["FARMLET_STORES"] = " ".join(stores)
     return {
         "sites": sites,
-        "token": {"issuer": facility.issuer, "audience": audience} if stores and has_tokens(facility) else None,
-        "environment": environment,
+        "token": {"issuer": facility.issuer, "audience": " ".join(name for _, name in stores)} if stores else None,
+        "environment": describe_environment(context, stores),
         "every": section.every,
         "wait": section.wait,
         "keep_days": section.keep_days,
