@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -185,12 +186,12 @@ def serve(config: Mapping[str, Any], secrets: str, sockets: str) -> None:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await scheduler.run()
-
-    try:
-        asyncio.run(work())
-    except asyncio.CancelledError:
+        with suppress(asyncio.CancelledError):
+            await scheduler.run()
+        await scheduler.settle()
         logging.getLogger("farmlet.sitetests").info("ended")
+
+    asyncio.run(work())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

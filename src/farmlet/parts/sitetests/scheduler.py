@@ -29,6 +29,7 @@ from farmlet.runtime import files
 log = logging.getLogger("farmlet.sitetests")
 
 TICK = 1.0  # seconds
+SETTLE = 5.0  # within what systemd waits
 LOOK = 2.0  # between looks at a queue in which a job of ours is
 RETRY = 5.0  # between attempts to reach a site
 EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
@@ -108,6 +109,12 @@ class Scheduler:
             except OSError as error:  # a full disk, say: it must not end what mends itself
                 log.warning("%s", error)
             await asyncio.sleep(TICK)
+
+    async def settle(self) -> None:
+        """Let what is under way with sites come to its end: Python 3.11 can wait for ever for a program that is just beginning
+        when its task is cancelled."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE)
 
     def tick(self) -> None:
         """Do what is due now; what takes time goes into tasks."""
