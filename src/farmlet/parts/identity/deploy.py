@@ -123,6 +123,14 @@ def mccli(context: Context) -> list[Command]:
     return [client("mccli", WHO, DEVICE, audiences=hosts)] if hosts else []
 
 
+def tests_of_sites(context: Context) -> list[Command]:
+    """The client of the jobs that test sites: each asks for a part of this corner of storage."""
+    if not context.facility.has("sitetests.scheduler"):
+        return []
+    scopes, secret = [f"{one}/sitetests" for one in PROBES], f"{FOLDER}/clients/sitetests.secret"
+    return [client("sitetests-jobs", scopes, ("client_credentials",), secret, context.elements or [ANY])]
+
+
 def pages(context: Context) -> list[Command]:
     """The clients of the facility's web services, and their secrets on the way to the nodes that run these."""
     found = []
@@ -196,6 +204,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret", (ANY,)),
         # the check of storage: a corner of its own on each element, which is nobody else's business
         client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", context.elements or [ANY]),
+        *tests_of_sites(context),
         *pages(context),
         *WEB.files,
         *PEOPLE.files,
