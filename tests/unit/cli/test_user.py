@@ -11,7 +11,7 @@ import pytest
 
 from farmlet.cli import user
 from farmlet.cli.main import main, verb_parser
-from farmlet.errors import CommandError
+from farmlet.errors import CommandError, InputError
 from farmlet.parts.identity.admin import OwnMembers
 
 PROD = {"name": "prod", "kind": "service", "owner": "lab", "state": "active", "expires": "2030-12-31T23:59:59+00:00"}
@@ -111,7 +111,7 @@ def test_groups_ends_and_owners(asked: list[Any]) -> None:
 
 
 def test_every_action_is_known() -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="promote"):
         verb_parser("user").parse_args(["promote", "ada"])
 
 
