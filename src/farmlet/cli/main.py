@@ -75,11 +75,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     said = io.StringIO() if "--json" in options else None
     try:
         with redirect_stdout(said) if said else nullcontext():
-            code, fault = _run(words)
+            code, fault, args = _run(words)
         if fault:
             _tell(fault, bool({"-v", "--verbose"} & set(options)))
         if said is not None:
-            sys.stdout.write(said.getvalue() or _structure(fault))
+            wanted = args is None or args.json  # and it was no word of `node exec`'s command
+            sys.stdout.write(said.getvalue() or (_structure(fault) if wanted else ""))
         sys.stdout.flush()  # here, where a reader who has left is no fault
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,32 +88,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(words: list[str]) -> tuple[int, FarmletError | None]:
-    """Run one verb: how it ends, and what is to be told."""
-    verb = "farmlet"
+def _run(words: list[str]) -> tuple[int, FarmletError | None, argparse.Namespace | None]:
+    """Run one verb: how it ends, what is to be told, and what was asked as far as it was understood."""
+    verb, args = "farmlet", None
     try:
         at = _find_verb(words)
         if at is None:
             parser().parse_args(words)  # prints help or the version and ends, or raises the mistake
-            return 2, None
+            return 2, None, args
         verb = f"farmlet {words[at]}"
         name = words.pop(at)
         signal.signal(signal.SIGTERM, _terminated)
         args = verb_parser(name).parse_args(words)
-        return int(import_module(f"farmlet.cli.{name}").run(args)), None
+        return int(import_module(f"farmlet.cli.{name}").run(args)), None, args
     except SystemExit as end:  # of help and version
-        return int(end.code or 0), None
+        return int(end.code or 0), None, args
     except KeyboardInterrupt:
-        return 130, FarmletError(verb, "interrupted", "repeat it; what is done stays done")
+        return 130, FarmletError(verb, "interrupted", "repeat it; what is done stays done"), args
     except BrokenPipeError:
         raise
     except FarmletError as error:
-        return error.exit_code, error
+        return error.exit_code, error, args
     except ModuleNotFoundError as error:
-        return 1, _find_missing(verb, error)
+        return 1, _find_missing(verb, error), args
     except Exception as error:  # of a library, or a mistake of ours: words first
         told = FarmletError(verb, f"{type(error).__name__}: {error}", f"{verb} -v shows where it happened")
-        return 1, told.with_traceback(error.__traceback__)
+        return 1, told.with_traceback(error.__traceback__), args
 
 
 def _find_missing(verb: str, error: ModuleNotFoundError) -> FarmletError:

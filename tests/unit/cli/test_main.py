@@ -283,6 +283,17 @@ def test_a_mistyped_node_is_the_persons_fault(farmlet: Any, folder: Path, words:
     assert result.code == 2 and "node nowhere" in result.err and "head, service" in result.err and result.out == ""
 
 
+@pytest.mark.parametrize("wrong", ["-3", "nan", "inf", "soon"])
+@pytest.mark.parametrize(
+    "words",
+    [["node", "drain", "head", "--wait"], ["logs", "-n"], ["sitetest", "run", "--wait"], ["sitetest", "close", "x", "--hours"]],
+)
+def test_a_time_that_has_passed_is_a_slip(farmlet: Any, words: list[str], wrong: str) -> None:
+    result = farmlet(*words, wrong)
+    assert result.code == 2 and words[-1] in result.err and wrong in result.err and "hint: " in result.err
+    assert "is not up" not in result.err, "told before anything is looked at"
+
+
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     options.print_table([("a", "long word", "x"), ("bb", "b", "y z")], ("h", "i", "j"))
     assert capsys.readouterr().out == "h   i          j\na   long word  x\nbb  b          y z\n"

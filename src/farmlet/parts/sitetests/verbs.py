@@ -7,6 +7,8 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from farmlet.runtime.numbers import number, whole
+
 ACTIONS = {
     "list": "the tests, and whether new drones may go to each site",
     "run": "run tests now and wait for their results",
@@ -23,14 +25,14 @@ def describe(parser: argparse.ArgumentParser, action: str) -> None:
         parser.add_argument("test", nargs="?", default="", metavar="TEST", help="only this test")
         parser.add_argument("--site", default="", help="only at this site")
     if action == "run":
-        parser.add_argument("--wait", type=int, default=WAIT, metavar="SECONDS", help=f"for results (default: {WAIT})")
+        parser.add_argument("--wait", type=whole, default=WAIT, metavar="SECONDS", help=f"for results (default: {WAIT})")
     if action == "show":
-        parser.add_argument("--last", type=int, default=1, metavar="N", help="results of each test at each site (default: 1)")
+        parser.add_argument("--last", type=whole, default=1, metavar="N", help="results of each test at each site (default: 1)")
     if action in ("close", "open"):
         parser.add_argument("site", metavar="SITE")
     if action == "close":
         parser.add_argument("--reason", required=True, help="for who looks at it")
-        parser.add_argument("--hours", type=float, default=0.0, metavar="N", help="how long (default: until `open`)")
+        parser.add_argument("--hours", type=number, default=0.0, metavar="N", help="how long (default: until `open`)")
 
 
 def spell(action: str, given: Mapping[str, Any]) -> list[str]:

@@ -22,6 +22,7 @@ from farmlet.parts.identity.service.admin.output import say
 from farmlet.parts.identity.service.django.configuration import Configuration, load_configuration
 from farmlet.parts.identity.service.django.project import Provider, start
 from farmlet.parts.identity.service.keys.keys import ensure_secret
+from farmlet.runtime.numbers import whole
 from farmlet.runtime.tokens import ALGORITHMS
 
 Verb = Callable[[Provider, argparse.Namespace], None]
@@ -119,8 +120,8 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="whom its tokens may be for (default: whatever members allow that opens no log-in)",
     )
-    parser.add_argument("--access-lifetime", type=int, metavar="SECONDS")
-    parser.add_argument("--refresh-lifetime", type=int, metavar="SECONDS")
+    parser.add_argument("--access-lifetime", type=whole, metavar="SECONDS")
+    parser.add_argument("--refresh-lifetime", type=whole, metavar="SECONDS")
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
