@@ -105,5 +105,5 @@ def test_a_node_that_does_not_answer_has_failed_whatever_was_asked(
 def test_a_slip_is_told_beside_a_node_that_does_not_answer(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its checks are not known, but it has none of a part that there is not."""
     monkeypatch.setattr(deployment, "run", Node(["a.b"], silent="head"))
-    with pytest.raises(InputError, match="check acces.d"):
+    with pytest.raises(InputError, match=r"check acces\.d"):
         health.check_now(deployment, ["a.b", "acces.d"])

@@ -22,13 +22,14 @@ class OwnMembers(Members):
     """Whom the facility's own identity service keeps."""
 
     def _call(self, *words: str) -> str:
-        return call(self._running, [*COMMAND, *words, "--by", self._by], words[0])
+        typed = f"user {words[1]}" if words[0] == "member" else words[0]  # what a person typed is what they are told of
+        return call(self._running, [*COMMAND, *words, "--by", self._by], typed)
 
 
 def rotate(running: Running, now: bool, by: str) -> list[dict[str, Any]]:
     """New signing keys: calmly, or `now`, so that what the old ones signed is refused. The keys there are then."""
     words = ["keys", "rotate", "--now" if now else "--next", "--by", by, "--json"]
-    found: list[dict[str, Any]] = json.loads(call(running, [*COMMAND, *words], "keys"))
+    found: list[dict[str, Any]] = json.loads(call(running, [*COMMAND, *words], "rotate issuer"))
     return found
 
 
