@@ -28,6 +28,7 @@ VERBS = {
     "check": "run the checks now",
     "demo": "a new member's first analysis, from registration to a fitted Z peak",
     "user": "members: add, list, approve, suspend, remove, their groups and ends; service members",
+    "client": "programs that may ask for tokens: list, show, set, remove",
     "token": "break-glass: a token as a member, audited",
     "node": "nodes: list, drain, remove, exec",
     "sitetest": "tests of the sites: list, run, show; close a site to new drones",
