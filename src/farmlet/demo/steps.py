@@ -91,7 +91,8 @@ def meet(play: Play) -> str:
     if not member.refresh:
         raise FarmletError(stage.issuer, f"gave no refresh token to {guest.client}", "farmlet check accounts")
     return (
-        f"{claims['iss']} for {claims['sub']}: {' '.join(groups)}, {claims['exp'] - time.time():.0f} s; data go to {member.folder}"
+        f"{claims['iss']} for {claims['sub']}: {' '.join(groups)}, {claims['exp'] - time.time():.0f} s; "
+        f"data go to {member.folder}"
     )
 
 

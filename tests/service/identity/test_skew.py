@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
