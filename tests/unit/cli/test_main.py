@@ -17,7 +17,7 @@ import pytest
 from farmlet import __version__
 from farmlet.cli import opening, options, validate
 from farmlet.cli.main import OWN, VERBS, verb_parser
-from farmlet.engine import docker as engine
+from farmlet.engine.sandbox import docker as engine
 from farmlet.errors import Errors, FarmletError, InputError
 
 BAD = """\
