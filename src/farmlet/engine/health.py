@@ -34,8 +34,11 @@ def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[st
         results = list(pool.map(lambda node: _check_node(deployment, node, names), nodes))
     rows = [row for found in results for row in found]
     unknown = [name for name in names if not any(f"{row['check']}.".startswith(f"{name}.") for row in rows)]
-    if unknown and not any(row["check"] == SILENT for row in rows):
-        known = sorted({name for node in nodes for name in _list_names(deployment, node)})
+    if any(row["check"] == SILENT for row in rows):  # whose checks nobody can list: the part at least must be there
+        unknown = [name for name in unknown if name.split(".")[0] not in deployment.layout.parts]
+    if unknown:
+        answering = {row["node"] for row in rows if row["check"] != SILENT}
+        known = sorted({name for node in nodes if node in answering for name in _list_names(deployment, node)})
         raise InputError(f"check {' '.join(unknown)}", "there is no such check", f"checks: {', '.join(known)}")
     return rows
 

@@ -111,5 +111,13 @@ def test_a_node_that_does_not_answer_has_failed_whatever_was_asked(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment, "run", Node(["a.b"], silent="head"))
-    rows = health.check_now(deployment, ["a.d"])
+    part = next(iter(deployment.layout.parts))
+    rows = health.check_now(deployment, [f"{part}.d"])
     assert [(found["node"], found["check"], found["ok"]) for found in rows] == [("head", "base.agent", False)]
+
+
+def test_a_slip_is_told_beside_a_node_that_does_not_answer(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checks are not known, but it has none of a part that there is not."""
+    monkeypatch.setattr(deployment, "run", Node(["a.b"], silent="head"))
+    with pytest.raises(InputError, match=r"check acces\.d"):
+        health.check_now(deployment, ["a.b", "acces.d"])

@@ -11,7 +11,7 @@ from farmlet.facility.model import Facility, Route
 from farmlet.facility.names import unix_group
 from farmlet.facility.places import SSH
 from farmlet.parts import units
-from farmlet.parts.access import limits, motley, sshd
+from farmlet.parts.access import limits, motley, sshd, tools
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
 from farmlet.parts.backup import Backup
@@ -155,7 +155,7 @@ def check_authority(context: Context) -> Sequence[Check]:
 def install_login() -> Sequence[Resource]:
     return (
         Packages(("openssh-server", "libpam-systemd", "dbus-user-session")),
-        Packages(("cron", "at", "curl", "tmux", "rsync")),
+        *tools.install(),
         Packages(ROOTLESS),
     )
 
@@ -228,6 +228,7 @@ def configure_login(context: Context) -> Sequence[Resource]:
         *sshd.put_in_force(text),
         *limits.configure(context),
         *greet(context),
+        *tools.configure(context),
         Unit("ssh.service", reload=True),
     )
 

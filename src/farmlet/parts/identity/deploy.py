@@ -107,7 +107,7 @@ def client(
     member allows by name and opens no log-in. One with a `redirect` URI is a web service of the facility's own: nobody is asked
     whether they allow it.
     """
-    words = ["client", "ensure", name, *(["--secret-file", secret] if secret else ["--public"])]
+    words = ["client", "ensure", name, "--own", *(["--secret-file", secret] if secret else ["--public"])]
     words += ["--redirect-uri", redirect, "--trusted"] if redirect else []
     words += [word for grant in grants for word in ("--grant", grant)]
     words += [word for scope in scopes for word in ("--scope", scope)]

@@ -9,6 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from farmlet.runtime.numbers import number, whole
+
 ACTIONS = {
     "list": "the tests, and whether new drones may go to each site",
     "run": "run tests now and wait for their results",
@@ -26,18 +28,18 @@ def describe(parser: argparse.ArgumentParser, action: str) -> None:
         parser.add_argument("test", nargs="?", default="", metavar="TEST", help="only this test")
         parser.add_argument("--site", default="", help="only at this site")
     if action == "run":
-        parser.add_argument("--wait", type=int, default=WAIT, metavar="SECONDS", help=f"for results (default: {WAIT})")
+        parser.add_argument("--wait", type=whole, default=WAIT, metavar="SECONDS", help=f"for results (default: {WAIT})")
     if action == "show":
-        parser.add_argument("--last", type=int, default=1, metavar="N", help="results of each test at each site (default: 1)")
+        parser.add_argument("--last", type=whole, default=1, metavar="N", help="results of each test at each site (default: 1)")
     if action in ("close", "open"):
         parser.add_argument("site", metavar="SITE")
     if action == "close":
         parser.add_argument("--reason", required=True, help="for who looks at it")
         parser.add_argument("--start", type=read_time, default=0.0, metavar="TIME", help="YYYY-MM-DD HH:MM, UTC (default: now)")
-        parser.add_argument("--hours", type=float, default=0.0, metavar="N", help="how long (default: until `open`)")
+        parser.add_argument("--hours", type=number, default=0.0, metavar="N", help="how long (default: until `open`)")
     if action == "history":
         parser.add_argument("site", nargs="?", default="", metavar="SITE", help="of this site only")
-        parser.add_argument("--days", type=float, default=7.0, metavar="N", help="how far back (default: 7)")
+        parser.add_argument("--days", type=number, default=7.0, metavar="N", help="how far back (default: 7)")
 
 
 def read_time(text: str) -> float:

@@ -13,7 +13,7 @@ from farmlet.parts.access.authority import known_hosts
 from farmlet.parts.access.deploy import ASKER, PART, login_groups
 from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
-from farmlet.parts.resources import Command, File, KeyPair, Unit
+from farmlet.parts.resources import Command, File, KeyPair, Packages, Unit
 
 MakeContext = Callable[..., Context]
 
@@ -24,6 +24,21 @@ def files(context: Context, role: str) -> dict[str, str]:
 
 def test_groups_with_login_and_what_lies_below_them_log_in(make_context: MakeContext) -> None:
     assert login_groups(make_context("head").facility) == ["lab", "lab-production"]
+
+
+def test_the_tools_of_every_day_are_there_and_those_of_the_file(make_context: MakeContext) -> None:
+    names = {name for item in PART.role("login").install() if isinstance(item, Packages) for name in item.names}
+    assert {"git", "vim", "nano", "emacs-nox", "less", "man-db", "make", "cmake", "wget", "file", "unzip", "jq"} <= names
+    assert {"python3-pip", "python3-venv", "cron", "locales-all"} <= names
+    context = make_context("head", "access: {packages: [texlive-base, g++-14]}\n")
+    assert Packages(("g++-14", "texlive-base")) in PART.role("login").configure(context)
+    assert not [item for item in PART.role("login").configure(make_context("head")) if isinstance(item, Packages)]
+
+
+@pytest.mark.parametrize("name", ["", "-y", "git;id", "Git", "a b", "x=1"])
+def test_a_package_is_a_name(make_context: MakeContext, name: str) -> None:
+    with pytest.raises(Errors, match="no name of a Debian package"):
+        make_context("head", f"access: {{packages: ['{name}']}}\n")
 
 
 def test_without_any_such_group_nobody_but_administrators_logs_in(make_context: MakeContext) -> None:
