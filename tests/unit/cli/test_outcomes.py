@@ -23,6 +23,7 @@ ROW = {"check": "a.b", "node": "head", "ok": True, "seconds": 0.1, "evidence": "
 TOKEN = "x.eyJzY29wZSI6ICJvcGVuaWQifQ.y"
 STATUS = {"facility": "tiny", "ok": True, "parts": [], "nodes": [], "notes": [], "endpoints": {}, "ca": ""}
 TOKEN_WORDS = ["--as", "ada", "--scope", "openid", "--audience", "a", "--reason", "r"]
+IMAGE = {"name": "hep", "offered": False, "digest": "", "size": 0, "tested": 0, "base": "", "title": "", "error": "no disk"}
 GATE = {"tests": [], "faults": [], "sites": []}
 
 
@@ -66,6 +67,8 @@ CASES: list[tuple[list[str], dict[str, Any], int]] = [
     (["node", "drain", "head", "--undo"], {}, 0),
     (["node", "remove", "service"], {}, 2),
     (["node", "exec", "head", "--", "true"], {"attach": give((7, "out", "err"))}, 7),
+    (["images", "list"], {"ask": give([])}, 0),
+    (["images", "build"], {"ask": give([IMAGE])}, 1),
     (["sitetest", "list"], {"ask": give(GATE)}, 0),
     (["sitetest", "run"], {"ask": give([{"code": 2}])}, 1),
     (["explain", "ada"], {}, 0),

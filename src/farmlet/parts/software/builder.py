@@ -187,7 +187,7 @@ class Builder:
         place, fresh = self._folder / name, self._folder / f".{name}.link"
         old = self._read_stamp(place)
         if place.is_dir() and not place.is_symlink():
-            place.rename(self._stored / _label(name, "0" * 12))
+            rename(place, self._stored / _label(name, "0" * 12))
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(f".images/{_label(name, digest)}")
         rename(fresh, place)

@@ -25,6 +25,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility.places import IMAGES, SOFTWARE
 from farmlet.parts import images
 from farmlet.parts.software.requirements import parse
+from farmlet.runtime.files import rename
 
 CONFIG = Path("/etc/farmlet/packages")  # where Python packages come from here
 OWN = "/opt/own"
@@ -185,7 +186,7 @@ def make(wish: Wish) -> dict[str, str]:
         made = maker.pack()
         found = maker.test(made)
         made.chmod(0o644)
-        made.replace(wish.target)
+        rename(made, wish.target)
         return found
     finally:
         shutil.rmtree(work, ignore_errors=True)
