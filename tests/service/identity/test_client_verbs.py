@@ -53,15 +53,15 @@ def test_what_members_allowed_ends_with_it(service: Service) -> None:
 
 def test_who_may_be_changed(service: Service) -> None:
     """Not the facility's own, which `up` makes, nor service members', which their verbs change."""
-    service.do("member", "add", "robot", "--service", "--owner=lab", "--group=lab")
+    service.do("member", "add", "crawler", "--service", "--owner=lab", "--group=lab")
     rows = {one["client_id"]: one for one in call(service, "list")}
-    assert rows["farmlet"]["of"] == "facility" and rows["service-robot"]["of"] == "service member robot"
+    assert rows["farmlet"]["of"] == "facility" and rows["service-crawler"]["of"] == "service member crawler"
     for words in (("set", "farmlet", "--trusted"), ("remove", "farmlet")):
         done = service.run("client", *words)
         assert done.returncode == 2 and "client farmlet: is the facility's own" in done.stderr
     for verb in ("set", "remove"):
-        done = service.run("client", verb, "service-robot")
-        assert done.returncode == 2 and "service member robot" in done.stderr and "farmlet user " in done.stderr
+        done = service.run("client", verb, "service-crawler")
+        assert done.returncode == 2 and "service member crawler" in done.stderr and "farmlet user " in done.stderr
 
 
 def test_one_that_registered_itself_is_seen_and_can_be_ended(service: Service) -> None:

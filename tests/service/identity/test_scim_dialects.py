@@ -53,14 +53,14 @@ def patch(program: Program, path: str, *operations: dict[str, Any]) -> Any:
 
 
 def test_a_new_person_of_entra(program: Program) -> None:
-    found = program.ask("GET", f"/Users/{make(program, 'lena')}").body
+    found = program.ask("GET", f"/Users/{make(program, 'liselotte')}").body
     assert found["active"] and found["emails"][0]["value"] == "lena@example.org" and ENTERPRISE not in found
     assert found["name"]["familyName"] == "Example"
 
 
 def test_a_new_person_of_okta(program: Program) -> None:
     """The password is not taken: it would be one that others know."""
-    answer = program.ask("GET", f"/Users/{make(program, 'lars', OKTA)}")
+    answer = program.ask("GET", f"/Users/{make(program, 'lambert', OKTA)}")
     assert answer.body["displayName"] == "Lars Example" and "1mz050nq" not in str(answer.body)
 
 
@@ -109,8 +109,8 @@ def test_an_add_by_a_filter_that_finds_nothing_yet(program: Program) -> None:
 
 
 def test_a_replacement_without_active_leaves_it(program: Program) -> None:
-    user = make(program, "lukas")
-    body = {"schemas": [USER, ENTERPRISE], "userName": "lukas", "displayName": "Lukas", ENTERPRISE: {"department": "x"}}
+    user = make(program, "lucius")
+    body = {"schemas": [USER, ENTERPRISE], "userName": "lucius", "displayName": "Lukas", ENTERPRISE: {"department": "x"}}
     assert program.ask("PUT", f"/Users/{user}", {**body, "password": "x"}).body["active"] is True
     patch(program, f"/Users/{user}", {"op": "Replace", "path": "active", "value": False})
     answer = program.ask("PUT", f"/Users/{user}", body)

@@ -28,7 +28,7 @@ main({words!r})
 
 
 def mint(service: Service, shift: float) -> str:
-    words = ["--config", str(service.config), "token", "--as=olaf", "--scope=openid storage.read:/"]
+    words = ["--config", str(service.config), "token", "--as=odette", "--scope=openid storage.read:/"]
     words += ["--reason=x", "--by=ada"]
     done = service.console.run(code=MINT.format(shift=shift, words=words))
     assert done.returncode == 0, done.stderr
@@ -37,7 +37,7 @@ def mint(service: Service, shift: float) -> str:
 
 @pytest.fixture(scope="module")
 def keys(service: Service) -> Mapping[str, Any]:
-    service.join("olaf")
+    service.join("odette")
     found: Mapping[str, Any] = service.request("/jwks").body
     return found
 
