@@ -49,8 +49,8 @@ from pathlib import Path
 from traitlets.config import Config
 logging.disable()
 config = Config()
-names = {"get_config": lambda: config}
-exec(Path("/usr/lib/farmlet/notebook/config/jupyter_server_config.py").read_text(), names)
+names = {"get_config": lambda: config, "__file__": "/opt/farmlet/notebook/config/jupyter_server_config.py"}
+exec(Path("/opt/farmlet/notebook/config/jupyter_server_config.py").read_text(), names)
 async def look():
     manager = names["Terminals"](shell_command=["sh"], cull_inactive_timeout=1, cull_interval=3600)
     busy, idle = manager.create()["name"], manager.create()["name"]

@@ -6,6 +6,7 @@ import pytest
 
 from farmlet.runtime import checks
 
+
 @pytest.fixture(autouse=True)
 def units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "UNITS", checks.Units())

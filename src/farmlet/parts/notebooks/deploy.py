@@ -23,7 +23,7 @@ SETTINGS = f"{FOLDER}/settings.json"
 CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
 ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
-INSIDE = "/usr/lib/farmlet/notebook"  # what servers have of ours
+INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
 NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
 # JupyterLab's settings of all: it asks nobody for news or newer versions
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -110,10 +110,11 @@ def list_inside() -> Iterator[Resource]:
     """What is mounted into every server: its start, and what JupyterLab gets of ours."""
     source = files(PACKAGE) / "inside"
     jupyter = f"{INSIDE}/jupyter"
-    yield from map(Directory, (INSIDE, f"{INSIDE}/config", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static"))
+    folders = (f"{INSIDE}/config", f"{INSIDE}/settings", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
+    yield from map(Directory, (INSIDE, *folders))
     yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
-    yield File(f"{INSIDE}/overrides.json", json.dumps(QUIET, indent=1) + "\n")
+    yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
     yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())
     yield File(f"{NOTICE}/static/notice.js", (source / "notice.js").read_text())
 

@@ -35,7 +35,7 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         str(group): "/etc/group",
         BUNDLE: BUNDLE,
         settings.inside: settings.inside,
-        f"{settings.inside}/overrides.json": "/usr/local/share/jupyter/lab/settings/overrides.json",
+        str(image / "usr"): "/usr",
         "/cvmfs": "/cvmfs",
     }
     server.notebook_dir = member.home

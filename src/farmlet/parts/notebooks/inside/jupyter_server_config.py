@@ -1,6 +1,10 @@
-"""Jupyter's configuration of every server: when a terminal is idle. The image's own Python reads it."""
+"""Jupyter's configuration of every server: what JupyterLab starts with, and when a terminal is idle.
+
+The image's own Python reads it.
+"""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,3 +31,4 @@ def works(shell: int) -> bool:
 
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.TerminalsExtensionApp.terminal_manager_class = Terminals
+c.LabApp.app_settings_dir = str(Path(__file__).parent.parent / "settings")

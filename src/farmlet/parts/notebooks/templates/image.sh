@@ -1,5 +1,6 @@
 #!/bin/bash
-# Written by farmlet: container images of the software that is offered below {{ folder }}, byte for byte what jobs have.
+# Written by farmlet: container images of the software that is offered below {{ folder }}. They hold all but /usr, which servers
+# have mounted from there: nothing is there twice, and a new image is ready at once.
 set -euo pipefail
 [ -f {{ folder }}/images.json ] || { echo "nothing is published yet"; exit 0; }
 offered=$(python3 -c 'import json, sys
@@ -10,7 +11,7 @@ while read -r name digest; do
     tag=farmlet/$name:${digest:0:12}
     tags+=("$tag")
     docker image inspect "$tag" >/dev/null 2>&1 ||
-        tar -C "{{ folder }}/.images/$name-${digest:0:12}" --numeric-owner --sort=name -c . |
+        tar -C "{{ folder }}/.images/$name-${digest:0:12}" --numeric-owner --sort=name --exclude="./usr/*" -c . |
         docker import --change "LABEL farmlet.digest=$digest" - "$tag" >/dev/null
 done <<< "$offered"
 # others go once nobody's notebook uses them
