@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -14,19 +13,15 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args)
-    known = deployment.store.exists()
-    looked = known or deployment.sandbox.reachable()
-    there = known or (args.purge and looked and deployment.exists())
-    left = deployment.down(purge=args.purge) if there else []
-    if args.json:
-        print_json({"facility": deployment.facility.name, "done": there, "purged": args.purge and there, "left": left})
+    name = deployment.facility.name
+    if not deployment.store.exists() and not deployment.sandbox.reachable():
+        print(f"facility {name}: nothing to do, it is not up from here (Docker does not run, so nothing was looked for there)")
         return 0
-    name = f"facility {deployment.facility.name}"
-    if not there:
-        unseen = "" if looked else " (Docker does not run, so nothing was looked for there)"
-        print(f"{name}: nothing to do, it is not up from here{unseen}")
+    if not (deployment.exists() if args.purge else deployment.store.exists()):
+        print(f"facility {name}: nothing to do, it is not up from here")
         return 0
-    print(f"{name}: {'removed' if args.purge else 'stopped; `farmlet up` starts it again'}")
+    left = deployment.down(purge=args.purge)
+    print(f"facility {name}: {'removed' if args.purge else 'stopped; `farmlet up` starts it again'}")
     if left:
         print(f"left as they are: {', '.join(left)}. These hosts were there before Farmlet: their services run on")
         if args.purge:

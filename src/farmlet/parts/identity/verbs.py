@@ -42,7 +42,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        return self.name.lstrip("-").replace("-", "_")
+        return self.name.lstrip("-")
 
     def describe(self, parser: argparse.ArgumentParser) -> None:
         words: dict[str, Any] = {"help": self.text, "metavar": self.metavar}
