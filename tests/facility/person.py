@@ -30,7 +30,7 @@ Host *
   GlobalKnownHostsFile none
   StrictHostKeyChecking yes
   BatchMode yes
-  ConnectTimeout 10
+  ConnectTimeout 30
   LogLevel ERROR
 """
 

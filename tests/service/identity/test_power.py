@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from issuer import Service, found
 
-import farmlet.engine
+import farmlet.engine.payload
 from farmlet.parts.identity.service.keys import rotation
 from farmlet.parts.identity.service.keys.keys import ensure_keys
 from farmlet.runtime import audit, files
@@ -131,7 +131,7 @@ def test_files_of_programs_outlive_it_with_their_names(disk: Path, reset: Reset)
 def test_what_up_put_on_a_node_outlives_it(disk: Path, reset: Reset) -> None:
     stamps = disk / "stamps.json"
     program = "import place; place.stamp('unit', 'fingerprint')"
-    run("env", "-C", farmlet.engine.__path__[0], f"FARMLET_STAMPS={stamps}", sys.executable, "-c", program)
+    run("env", "-C", farmlet.engine.payload.__path__[0], f"FARMLET_STAMPS={stamps}", sys.executable, "-c", program)
     assert (reset() / "stamps.json").read_text() == stamps.read_text()
 
 
