@@ -120,6 +120,7 @@ def test_same_domain_under_another_name_is_refused_in_words(sandbox: Sandbox, tm
 
 def test_taken_container_name_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     image = docker("images", "-q", "farmlet/node").split()[0]
+    docker("rm", "--force", "farmlet-taken-head")  # of a run that was killed
     held = docker("create", "--name", "farmlet-taken-head", image, "true")
     try:
         from farmlet.facility.load import default_text

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 from sandbox import FARMLET, Sandbox
 
+import once
 from farmlet.engine.images.build import Base
 from farmlet.engine.nodes.container import ContainerDriver
 from farmlet.engine.nodes.driver import Machine
@@ -45,7 +47,8 @@ class Host:
 
 
 @contextmanager
-def boot(folder: Path, image: str, runs: tuple[str, ...]) -> Iterator[Host]:
+def boot(image: str, runs: tuple[str, ...]) -> Iterator[Host]:
+    folder = Path(mkdtemp(prefix="bare-", dir=once.folder()))  # what a killed run leaves is then known as its own
     client = connect()
     network = ensure_network(client, "farmlet-barehost", "barehost", None)
     store = Store(folder, "bare")
@@ -66,10 +69,10 @@ def boot(folder: Path, image: str, runs: tuple[str, ...]) -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module")
-def host(sandbox: Sandbox, running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(sandbox: Sandbox, running: Sandbox) -> Iterator[Host]:
     """A Debian 13 machine that has all packages already: those of the sandbox's `service`."""
     image = docker("inspect", "-f", "{{.Image}}", sandbox.container("service"))
-    with boot(tmp_path_factory.mktemp("bare"), image, SOME) as made:
+    with boot(image, SOME) as made:
         yield made
 
 
@@ -105,9 +108,9 @@ def test_down_leaves_the_host_alone_and_says_so(host: Host) -> None:
 
 
 @pytest.mark.soak
-def test_a_bare_host_gets_a_whole_facility(tmp_path: Path) -> None:
+def test_a_bare_host_gets_a_whole_facility() -> None:
     blank = Base().ensure(connect(start=True), print)
-    with boot(tmp_path, blank, ALL) as host:
+    with boot(blank, ALL) as host:
         assert_whole(host)
         wait = "for i in $(seq 60); do [ -d /home/ada ] && exit 0; sleep 0.5; done; exit 1"
         docker("exec", host.container, "sh", "-c", wait)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from farmlet.engine.sandbox import docker as engine
 from farmlet.errors import FarmletError
 from farmlet.parts.resources import Wanted
 
@@ -54,7 +55,9 @@ def _copy(client: DockerClient, image: str, container: str, path: str) -> None:
     parent = str(PurePosixPath(path).parent)
     target = client.containers.get(container)
     try:
-        source = client.containers.create(image, ["true"])  # never started
+        # never started; by its labels a purge finds it when this process is killed
+        labels = {name: target.labels[name] for name in (engine.LABEL, engine.FOLDER_LABEL)}
+        source = client.containers.create(image, ["true"], labels=labels)
         try:
             stream, _ = source.get_archive(path)
             target.exec_run(["mkdir", "-p", parent])
