@@ -7,8 +7,8 @@ PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-cli
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
 LDAP_PACKAGES := slapd python3-ldap
 # real servers of monitoring, and promtool, which tests rules
-MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus libjs-chart.js
-TEST_PACKAGES := postgresql bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
+MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus libjs-chart.js influxdb
+TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 LANES := -n 3 --dist loadscope --no-loadscope-reorder
@@ -67,6 +67,7 @@ bench: setup  ## every figure of docs/reference/performance.md
 
 docs: setup  ## the generated reference
 	$(BIN)/python -m tools.reference
+	$(BIN)/python -m tools.dashboards
 
 clean:  ## remove the sandbox and the environment
 	test ! -x $(BIN)/farmlet || $(BIN)/farmlet down --purge

@@ -333,19 +333,20 @@ What an INDIGO IAM must know, so that the facility works with it ([how to](../ho
 Grants are named as in the registration form of the IAM: `{device}` is "device code". A public client has no secret
 (token endpoint authentication: none).
 
-## All three by one paste
+## All by one paste
 
-For an administrator of an INDIGO IAM, in bash on any machine. It asks for user name and password, and prints what was made, the
-secret of `{reader}` too. Ids that the IAM has already are refused.
+For an administrator of an INDIGO IAM, in bash on any machine, with the facility's domain in the third line. It asks for user name
+and password, and prints what was made, secrets too. Ids that the IAM has already are refused.
 
 ```bash
 ( # bash reads all of it before it asks
 IAM=https://iam.example.org
+DOMAIN=af.example.org
 jar=$(mktemp)
 read -rp "administrator: " user && read -rsp "password: " password && echo
 printf %s "$password" | curl -sS -o /dev/null -c "$jar" --data-urlencode "username=$user" --data-urlencode password@- "$IAM/login"
 while read -r client; do
-  curl -sS -b "$jar" -H 'Content-Type: application/json' -d "$client" "$IAM/iam/api/clients" && echo
+  curl -sS -b "$jar" -H 'Content-Type: application/json' -d "${{client//DOMAIN/$DOMAIN}}" "$IAM/iam/api/clients" && echo
 done <<'END'
 {pasted}
 END
@@ -370,7 +371,7 @@ def write_clients(parts: Mapping[str, Part]) -> str:
     )
     head = ("client", "for", "secret", "grants", "scopes", "redirect URIs")
     pasted = "\n".join(json.dumps(one.to_json()) for one in REGISTRATIONS)
-    return CLIENTS_PAGE.format(clients=table(head, rows), device=DEVICE[0], pasted=pasted, reader=REGISTRATIONS[0].name)
+    return CLIENTS_PAGE.format(clients=table(head, rows), device=DEVICE[0], pasted=pasted)
 
 
 RIGHTS_PAGE = """\

@@ -31,7 +31,7 @@ SELDOM = "\nbase: {check_seconds: 30}\nsitetests: {every: 86400}\nmonitoring: {s
 # half as often where nobody waits for them, for all sandboxes share two cores; where sites are broken on purpose, they are not
 # tested meanwhile.
 MORE = {
-    "test": ("\n  lab/production:", "\n  small: {login: true, home: 64M, scratch: 64M}"),
+    "test": ("\n  lab/production:", "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}"),
     "harm": ("\nidentity:", SELDOM),
     "edit": (
         "\nidentity:",

@@ -50,6 +50,9 @@ with fsspec.open(f"https://{host}:8443{folder}/t.root") as file:
     assert file.read() == open("t.root", "rb").read()
 for url in (f"root://{host}/{folder}/t.root", f"https://{host}:8443{folder}/t.root"):
     assert uproot.open(f"{url}:tree")["x"].array(library="np").sum() == 499500
+    assert len(uproot.open(f"{url}:tree").arrays()) == 1000
+    assert sum(len(part) for part in uproot.iterate([f"{url}:tree", f"{url}:tree"])) == 2000
+    assert len(uproot.concatenate([f"{url}:tree", f"{url}:tree"])) == 2000
 END
 echo all well
 """

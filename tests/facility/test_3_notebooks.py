@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import secrets
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
 import pytest
 from jobs import deposit
-from person import PASSWORD, Person
+from notebooks import ask, enter, find_containers, join, read
+from person import Person
 from sandbox import Sandbox, until
 
 from farmlet.demo.notebook import Hub
-from farmlet.demo.stage import Member
 from farmlet.errors import FarmletError
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
@@ -40,35 +37,59 @@ print(json.dumps({{
     "socket": pathlib.Path("/run/docker.sock").exists(),
     "reached": [port for port in (443, 880, 881, 882, 2375, 2019) if reach("{gateway}", port)],
     "metadata": reach("169.254.169.254", 80),
+    "software": subprocess.run(["python3", "-c", "import dask.distributed, jupyterlab_git, jupyter_resource_usage"]).returncode,
+    "git": subprocess.check_output(["git", "--version"], text=True).split()[0],
     "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
 }}))
 """
-
-
-def join(sandbox: Sandbox, name: str) -> Person:
-    person = Person.join(sandbox, name + secrets.token_hex(2), "lab")
-    until(lambda: f'"{person.name}"' in sandbox.exec("head", "cat /etc/farmlet/notebooks/roster.json"), 60)
-    return person
-
-
-def enter(person: Person) -> Hub:
-    return Hub(f"https://notebooks.{person.sandbox.domain}", person.browser, Member(person.name, PASSWORD))
-
-
-def ask(person: Person, url: str, token: str) -> int:
-    """HTTP status of a page; 0 while nobody answers."""
-    request = urllib.request.Request(url, headers={"Authorization": f"token {token}"})
+# two terminals, a program in one of which prints nothing, and what is left when idle ones are looked for
+IDLE = """
+import asyncio, json, logging
+from pathlib import Path
+from traitlets.config import Config
+logging.disable()
+config = Config()
+names = {"get_config": lambda: config, "__file__": "/opt/farmlet/notebook/config/jupyter_server_config.py"}
+exec(Path("/opt/farmlet/notebook/config/jupyter_server_config.py").read_text(), names)
+async def look():
+    manager = names["Terminals"](shell_command=["sh"], cull_inactive_timeout=1, cull_interval=3600)
+    busy, idle = manager.create()["name"], manager.create()["name"]
+    manager.terminals[busy].ptyproc.write("sleep 60 > /dev/null\\n")
+    await asyncio.sleep(2.5)
+    await manager._cull_terminals()
+    kept = [each["name"] for each in manager.list()]
+    await manager.terminate_all()
+    return {"kept": kept == [busy], "used": config.TerminalsExtensionApp.terminal_manager_class is names["Terminals"]}
+told = await look()
+print(json.dumps(told))
+"""
+# what a cell of somebody else's notebook gets of nora's: statuses, 0 where nothing answers
+NEIGHBOUR = """
+import json, os, pathlib, socket, urllib.error, urllib.request
+def ask(url):
+    request = urllib.request.Request(url, headers={{"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]}})
     try:
-        with person.browser._opener.open(request, timeout=10) as answer:
-            return int(answer.status)
+        return urllib.request.urlopen(request, timeout=5).status
     except urllib.error.HTTPError as error:
         return error.code
-    except TimeoutError:
+    except OSError:
         return 0
-
-
-def find_containers(sandbox: Sandbox, name: str) -> str:
-    return sandbox.exec("head", f"docker ps --quiet --filter label=farmlet.member={name}")
+hub = "https://notebooks.{domain}"
+print(json.dumps({{
+    "own": ask(hub + "/hub/api/user"),
+    "server": ask(hub + "/user/{name}/api/contents"),
+    "past the proxy": ask("http://{address}:8888/user/{name}/api"),
+    "user": ask(hub + "/hub/api/users/{name}"),
+    "users": ask(hub + "/hub/api/users"),
+    "proxy": ask(hub + "/hub/api/proxy"),
+    "caddy": ask("http://{gateway}:2019/config/"),
+    "docker": ask("http://{gateway}:2375/containers/json"),
+    "link-local": ask("http://169.254.169.254/"),
+    "database": pathlib.Path("/var/lib/farmlet/notebooks").exists(),
+    "settings": pathlib.Path("/etc/farmlet").exists(),
+    "tokens": [path.name for path in pathlib.Path("/run/farmlet-tokens").iterdir()],
+}}))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +137,7 @@ def test_a_notebook_is_its_member_with_home_and_token(sandbox: Sandbox, nora: Pe
     assert told["note"] == "from storage\n"
     assert told["image"] == nora.ssh("cat /cvmfs/unpacked/analysis/etc/farmlet-image")
     assert told["reached"] == [443]
+    assert told["git"] == "git" and not told["software"]
     assert not told["socket"] and not told["metadata"] and int(told["capabilities"], 16) == 0
     assert nora.ssh("stat -c %U probe.ipynb") == nora.name
 
@@ -127,8 +149,7 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
     assert ask(nora, f"{hub.server}/api/contents", hub.token) == 200
     assert ask(other, f"{hub.server}/api/contents", theirs.token) in (403, 404)
     assert ask(other, f"{hub.url}/hub/api/users/{nora.name}", theirs.token) == 404
-    where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    address = sandbox.exec("head", f"docker inspect farmlet-notebook-{nora.name} --format '{where}'")
+    address = find_address(sandbox, nora)
     until(lambda: other.try_ssh("true").returncode == 0, 30)
     # past the proxy; to Docker; to the Hub's files; to a port behind which log-ins pass
     tries = {
@@ -138,6 +159,65 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
         "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"": 1,
     }
     assert {words: other.try_ssh(words).returncode for words in tries} == tries
+
+
+def find_address(sandbox: Sandbox, person: Person) -> str:
+    where = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return sandbox.exec("head", f"docker inspect farmlet-notebook-{person.name} --format '{where}'")
+
+
+def test_a_terminal_in_which_something_runs_is_not_idle(nora: Person, hub: Hub) -> None:
+    assert run_cell(nora, hub, IDLE) == {"kept": True, "used": True}
+
+
+def test_a_notebook_gets_at_nobody_elses(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
+    other = join(sandbox, "otto")
+    theirs = enter(other)
+    theirs.start()
+    until(lambda: other.try_ssh("true").returncode == 0, 30)
+    gateway = sandbox.exec("head", "docker network inspect farmlet --format '{{(index .IPAM.Config 0).Gateway}}'")
+    words = {"domain": sandbox.domain, "name": nora.name, "address": find_address(sandbox, nora), "gateway": gateway}
+    told = run_cell(other, theirs, NEIGHBOUR.format(**words))
+    theirs.stop()
+    assert told.pop("tokens") == [other.name]
+    assert told.pop("own") == 200
+    refused = {name: told.pop(name) for name in ("server", "user", "users", "proxy")}
+    assert all(status in (403, 404) for status in refused.values()), refused
+    assert not any(told.values()), told
+
+
+def test_with_a_full_home_a_server_starts_and_its_member_makes_room(sandbox: Sandbox, running: Sandbox) -> None:
+    person = join(sandbox, "rita", "small")  # whose homes hold 64 MiB
+    until(lambda: person.try_ssh("mkdir -p data && cp /etc/hosts data").returncode == 0, 30)
+    until(lambda: "Disk quota exceeded" in person.try_ssh("dd if=/dev/urandom of=data/hog bs=1M count=100 conv=fsync").stderr, 60)
+    hub = enter(person)
+    hub.start()
+    page = read(person, f"{hub.server}/lab", hub.token)
+    assert "Your home is full" in page and "MiB data" in page
+    assert ask(person, f"{hub.server}/lab/extensions/farmlet-notice/static/notice.js", hub.token) == 200
+    kernel = person.browser.call("POST", f"{hub.server}/api/kernels", hub.headers, {"name": "python3"})
+    assert kernel["execution_state"]
+    person.browser.call("DELETE", f"{hub.server}/api/contents/data", hub.headers)
+    until(lambda: person.try_ssh("cp /etc/hosts again").returncode == 0, 60)
+    hub.stop()
+    until(lambda: not find_containers(sandbox, person.name), 30)
+    hub.start()
+    assert "Your home is full" not in read(person, f"{hub.server}/lab", hub.token)
+    hub.stop()
+
+
+def test_a_change_of_groups_holds_at_the_next_start(sandbox: Sandbox, running: Sandbox) -> None:
+    person = join(sandbox, "sara", "lab", "small")
+    hub = enter(person)
+    hub.log_in()
+    assert "Cores (up to 2)" in person.browser.open(f"{hub.url}/hub/spawn").text
+    sandbox.run("user", "leave", person.name, "--group", "lab")  # the other group gives one core
+    until(lambda: "Cores (up to 1)" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)  # without a new log-in
+    with pytest.raises(FarmletError, match="you may have 1 to 1"):
+        person.browser.call("POST", f"{hub.url}/hub/api/users/{person.name}/server", hub.headers, {"cores": 2})
+    assert find_containers(sandbox, person.name) == ""
+    sandbox.run("user", "join", person.name, "--group", "lab")
+    until(lambda: "Cores (up to 2)" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)
 
 
 def test_limits_hold_past_the_page(sandbox: Sandbox, running: Sandbox) -> None:

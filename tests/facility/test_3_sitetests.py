@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from person import PASSWORD, Person
 from sandbox import Sandbox, until
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(300)]
@@ -39,14 +40,27 @@ def weather(sandbox: Sandbox, running: Sandbox) -> Iterator[str]:
 
 def test_shipped_and_own_tests_run_at_the_site_and_are_shown(sandbox: Sandbox, weather: str) -> None:
     found = {row["test"]: row for row in sandbox.json("sitetest", "run")}
-    assert set(found) == {"queue", "network", "storage", "image", "room", "clock", weather}
+    assert set(found) == {"queue", "network", "storage", "image", "room", "clock", "power", "token", weather}
     assert {name: row["text"] for name, row in found.items() if row["result"] != "ok"} == {}
     (shown,) = sandbox.json("sitetest", "show", weather, "--site", "tier1")
     assert (shown["text"], shown["numbers"]) == ("dry at tier1", {"rain": {"value": 3.0, "unit": "mm"}})
     assert shown["output"].splitlines()[1] == "drone"
+    assert found["power"]["numbers"]["score"]["value"] > 0 and "1 keep 1048576 bytes" in found["storage"]["text"]
     # nothing of it stays there
     until(lambda: not sandbox.exec("tier1", "find /home/drone/farmlet-sitetests-* -name result.json"), 30)
     assert all(row["ok"] for row in sandbox.json("check", "sitetests"))
+
+
+def test_the_pages_are_for_members_and_what_was_printed_for_admins(sandbox: Sandbox, weather: str) -> None:
+    sandbox.run("sitetest", "run", weather)
+    url = f"https://sitetests.{sandbox.domain}"
+    assert sandbox.json("status", code=None)["endpoints"]["sitetests"] == url
+    for name, group, sees in (("sita", "lab", False), ("sven", "lab/admins", True)):
+        person = Person.join(sandbox, name, group)
+        page = person.browser.sign_in(person.browser.open(f"{url}/"), name, PASSWORD)
+        assert page.url == f"{url}/" and "tier1" in page.text and weather in page.text
+        found = person.browser.open(f"{url}/result?site=tier1&test={weather}").text
+        assert "dry at tier1" in found and ("What it printed" in found) is sees
 
 
 @pytest.mark.disturbs("overlay", "sitetests")

@@ -35,26 +35,29 @@ class Client:
     reuse_refresh_token: bool = False  # rotating, without grace
     clear_access_tokens_on_refresh: bool = False
     allow_introspection: bool = True
+    access_seconds: int = 3600
     refresh_seconds: int = 2592000
     device_seconds: int = 600
     disabled: bool = False
     registration_token: str = ""
+    redirects: tuple[str, ...] = ()
 
     def profile(self, default: str) -> str:
         """§2: of the scopes that are registered for it, not of those asked for."""
         named = [name for name in PROFILES if name in self.scopes]
         return named[0] if len(named) == 1 else default
 
-    def check_scopes(self, asked: list[str]) -> None:
+    def check_scopes(self, asked: list[str], paths: bool = True) -> None:
+        """`paths`: with IAM's profile for WLCG scopes; without, only literally the same counts. §8."""
         for scope in asked:
-            if not any(allows(registered, scope) for registered in self.scopes):
+            if not any(registered == scope or (paths and allows(registered, scope)) for registered in self.scopes):
                 raise Refusal(400, "invalid_scope", f"Scope '{scope}' not allowed for client '{self.id}'")
 
 
 def allows(registered: str, asked: str) -> bool:
-    """Whether a registered scope covers the one asked for: the same, or a path below, with IAM's WLCG scope profile. §8."""
-    if registered == asked or (registered == "wlcg.groups" and asked.startswith("wlcg.groups:/")):
-        return True
+    """Whether a registered scope covers one with a group (§7) or a path below its own (§8)."""
+    if registered == "wlcg.groups" and asked.startswith("wlcg.groups:/"):
+        return not asked.endswith("/")
     name, _, root = registered.partition(":")
     other, _, path = asked.partition(":")
     return name == other and name in PATHS and bool(path) and (path + "/").startswith(root.rstrip("/") + "/")
@@ -85,10 +88,12 @@ class Clients:
                 id=raw.get("client_id") or str(uuid.uuid4()),
                 scopes=scopes,
                 grants=grants,
+                redirects=tuple(raw.get("redirect_uris") or ()),
                 secret="" if public else raw.get("client_secret") or secrets.token_urlsafe(32),
                 name=name,
                 reuse_refresh_token=raw.get("reuse_refresh_token", False),
                 clear_access_tokens_on_refresh=raw.get("clear_access_tokens_on_refresh", False),
+                access_seconds=raw.get("access_token_validity_seconds", 3600),
                 refresh_seconds=raw.get("refresh_token_validity_seconds", 2592000),
                 device_seconds=raw.get("device_code_validity_seconds", 600),
             )
@@ -114,11 +119,13 @@ class Clients:
             "client_id": client.id,
             "client_name": client.name,
             "grant_types": list(client.grants),
+            "redirect_uris": list(client.redirects),
             "scope": " ".join(client.scopes),
             "token_endpoint_auth_method": "client_secret_basic" if client.secret else "none",
             "reuse_refresh_token": client.reuse_refresh_token,
             "clear_access_tokens_on_refresh": client.clear_access_tokens_on_refresh,
             "allow_introspection": client.allow_introspection,
+            "access_token_validity_seconds": client.access_seconds,
             "refresh_token_validity_seconds": client.refresh_seconds,
             "device_code_validity_seconds": client.device_seconds,
         }

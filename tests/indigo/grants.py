@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from indigo.iam import Iam
 
 ANY = "https://wlcg.cern.ch/jwt/v1/any"
-LIFE, IDENTITY_LIFE = 3600, 600  # seconds of an access token, of an ID token
+IDENTITY_LIFE = 600  # seconds of an ID token
 Form = dict[str, str]
 
 
@@ -73,7 +73,7 @@ class Grants:
         if DEVICE not in client.grants:
             raise refuse("invalid_client", "Unauthorized grant type", 401)
         asked = tuple(form.get("scope", "").split()) or client.scopes
-        client.check_scopes(list(asked))
+        client.check_scopes(list(asked), self.iam.paths)
         # `audience` is ignored here; a wrong `resource` is found when somebody wants to allow it
         consent = Consent(client, asked, tuple(form.get("resource", "").split()), until=time.time() + client.device_seconds)
         code, consent.user_code = str(uuid.uuid4()), secrets.token_urlsafe(9)[:6].upper()
@@ -141,7 +141,7 @@ class Grants:
             raise refuse("invalid_token", f"Invalid refresh token: {token}", 401)
         user = self.user_of(consent)
         asked = tuple(form.get("scope", "").split())
-        client.check_scopes(list(asked))
+        client.check_scopes(list(asked), self.iam.paths)
         if not set(asked) <= set(consent.scopes):
             raise refuse("invalid_scope", "Up-scoping is not allowed.")
         if not set(form.get("resource", "").split()) <= set(consent.resources):
@@ -153,7 +153,9 @@ class Grants:
             self.drop(token)
         if fresh != token:
             self.refreshes.pop(token, None)  # without grace; who came at the same moment was let through
-        return self.issue(client, user["id"], asked or consent.scopes, audience, fresh)
+        answer = self.issue(client, user["id"], asked or consent.scopes, audience, fresh)
+        # whatever the narrower scope
+        return answer | ({"id_token": self.identify(client, user, int(time.time()))} if "openid" in consent.scopes else {})
 
     def user_of(self, consent: Consent) -> dict[str, Any]:
         """§9. Nothing of it ends the credential."""
@@ -186,14 +188,14 @@ class Grants:
 
     def credentials(self, client: Client, form: Form) -> dict[str, Any]:
         asked = tuple(form.get("scope", "").split()) or client.scopes
-        client.check_scopes(list(asked))
+        client.check_scopes(list(asked), self.iam.paths)
         return self.issue(client, client.id, asked, choose_audience(form))
 
     def issue(
         self, client: Client, sub: str, scopes: tuple[str, ...], audience: tuple[str, ...], refresh: str = ""
     ) -> dict[str, Any]:
         user, now, profile = self.iam.by_id(sub), int(time.time()), client.profile(self.iam.profile)
-        claims: dict[str, Any] = {"iss": self.iam.token_issuer, "sub": sub, "iat": now, "exp": now + LIFE}
+        claims: dict[str, Any] = {"iss": self.iam.token_issuer, "sub": sub, "iat": now, "exp": now + client.access_seconds}
         claims |= {"jti": str(uuid.uuid4()), "client_id": client.id}
         if profile == "wlcg" and not audience:
             audience = (ANY,)
@@ -208,7 +210,12 @@ class Grants:
             claims |= {name: names} if wanted and names else {}
         token = self.sign(claims)
         self.tokens[token] = Access(client, sub, claims, scopes, refresh)
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": LIFE - 1, "scope": " ".join(scopes)}
+        answer = {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": client.access_seconds - 1,
+            "scope": " ".join(scopes),
+        }
         answer |= {"refresh_token": refresh} if refresh else {}
         return answer | ({"id_token": self.identify(client, user, now)} if user and "openid" in scopes else {})
 

@@ -27,10 +27,12 @@ PUBLIC = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg.groups",
 class Iam:
     """Serves http://localhost:PORT/ until `close`. `users` are SCIM users, in the order of the pages (of creation).
 
-    `slash`: whether it is configured with one at the end of its issuer (§1). `profile`: of tokens, for clients that name none.
+    `slash`: whether it is configured with one at the end of its issuer (§1). `paths`: whether it runs with its profile for WLCG
+    scopes (§8). `profile`: of tokens, for clients that name none.
     """
 
     slash: bool = True
+    paths: bool = True
     profile: str = "wlcg"
     users: list[dict[str, Any]] = field(default_factory=list)
     clients: Clients = field(default_factory=Clients)

@@ -9,6 +9,7 @@ import json
 import secrets
 import socket
 import urllib.parse
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +84,8 @@ class Handler(BaseHTTPRequestHandler):
             case "GET", [".well-known", "openid-configuration"]:
                 self.answer(200, self.describe())
             case "GET", ["jwk"]:
-                self.answer(200, dict(KeySet([self.iam.key]).as_dict(private=False)))
+                kept = {"Cache_Control": "max-age=21600, must-revalidate, no-transform"}
+                self.send(200, json.dumps(KeySet([self.iam.key]).as_dict(private=False)).encode(), JSON, **kept)
             case "GET", ["scim", *place]:
                 self.read(place)
             case "GET", ["userinfo"]:
@@ -177,6 +179,7 @@ class Handler(BaseHTTPRequestHandler):
             audience = found.claims.get("aud", "")
             body = {key: found.claims[key] for key in ("exp", "sub", "client_id")} | {"active": True, "iss": self.iam.issuer}
             body |= {"scope": " ".join(one for one in found.scopes if one in client.scopes), "user_id": user["userName"]}
+            body |= {"expires_at": datetime.fromtimestamp(found.claims["exp"], UTC).strftime("%FT%T%z")}
             body |= {"aud": audience if isinstance(audience, str) else " ".join(audience), "token_type": "Bearer"}
             self.answer(200, body | ({"wlcg.groups": group_names(user)} if group_names(user) else {}))
 
@@ -223,6 +226,7 @@ class Handler(BaseHTTPRequestHandler):
         found = {"sub": user["id"], "name": user["name"]["formatted"], "preferred_username": user["userName"]}
         found |= {"given_name": user["name"]["givenName"], "family_name": user["name"]["familyName"]}
         found |= {"email": user["emails"][0]["value"], "email_verified": True, "scope": list(access.scopes)}
+        found |= {"updated_at": int(datetime.fromisoformat(user["meta"]["lastModified"]).timestamp())}
         self.answer(200, found | ({"wlcg.groups": group_names(user)} if group_names(user) else {}))
 
     def read(self, place: list[str]) -> None:

@@ -97,3 +97,41 @@ def test_asked_to_end_it_ends_well(service: Service, tmp_path: Path) -> None:
         time.sleep(0.1)
     service.process.terminate()
     assert service.process.wait(20) == 0
+
+
+BAD = {
+    "broken.py": "def test(",
+    "odd name!.py": "def test(): pass",
+    "Queue.py": "def test(): pass",
+    "header.py": "# /// sitetest\n# every = soon\n# ///\ndef test(): pass",
+    "endless": "#!/bin/sh\n# /// sitetest\n# timeout = 1\n# ///\necho begun; sleep 1000",
+    "loud": "#!/bin/sh\necho first; head -c 100000000 /dev/zero | tr '\\0' x; echo; echo last",
+    "dies.py": "import os\ndef test(): os.kill(os.getpid(), 9)",
+    "bytes": "#!/bin/sh\nprintf '\\377\\033[2J<b>\\n'; exit 2",
+}
+
+
+def test_bad_tests_are_told_in_words_and_the_others_go_on(service: Service, tmp_path: Path) -> None:
+    for name, text in BAD.items():
+        (tmp_path / "own" / name).write_text(text)
+    until = time.monotonic() + 30
+    while not (tmp_path / "told.json").exists() or len(json.loads((tmp_path / "told.json").read_text())["faults"]) < 4:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    done = subprocess.run([*service.command[:-1], "run", "--wait", "60"], env=service.environment, capture_output=True, text=True)
+    found = {row["test"]: (row["result"], row["text"]) for row in json.loads(done.stdout)}
+    assert found["probe"] == ("ok", "fine") and found["queue"][0] == "ok"
+    assert found["endless"] == ("critical", "did not end within 1 s") and found["loud"] == ("ok", "first")
+    assert found["dies"][0] == "unknown" and "ended with -9" in found["dies"][1]
+    assert found["bytes"][0] == "critical" and "\033" not in found["bytes"][1]
+    faults = json.loads((tmp_path / "told.json").read_text())["faults"]
+    for said in (
+        "broken.py: is no Python",
+        "odd name!.py: a test is named",
+        "Queue.py: a test is named",
+        "header.py: its header is no TOML",
+    ):
+        assert [fault for fault in faults if fault.startswith(said)], faults
+    shown = subprocess.run([*service.command[:-1], "show", "loud"], env=service.environment, capture_output=True, text=True)
+    (row,) = json.loads(shown.stdout)
+    assert row["output"].endswith("last") and len(row["output"]) < 66000 and row["dropped"] > 99_000_000

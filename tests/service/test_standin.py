@@ -100,7 +100,8 @@ def test_discovery_has_the_slash_and_tokens_the_issuer_as_configured(iam: Iam) -
     assert found.body["revocation_endpoint"] == f"{iam.base}revoke"
     assert not [one for one in found.body["scopes_supported"] if "wlcg" in one or "scim" in one]
     assert ask(iam, ".well-known/oauth-authorization-server").status == 404
-    assert [one["kid"] for one in ask(iam, "jwk").body["keys"]] == ["rsa1"]
+    keys = ask(iam, "jwk")
+    assert [one["kid"] for one in keys.body["keys"]] == ["rsa1"] and "max-age=21600" in keys.headers["Cache-Control"]
     answer = obtain(iam)
     assert read(answer["access_token"])[1]["iss"] == iam.base
     iam.slash = False
@@ -214,6 +215,7 @@ def test_refresh_without_rotation(iam: Iam) -> None:
     assert ask(iam, "userinfo", Authorization=f"Bearer {answer['access_token']}").status == 200
     small = refresh(iam, token, scope="openid").body
     assert small["scope"] == "openid" and "id_token" in small
+    assert "id_token" in refresh(iam, token, scope="wlcg.groups").body
     assert refresh(iam, token, scope="openid profile").body["error_description"] == "Up-scoping is not allowed."
     assert refresh(iam, token, scope="compute.read").error == (400, "invalid_scope")
     assert refresh(iam, token, MEMBERS).error == (401, "invalid_client") and refresh(iam, token).status == 200
@@ -363,8 +365,18 @@ def test_scopes(iam: Iam) -> None:
     assert obtain(iam, scope="storage.read:/data openid")["scope"] == "storage.read:/data openid"  # below what is registered
     token = obtain(iam, scope="storage.read:/data offline_access")["refresh_token"]
     assert refresh(iam, token, scope="storage.read:/data/x").error == (400, "invalid_scope")
+    assert ask(iam, "devicecode", {"client_id": BATCH, "scope": "wlcg.groups:/collaboration/"}).error == (400, "invalid_scope")
     iam.denied.add("storage.modify:/")
     assert obtain(iam, scope="storage.modify:/ openid")["scope"] == "openid"  # silently
+    iam.paths = False  # without its profile for such scopes only literally the same
+    assert obtain(iam, scope="storage.read:/ openid")["scope"] == "storage.read:/ openid"
+    for scope in ("storage.read:/data", "wlcg.groups:/collaboration/lab"):
+        assert ask(iam, "devicecode", {"client_id": BATCH, "scope": scope}).error == (400, "invalid_scope")
+    flow = DeviceFlow(iam.issuer, BATCH)  # ours then asks for the groups without names
+    assert iam.grants.devices[flow.start("openid wlcg.groups wlcg.groups:/collaboration/lab").device_code].scopes == (
+        "openid",
+        "wlcg.groups",
+    )
 
 
 def test_errors_of_the_token_endpoint(iam: Iam) -> None:

@@ -48,6 +48,7 @@ SHARED = {
     "backup",
     "admin",
     "members",
+    "images",
 }  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly
@@ -86,7 +87,11 @@ ON_NODES = {
     "farmlet.parts.gate": CLASH,
     "farmlet.parts.sitetests.command": CLASH,
     "farmlet.parts.sitetests.metrics": CLASH,
+    "farmlet.parts.sitetests.pages*": CLASH,
     "farmlet.parts.sitetests.shipped*": CLASH,
+    "farmlet.parts.software.builder": CLASH,
+    "farmlet.parts.images": CLASH,
+    "farmlet.parts.software.own": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }
 # what must import with the standard library alone: pattern → third-party packages it may use all the same
@@ -99,9 +104,12 @@ PLAIN = {
     "farmlet.runtime.tokens": ("joserfc",),
     "farmlet.runtime.*": (),
     "farmlet.parts.gate": (),
-    "farmlet.parts.sitetests.runner": (),
+    "farmlet.parts.sitetests.jobs.runner": (),
     "farmlet.parts.sitetests.shipped*": (),
     "farmlet.parts.sitetests.verbs": (),
+    "farmlet.parts.software.builder": (),
+    "farmlet.parts.images": (),
+    "farmlet.parts.software.own": (),
     # a member's own machine
     "farmlet.cli.main": (),
     "farmlet.cli.options": (),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from farmlet.cli.opening import open_deployment, open_members
 from farmlet.cli.options import print_json
-from farmlet.demo.run import StepFailed
+from farmlet.demo.run import StepFailed, ensure_private
 from farmlet.demo.run import run as play
 from farmlet.demo.stage import Guest, Stage
 from farmlet.engine.deployment import Deployment
@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
+    ensure_private(args.workdir.resolve())  # before anything is asked of anybody
     stage = set_stage(deployment, args.group, args.workdir.resolve())
     try:
         report = play(stage)

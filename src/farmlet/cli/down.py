@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from farmlet.cli.opening import open_deployment
+from farmlet.cli.options import print_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -13,15 +14,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args)
-    name = deployment.facility.name
-    if not deployment.store.exists() and not deployment.sandbox.reachable():
-        print(f"facility {name}: nothing to do, it is not up from here (Docker does not run, so nothing was looked for there)")
+    known = deployment.store.exists()
+    looked = known or deployment.sandbox.reachable()
+    there = known or (args.purge and looked and deployment.exists())
+    left = deployment.down(purge=args.purge) if there else []
+    if args.json:
+        print_json({"facility": deployment.facility.name, "done": there, "purged": args.purge and there, "left": left})
         return 0
-    if not (deployment.exists() if args.purge else deployment.store.exists()):
-        print(f"facility {name}: nothing to do, it is not up from here")
+    name = f"facility {deployment.facility.name}"
+    if not there:
+        unseen = "" if looked else " (Docker does not run, so nothing was looked for there)"
+        print(f"{name}: nothing to do, it is not up from here{unseen}")
         return 0
-    left = deployment.down(purge=args.purge)
-    print(f"facility {name}: {'removed' if args.purge else 'stopped; `farmlet up` starts it again'}")
+    print(f"{name}: {'removed' if args.purge else 'stopped; `farmlet up` starts it again'}")
     if left:
         print(f"left as they are: {', '.join(left)}. These hosts were there before Farmlet: their services run on")
         if args.purge:

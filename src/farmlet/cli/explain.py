@@ -36,7 +36,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if (args.name is None) == (args.storage is None):
-        raise InputError("farmlet explain", "needs a member or a storage element", "farmlet explain USER, or --storage ELEMENT")
+        both = "explains a member or a storage element, one at a time" if args.name else "needs a member or a storage element"
+        raise InputError("farmlet explain", both, "farmlet explain USER, or farmlet explain --storage ELEMENT")
+    if args.storage is not None and args.why_not is not None:
+        raise InputError("farmlet explain --why-not", "is about a member", "farmlet explain USER --why-not RIGHT")
     if args.storage is not None:
         return tell_element(args)
     if args.why_not is not None:

@@ -25,8 +25,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--status", action="store_true", help="what is there, and until when")
 
 
-def choose(name: str | None) -> Place:
-    """The log-in named, or the only one. Raises InputError."""
+def choose(name: str | None, verb: str = "login") -> Place:
+    """The log-in named, or the only one. Raises InputError, in the words of the `verb` that was typed."""
     found = find()
     if name is None and len(found) == 1:
         return next(iter(found.values()))
@@ -35,8 +35,9 @@ def choose(name: str | None) -> Place:
     known = ", ".join(found)
     if name is None:
         what = "which one? you are logged in to " + known if found else "you are not logged in anywhere"
-        raise InputError("farmlet login", what, "farmlet login NAME" if found else "farmlet login https://…")
-    raise InputError(name, f"you are not logged in there{f', but to {known}' if found else ''}", "farmlet login https://…")
+        raise InputError(f"farmlet {verb}", what, f"farmlet {verb} NAME" if found else "farmlet login https://…")
+    what = f"you are not logged in to {name}{f', but to {known}' if found else ''}"
+    raise InputError(f"farmlet {verb}", what, "farmlet login https://…")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +46,11 @@ def run(args: argparse.Namespace) -> int:
     if args.fresh or args.keep:
         from farmlet.parts.access.login import stay
 
-        return (stay.fresh if args.fresh else stay.keep)(choose(args.where))
+        place = choose(args.where)
+        code = (stay.fresh if args.fresh else stay.keep)(place)
+        if args.json:
+            tell([place], as_json=True)
+        return code
     return enter(args)
 
 

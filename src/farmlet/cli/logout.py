@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from farmlet.parts.access.login.leave import log_out
 
-    place = choose(args.where)
+    place = choose(args.where, "logout")
     fault = log_out(place)
     if fault:
         print(f"{fault.where}: {fault.what}; the issuer was not told, its refresh token ends by itself", file=sys.stderr)

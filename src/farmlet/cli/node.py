@@ -8,10 +8,12 @@ from typing import Any
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import add_common, print_json, print_table
+from farmlet.engine.attach import attach
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.drain import Drain
 from farmlet.engine.preflight import Busy
-from farmlet.errors import FarmletError, InputError
+from farmlet.errors import SSH_FAILED, FarmletError, InputError
+from farmlet.runtime.numbers import number
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     for action in (drain, remove):
         add_common(action, again=True)
         action.add_argument("name", help="the node")
-        action.add_argument("--wait", type=float, default=0, metavar="MINUTES", help="how long to wait until nothing runs there")
+        action.add_argument("--wait", type=number, default=0, metavar="MINUTES", help="how long to wait until nothing runs there")
     exec_ = actions.add_parser("exec", help="a root command on one node: farmlet node exec NODE -- COMMAND")
+    add_common(exec_, again=True)
     exec_.add_argument("name", help="the node")
     exec_.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root")
 
@@ -40,8 +43,13 @@ def exec_(deployment: Deployment, args: argparse.Namespace) -> int:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise InputError("farmlet node exec", "needs a command", "farmlet node exec head -- systemctl --failed")
-    print(deployment.run(args.name, command, timeout=600), end="")
-    return 0
+    target = deployment.target(args.name)
+    code, out, err = attach(target.driver.shell(target.machine), command, keep=args.json)
+    if code == SSH_FAILED:
+        deployment.run(args.name, ["true"], timeout=20)  # says so where it is the node that does not answer
+    if args.json:
+        print_json({"node": args.name, "code": code, "output": out, "errors": err})
+    return code
 
 
 def list_(deployment: Deployment, args: argparse.Namespace) -> int:

@@ -32,9 +32,13 @@ def open_deployment(args: argparse.Namespace, running: bool = False) -> Deployme
     """The deployment of that facility; with `running`, InputError unless `up` has made it."""
     facility, parts = open_facility(args)
     store = Store(facility.folder or Path.cwd(), facility.name)
+    deployment = Deployment(facility, parts, standins(facility), store, Report(verbose=args.verbose))
     if running and not store.exists():
-        raise InputError(f"facility {facility.name}", f"is not up: nothing at {store.path}", "farmlet up")
-    return Deployment(facility, parts, standins(facility), store, Report(verbose=args.verbose))
+        if deployment.sandbox.contained() and deployment.sandbox.reachable():
+            deployment.sandbox.owned()  # says so where it is up from another folder
+        hint = "go to the folder where it was made, or name its file: --facility FILE. If there is none yet: farmlet up"
+        raise InputError(f"facility {facility.name}", f"is not up from here: nothing at {store.path}", hint)
+    return deployment
 
 
 def open_members(deployment: Deployment) -> Members:

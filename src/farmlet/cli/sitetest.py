@@ -32,8 +32,11 @@ def run(args: argparse.Namespace) -> int:
         _show(found)
     elif args.action == "run":
         _table(found)
+    elif args.action == "history":
+        _history(found)
     else:
         print(f"site {found['site']}: {_gate(found)}")
+        _plans(found)
     return 1 if args.action == "run" and any(row["code"] == 2 for row in found) else 0
 
 
@@ -45,10 +48,24 @@ def _list(found: Mapping[str, Any]) -> None:
     print_table(rows, ("test", "every", "timeout", "sites", "gate"))
     for fault in found["faults"]:
         print(f"not used: {fault}")
+    for test in found["frozen"]:
+        print(f"{test} fails at many sites, so most likely by a fault of ours: it moves no gate")
     for site in found["sites"]:
         day = site["day"]
         print(f"\nsite {site['site']}: {_gate(site)}; in the last day {day['jobs']} jobs, {day['seconds']:.0f} s")
+        _plans(site)
         _table(site["tests"])
+
+
+def _plans(site: Mapping[str, Any]) -> None:
+    for one in site["closures"]:
+        until = f"to {_moment(one['until'])}" if one["until"] else "until `farmlet sitetest open`"
+        print(f"  closed by hand from {_moment(one['since'])} {until}: {one['reason']}")
+
+
+def _history(found: Sequence[Mapping[str, Any]]) -> None:
+    rows = [(_moment(one["at"]), one["site"], "opened" if one["ok"] else "closed", one["reason"]) for one in found]
+    print_table(rows, ("at (UTC)", "site", "gate", "reason"))
 
 
 def _gate(site: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import base64
+import json
 import sys
 
 from farmlet.cli.opening import open_deployment, open_members
@@ -20,8 +22,19 @@ def run(args: argparse.Namespace) -> int:
     members = open_members(open_deployment(args, running=True))
     found = members.token(args.member, args.scope, args.audience, args.reason)
     print(f"good for 15 min; {args.member} and the administrators are told who took it and why", file=sys.stderr)
+    has = read_scope(found)
+    left = [scope for scope in args.scope.split() if scope not in has]
+    if left:
+        may = f"`farmlet explain {args.member}` shows what they may"
+        print(f"its scope is {' '.join(has)}: {args.member} may not have all of {' '.join(left)}; {may}", file=sys.stderr)
     if args.json:
-        print_json({"access_token": found})
+        print_json({"access_token": found, "scope": " ".join(has), "left_out": left})
     else:
         print(found)
     return 0
+
+
+def read_scope(token: str) -> list[str]:
+    """The scopes of a token (a JWT that came straight from who made it, so nothing is verified)."""
+    claims = token.split(".")[1]
+    return str(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4))).get("scope", "")).split()

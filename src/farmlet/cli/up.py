@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     found = endpoints(deployment)
     if args.json:
         name, silent = deployment.facility.name, [*deployment.away]
-        print_json({"facility": name, "operations": operations, "seconds": seconds, "endpoints": found, "away": silent})
+        made = {"facility": name, "ok": not away, "operations": operations, "seconds": seconds}
+        print_json(made | {"endpoints": found, "away": silent})
     else:
         _print(deployment, operations, seconds, found)
     if away:

@@ -104,7 +104,11 @@ def ensure_private(folder: Path) -> None:
     One that was made for something else is left as it is, and refused (InputError) if others can look into it.
     """
     ignored = folder / ".gitignore"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"cannot be made: {error.strerror}" if not folder.exists() else "is no folder"
+        raise InputError(f"farmlet demo --workdir {folder}", what, "name a folder that is not there yet") from error
     if not any(folder.iterdir()) or (ignored.exists() and ignored.read_bytes() == ALL):
         folder.chmod(0o700)
         write(ignored, ALL)

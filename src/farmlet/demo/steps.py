@@ -91,7 +91,8 @@ def meet(play: Play) -> str:
     if not member.refresh:
         raise FarmletError(stage.issuer, f"gave no refresh token to {guest.client}", "farmlet check accounts")
     return (
-        f"{claims['iss']} for {claims['sub']}: {' '.join(groups)}, {claims['exp'] - claims['iat']} s; data go to {member.folder}"
+        f"{claims['iss']} for {claims['sub']}: {' '.join(groups)}, {claims['exp'] - time.time():.0f} s; "
+        f"data go to {member.folder}"
     )
 
 
@@ -105,7 +106,7 @@ def take_token(play: Play) -> str:
     if missing:
         raise FarmletError(play.stage.issuer, f"the token does not allow {' '.join(sorted(missing))}")
     play.member.token = tokens.access_token
-    return f"{claims['iss']} for {claims['preferred_username']}: {claims['scope']}, {claims['exp'] - claims['iat']} s"
+    return f"{claims['iss']} for {claims['preferred_username']}: {claims['scope']}, {claims['exp'] - time.time():.0f} s"
 
 
 def log_in(play: Play) -> str:

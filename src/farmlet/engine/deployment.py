@@ -272,7 +272,11 @@ class Deployment:
     def run(self, name: str, command: Sequence[str], stdin: str = "", timeout: float = 120) -> str:
         """Standard output of a root command on one node."""
         target = self.target(name)
-        return target.driver.shell(target.machine).run(command, stdin, timeout)
+        try:
+            return target.driver.shell(target.machine).run(command, stdin, timeout)
+        except FarmletError as error:
+            error.where = f"node {name}"  # a person knows its name, not the address it was reached by
+            raise
 
     def exists(self) -> bool:
         """Whether there is anything of this facility to remove, even where its state folder is lost."""

@@ -34,8 +34,11 @@ def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[st
         results = list(pool.map(lambda node: _check_node(deployment, node, names), nodes))
     rows = [row for found in results for row in found]
     unknown = [name for name in names if not any(f"{row['check']}.".startswith(f"{name}.") for row in rows)]
-    if unknown and not any(row["check"] == SILENT for row in rows):
-        known = sorted({name for node in nodes for name in _list_names(deployment, node)})
+    if any(row["check"] == SILENT for row in rows):  # whose checks nobody can list: the part at least must be there
+        unknown = [name for name in unknown if name.split(".")[0] not in deployment.layout.parts]
+    if unknown:
+        answering = {row["node"] for row in rows if row["check"] != SILENT}
+        known = sorted({name for node in nodes if node in answering for name in _list_names(deployment, node)})
         raise InputError(f"check {' '.join(unknown)}", "there is no such check", f"checks: {', '.join(known)}")
     return rows
 
@@ -61,21 +64,27 @@ def find_causes(failed: Sequence[dict[str, Any]], after: Mapping[str, Sequence[s
     return [row for row in failed if names.isdisjoint(after.get(row["check"], ()))]
 
 
+def explain(row: Mapping[str, Any], by_hand: bool) -> FarmletError:
+    """A failed check with the next step."""
+    hint = "then repeat: farmlet up" if by_hand else "farmlet logs; farmlet check"
+    return FarmletError(f"{row['node']}: {row['check']}", row["evidence"], hint)
+
+
 def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until every check of the facility's own holds; Errors with the evidence of those that do not.
 
-    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it.
+    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it. Where
+    nothing is left but what a person has to do, nobody waits for it.
     """
-    end, external = time.monotonic() + seconds, deployment.layout.external
+    end, external, by_hand = time.monotonic() + seconds, deployment.layout.external, deployment.layout.by_hand
     with deployment.report.phase("checks"):
         while True:
             rows = find_causes([row for row in check_now(deployment) if not row["ok"]], deployment.layout.after)
             failed = [row for row in rows if row["check"] not in external]
             if not failed:
                 break
-            if time.monotonic() > end:
-                hint = "farmlet logs; farmlet check"
-                raise Errors([FarmletError(f"{row['node']}: {row['check']}", row["evidence"], hint) for row in failed])
+            if time.monotonic() > end or all(row["check"] in by_hand for row in failed):
+                raise Errors([explain(row, row["check"] in by_hand) for row in failed])
             time.sleep(PAUSE)
     for row in rows:
         deployment.report.say(f"  ! {row['node']}: {row['check']}: {row['evidence']}")

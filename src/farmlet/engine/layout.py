@@ -68,6 +68,7 @@ class Layout:
     images: Mapping[str, str] = field(default_factory=dict)
     external: set[str] = field(default_factory=set)  # checks of what is not the facility's, as far as seen by `targets`
     after: dict[str, tuple[str, ...]] = field(default_factory=dict)  # check → those without which it cannot hold, likewise
+    by_hand: set[str] = field(default_factory=set)  # checks that wait for a person, likewise
 
     def machines(self) -> dict[str, Machine]:
         """Every machine by name, stand-in sites last."""
@@ -135,6 +136,7 @@ class Layout:
             for check in role.checks(context):
                 checks[check.name] = {"name": check.name, "call": check.call, "args": check.args, "seconds": check.seconds}
                 self.external |= {check.name} if check.external else set()
+                self.by_hand |= {check.name} if check.by_hand else set()
                 self.after[check.name] = check.after
         listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))

@@ -10,6 +10,9 @@ AUDIENCES = 2000
 ANY = "https://wlcg.cern.ch/jwt/v1/any"  # the audience of a token for anybody: WLCG Common JWT Profile 1.x
 SSH = "ssh"  # the audience of a token that opens a log-in at every node; `ssh_HOST` opens one at that host (motley-cue)
 
+# on a log-in node: what members use of their homes and scratch, a line `NAME KIND WORDS` for each folder; for everybody to read
+USAGE = "/run/farmlet-usage"
+
 # on the control node: names and numbers that the nodes know, for who gives them (`runtime.seen`)
 SEEN = "/var/lib/farmlet/accounts/seen.json"
 

@@ -21,7 +21,7 @@ VALID = 120.0  # seconds
 @dataclass(frozen=True)
 class Gate:
     """`since`: when it was opened or closed, seconds since 1970. `by_hand`: an admin closed it, which is no fault. `tests`: by
-    name [code, seconds since 1970, text], for the check.
+    name [code, seconds since 1970, text, its score if it has one].
     """
 
     ok: bool

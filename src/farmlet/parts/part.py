@@ -139,7 +139,8 @@ class Check:
     `call` is `module:function`; the function takes `args` as keywords and returns its evidence (one line), or raises
     `farmlet.runtime.checks.Failed` with it. `external`: it is about something that is not the facility's, which may be away
     without keeping `farmlet up` from its end. `after`: checks, of this or another node, without which this one cannot hold: while
-    one of them fails, `up` tells that one alone. `seconds`: its own deadline, after which it has failed.
+    one of them fails, `up` tells that one alone. `seconds`: its own deadline, after which it has failed. `by_hand`: where it
+    fails, a person has to do something, and `up` waits for nobody who may be waiting for its word.
     """
 
     name: str
@@ -148,6 +149,7 @@ class Check:
     external: bool = False
     after: tuple[str, ...] = ()
     seconds: float = 10.0
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,15 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import threading
+import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 TIMEOUT = 5.0  # seconds; a whole check has 10, or what its `Check` says
+FRESH = 2.0  # seconds for which what systemd said of units holds
 
 
 class Failed(Exception):
@@ -33,10 +38,33 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+class Units:
+    """What systemd says of units, in one question for all whose checks begin within `FRESH` seconds: each is a process, and
+    work for PID 1, four times a minute for each unit of each node."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[str, dict[str, str]] = {}
+        self._asked = -FRESH
+
+    def show(self, unit: str) -> Mapping[str, str]:
+        """The properties of one unit. Raises Failed."""
+        with self._lock:
+            if unit not in self._known or time.monotonic() - self._asked > FRESH:
+                names = [*dict.fromkeys((*self._known, unit))]
+                text = run("systemctl", "show", "-pActiveState", "-pSubState", "-pNRestarts", "-pResult", *names)
+                blocks = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")]
+                self._known = dict(zip(names, blocks, strict=True))
+                self._asked = time.monotonic()
+            return self._known[unit]
+
+
+UNITS = Units()
+
+
 def check_unit(unit: str) -> str:
     """The systemd unit is active, and has not been restarted over and over."""
-    text = run("systemctl", "show", "-pActiveState", "-pSubState", "-pNRestarts", "-pResult", unit)
-    shown = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    shown = UNITS.show(unit)
     state = f"{shown.get('ActiveState')} ({shown.get('SubState')})"
     if shown.get("ActiveState") not in ("active", "reloading"):  # the latter serves, and is active for systemctl too
         raise Failed(f"{unit} is {state}, last result {shown.get('Result')}")
@@ -45,14 +73,22 @@ def check_unit(unit: str) -> str:
 
 def check_certificate(path: str, days: int = 10) -> str:
     """The X.509 certificate at `path` is valid for at least `days` more."""
-    if not Path(path).is_file():
-        raise Failed(f"{path} is missing")
-    end = run("openssl", "x509", "-in", path, "-noout", "-enddate").strip().removeprefix("notAfter=")
-    left = datetime.fromtimestamp(ssl.cert_time_to_seconds(end), UTC) - datetime.now(UTC)
+    try:
+        end = read_end(path, Path(path).stat().st_mtime_ns)
+    except OSError as error:
+        raise Failed(f"{path} is missing") from error
+    left = datetime.fromtimestamp(end, UTC) - datetime.now(UTC)
     evidence = f"{path} is valid for {left.days} more days"
     if left.days < days:
         raise Failed(f"{evidence}, fewer than {days}")
     return evidence
+
+
+@lru_cache(maxsize=64)
+def read_end(path: str, changed: int) -> int:
+    """The end of a certificate, seconds since 1970; read once for each time that the file `changed`. Raises Failed."""
+    end = run("openssl", "x509", "-in", path, "-noout", "-enddate").strip().removeprefix("notAfter=")
+    return ssl.cert_time_to_seconds(end)
 
 
 def check_port(host: str, port: int) -> str:

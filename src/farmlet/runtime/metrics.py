@@ -7,12 +7,13 @@ changed. All that is in a label may be read by everyone on the node, and by thos
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 WORD = re.compile(r"[a-z][a-z0-9_]*")
-MOST = 5000  # numbers of one function: as many as no panel shows
+MOST = 2000  # numbers of one name on a node: more are no labels but a list
 # of a metric's text; in a label the quotation mark too (Prometheus, exposition formats, text format 0.0.4)
 HELP = {"\\": "\\\\", "\n": "\\n"}
 VALUE = HELP | {'"': '\\"'}
@@ -45,8 +46,18 @@ class Sample:
         return f"{self.title}{{{labels}}} {float(self.value)!r}" if labels else f"{self.title} {float(self.value)!r}"
 
 
+def cut(samples: Iterable[Sample]) -> tuple[list[Sample], Counter[str]]:
+    """The first MOST of each name, and of which names how many more there were: labels that explode cost their own name only."""
+    counts, kept = Counter[str](), list[Sample]()
+    for sample in samples:
+        counts[sample.title] += 1
+        if counts[sample.title] <= MOST:
+            kept.append(sample)
+    return kept, Counter({title: count - MOST for title, count in counts.items() if count > MOST})
+
+
 def render(samples: Iterable[Sample]) -> str:
-    """The text of one file. Raises ValueError for names that are none, twins and too many: readers refuse a whole file then."""
+    """The text of one file. Raises ValueError for names that are none and for twins: readers refuse a whole file then."""
     families: dict[str, list[Sample]] = {}
     seen = set()
     for sample in samples:
@@ -55,8 +66,6 @@ def render(samples: Iterable[Sample]) -> str:
         if key in seen:
             raise ValueError(f"{sample.line} is there twice")
         seen.add(key)
-        if len(seen) > MOST:
-            raise ValueError(f"more than {MOST} numbers")
         families.setdefault(sample.title, []).append(sample)
     return "".join(_describe(title, found) for title, found in families.items())
 

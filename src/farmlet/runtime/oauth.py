@@ -182,20 +182,29 @@ def revoke(issuer: str, client_id: str, token: str, cafile: str | None = None) -
             raise
 
 
-def obtain(issuer: str, client_id: str, secret: str, scope: str, cafile: str | None = None, *, audience: str = "") -> Tokens:
-    """A token for a confidential client itself (client credentials). Raises OAuthError or Unreachable.
+def obtain(
+    issuer: str,
+    client_id: str,
+    secret: str,
+    scope: str,
+    cafile: str | None = None,
+    *,
+    audience: str = "",
+    timeout: float = TIMEOUT,
+) -> Tokens:
+    """A token for a confidential client itself (client credentials). `timeout`: seconds. Raises OAuthError or Unreachable.
 
     The secret goes in the form where the issuer takes it there: an INDIGO IAM reads what Basic has encoded (RFC 6749 §2.3.1) as
     it is, and knows no secret with `+`, `/` or `%` then.
     """
-    metadata = load_metadata(issuer, cafile)
+    metadata = load_metadata(issuer, cafile, timeout)
     form, headers = {"grant_type": "client_credentials", "scope": scope, "audience": audience}, {}
     if "client_secret_post" in metadata.get("token_endpoint_auth_methods_supported", ()):
         form |= {"client_id": client_id, "client_secret": secret}
     else:
         pair = f"{urllib.parse.quote_plus(client_id)}:{urllib.parse.quote_plus(secret)}"
         headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-    return _tokens(_post(_endpoint(metadata, "token_endpoint", issuer), form, cafile, headers), issuer)
+    return _tokens(_load(_form(_endpoint(metadata, "token_endpoint", issuer), form, headers), cafile, timeout), issuer)
 
 
 def find_endpoint(issuer: str, cafile: str | None = None, timeout: float = TIMEOUT) -> str:
@@ -229,8 +238,8 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(url: str, form: Mapping[str, str], cafile: str | None, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
-    return _load(_form(url, form, headers), cafile)
+def _post(url: str, form: Mapping[str, str], cafile: str | None) -> dict[str, Any]:
+    return _load(_form(url, form), cafile)
 
 
 def _form(url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> urllib.request.Request:

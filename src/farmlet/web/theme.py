@@ -16,3 +16,8 @@ FILES: Mapping[str, str] = {"style.css": "text/css; charset=utf-8", "icon.svg": 
 def load(name: str) -> bytes:
     """One of the FILES."""
     return (FOLDER / name).read_bytes()
+
+
+def load_colours() -> str:
+    """The style sheet's variables, for pages that have a style sheet of their own."""
+    return load("style.css").decode().partition("\n* {")[0] + "\n"

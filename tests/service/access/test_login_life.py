@@ -206,7 +206,7 @@ def test_faults_are_told_with_what_to_do(machine: Machine, authority: Authority)
         ("https://nowhere.invalid",): "is there a network",
         ("somewhere/else?x",): "not the address of a facility",
         (authority.service.issuer, "--ca", ca): "404",
-        ("--fresh", "lab"): "not logged in there",
+        ("--fresh", "lab"): "not logged in to lab",
     }.items():
         done = machine.run("login", *words)
         assert done.returncode in (1, 2) and said in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -25,6 +25,7 @@ AXE = """async tags => (await axe.run({runOnly: tags})).violations.map(
 # every stop of the tab key, in the order of the document, and whether the next lies right of or below the one before
 STOPS = """() => {
   const stops = [...document.querySelectorAll('a[href], button, input:not([type=hidden]), select, summary, [tabindex]')]
+    .filter(stop => stop.getClientRects().length)  // of what is shown
   const boxes = stops.map(stop => stop.getBoundingClientRect())
   return {
     names: stops.map(stop => stop.outerHTML),

@@ -201,7 +201,16 @@ class serve:
 
 
 # our own client, with which members log in
-ENSURE = ("client", "ensure", "farmlet", "--name=Farmlet command", "--public", "--grant=device,refresh", f"--audience={ANY} ssh")
+ENSURE = (
+    "client",
+    "ensure",
+    "farmlet",
+    "--own",
+    "--name=Farmlet command",
+    "--public",
+    "--grant=device,refresh",
+    f"--audience={ANY} ssh",
+)
 
 
 @contextmanager

@@ -7,9 +7,12 @@ import ssl
 import time
 import urllib.error
 import urllib.request
+from typing import Any
 
 import pytest
-from issuer import Service
+from issuer import Service, claims
+
+from farmlet.parts.sitetests.tokens import CLIENT, SCOPES
 
 pytestmark = pytest.mark.service
 
@@ -42,6 +45,24 @@ def test_a_changed_client_is_known_within_seconds(service: Service) -> None:
 
 def ask_unknown(service: Service) -> str:
     return str(service.token({"grant_type": "client_credentials"}, "changing:secret").body["error"])
+
+
+@pytest.mark.once
+def test_a_job_that_tests_a_site_gets_a_corner_of_storage_and_nothing_else(service: Service) -> None:
+    file, element = service.folder / "tests.secret", "https://head.farmlet.test:8443"
+    words = [word for scope in (*SCOPES, "storage.read:/") for word in ("--scope", scope)]
+    words += ["--audience", element, "--audience", f"{element}1", "--secret-file", str(file)]
+    service.do("client", "ensure", CLIENT, "--grant=client_credentials", *words)
+
+    def ask(scope: str) -> Any:
+        form = {"grant_type": "client_credentials", "scope": scope, "audience": f"{element} {element}1"}
+        return service.token(form, f"{CLIENT}:{file.read_text().strip()}")
+
+    found = claims(ask(" ".join(f"{one}/tier1" for one in SCOPES)).body["access_token"])
+    assert set(found["scope"].split()) == {f"{one}/tier1" for one in SCOPES}
+    assert found["aud"] == [element, f"{element}1"] and found["exp"] - found["iat"] <= 3600
+    # not even were it registered for more
+    assert ask("storage.read:/").status == ask("storage.modify:/users").status == 400
 
 
 @pytest.mark.once

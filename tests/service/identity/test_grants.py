@@ -64,7 +64,7 @@ def test_access_token_follows_the_profile(service: Service, alice: Browser) -> N
     assert header["typ"] == "at+jwt" and header["alg"] == "ES256"
     assert header["kid"] in {key["kid"] for key in service.request("/jwks").body["keys"]}
     assert body["wlcg.ver"] == "1.0" and body["aud"] == ANY and body["iss"] == service.issuer
-    assert body["exp"] - body["iat"] == 600 and body["nbf"] <= time.time()
+    assert body["exp"] - body["iat"] == 600 + 30 and body["nbf"] <= time.time()
     assert "wlcg.groups" not in body
     assert "refresh_token" not in answer  # offline_access was not asked for
     identity = claims(answer["id_token"])

@@ -81,6 +81,30 @@ def test_who_is_on_no_page_keeps_account_jobs_and_credential(iam: Iam, tmp_path:
     assert memory.accounts["user100"].active and not daemon.again
 
 
+def test_who_is_on_no_page_twice_in_a_row_is_asked_for_by_id(iam: Iam, tmp_path: Path) -> None:
+    house = Theirs(iam, tmp_path)
+    for number in range(150):
+        house.add(f"user{number}", "lab")
+    memory, tombstones, faults = Memory(), Tombstones(tmp_path / "tombstones.json"), tmp_path / "faults.json"
+    daemon = Daemon(house.source, (memory,), RIGHTS, tombstones, Guard(tmp_path), faults)
+    daemon.sync()
+    for gone in ("user8", "user9"):
+        sub = iam.find(gone)["id"]
+        iam.users.sort(key=lambda user: user["userName"] == "user100")
+        iam.users.insert(100, iam.users.pop())  # the first of the second page
+        iam.between = lambda sub=sub, gone=gone: (iam.remove(gone), house.add(f"after-{gone}", "lab")) if iam.by_id(sub) else None
+        daemon.sync()
+        assert memory.accounts["user100"].active and not iam.by_id(sub)
+
+
+def test_a_page_that_is_not_found_says_nothing_of_anybody(iam: Iam, tmp_path: Path) -> None:
+    """As where the proxy before an IAM leads elsewhere."""
+    house = Theirs(iam, tmp_path)
+    with pytest.raises(FarmletError, match="answers 404"):
+        house.reader.has("/no/such/place", "x")
+    assert not house.source.has("x")
+
+
 def test_names_of_others_become_unix_names_once(iam: Iam, tmp_path: Path) -> None:
     house = Theirs(iam, tmp_path)
     usernames = ["grace", "Grace", "grace@example.org", "Zoë.Müller", "root", "lab-production", "陳", "x" * 60, "7up"]
@@ -122,26 +146,25 @@ def test_who_is_in_no_group_of_the_facility_is_no_member(iam: Iam, tmp_path: Pat
 
 
 def test_who_logs_in_is_asked_for_at_once_and_alone(iam: Iam, tmp_path: Path) -> None:
-    house, inbox = Theirs(iam, tmp_path), tmp_path / "inbox" / "head"
-    inbox.mkdir(parents=True)
+    house, told = Theirs(iam, tmp_path), tmp_path / "logins"
     for number in range(120):
         house.add(f"user{number}", "lab")
     reader = house.reader
-    source = Indigo(reader, house.ledger, list(RIGHTS.groups), "vo/af", 600, Logins(inbox.parent))
+    source = Indigo(reader, house.ledger, list(RIGHTS.groups), "vo/af", 600, Logins(told))
     assert look(source)["user7"].state == "active"
     iam.asked.clear()
     found = []
     waiting = threading.Thread(target=lambda: found.append(source.wait(1)), daemon=True)
     waiting.start()
     for name in ("user8", "nobody", "../x", "\udcff"):  # nothing is new of them
-        with (inbox / "logins").open("a", errors="replace") as stream:
+        with told.open("a", errors="replace") as stream:
             stream.write(f"1 {name}\n")
     deadline = time.monotonic() + 20
     while not iam.asked:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     iam.find("user7")["active"] = False
-    with (inbox / "logins").open("a") as stream:
+    with told.open("a") as stream:
         stream.write("2 user7\n")
     waiting.join(20)
     assert found == [2], "the daemon is told, and not only in ten minutes"

@@ -110,10 +110,18 @@ def test_names_and_numbers_are_never_given_again(service: Service) -> None:
     first = json.loads(service.do("member", "add", "rosa", "--group=lab", "--json"))
     service.do("member", "remove", "rosa")
     again = service.run("member", "add", "rosa", "--group=lab")
-    assert again.returncode == 2 and "never given again" in again.stderr
+    assert again.returncode == 2 and "never given again" in again.stderr and "farmlet user resume rosa" in again.stderr
     second = json.loads(service.do("member", "add", "rolf", "--group=lab", "--json"))
     assert second["uid"] > first["uid"] >= 20000
     assert service.run("member", "approve", "rosa").returncode == 2
+
+
+def test_a_member_who_is_there_is_not_added_again(service: Service) -> None:
+    """And who asks is told of them, not of names that are never given again."""
+    service.do("member", "add", "roland", "--group=lab")
+    again = service.run("member", "add", "roland", "--group=lab")
+    assert again.returncode == 2 and "never given" not in again.stderr
+    assert "member roland: is there already, and is active" in again.stderr and "farmlet user show roland" in again.stderr
 
 
 def test_who_was_removed_may_come_back_as_who_they_were(service: Service) -> None:

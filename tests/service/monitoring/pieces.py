@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.config import Mail
+from farmlet.parts.monitoring import notifier, rules
+from farmlet.parts.monitoring.config import Section
+from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
-from farmlet.parts.monitoring.pages.store import Store
-from farmlet.parts.monitoring.store import describe_mail
+from farmlet.parts.monitoring.pages.store import Away, Store
 
 NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
 
@@ -108,24 +108,49 @@ class SinkHandler(socketserver.StreamRequestHandler):
             self.wfile.write(b"250 ok\r\n")
 
 
+class Hook(ThreadingHTTPServer):
+    """A receiver of webhooks that keeps what it is sent: path and JSON."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, Any]] = []
+        super().__init__(("127.0.0.1", 0), HookHandler)
+
+
+class HookHandler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Hook)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.told.append((self.path, json.loads(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 class Exporter(ThreadingHTTPServer):
-    """Tells `text`, whatever is asked."""
+    """Tells `text`, whatever is asked; `told`: what it ever told."""
 
     daemon_threads = True
     text = ""
 
     def __init__(self) -> None:
+        self.told: set[str] = set()
         super().__init__(("127.0.0.1", 0), ExporterHandler)
 
 
 class ExporterHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, Exporter)
-        data = self.server.text.encode()
+        text = self.server.text
         self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Content-Length", str(len(text)))
         self.end_headers()
-        self.wfile.write(data)
+        self.wfile.write(text.encode())
+        self.server.told.add(text)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -148,6 +173,7 @@ class Pieces:
     root: Path
     exporter: Exporter = field(default_factory=Exporter)
     sink: Sink = field(default_factory=Sink)
+    hook: Hook = field(default_factory=Hook)
     port: int = field(default_factory=find_port)  # of the store
     _stack: ExitStack = field(default_factory=ExitStack)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -156,9 +182,10 @@ class Pieces:
     def store(self) -> Store:
         return Store(str(self.root / "store.sock"))
 
-    def start(self, name: str, *words: str) -> None:
+    def start(self, program: str, *words: str, name: str = "") -> None:
+        name = name or program
         log = (self.root / f"{name}.log").open("ab")
-        self._processes[name] = subprocess.Popen([name, *words], stdout=log, stderr=log, cwd=self.root)
+        self._processes[name] = subprocess.Popen([program, *words], stdout=log, stderr=log, cwd=self.root)
         self._stack.callback(self.stop, name)
 
     def stop(self, name: str) -> None:
@@ -173,10 +200,10 @@ class Pieces:
     def start_door(self) -> None:
         self._stack.enter_context(serve(Door(self.root / "store.sock", self.port)))
 
-    def start_node(self) -> None:
+    def start_node(self, copies: Copies | None = None) -> None:
         """Its exporter, vmagent, and what it hands its numbers to."""
         self._stack.enter_context(serve(self.exporter))
-        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES), "head.farmlet.test"), WSGIServer, Quiet)
+        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES, copies), "head.farmlet.test"), WSGIServer, Quiet)
         self._stack.enter_context(serve(server))
         target = {"targets": [f"127.0.0.1:{self.exporter.server_port}"], "labels": {"node": "another"}}
         config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
@@ -190,21 +217,35 @@ class Pieces:
     def start_alarms(self, alerts: Mapping[str, Mapping[str, str]]) -> None:
         """`alerts`: the shipped ones that are looked at, each second, with what is changed of them for a quick test."""
         self._stack.enter_context(serve(self.sink))
+        self._stack.enter_context(serve(self.hook))
         found = [replace(alert, **alerts[alert.name]) for alert in rules.load() if alert.name in alerts]  # type: ignore[arg-type]
         (self.root / "rules.json").write_text(rules.render(found, ["head"], "https://monitoring.farmlet.test/", 1))
         smtp = f"127.0.0.1:{self.sink.server_address[1]}"
-        mail = describe_mail(
-            Mail.model_validate({"to": ["admin@example.org"], "smtp": smtp, "from": "farmlet@example.org", "tls": False})
-        )
-        config = {**mail, "route": {**mail["route"], "group_wait": "1s", "group_interval": "1s"}}
+        mail = {"to": ["admin@example.org"], "smtp": smtp, "from": "farmlet@example.org", "tls": False}
+        hook = f"http://127.0.0.1:{self.hook.server_port}"
+        section = Section.model_validate({"mail": mail, "webhooks": [f"{hook}/alarms"], "deadman": f"{hook}/deadman"})
+        config = json.loads(json.dumps(notifier.describe(section)))
+        for route in (config["route"], *config["route"]["routes"]):
+            route |= {
+                "group_wait": "1s",
+                "group_interval": "1s",
+                "repeat_interval": "1s" if route["receiver"] == "deadman" else "1h",
+            }
         (self.root / "alarms.json").write_text(json.dumps(config))
-        notifier = find_port()
+        listen = find_port()
         words = [f"--config.file={self.root}/alarms.json", f"--storage.path={self.root}/state", "--cluster.listen-address="]
-        self.start("prometheus-alertmanager", *words, f"--web.listen-address=127.0.0.1:{notifier}")
+        self.start("prometheus-alertmanager", *words, f"--web.listen-address=127.0.0.1:{listen}")
         url = f"http://127.0.0.1:{self.port}"
         words = [f"-rule={self.root}/rules.json", f"-datasource.url={url}", f"-remoteWrite.url={url}", f"-remoteRead.url={url}"]
-        about = [f"-notifier.url=http://127.0.0.1:{notifier}", "-external.label=facility=lab", "-remoteWrite.flushInterval=1s"]
+        about = [f"-notifier.url=http://127.0.0.1:{listen}", "-external.label=facility=lab", "-remoteWrite.flushInterval=1s"]
         self.start("vmalert", *words, *about, f"-httpListenAddr=127.0.0.1:{find_port()}")
 
     def close(self) -> None:
         self._stack.close()
+
+
+def find_values(pieces: Pieces, query: str) -> list[dict[str, Any]]:
+    """What the store answers, once it does."""
+    with suppress(Away):
+        return pieces.store.select_now(query)
+    return []

@@ -18,9 +18,9 @@ from chromium import Window, launch
 from pieces import Pieces, Quiet, serve, until
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import Board
+from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.pages.store import Away
-from farmlet.parts.monitoring.store import load_panels
+from farmlet.parts.monitoring.store import load_panels, load_yaml
 from farmlet.web import theme
 from farmlet.web.guard import PERSON, answer
 from farmlet.web.login import Person
@@ -48,8 +48,27 @@ def write_samples(now: int) -> Iterable[str]:
                 f'farmlet_certificate_end_timestamp_seconds{{path="/x.crt",node="{node}"}}': now + 2e6,
             }
             yield from (f"{name} {value} {at * 1000}\n" for name, value in rows.items())
-        jobs = f"{5 + 4 * wave:.0f} {at * 1000}"
-        yield from (f'farmlet_batch_jobs{{status="{one}",node="head"}} {jobs}\n' for one in ("idle", "running"))
+        jobs, count = f"{5 + 4 * wave:.0f} {at * 1000}", at - now + SECONDS
+        for one, site in (("idle", ""), ("running", "tier1"), ("running", "local")):
+            yield f'farmlet_batch_jobs{{status="{one}",site="{site}",group="lab",node="head"}} {jobs}\n'
+        for name, value in (
+            ("core_seconds", count),
+            ("cpu_seconds", 0.8 * count),
+            ("waited_seconds", 3 * count),
+            ("starts", count / 60),
+        ):
+            yield f'farmlet_batch_{name}_total{{site="tier1",group="lab",node="head"}} {value} {at * 1000}\n'
+        yield f'farmlet_batch_ended_jobs_total{{result="ok",site="tier1",group="lab",node="head"}} {count // 60} {at * 1000}\n'
+        yield f'farmlet_batch_waiting_seconds{{group="lab",node="head"}} {900 + 1200 * wave} {at * 1000}\n'
+        for site in ("tier1", "hpc"):
+            yield f'farmlet_overlay_drones{{site="{site}",state="available",node="service"}} {jobs}\n'
+            is_open = float(site == "tier1" or at < now - 900)
+            yield f'farmlet_sitetests_open{{site="{site}",node="service"}} {is_open} {at * 1000}\n'
+        yield f'farmlet_storage_used_bytes{{group="lab",node="head"}} {3e9 + 1e6 * count} {at * 1000}\n'
+        yield f'farmlet_storage_free_bytes{{node="head"}} {3e10 - 1e6 * count} {at * 1000}\n'
+        yield f'farmlet_storage_size_bytes{{node="head"}} 5e10 {at * 1000}\n'
+        yield f'farmlet_identity_active_members{{node="service"}} 42 {at * 1000}\n'
+        yield f'farmlet_accounts{{state="active",node="service"}} 42 {at * 1000}\n'
     for at in range(now - 900, now + 600, 15):
         labels = 'alertname="CheckFailing",alertstate="firing",severity="warning",check="batch.queue",node="head"'
         yield f"ALERTS{{{labels}}} 1 {at * 1000}\n"
@@ -66,13 +85,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     connection.request("POST", "/api/v1/import/prometheus", "".join(write_samples(int(time.time()))))
     assert connection.getresponse().status == 204
     until(lambda: pieces.store.select_now("up"))
-    board = Board(pieces.store, "Example facility", load_panels(), [alert.show() for alert in rules.load()], NODES, 15)
+    alarms = [alert.show() for alert in rules.load() if alert.severity != "none"]
+    board = Board(
+        pieces.store,
+        Content("Example facility", load_panels(), alarms, NODES, ("tier1", "hpc"), ("/lab/admins",), load_yaml("reports.yaml")),
+    )
 
     def app(environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         name = environ["PATH_INFO"].strip("/")
         if name in theme.FILES:
             return answer(start, 200, theme.load(name), {"Content-Type": theme.FILES[name]})
-        return board({**environ, PERSON: Person("s", "ada")}, start)
+        groups = () if "member" in environ.get("HTTP_COOKIE", "") else ("/lab/admins",)
+        return board({**environ, PERSON: Person("s", "ada", groups)}, start)
 
     server = make_server("127.0.0.1", 0, app, WSGIServer, Quiet)
     with serve(server):
@@ -121,8 +145,37 @@ def test_a_node_and_another_range(window: Window, address: str) -> None:
     wait_for(window, "Node head")
     with window.page.expect_response(lambda answer: "range=21600" in answer.url) as found:
         window.page.get_by_label("Range").select_option("6 hours")
-    assert found.value.status == 200 and "node=head" in found.value.url
+    assert found.value.status == 200 and "page=node&of=head" in found.value.url
     window.look("monitoring-node", "Load", "File systems", "No numbers in this range.")
+
+
+PAGES = {
+    "Jobs": ("Jobs", "Longest wait", "min", "Processor efficiency of jobs that ended", "80.0 %", "/h"),
+    "Drones": ("Drones and sites", "tier1, available", "0 !"),
+    "Storage": ("Storage", "Storage by group", "lab", "GiB"),
+    "Members": ("Members, tokens and certificates", "Accounts of members", "active", "42"),
+    "Report": ("Report", "lab", "tier1", "59", "0.996 h", "80.0 %", "3 min", "42", "CSV"),
+    "tier1": ("Site tier1", "Running jobs", "available"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page(name: str, window: Window, address: str) -> None:
+    title, *texts = PAGES[name]
+    window.open(address)
+    wait_for(window, "The facility at a glance")
+    window.press(name)
+    wait_for(window, title)
+    window.look(f"monitoring-{name.lower()}", *texts)
+
+
+def test_what_a_member_sees(window: Window, address: str) -> None:
+    window.page.context.add_cookies([{"name": "member", "value": "1", "url": address}])
+    window.open(f"{address}/?page=node&of=head")
+    wait_for(window, "The facility at a glance")
+    window.look("monitoring-member", "warning: CheckFailing – head", "Jobs", "Storage", "tier1")
+    assert not {"Members", "service", "What is watched"} & {*window.text.splitlines()}
+    window.page.context.clear_cookies()
 
 
 def test_the_page_says_so_when_there_is_no_update(window: Window, address: str) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from contextlib import suppress
 from email import message_from_string
 from email.policy import default
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pieces import Pieces, until
+from pieces import Pieces, find_values, until
 
-from farmlet.parts.monitoring.pages.board import Board
-from farmlet.parts.monitoring.pages.store import Away
+from farmlet.parts.monitoring import rules
+from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.store import load_panels
 
 pytestmark = pytest.mark.service
@@ -25,13 +24,6 @@ def pieces(tmp_path: Path) -> Iterator[Pieces]:
     made = Pieces(tmp_path)
     yield made
     made.close()
-
-
-def find_values(pieces: Pieces, query: str) -> list[dict[str, Any]]:
-    """What the store answers, once it does."""
-    with suppress(Away):
-        return pieces.store.select_now(query)
-    return []
 
 
 def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:
@@ -49,14 +41,41 @@ def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:
     mail = message_from_string(pieces.sink.mails[0], policy=default)
     assert mail["To"] == "admin@example.org" and mail["Subject"] == "[lab] firing: batch.queue fails on head"
     assert "what to do: https://monitoring.farmlet.test/#CheckFailing" in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
-    board = Board(pieces.store, "Lab", load_panels(), [{"name": "CheckFailing", "runbook": {"meaning": "it"}}], ["head"], 1)
-    (alarm,) = until(lambda: board.look(3600)["alarms"])
+    alarms = [{"name": "CheckFailing", "runbook": {"meaning": "it"}}]
+    board = Board(pieces.store, Content("Lab", load_panels(), alarms, ["head"], seconds=1))
+    (alarm,) = until(lambda: board.look(3600, admin=True)["alarms"])
     assert (alarm["name"], alarm["severity"], alarm["runbook"]) == ("CheckFailing", "warning", {"meaning": "it"})
     assert "batch.queue" in alarm["where"] and "head" in alarm["where"]
     jobs = next(panel for panel in board.look(3600)["panels"] if panel["title"] == "Jobs")
     assert [line["name"] for line in jobs["series"]] == ["idle"] and jobs["series"][0]["points"][-1][1] == 3
     pieces.exporter.text = CHECK.format(1)
     until(lambda: len(pieces.sink.mails) > 1 and "resolved" in pieces.sink.mails[-1])
+    hooked = [body for path, body in pieces.hook.told if path == "/alarms"]
+    assert (hooked[0]["status"], hooked[-1]["status"]) == ("firing", "resolved")
+    assert hooked[0]["alerts"][0]["annotations"]["summary"] == "batch.queue fails on head"
+
+
+def test_who_is_outside_hears_while_fresh_numbers_come_and_no_longer(pieces: Pieces) -> None:
+    pieces.start_store()
+    pieces.start_door()
+    pieces.exporter.text = CHECK.format(1)
+    pieces.start_node()
+    (watchdog,) = [alert for alert in rules.load() if alert.name == rules.WATCHDOG]
+    pieces.start_alarms({rules.WATCHDOG: {"expr": watchdog.expr.replace("[2m]", "[5s]")}})
+    until(lambda: len(pieces.hook.told) > 2)
+    assert {path for path, _ in pieces.hook.told} == {"/deadman"} and not pieces.sink.mails
+    pieces.stop("vmagent")  # the store, the rules and Alertmanager go on
+    until(lambda: not find_values(pieces, 'ALERTS{alertname="Watchdog",alertstate="firing"}'))
+    heard = len(pieces.hook.told)
+    until(lambda: is_quiet(pieces, 5))
+    assert {body["status"] for _, body in pieces.hook.told} == {"firing"} and len(pieces.hook.told) <= heard + 10
+
+
+def is_quiet(pieces: Pieces, seconds: float) -> bool:
+    """Whether nothing is told for so long."""
+    heard = len(pieces.hook.told)
+    time.sleep(seconds)
+    return len(pieces.hook.told) == heard
 
 
 def test_what_the_store_does_not_take_waits_on_the_node(pieces: Pieces) -> None:
@@ -67,6 +86,7 @@ def test_what_the_store_does_not_take_waits_on_the_node(pieces: Pieces) -> None:
     until(lambda: find_values(pieces, "farmlet_number"))
     pieces.stop("victoria-metrics")
     pieces.exporter.text = "farmlet_number 2\n"
+    until(lambda: "farmlet_number 2\n" in pieces.exporter.told)
     until(lambda: b"503" in (pieces.root / "vmagent.log").read_bytes())
     pieces.exporter.text = "farmlet_number 3\n"
     pieces.start_store()

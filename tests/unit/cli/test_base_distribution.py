@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXTRAS = ("pydantic", "ruamel", "docker", "cryptography", "jinja2", "django", "joserfc", "gunicorn", "segno")
 
 
@@ -26,3 +28,22 @@ def test_the_command_is_whole_in_the_base_distribution(tmp_path: Path) -> None:
     environment = os.environ | {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and "--fresh" in done.stdout, done.stderr
+
+
+def run_bare(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """The command where nothing but the base distribution is installed."""
+    code = (
+        f"import sys\nfor name in {EXTRAS}: sys.modules[name] = None\nfrom farmlet.cli.main import main; sys.exit(main({words}))"
+    )
+    environment = os.environ | {"HOME": str(folder)}
+    return subprocess.run([sys.executable, "-c", code], env=environment, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    "words", [["up"], ["status", "--help"], ["user", "add", "--help"], ["node", "list"], ["validate"], ["token"]]
+)
+def test_what_is_missing_for_an_admin_is_said(words: list[str], tmp_path: Path) -> None:
+    done = run_bare(words, tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert f"farmlet {words[0]}: needs the package " in done.stderr and "Error" not in done.stderr
+    assert "hint: " in done.stderr and ".[deploy]" in done.stderr and "not ours yet" in done.stderr

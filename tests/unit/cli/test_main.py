@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from farmlet import __version__
 from farmlet.cli import opening, options, validate
 from farmlet.cli.main import OWN, VERBS, verb_parser
+from farmlet.engine.sandbox import docker as engine
 from farmlet.errors import Errors, FarmletError, InputError
 
 BAD = """\
@@ -108,7 +110,52 @@ def test_plan_of_an_absent_facility(farmlet: Any, folder: Path) -> None:
 def test_what_needs_a_running_facility_says_so(farmlet: Any, words: list[str]) -> None:
     result = farmlet(*words)
     assert result.code == 2 and result.out == ""
-    assert "facility tiny: is not up" in result.err and "hint: farmlet up" in result.err
+    assert "facility tiny: is not up from here: nothing at " in result.err
+    assert "hint: go to the folder where it was made" in result.err and "farmlet up" in result.err
+
+
+def test_a_facility_that_is_up_from_another_folder(farmlet: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hint that says `farmlet up` would have people make a second one."""
+    there = folder / "there" / ".farmlet" / "tiny"
+    there.mkdir(parents=True)
+    container = SimpleNamespace(labels={engine.FOLDER_LABEL: str(there)})
+    monkeypatch.setattr(engine, "connect", lambda start: None)
+    monkeypatch.setattr(engine, "answers", lambda: True)
+    monkeypatch.setattr(engine, "owned", lambda client, name: {"containers": [container]})
+    result = farmlet("status")
+    assert result.code == 2 and f"runs from another folder: {there}" in result.err
+    assert f"hint: cd {folder / 'there'}, and repeat it there" in result.err and "farmlet up" not in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["explain", "ada", "--storage", "archive"], "farmlet explain: explains a member or a storage element, one at a time"),
+        (["explain", "--storage", "archive", "--why-not", "login"], "farmlet explain --why-not: is about a member"),
+        (["explain"], "farmlet explain: needs a member or a storage element"),
+    ],
+)
+def test_what_is_explained_is_one_thing(farmlet: Any, words: list[str], told: str) -> None:
+    result = farmlet(*words)
+    assert result.code == 2 and told in result.err and "hint: farmlet explain USER" in result.err
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made(farmlet: Any, folder: Path, name: str) -> None:
+    (folder / "file").write_text("")
+    (folder / ".farmlet" / "tiny").mkdir(parents=True)
+    result = farmlet("demo", "--workdir", name)
+    assert result.code == 2 and f"farmlet demo --workdir {folder / name}: " in result.err and "Error" not in result.err
+    assert "hint: name a folder that is not there yet" in result.err
+
+
+@pytest.mark.parametrize("verb", OWN)
+def test_own_verbs_speak_of_themselves(farmlet: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    words = ["--fresh"] if verb == "login" else []
+    assert f"farmlet {verb}: which one?" in farmlet(verb, *words).err or "not logged in anywhere" in farmlet(verb, *words).err
+    result = farmlet(verb, *words, "nowhere")
+    assert result.code == 2 and result.err.startswith(f"farmlet {verb}: you are not logged in to nowhere")
 
 
 def test_down_without_up(farmlet: Any, folder: Path) -> None:
@@ -281,6 +328,17 @@ def test_a_mistyped_node_is_the_persons_fault(farmlet: Any, folder: Path, words:
     (folder / ".farmlet" / "tiny").mkdir(parents=True)
     result = farmlet(*words)
     assert result.code == 2 and "node nowhere" in result.err and "head, service" in result.err and result.out == ""
+
+
+@pytest.mark.parametrize("wrong", ["-3", "nan", "inf", "soon"])
+@pytest.mark.parametrize(
+    "words",
+    [["node", "drain", "head", "--wait"], ["logs", "-n"], ["sitetest", "run", "--wait"], ["sitetest", "close", "x", "--hours"]],
+)
+def test_a_time_that_has_passed_is_a_slip(farmlet: Any, words: list[str], wrong: str) -> None:
+    result = farmlet(*words, wrong)
+    assert result.code == 2 and words[-1] in result.err and wrong in result.err and "hint: " in result.err
+    assert "is not up" not in result.err, "told before anything is looked at"
 
 
 def test_tables_are_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from farmlet.cli import user
 from farmlet.cli.main import main, verb_parser
-from farmlet.errors import CommandError
+from farmlet.errors import CommandError, InputError
 from farmlet.parts.identity.admin import OwnMembers
 
 PROD = {"name": "prod", "kind": "service", "owner": "lab", "state": "active", "expires": "2030-12-31T23:59:59+00:00"}
@@ -110,8 +110,25 @@ def test_groups_ends_and_owners(asked: list[Any]) -> None:
     ]
 
 
+NO_SUCH = CommandError("192.0.2.1", "runuser …", 2, ["member eve: no such member", "hint: `farmlet user list` shows them"])
+
+
+def test_errors_speak_of_what_was_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not of the command on the node, which nobody typed."""
+
+    def run(name: str, command: list[str], timeout: float) -> str:
+        raise NO_SUCH
+
+    facility = SimpleNamespace(external=False, controller="service")
+    monkeypatch.setattr(user, "open_deployment", lambda args, running: SimpleNamespace(facility=facility, run=run))
+    for words in (["show", "eve"], ["suspend", "eve"], ["history", "eve"]):
+        assert main(["user", *words]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"farmlet user {words[0]}: member eve: no such member\n") and "farmlet user list" in told
+
+
 def test_every_action_is_known() -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError, match="promote"):
         verb_parser("user").parse_args(["promote", "ada"])
 
 

@@ -27,8 +27,10 @@ def test_the_paste_makes_the_clients_as_the_checks_want_them(tmp_path: Path) -> 
         )
         assert done.returncode == 0, done
         made = {row["client_id"]: row for row in map(json.loads, re.findall(r"^\{.*\}$", done.stdout, re.MULTILINE))}
-        assert list(made) == ["farmlet-accounts", "farmlet", "batch"]
+        assert list(made) == ["farmlet-accounts", "farmlet", "batch", "farmlet-notebooks"]
         assert all(made[name]["reuse_refresh_token"] for name in ("farmlet", "batch"))
+        hub = made["farmlet-notebooks"]
+        assert hub["redirect_uris"] == ["https://notebooks.af.example.org/hub/oauth_callback"] and hub["client_secret"]
         (tmp_path / "secret").write_text(made["farmlet-accounts"]["client_secret"])
         outside.check_reader(issuer=iam.issuer, client="farmlet-accounts", secret=str(tmp_path / "secret"))
         login = {"id": "farmlet", "use": "farmlet login", "scope": " ".join(MEMBER)}

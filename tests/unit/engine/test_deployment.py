@@ -25,7 +25,7 @@ from farmlet.engine.store import Store
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility, Route
-from farmlet.parts.part import Part, Role, SiteAccess, find
+from farmlet.parts.part import Check, Part, Role, SiteAccess, find
 from farmlet.parts.resources import Certificate, File
 
 # the facility of these tests after `upper` was taken out of it
@@ -288,6 +288,18 @@ def test_hosts_named_by_address_know_all_names(
     for target in layout.targets({}, {}):
         (step,) = target.configure[0].resources
         assert target.configure[0].role == "engine.names" and "192.0.2.7\thead.tiny.test" in repr(vars(step)).replace("\\t", "\t")
+
+
+def test_what_up_makes_of_a_check_is_known_beside_the_nodes_list(
+    load_facility: Callable[[str], Facility], parts: dict[str, Part], store: Store
+) -> None:
+    told = Check("desk.secret", "m:f", by_hand=True), Check("desk.away", "m:f", external=True, after=("desk.secret",))
+    desk = Role("desk", "members", lambda context: (), checks=lambda context: told)
+    parts["lower"] = replace(parts["lower"], roles=(*parts["lower"].roles, desk))
+    facility = load_facility(ADDRESSED)
+    layout = Layout(facility, parts, (), store, {name: FakeDriver() for name in facility.nodes})
+    layout.targets({}, {})
+    assert (layout.by_hand, layout.external, layout.after["desk.away"]) == ({"desk.secret"}, {"desk.away"}, ("desk.secret",))
 
 
 def test_names_of_web_services_lead_to_their_node(

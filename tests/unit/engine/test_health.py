@@ -60,6 +60,20 @@ def test_what_follows_from_another_check_is_not_told_beside_it(deployment: Deplo
     health.wait_healthy(deployment)  # while nothing stands in its way it is waited for
 
 
+def test_what_waits_for_a_person_is_told_at_once_when_all_else_holds(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.layout.after |= {"b.list": ("b.secret",)}
+    deployment.layout.by_hand.add("b.secret")
+    waiting = [row("b.secret", False), row("b.list", False)]
+    found = iter([[row("c.unit", False), *waiting], [row("c.unit", True), *waiting]])
+    monkeypatch.setattr(health, "check_now", lambda _: next(found))
+    with pytest.raises(Errors) as caught:
+        health.wait_healthy(deployment, seconds=float("inf"))
+    assert [(error.what, error.hint) for error in caught.value.errors] == [("b.secret says so", "then repeat: farmlet up")]
+    assert next(found, None) is None, "what comes by itself was waited for"
+
+
 class Node:
     """What the nodes answer; `ran` are the names their agents were asked for."""
 
@@ -97,5 +111,13 @@ def test_a_node_that_does_not_answer_has_failed_whatever_was_asked(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deployment, "run", Node(["a.b"], silent="head"))
-    rows = health.check_now(deployment, ["a.d"])
+    part = next(iter(deployment.layout.parts))
+    rows = health.check_now(deployment, [f"{part}.d"])
     assert [(found["node"], found["check"], found["ok"]) for found in rows] == [("head", "base.agent", False)]
+
+
+def test_a_slip_is_told_beside_a_node_that_does_not_answer(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its checks are not known, but it has none of a part that there is not."""
+    monkeypatch.setattr(deployment, "run", Node(["a.b"], silent="head"))
+    with pytest.raises(InputError, match=r"check acces\.d"):
+        health.check_now(deployment, ["a.b", "acces.d"])

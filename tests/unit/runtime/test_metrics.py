@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from farmlet.runtime.metrics import MOST, Sample, render
+from farmlet.runtime.metrics import MOST, Sample, cut, render
 
 VALUE = re.compile(r'farmlet_x\{who="((?:[^"\\]|\\.)*)"\} 1\.0\n')
 
@@ -53,9 +53,14 @@ def test_values(value: float, text: str) -> None:
         ([Sample("x y", 1)], "no name"),
         ([Sample("x", 1, {'a="b",c': "1"})], "no name"),
         ([Sample("x", 1, unit="m/s")], "no name"),
-        ([Sample("x", 1, {"a": str(number)}) for number in range(MOST + 1)], "more than"),
     ],
 )
 def test_what_would_cost_the_whole_file_is_refused(samples: list[Sample], what: str) -> None:
     with pytest.raises(ValueError, match=what):
         render(samples)
+
+
+def test_labels_that_explode_cost_their_own_name_only() -> None:
+    many = [Sample("x", 1, {"a": str(number)}) for number in range(MOST + 7)]
+    kept, lost = cut([*many, Sample("y", 1)])
+    assert len(kept) == MOST + 1 and kept[-1].name == "y" and lost == {"farmlet_x": 7}

@@ -220,7 +220,7 @@ class Sandbox:
             folder = container.labels.get(engine.FOLDER_LABEL, "")
             if folder and folder != str(self.store.path) and Path(folder).exists():
                 what = f"runs from another folder: {folder}"
-                raise InputError(f"facility {self.facility.name}", what, "run the command there, with that facility's file")
+                raise InputError(f"facility {self.facility.name}", what, f"cd {Path(folder).parent.parent}, and repeat it there")
         return found
 
     def purge(self) -> None:

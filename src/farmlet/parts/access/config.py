@@ -12,9 +12,13 @@ from farmlet.runtime.issuer.logins import ANY
 
 # of hosts that are not ours: wider than members' names, without what a pattern of sshd's has (`*`, `?`, `!`, `,`, a blank)
 ACCOUNT = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,60}")
 Account = Annotated[str, checked(lambda name: None if ACCOUNT.fullmatch(name) else f"{name!r} is no UNIX name")]
 
 Client = Annotated[str, Field(min_length=1, max_length=256, pattern="^[!-~]+$")]
+
+# Debian policy §5.6.1
+Package = Annotated[str, checked(lambda name: None if PACKAGE.fullmatch(name) else f"{name!r} is no name of a Debian package")]
 
 
 class Section(BaseModel):
@@ -25,7 +29,8 @@ class Section(BaseModel):
     an issuer gives the audience to any client. `login_clients: [any]` takes every client that the issuer has, and
     `farmlet validate` says what that means.
     `motley`: members may also come in by access token, as `mccli` does it (motley-cue; not with a directory by StartTLS).
-    `news`: what members read when they log in to a terminal.
+    `news`: what members read when they log in to a terminal. `packages`: Debian packages that members want on the log-in nodes,
+    besides git, editors, build tools and the like, which are there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,6 +41,7 @@ class Section(BaseModel):
     login_clients: tuple[Client, ...] = ()
     motley: bool = True
     news: str = Field(default="", max_length=4000)
+    packages: tuple[Package, ...] = ()
 
     @field_validator("login_clients")
     @classmethod

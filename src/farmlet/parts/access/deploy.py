@@ -11,7 +11,7 @@ from farmlet.facility.model import Facility, Route
 from farmlet.facility.names import unix_group
 from farmlet.facility.places import SSH
 from farmlet.parts import units
-from farmlet.parts.access import limits, motley, sshd
+from farmlet.parts.access import limits, motley, sshd, tools
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
 from farmlet.parts.backup import Backup
@@ -45,8 +45,8 @@ PRINCIPALS_SCRIPT = """\
 [ "$2" -lt {first_uid} ] || echo "$1"
 """
 
-# our own issuer tells of a change by itself; of others the accounts daemon asks for who logs in
-TELLER, LOGINS = "/usr/lib/farmlet/tell-login", "/run/farmlet-logins"
+# our own issuer tells of a change by itself; others are asked for who logs in (accounts.asking)
+ASKER = "/usr/lib/farmlet/ask-login"
 
 # pam_nologin tells the text to who is turned away; all that runs for one member on a node is in a slice of theirs
 NOLOGIN = "/etc/nologin"
@@ -155,7 +155,7 @@ def check_authority(context: Context) -> Sequence[Check]:
 def install_login() -> Sequence[Resource]:
     return (
         Packages(("openssh-server", "libpam-systemd", "dbus-user-session")),
-        Packages(("cron", "at", "tmux", "rsync")),
+        *tools.install(),
         Packages(ROOTLESS),
     )
 
@@ -214,21 +214,21 @@ def configure_login(context: Context) -> Sequence[Resource]:
     )
     first_uid = context.section("identity").first_uid
     program = f"{motley.PROGRAM} {first_uid}"
-    told = TELLER if context.facility.external else ""
-    stack = render(PACKAGE, "sshd.pam", tokens=by_token, module=motley.MODULE.path, program=program, told=told)
+    asker = ASKER if context.facility.external else ""
+    values = {"tokens": by_token, "module": motley.MODULE.path, "program": program, "asker": asker, "first_uid": first_uid}
+    stack = render(PACKAGE, "sshd.pam", **values)
     tasks: dict[str, object] = {"deliver": {"ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"}}}
-    if told:
-        tasks |= {"publish": {"logins": LOGINS}}
     return (
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/access.login.json", json.dumps(tasks, indent=1, sort_keys=True) + "\n"),
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
         File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=first_uid), 0o755),
-        *([File(TELLER, render(PACKAGE, "teller.sh", list=LOGINS), 0o755)] if told else ()),
+        *([File(ASKER, render(PACKAGE, "asker.sh", url=context.facility.public_url), 0o755)] if asker else ()),
         File("/etc/pam.d/sshd", stack),
         *sshd.put_in_force(text),
         *limits.configure(context),
         *greet(context),
+        *tools.configure(context),
         Unit("ssh.service", reload=True),
     )
 

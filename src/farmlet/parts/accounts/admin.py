@@ -36,10 +36,10 @@ class ExternalMembers(Members):
             case ("member", "history", str(name), *_):
                 return json.dumps(self._history(str(self._find(name)["name"])))
             case _:
-                verb = " ".join(words[:2]) if words[0] == "member" else words[0]
+                verb = f"user {words[1]}" if words[0] == "member" else words[0]
                 issuer = self._running.facility.issuer
                 hint = f"do it there: {issuer} (a change is known here within 60 s)"
-                raise InputError(f"farmlet {verb.replace('member', 'user')}", f"is up to {issuer}, which keeps the members", hint)
+                raise InputError(f"farmlet {verb}", f"is up to {issuer}, which keeps the members", hint)
 
     def _rows(self) -> list[dict[str, Any]]:
         found = json.loads(self._read("members.json") or '{"members": [], "at": 0}')

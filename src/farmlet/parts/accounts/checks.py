@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from farmlet.facility.places import USAGE
 from farmlet.facility.sizes import show
 from farmlet.parts.accounts.homes.homes import NODES, open_place
-from farmlet.parts.accounts.homes.keeping import HIDDEN, SHARED, USAGE
+from farmlet.parts.accounts.homes.keeping import HIDDEN, SHARED
 from farmlet.runtime.checks import TIMEOUT, Failed
 from farmlet.runtime.disk.project import Project
 

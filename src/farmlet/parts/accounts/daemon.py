@@ -223,7 +223,7 @@ def load(path: Path, scratch: Path | None = None) -> Daemon:
 
     Of an existing directory there are also "server" (see connection.Server), "people", "groups" and "mark", and "base" is "".
 
-    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "poll", "first_gid", "inbox", "secret"}: the
+    "source" is {"issuer", "client"}, and for an INDIGO IAM also {"folder", "prefix", "poll", "first_gid", "told", "secret"}: the
     file with the client's secret, which an admin puts there. With our own issuer it is a systemd credential; on a node that was
     started wrongly there is none, and nothing works.
 
@@ -267,7 +267,7 @@ def _indigo(config: Mapping[str, Any], reader: Reader, table: Table, scratch: Pa
     )
     if scratch:
         ledger = ledger.copy(scratch / "ledger.sqlite3")
-    logins = Logins(Path(source["inbox"]))
+    logins = Logins(Path(source["told"]))
     return Indigo(reader, ledger, tuple(table.groups), source["prefix"], source["poll"], logins)
 
 

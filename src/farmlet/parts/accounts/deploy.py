@@ -12,7 +12,7 @@ from farmlet.parts import units
 from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.config import Section
 from farmlet.parts.accounts.daemon import CONFIG
-from farmlet.parts.accounts.external import PLACE, USER, after_members, check_external
+from farmlet.parts.accounts.external import PLACE, ROUTE, USER, after_members, ask, check_external, tell_asking
 from farmlet.parts.accounts.homes.files import PORT, validate_files
 from farmlet.parts.accounts.sink.state import MARK, suffix
 from farmlet.parts.accounts.source.record import FOLDER
@@ -39,7 +39,6 @@ from farmlet.parts.resources import (
 )
 
 OUTBOX = "/var/lib/farmlet/control/outbox/all"
-INBOX = "/var/lib/farmlet/control/inbox"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
 PASSWORD = "/etc/farmlet/ldap-bind.secret"  # of our account in an existing directory: the admin puts it there
 AUTHORITY = "/etc/farmlet/ldap-ca.pem"  # of an existing directory
@@ -144,8 +143,8 @@ def source(context: Context) -> dict[str, object]:
         "poll": context.section("accounts").poll_seconds,
         "first_gid": identity.first_gid,
         "folder": FOLDER,
-        "inbox": INBOX,
         "secret": PLACE,
+        **tell_asking(facility),
     }
 
 
@@ -192,6 +191,7 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
         *((keep(PASSWORD, "the password in the directory"),) if section.ldap else ()),
         daemon(facility).file,
         daemon(facility).unit,
+        *(ask(CONFIG) if facility.external else ()),
     )
 
 
@@ -199,19 +199,18 @@ COUNTED = {"listing": f"{OUTBOX}/accounts", "faults": FAULTS}
 
 
 def check_daemon(context: Context) -> Sequence[Check]:
-    known = after_members(context)
+    existing = context.section("accounts").ldap
+    known = (*after_members(context), *(("accounts.daemon.password",) if existing else ()))
     listing = {"path": f"{OUTBOX}/accounts", "seconds": 15}
     found: tuple[Check, ...] = (
         Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
         Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", listing, after=known),
         Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}, after=known),
     )
-    if existing := context.section("accounts").ldap:
+    if existing:
         secret = {"path": PASSWORD, "user": USER, "whose": existing.bind, "where": existing.url}
-        found = (Check("accounts.daemon.password", f"{PACKAGE}.checks:check_password", secret), *found)
-    if not context.facility.external:
-        return found
-    return (*check_external(context), *found)
+        found = (Check("accounts.daemon.password", f"{PACKAGE}.checks:check_password", secret, by_hand=True), *found)
+    return (*(check_external(context) if context.facility.external else ()), *found)
 
 
 def install_client() -> Sequence[Resource]:
@@ -302,6 +301,7 @@ PART = Part(
             checks=check_daemon,
             metrics=lambda context: (Metric("accounts.accounts", f"{PACKAGE}.metrics:count_accounts", COUNTED),),
             data=(FOLDER,),
+            routes=(ROUTE,),
             backup=keep_database(f"{FOLDER}/ledger.sqlite3", FOLDER),
         ),
         Role("client", "every", configure_client, install_client, check_client),

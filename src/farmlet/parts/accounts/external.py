@@ -4,13 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from farmlet.facility.model import Facility, Route
+from farmlet.parts import units
 from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.source.record import FOLDER
 from farmlet.parts.part import Check, Context
+from farmlet.parts.resources import Resource
 from farmlet.runtime.issuer.logins import ANY
 
 USER = "farmlet-accounts"
 PLACE = "/etc/farmlet/issuer-client.secret"  # of our client there: the admin puts it there
+
+# nodes ask there who may log in still; with our own issuer, which tells of a change by itself, nobody does
+ROUTE = Route("accounts", ("/accounts/*",), enter="nodes")
+TOLD = f"{FOLDER}/logins"
+
+
+def tell_asking(facility: Facility) -> dict[str, object]:
+    """What `asking` needs besides what the daemon does."""
+    return {"nodes": [node.fqdn for node in facility.nodes.values()], "told": TOLD}
+
+
+def ask(config: str) -> Sequence[Resource]:
+    """The service that is asked; `config` is the daemon's file."""
+    web = units.Web(
+        name="farmlet-asking",
+        socket=ROUTE.socket,
+        description="Farmlet accounts: who may log in still",
+        user=USER,
+        app=f'farmlet.parts.accounts.asking:load("{config}")',
+        writable=(FOLDER,),
+    )
+    return (*web.files, *web.units)
 
 
 def check_external(context: Context) -> Sequence[Check]:
@@ -22,7 +47,8 @@ def check_external(context: Context) -> Sequence[Check]:
     clients = {"issuer": issuer, "clients": list_clients(context)}
     away = "accounts.daemon.answers"
     return (
-        Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", secret),
+        Check("accounts.daemon.asking", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-asking.service"}),
+        Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", secret, by_hand=True),
         Check(away, f"{outside}:check_issuer", {"issuer": issuer}, external=True),
         Check("accounts.daemon.reader", f"{outside}:check_reader", reader, after=("accounts.daemon.secret", away), seconds=40),
         Check("accounts.daemon.issuer", f"{PACKAGE}.checks:check_record", record, after=after_members(context)),

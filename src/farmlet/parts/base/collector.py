@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from farmlet.parts.base.tasks import Call, load
 from farmlet.runtime.files import write
-from farmlet.runtime.metrics import Sample, render
+from farmlet.runtime.metrics import MOST, Sample, cut, render
 
 SECONDS = 10.0  # how long one metric may take
 OWN = ("checks", "metrics")
@@ -24,17 +25,20 @@ log = logging.getLogger("farmlet.agent")
 
 
 class Run:
-    """One run of a metric, in a thread that nobody waits for too long. `text` is there when it ended well, else `fault`."""
+    """One run of a metric, in a thread that nobody waits for too long. `text` is there when it ended well, else `fault`; `lost`:
+    numbers that were left out of it, by name."""
 
     def __init__(self, call: Call) -> None:
         self.call, self.text, self.fault = call, "", ""
+        self.lost = Counter[str]()
         self.began, self.seconds = time.monotonic(), SECONDS
         self._thread = threading.Thread(target=self._work, name=call.name, daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
         try:
-            self.text = render(self.call.resolve()(**self.call.args))
+            kept, self.lost = cut(self.call.resolve()(**self.call.args))
+            self.text = render(kept)
         except Exception as error:  # whatever it is, it costs this metric alone
             self.fault = str(error) or type(error).__name__
         self.seconds = time.monotonic() - self.began
@@ -70,10 +74,13 @@ class Collector:
         end = time.monotonic() + SECONDS
         runs = [self._running[call.name] for call in calls]
         faults = {run.call.name: self._finish(run, end) for run in runs}
-        self._tell({name: fault for name, fault in faults.items() if fault})
+        told = {run.call.name: f"of {name} only the first {MOST} are kept" for run in runs for name in run.lost}
+        self._tell(told | {name: fault for name, fault in faults.items() if fault})
         states = [Sample("metric_ok", not faults[run.call.name], {"metric": run.call.name}) for run in runs]
         times = [Sample("metric", run.seconds, {"metric": run.call.name}, "seconds") for run in runs]
-        self._write("metrics", render([*states, *times]))
+        help_ = "numbers left out, since there were too many of a name"
+        lost = [Sample("metric_cut", run.lost.total(), {"metric": run.call.name}, help=help_) for run in runs]
+        self._write("metrics", render([*states, *times, *lost]))
         self._forget({call.name for call in calls})
 
     def record(self, results: Iterable[Mapping[str, Any]]) -> None:

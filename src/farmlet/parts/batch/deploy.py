@@ -187,6 +187,17 @@ def _check_token(context: Context) -> Sequence[Check]:
     return (Check("batch.token", f"{PACKAGE}.checks:check_token", {"path": minting.TOKEN}),)
 
 
+def list_metrics(context: Context) -> Sequence[Metric]:
+    """Of an access point: labels are groups and sites of the facility file, and no others."""
+    facility = context.facility
+    labels = {"groups": [accounting_group(path) for path in facility.groups], "sites": sorted(facility.sites)}
+    ended = {"history": f"{SPOOL}/history", "state": "/var/lib/farmlet/batch/ended.json", **labels}
+    return (
+        Metric("batch.jobs", f"{PACKAGE}.metrics:count_jobs", labels),
+        Metric("batch.ended", f"{PACKAGE}.history:measure", ended),
+    )
+
+
 PART = Part(
     name="batch",
     summary="the HTCondor pool: where jobs are submitted, matched and, if they ask for it, run on a node itself",
@@ -213,7 +224,7 @@ PART = Part(
             data=(SPOOL,),
             backup="jobs are submitted again: a queue of some hours ago would run those twice that have ended since",
             leave=Leave(_set("access", CLOSED_ACCESS), _unset("access"), BUSY_ACCESS),
-            metrics=lambda context: (Metric("batch.jobs", f"{PACKAGE}.metrics:count_jobs"),),
+            metrics=list_metrics,
         ),
         Role(
             "execute",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from farmlet.parts import units
@@ -22,13 +23,19 @@ class OwnMembers(Members):
     """Whom the facility's own identity service keeps."""
 
     def _call(self, *words: str) -> str:
-        return call(self._running, [*COMMAND, *words, "--by", self._by], words[0])
+        typed = f"user {words[1]}" if words[0] == "member" else words[0]  # what a person typed is what they are told of
+        return call(self._running, [*COMMAND, *words, "--by", self._by], typed)
+
+
+def ask_clients(running: Running, words: Sequence[str], by: str) -> Any:
+    """What a verb about clients (see `programs`) answers. Raises InputError or FarmletError."""
+    return json.loads(call(running, [*COMMAND, "client", *words, "--by", by, "--json"], f"client {words[0]}"))
 
 
 def rotate(running: Running, now: bool, by: str) -> list[dict[str, Any]]:
     """New signing keys: calmly, or `now`, so that what the old ones signed is refused. The keys there are then."""
     words = ["keys", "rotate", "--now" if now else "--next", "--by", by, "--json"]
-    found: list[dict[str, Any]] = json.loads(call(running, [*COMMAND, *words], "keys"))
+    found: list[dict[str, Any]] = json.loads(call(running, [*COMMAND, *words], "rotate issuer"))
     return found
 
 

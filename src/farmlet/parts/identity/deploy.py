@@ -13,7 +13,7 @@ from farmlet.facility.scopes import PROBE
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.identity.config import Section
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Metric, Part, Role
 from farmlet.parts.resources import (
     Account,
     Command,
@@ -31,6 +31,7 @@ PACKAGE = "farmlet.parts.identity"
 USER = "farmlet-identity"
 CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
+AUDIT_LOG = f"{FOLDER}/audit.log"
 AUDIT = "/var/lib/farmlet/audit"  # what root remembers of the audit log, out of the reach of who writes it
 OUTBOX = "/var/lib/farmlet/control/outbox"  # what nodes fetch
 SECRET_KEY = "/etc/farmlet/identity.key"
@@ -106,7 +107,7 @@ def client(
     member allows by name and opens no log-in. One with a `redirect` URI is a web service of the facility's own: nobody is asked
     whether they allow it.
     """
-    words = ["client", "ensure", name, *(["--secret-file", secret] if secret else ["--public"])]
+    words = ["client", "ensure", name, "--own", *(["--secret-file", secret] if secret else ["--public"])]
     words += ["--redirect-uri", redirect, "--trusted"] if redirect else []
     words += [word for grant in grants for word in ("--grant", grant)]
     words += [word for scope in scopes for word in ("--scope", scope)]
@@ -120,6 +121,14 @@ def mccli(context: Context) -> list[Command]:
     """
     hosts = [audience for audience in context.logins if audience != SSH]
     return [client("mccli", WHO, DEVICE, audiences=hosts)] if hosts else []
+
+
+def tests_of_sites(context: Context) -> list[Command]:
+    """The client of the jobs that test sites: each asks for a part of this corner of storage."""
+    if not context.facility.has("sitetests.scheduler"):
+        return []
+    scopes, secret = [f"{one}/sitetests" for one in PROBES], f"{FOLDER}/clients/sitetests.secret"
+    return [client("sitetests-jobs", scopes, ("client_credentials",), secret, context.elements or [ANY])]
 
 
 def pages(context: Context) -> list[Command]:
@@ -157,7 +166,7 @@ def configuration(context: Context) -> dict[str, object]:
         "title": facility.title or facility.name,
         "database": section.database if section.database != "sqlite" else f"{FOLDER}/db.sqlite3",
         "passfile": PASSFILE,
-        "audit": f"{FOLDER}/audit.log",
+        "audit": AUDIT_LOG,
         "keys": f"{FOLDER}/keys",
         "secret_key_file": SECRET_KEY,
         "rights": facility.rights.to_json(),
@@ -195,6 +204,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         client("accounts", ("scim:read",), ("client_credentials",), f"{FOLDER}/clients/accounts.secret", (ANY,)),
         # the check of storage: a corner of its own on each element, which is nobody else's business
         client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", context.elements or [ANY]),
+        *tests_of_sites(context),
         *pages(context),
         *WEB.files,
         *PEOPLE.files,
@@ -213,7 +223,7 @@ def check_provider(context: Context) -> Sequence[Check]:
         Check(
             "identity.provider.audit",
             f"{PACKAGE}.checks:check_audit",
-            {"path": f"{FOLDER}/audit.log", "checkpoint": f"{AUDIT}/identity.json"},
+            {"path": AUDIT_LOG, "checkpoint": f"{AUDIT}/identity.json"},
         ),
         Check("identity.provider.keys", f"{PACKAGE}.checks:check_keys", {"folder": f"{FOLDER}/keys"}),
         Check("identity.provider.issuer", f"{PACKAGE}.checks:check_issuer", {"issuer": f"https://{context.node.fqdn}"}),
@@ -239,6 +249,7 @@ PART = Part(
             configure_provider,
             install_provider,
             check_provider,
+            metrics=lambda context: (Metric("identity.activity", f"{PACKAGE}.metrics:count_activity", {"path": AUDIT_LOG}),),
             routes=(Route(WEB.socket, default=True), Route(PEOPLE.socket, ("/login/*", "/join/*"))),
             data=(FOLDER, AUDIT),
             # a database that is not SQLite is its own admin's to save

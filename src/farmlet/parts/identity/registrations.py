@@ -10,7 +10,9 @@ from farmlet.parts.identity.deploy import DEVICE
 
 @dataclass(frozen=True)
 class Registration:
-    """One OAuth client. `secret`: whether it is confidential; `redirects`: redirect URIs, none without a browser's flow."""
+    """One OAuth client. `secret`: whether it is confidential; `redirects`: redirect URIs, none without a browser's flow;
+    `DOMAIN` in one is the facility's.
+    """
 
     name: str
     purpose: str
@@ -32,6 +34,8 @@ class Registration:
             "token_endpoint_auth_method": "client_secret_post" if self.secret else "none",
             "access_token_validity_seconds": 3600,
         }
+        if self.redirects:
+            found["redirect_uris"] = [*self.redirects]
         if self.secret:
             return found
         seconds = {"refresh_token_validity_seconds": 2592000, "device_code_validity_seconds": 600}
@@ -52,4 +56,12 @@ REGISTRATIONS = (
     ),
     Registration("farmlet", "members' own machines: SSH certificates (audience `ssh`), data", DEVICE, MEMBER),
     Registration("batch", "jobs and sessions, by consent, kept fresh on the access point (`tokens.client`)", DEVICE, JOB),
+    Registration(
+        "farmlet-notebooks",
+        "members log in to notebooks (`notebooks.client`)",
+        ("authorization_code",),
+        ("openid", "profile"),
+        secret=True,
+        redirects=("https://notebooks.DOMAIN/hub/oauth_callback",),
+    ),
 )

@@ -42,7 +42,7 @@ class Option:
 
     @property
     def key(self) -> str:
-        return self.name.lstrip("-")
+        return self.name.lstrip("-").replace("-", "_")
 
     def describe(self, parser: argparse.ArgumentParser) -> None:
         words: dict[str, Any] = {"help": self.text, "metavar": self.metavar}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from farmlet.facility.fields import checked
 from farmlet.facility.names import check_port
@@ -13,7 +13,49 @@ from farmlet.facility.names import check_port
 # of mail a relay takes: no quoted names, nothing that a header or a list of addresses would read otherwise
 ADDRESS = re.compile(r"[A-Za-z0-9._%+/=-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 RELAY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
+# it becomes a word of a unit file: no quotes, blanks or signs that systemd or a shell would read; a name or secret before an @
+# would stand in a command line
+URL = re.compile(r"https?://[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?(/[A-Za-z0-9._~/?&=+,:-]*)?")
 Address = Annotated[str, checked(lambda text: None if ADDRESS.fullmatch(text) else f"{text!r} is no address of e-mail")]
+
+
+def check_url(text: str) -> str | None:
+    if not URL.fullmatch(text):
+        return f"{text!r} is no URL like https://host.example.org/path, without a user in it"
+    return check_port(text)
+
+
+Url = Annotated[str, checked(check_url)]
+
+OUTSIDER = re.compile(r"[a-z][a-z0-9-]{0,31}")
+Outsider = Annotated[
+    str, checked(lambda text: None if OUTSIDER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
+]
+PATH = re.compile(r"/[A-Za-z0-9._/-]+")
+
+
+class Also(BaseModel):
+    """A second store, which takes Prometheus remote write. `url`: e.g. https://influx.example.org:8086/api/v1/prom/write?db=lab.
+
+    `user`, `password_file`: for it, if it asks; the file is yours and lies on the control node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Url
+    user: str = Field(default="", pattern="^[A-Za-z0-9._@-]*$")
+    password_file: str = ""
+
+    @field_validator("password_file")
+    @classmethod
+    def _check_file(cls, value: str) -> str:
+        if value and not PATH.fullmatch(value):
+            raise ValueError(f"{value!r} is no absolute path of plain signs")
+        return value
+
+
+def _read_also(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
 
 
 class Mail(BaseModel):
@@ -40,11 +82,26 @@ class Mail(BaseModel):
 
 
 class Section(BaseModel):
-    """`mail`: without it alarms are on the page only. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each
-    node is asked for its numbers."""
+    """`mail`: without it and `webhooks` alarms are on the page only. `webhooks`: get all alarms as Alertmanager's JSON.
+
+    `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
+    nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
+    numbers of their own, `readers`: of such that may read all, as Grafana does; each has a token. `keep_days`: how long numbers
+    are kept. `scrape_seconds`: how often each node is asked for its numbers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mail: Mail | None = None
+    webhooks: tuple[Url, ...] = ()
+    deadman: Url | None = None
+    also: tuple[Annotated[Also, BeforeValidator(_read_also)], ...] = ()
+    writers: tuple[Outsider, ...] = ()
+    readers: tuple[Outsider, ...] = ()
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
+
+    @property
+    def tells(self) -> bool:
+        """Whether somebody is to be told of alarms."""
+        return bool(self.mail or self.webhooks or self.deadman)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from farmlet.parts.backup import Backup
-from farmlet.parts.monitoring import exporter, store
+from farmlet.parts.monitoring import exporter, notifier, store
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.part import Part, Role, find_lack
 
@@ -22,9 +22,9 @@ PART = Part(
             store.check,
             routes=store.ROUTES,
             endpoints=lambda facility, node: {"monitoring": facility.url(store.ORIGIN)},
-            data=(store.DATA, store.STATE),
+            data=(store.DATA, notifier.STATE),
             # what Alertmanager has told and who silenced what; numbers of the past are many and decide nothing
-            backup=Backup(copy=(store.STATE,)),
+            backup=Backup(copy=(notifier.STATE,)),
         ),
         Role(
             "exporter",

@@ -37,6 +37,20 @@ def socket(name: str, listen: str, more: str = "", unit: str = "") -> File:
     return File(f"/etc/systemd/system/{name}.socket", f"{text}[Install]\nWantedBy=sockets.target\n")
 
 
+def door(name: str, address: str, user: str, network: str, behind: str) -> units.Service:
+    """From the unix socket `name` into a private network, to the `address` of the service `behind`."""
+    return units.Service(
+        name=name,
+        description=f"Farmlet monitoring: way to {behind}",
+        user=user,
+        command=f"/usr/lib/systemd/systemd-socket-proxyd {address}",
+        kind="notify",
+        network=network,
+        needs=(f"{name}.socket", f"{behind}.service"),
+        install=False,
+    )
+
+
 def mask() -> Command:
     """Comes before the packages."""
     names = " ".join(f"{name}.service" for name in DEBIAN)
@@ -115,4 +129,8 @@ def check(context: Context) -> Sequence[Check]:
 
 def list_metrics(context: Context) -> Sequence[Metric]:
     tasks = {"tasks": "/etc/farmlet/agent.d"}
-    return (Metric("monitoring.certificates", f"{PACKAGE}.metrics:measure_certificates", tasks),)
+    clock = {"host": context.facility.control.fqdn, "ca": "/etc/farmlet/ca.pem"}
+    return (
+        Metric("monitoring.certificates", f"{PACKAGE}.metrics:measure_certificates", tasks),
+        Metric("monitoring.clock", f"{PACKAGE}.metrics:measure_clock", clock),
+    )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 from farmlet.runtime.checks import run
@@ -19,6 +22,27 @@ def measure_certificates(tasks: str) -> list[Sample]:
     found = {str(path): _find_end(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()}
     name = "certificate_end_timestamp"
     return [Sample(name, end, {"path": path}, "seconds", help=help_) for path, end in found.items()]
+
+
+def measure_clock(host: str, ca: str) -> list[Sample]:
+    """How far this node's clock is ahead of the control node's, by the `Date` of its reverse proxy, which tells whole seconds.
+
+    Raises OSError where that does not answer.
+    """
+    connection = HTTPSConnection(host, timeout=5, context=ssl.create_default_context(cafile=ca))
+    try:
+        began = time.time()
+        connection.request("HEAD", "/")
+        date = connection.getresponse().headers["Date"]
+        there = parsedate_to_datetime(date).timestamp()
+    except (HTTPException, TypeError) as error:
+        raise OSError(f"{host} tells no time: {error}") from error
+    finally:
+        connection.close()
+    # from the moment of asking to that of the answer its clock showed some time in that second: within it nothing is off
+    early, late = began - (there + 1), time.time() - there
+    off = max(early, 0.0) or min(late, 0.0)
+    return [Sample("clock_ahead", off, unit="seconds", help="of the control node's clock; 0 within a second")]
 
 
 @lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -12,7 +13,9 @@ from ruamel.yaml import YAML
 
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name
-Severity = Literal["critical", "warning"]
+NODES, COUNT = "NODES", "COUNT"  # of one about all nodes: a pattern of their names, and how many they are
+Severity = Literal["critical", "warning", "none"]
+WATCHDOG = "Watchdog"  # the one that fires while all is well, for who is told that it does
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Runbook:
 @dataclass(frozen=True)
 class Alert:
     """One file of `alerts/`. `expr`: PromQL; `for_`: how long it must hold; `each`: "node" for a rule of each node's own, which
-    sees the absence of numbers; `tests`: as `tests/service/monitoring` runs them."""
+    sees the absence of numbers, "all" for one about all of them; severity `none`: nobody is to do anything; `tests`: as
+    `tests/service/monitoring` runs them."""
 
     name: str
     expr: str
@@ -42,8 +46,13 @@ class Alert:
         """For vmalert, as Prometheus has them. `url`: of the page with the runbooks."""
         notes = {"summary": self.summary, "runbook": f"{url}#{self.name}"}
         fixed = {"alert": self.name, "for": self.for_, "labels": {"severity": self.severity}, "annotations": notes}
-        found = [self.expr.replace(NODE, node) for node in nodes] if self.each == "node" else [self.expr]
-        return [{**fixed, "expr": expr} for expr in found]
+        names = list(nodes)
+        if self.each == "node":
+            return [{**fixed, "expr": self.expr.replace(NODE, node)} for node in names]
+        expr = self.expr
+        if self.each == "all":
+            expr = expr.replace(NODES, "|".join(map(re.escape, names))).replace(COUNT, str(len(names)))
+        return [{**fixed, "expr": expr}]
 
     def show(self) -> dict[str, Any]:
         """What the page tells of it."""

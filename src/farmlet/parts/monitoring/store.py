@@ -7,7 +7,7 @@ of the node is; the page comes in by a unix socket that only its user may open.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -16,35 +16,30 @@ from ruamel.yaml import YAML
 from farmlet.facility.model import Route
 from farmlet.facility.places import find_secret
 from farmlet.parts import units
-from farmlet.parts.monitoring import exporter, rules
-from farmlet.parts.monitoring.config import Mail
+from farmlet.parts.monitoring import exporter, notifier, relay, rules
+from farmlet.parts.monitoring.config import Section
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
 
 PACKAGE = "farmlet.parts.monitoring"
 BACK = "/login/back"  # as `web.login` has it
-STORE, RULES, MAIL, WEB = "farmlet-store", "farmlet-rules", "farmlet-alarms", "farmlet-monitoring"
+STORE, RULES, WEB = "farmlet-store", "farmlet-rules", "farmlet-monitoring"
 DOOR = "farmlet-store-door"
-DATA, STATE = "/var/lib/farmlet/store", "/var/lib/farmlet/alarms"
+DATA = "/var/lib/farmlet/store"
 SOCKET = "/run/farmlet-store/store.sock"
-ADDRESS, NOTIFIER = "127.0.0.1:8428", "127.0.0.1:9093"  # in the private network
-CONFIG, RULE_FILE, MAIL_FILE = "/etc/farmlet/monitoring.json", "/etc/farmlet/rules.json", "/etc/farmlet/alarms.json"
+ADDRESS = "127.0.0.1:8428"  # in the private network
+CONFIG, RULE_FILE = "/etc/farmlet/monitoring.json", "/etc/farmlet/rules.json"
 ORIGIN, CLIENT = "monitoring", "monitoring"
 FOLDER = "/var/lib/farmlet/monitoring"  # of the page: its secrets
 SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
+TOKENS = f"{FOLDER}/tokens"  # of programs outside
+OUTSIDERS = ("writers", "readers")
 ROUTES = (
     Route("monitoring", (exporter.WRITE,), enter="nodes"),
     Route("monitoring", default=True, origin=ORIGIN, client=CLIENT, back=BACK),
 )
 # of the store's own page and protocols nothing is used but these
 LIMITS = "-search.maxUniqueTimeseries=100000 -search.maxQueryDuration=10s -search.maxConcurrentRequests=4"
-SUBJECT = "[{{ .CommonLabels.facility }}] {{ .Status }}: {{ or .CommonAnnotations.summary .CommonLabels.alertname }}"
-TEXT = """\
-{{ range .Alerts }}{{ .Status }} ({{ .Labels.severity }}): {{ .Annotations.summary }}
-  since {{ .StartsAt.UTC.Format "2006-01-02 15:04:05" }} UTC
-  what to do: {{ .Annotations.runbook }}
-
-{{ end }}"""
 
 
 def install() -> Sequence[Resource]:
@@ -66,8 +61,8 @@ def store(context: Context) -> units.Service:
 
 
 def evaluation(context: Context) -> units.Service:
-    url, mail = f"http://{ADDRESS}", context.section("monitoring").mail
-    notify = f"-notifier.url=http://{NOTIFIER}" if mail else "-notifier.blackhole"
+    url, section = f"http://{ADDRESS}", context.section("monitoring")
+    notify = f"-notifier.url=http://{notifier.ADDRESS}" if section.tells else "-notifier.blackhole"
     ask = f"-datasource.url={url} -remoteWrite.url={url} -remoteRead.url={url} -rule.evalDelay=5s"
     about = f"-external.label=facility={context.facility.name} -external.url={context.facility.url(ORIGIN)}"
     return units.Service(
@@ -81,33 +76,6 @@ def evaluation(context: Context) -> units.Service:
     )
 
 
-def notifier(context: Context) -> units.Service:
-    """It has to reach the relay, so only its socket is in the private network."""
-    command = f"/usr/bin/prometheus-alertmanager --config.file={MAIL_FILE} --storage.path={STATE} --web.systemd-socket"
-    return units.Service(
-        name=MAIL,
-        description="Farmlet monitoring: alarms by mail (Alertmanager)",
-        user=MAIL,
-        command=f"{command} --cluster.listen-address= --web.external-url={context.facility.url(ORIGIN)} --log.level=warn",
-        writable=(STATE,),
-        environment={"GOMAXPROCS": "1"},
-        needs=(f"{MAIL}.socket",),
-    )
-
-
-# from the unix socket into the private network
-PROXY = units.Service(
-    name=DOOR,
-    description="Farmlet monitoring: way to the store",
-    user=STORE,
-    command=f"/usr/lib/systemd/systemd-socket-proxyd {ADDRESS}",
-    kind="notify",
-    network=STORE,
-    needs=(f"{DOOR}.socket", f"{STORE}.service"),
-    install=False,
-)
-
-
 def web(context: Context) -> units.Web:
     return units.Web(
         name=WEB,
@@ -119,26 +87,13 @@ def web(context: Context) -> units.Web:
     )
 
 
-def describe_mail(mail: Mail) -> Mapping[str, Any]:
-    """Alertmanager's configuration."""
-    receiver = {
-        "to": ", ".join(mail.to),
-        "from": mail.sender,
-        "smarthost": mail.smtp,
-        "require_tls": mail.tls,
-        "headers": {"Subject": SUBJECT},
-        "html": "",
-        "text": TEXT,
-        "send_resolved": True,
-    }
-    pace = {"group_wait": "10s", "group_interval": "1m", "repeat_interval": "12h"}
-    route = {"receiver": "mail", "group_by": ["alertname", "node"], **pace}
-    return {"route": route, "receivers": [{"name": "mail", "email_configs": [receiver]}]}
+def load_yaml(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = YAML(typ="safe").load((files(PACKAGE) / name).read_text())
+    return found
 
 
 def load_panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = YAML(typ="safe").load((files(PACKAGE) / "panels.yaml").read_text())
-    return found
+    return load_yaml("panels.yaml")
 
 
 def describe(context: Context) -> Mapping[str, Any]:
@@ -146,11 +101,19 @@ def describe(context: Context) -> Mapping[str, Any]:
     facility = context.facility
     return {
         "store": SOCKET,
-        "title": facility.title or facility.name,
+        "also": relay.SOCKET if context.section("monitoring").also else "",
+        **{kind: {name: find_token(kind, name) for name in getattr(context.section("monitoring"), kind)} for kind in OUTSIDERS},
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
-        "panels": load_panels(),
-        "alarms": [alert.show() for alert in rules.load()],
-        "seconds": context.section("monitoring").scrape_seconds,
+        "content": {
+            "title": facility.title or facility.name,
+            "panels": load_panels(),
+            "alarms": [alert.show() for alert in rules.load() if alert.severity != "none"],
+            "nodes": sorted(facility.nodes),
+            "sites": sorted(facility.sites),
+            "admins": [facility.claim(path) for path in facility.groups if facility.rights.common([path]).administer],
+            "reports": load_yaml("reports.yaml"),
+            "seconds": context.section("monitoring").scrape_seconds,
+        },
         "login": {
             "issuer": facility.issuer,
             "client": CLIENT,
@@ -159,6 +122,17 @@ def describe(context: Context) -> Mapping[str, Any]:
             "origin": facility.url(ORIGIN),
         },
     }
+
+
+def find_token(kind: str, name: str) -> str:
+    return f"{TOKENS}/{kind}/{name}"
+
+
+def _keep_tokens(section: Section) -> Iterator[Resource]:
+    if section.writers or section.readers:
+        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in OUTSIDERS)))
+    for kind in OUTSIDERS:
+        yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in getattr(section, kind))
 
 
 def describe_secret() -> Mapping[str, Any]:
@@ -170,8 +144,8 @@ def describe_secret() -> Mapping[str, Any]:
 
 def configure(context: Context) -> Sequence[Resource]:
     facility, section = context.facility, context.section("monitoring")
-    text = rules.render(rules.load(), list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds)
-    inside = f"JoinsNamespaceOf={STORE}.service\nAfter={STORE}.service\nRequires={STORE}.service\n"
+    alerts = [alert for alert in rules.load() if alert.name != rules.WATCHDOG or section.deadman]
+    text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds)
     return (
         Account(STORE),
         Account(RULES),
@@ -181,13 +155,15 @@ def configure(context: Context) -> Sequence[Resource]:
         store(context).file,
         store(context).unit,
         exporter.socket(DOOR, SOCKET, f"SocketUser={WEB}\nSocketMode=0600\nDirectoryMode=0755\n"),
-        PROXY.file,
+        exporter.door(DOOR, ADDRESS, STORE, STORE, STORE).file,
         Unit(f"{DOOR}.socket"),
-        *(_configure_mail(context, section.mail, inside) if section.mail else ()),
+        *(notifier.configure(section, facility.url(ORIGIN), STORE) if section.tells else ()),
         evaluation(context).file,
         evaluation(context).unit,
+        *(relay.configure(section.also, STORE, WEB) if section.also else ()),
         Farmlet(units.SERVICE, context.wheel),
         Directory(FOLDER, 0o700, WEB, WEB),
+        *_keep_tokens(section),
         Random(KEY, owner=WEB, group=WEB),
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/monitoring.store.json", json.dumps(describe_secret(), indent=1) + "\n"),
@@ -197,21 +173,9 @@ def configure(context: Context) -> Sequence[Resource]:
     )
 
 
-def _configure_mail(context: Context, mail: Mail, inside: str) -> Sequence[Resource]:
-    return (
-        Account(MAIL),
-        Directory(STATE, 0o700, MAIL, MAIL),
-        File(MAIL_FILE, json.dumps(describe_mail(mail), indent=1) + "\n", 0o640, "root", MAIL),
-        exporter.socket(MAIL, NOTIFIER, "PrivateNetwork=yes\n", inside),
-        notifier(context).file,
-        Unit(f"{MAIL}.socket"),
-        notifier(context).unit,
-    )
-
-
 def check(context: Context) -> Sequence[Check]:
     facility, section = context.facility, context.section("monitoring")
-    names = (STORE, RULES, WEB, *([MAIL] if section.mail else ()))
+    names = (STORE, RULES, WEB, *([notifier.NAME] if section.tells else ()), *([relay.NAME] if section.also else ()))
     args = {"socket": SOCKET, "nodes": list(facility.nodes), "seconds": 60 + 4 * section.scrape_seconds}
     found = {f"monitoring.store.{name.removeprefix('farmlet-')}": {"unit": f"{name}.service"} for name in names}
     checks = (Check(name, "farmlet.runtime.checks:check_unit", unit) for name, unit in found.items())

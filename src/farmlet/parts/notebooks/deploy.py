@@ -11,7 +11,7 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
 from farmlet.parts.notebooks.config import Notebooks
-from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -23,7 +23,9 @@ SETTINGS = f"{FOLDER}/settings.json"
 CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
 ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
-LAB = f"{FOLDER}/overrides.json"  # JupyterLab's settings of all: it asks nobody for news or newer versions
+INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
+NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
+# JupyterLab's settings of all: it asks nobody for news or newer versions
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 STATE = "/var/lib/farmlet/notebooks"
 DOCKER = "/var/lib/farmlet/docker"
@@ -78,8 +80,9 @@ def describe(context: Context) -> dict[str, object]:
         "network": "farmlet",
         "certificates": places.find_authorities(facility.domain),
         "scratch": context.section("accounts").scratch,
+        "usage": places.USAGE,
         "closed": CLOSED,
-        "lab": LAB,
+        "inside": INSIDE,
         "cores": section.cores,
         "memory": section.memory,
         "idle": section.idle_hours * 3600,
@@ -103,11 +106,24 @@ def tell_agent(context: Context) -> File:
     return File("/etc/farmlet/agent.d/notebooks.hub.json", json.dumps(tasks, indent=1) + "\n")
 
 
+def list_inside() -> Iterator[Resource]:
+    """What is mounted into every server: its start, and what JupyterLab gets of ours."""
+    source = files(PACKAGE) / "inside"
+    jupyter = f"{INSIDE}/jupyter"
+    folders = (f"{INSIDE}/config", f"{INSIDE}/settings", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
+    yield from map(Directory, (INSIDE, *folders))
+    yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
+    yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
+    yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
+    yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())
+    yield File(f"{NOTICE}/static/notice.js", (source / "notice.js").read_text())
+
+
 def configure_hub(context: Context) -> Sequence[Resource]:
-    image, runtime = find_image(context), places.NOTEBOOKS.rpartition("/")[2]
+    runtime = places.NOTEBOOKS.rpartition("/")[2]
     services: dict[str, dict[str, object]] = {
         "farmlet-notebooks-image.service": {"program": IMAGE},
-        "farmlet-notebooks-image.path": {"image": image},
+        "farmlet-notebooks-image.path": {"folder": places.IMAGES},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
         "farmlet-notebooks-proxy.service": {
@@ -136,12 +152,12 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),
-        File(IMAGE, render(PACKAGE, "image.sh", image=image), 0o755),
+        File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES), 0o755),
         File(NETWORK, render(PACKAGE, "network.sh", network="farmlet", bridge="farmlet0"), 0o755),
         Farmlet(HUB, context.wheel),
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
-        File(LAB, json.dumps(QUIET, indent=1) + "\n"),
+        *list_inside(),
         *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),
@@ -200,6 +216,7 @@ PART = Part(
             configure_hub,
             install_hub,
             check_hub,
+            metrics=lambda context: (Metric("notebooks.servers", f"{PACKAGE}.metrics:count_servers"),),
             data=(DOCKER, STATE),
             backup="notebooks lie in homes; members log in and start anew, and images are made again of what is published",
             routes=(ROUTE,),

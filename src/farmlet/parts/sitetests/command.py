@@ -1,7 +1,7 @@
 """The program of the part, on the control node: the service, and what `farmlet sitetest` asks there. Answers are JSON.
 
 python -m farmlet.parts.sitetests.command [--config FILE] service
-python -m farmlet.parts.sitetests.command [--config FILE] list | run | show | close | open …
+python -m farmlet.parts.sitetests.command [--config FILE] list | run | show | close | open | history …
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,11 @@ from typing import Any
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts import gate
 from farmlet.parts.sitetests import PACKAGE, suite, verbs
-from farmlet.parts.sitetests.queue import Place, Queue, ssh
+from farmlet.parts.sitetests.jobs.queue import Place, Queue, ssh
 from farmlet.parts.sitetests.result import Result, clean
 from farmlet.parts.sitetests.scheduler import DAY, Folders, Scheduler, Site, make
 from farmlet.parts.sitetests.store import Closed, Job, Store
+from farmlet.parts.sitetests.tokens import Minter
 
 CONFIG = "/etc/farmlet/sitetests.json"
 LOOK = 0.3  # seconds between looks at what became of a job
@@ -54,6 +57,7 @@ class Desk:
         tests = [show(site, result) for result in self._store.find_results(site=site)]
         return {"site": site, "open": gate.is_open(self._folders.gates, site), "since": found.since} | {
             "reason": found.reason,
+            "closures": [asdict(one) for one in self._store.find_closures(time.time(), site)],
             "day": {"jobs": jobs, "seconds": round(seconds, 1)},
             "tests": tests,
         }
@@ -108,19 +112,26 @@ class Desk:
 
     def close(self, options: argparse.Namespace) -> Any:
         self._find_sites(options.site)
-        reason = clean(options.reason, 300)
+        reason, hint = clean(options.reason, 300), '--reason "new disks" --start "2027-01-31 08:00" --hours 4'
         if not reason or not math.isfinite(options.hours) or options.hours < 0:
-            raise InputError(
-                "sitetest close", "wants a reason, and hours that are none or more", '--reason "new disks" --hours 4'
-            )
+            raise InputError("sitetest close", "wants a reason, and hours that are none or more", hint)
         now = time.time()
-        self._store.close_gate(Closed(options.site, reason, now, now + options.hours * 3600 if options.hours else None))
+        since = options.start or now
+        until = since + options.hours * 3600 if options.hours else None
+        if not math.isfinite(since) or (until is not None and until <= now):
+            raise InputError("sitetest close", "is over before it begins", hint)
+        self._store.close_gate(Closed(options.site, reason, since, until))
         return self._settle(options.site)
 
     def open(self, options: argparse.Namespace) -> Any:
         self._find_sites(options.site)
-        self._store.open_gate(options.site)
+        self._store.open_gate(options.site, time.time())
         return self._settle(options.site)
+
+    def history(self, options: argparse.Namespace) -> Any:
+        if options.site:
+            self._find_sites(options.site)
+        return [asdict(one) for one in self._store.find_changes(time.time() - options.days * DAY, options.site)]
 
     def _settle(self, site: str) -> dict[str, Any]:
         """The site, when the service has seen what was changed."""
@@ -159,26 +170,28 @@ def find_folders(config: Mapping[str, Any]) -> Folders:
     )
 
 
-def serve(config: Mapping[str, Any], key: str, sockets: str) -> None:
-    """Test the sites until the process is ended."""
+def serve(config: Mapping[str, Any], secrets: str, sockets: str) -> None:
+    """Test the sites until the process is ended. `secrets`: the folder of the key to sites and of the client's secret."""
     sites = {}
     for one in config["sites"]:
         place = Place(one["name"], one["host"], one["user"], config["at"])
-        queue = Queue(place, ssh(place, key, config["known"], sockets))
+        queue = Queue(place, ssh(place, f"{secrets}/key", config["known"], sockets))
         sites[place.name] = Site(place.name, queue, config["environment"] | one["environment"])
     keep = config["keep_days"] * DAY
     scheduler = Scheduler(sites, open_store(config), find_folders(config), config["every"], config["wait"], keep)
+    if asked := config.get("token"):
+        scheduler.mint = Minter(asked["issuer"], Path(secrets, "secret"), asked["audience"]).mint
 
     async def work() -> None:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await scheduler.run()
-
-    try:
-        asyncio.run(work())
-    except asyncio.CancelledError:
+        with suppress(asyncio.CancelledError):
+            await scheduler.run()
+        await scheduler.settle()
         logging.getLogger("farmlet.sitetests").info("ended")
+
+    asyncio.run(work())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = json.loads(Path(options.config).read_text())
     if options.action == "service":
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        serve(config, f"{os.environ['CREDENTIALS_DIRECTORY']}/key", os.environ["RUNTIME_DIRECTORY"])
+        serve(config, os.environ["CREDENTIALS_DIRECTORY"], os.environ["RUNTIME_DIRECTORY"])
         return 0
     try:
         print(json.dumps(getattr(Desk(config), options.action)(options)))

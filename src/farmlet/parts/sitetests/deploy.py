@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from farmlet.facility import places
 from farmlet.facility.catalog import Issue
-from farmlet.facility.model import Facility
+from farmlet.facility.model import Facility, Route
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
-from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Resource
+from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource
 from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.command import CONFIG
 from farmlet.parts.sitetests.config import Section
@@ -22,6 +23,7 @@ USER = "farmlet-sitetests"
 STATE = "/var/lib/farmlet/sitetests"
 OWN = "/etc/farmlet/sitetests"  # the collaboration's tests
 NEEDED = ("overlay.controller",)
+SECRET_OF_TOKENS = "/var/lib/farmlet/identity/clients/sitetests.secret"  # made by identity
 SERVICE = units.Service(
     name="farmlet-sitetests",
     description="Farmlet site tests",
@@ -33,20 +35,61 @@ SERVICE = units.Service(
 )
 
 
-def describe(context: Context) -> dict[str, object]:
-    """The service's configuration."""
-    facility, section, drone = context.facility, context.section("sitetests"), context.section("overlay")
+# the page: a user of its own, for the service can go to sites
+PAGE = "farmlet-sitepages"
+FOLDER = "/var/lib/farmlet/sitepages"
+SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
+PAGE_CONFIG = "/etc/farmlet/sitepages.json"
+ORIGIN, CLIENT = "sitetests", "sitetests"
+ROUTES = (Route("sitetests", default=True, origin=ORIGIN, client=CLIENT, back="/login/back"),)
+WEB = units.Web(
+    name=PAGE,
+    socket="sitetests",
+    description="Farmlet site tests: page",
+    user=PAGE,
+    app=f'{PACKAGE}.pages.app:load("{PAGE_CONFIG}")',
+    threads=4,
+)
+
+
+def has_tokens(facility: Facility) -> bool:
+    """Whether tests get tokens: at somebody else's issuer no client of ours may ask for one."""
+    return not facility.external and facility.host("sitetests.scheduler") in facility.hosts("identity.provider")
+
+
+def describe_service(facility: Facility) -> units.Service:
+    more = {"secret": SECRET_OF_TOKENS} if has_tokens(facility) else {}
+    return replace(SERVICE, credentials={**SERVICE.credentials, **more})
+
+
+def find_stores(context: Context) -> list[tuple[str, str]]:
+    """URL and audience of the elements at which tests may write: the facility's, and others that go by what our issuer says."""
+    if not has_tokens(context.facility):
+        return []
+    own = [(f"https://{node.fqdn}:8443",) * 2 for node in context.facility.hosts("storage.element")]
+    return own + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+
+
+def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What all tests are told."""
+    facility, drone = context.facility, context.section("overlay")
     image = str(getattr(facility.parts.get("software"), "default", "analysis"))
-    environment = {
+    return {
         "FARMLET_ISSUER": facility.issuer,
         "FARMLET_COLLECTOR": f"{facility.host('batch.central').fqdn}:9618",
         "FARMLET_ELEMENTS": " ".join(context.addresses),
+        "FARMLET_STORES": " ".join(url for url, _ in stores),
         "FARMLET_CERTIFICATES": places.find_authorities(facility.domain),
         "FARMLET_IMAGE": places.find_image(image),
         "FARMLET_CORES": str(drone.cores),
         "FARMLET_MEMORY": str(drone.memory),
         "FARMLET_DISK": str(places.SCRATCH),
     }
+
+
+def describe(context: Context) -> dict[str, object]:
+    """The service's configuration."""
+    facility, section, stores = context.facility, context.section("sitetests"), find_stores(context)
     sites = [
         {
             "name": access.name,
@@ -59,7 +102,8 @@ def describe(context: Context) -> dict[str, object]:
     ]
     return {
         "sites": sites,
-        "environment": environment,
+        "token": {"issuer": facility.issuer, "audience": " ".join(name for _, name in stores)} if stores else None,
+        "environment": describe_environment(context, stores),
         "every": section.every,
         "wait": section.wait,
         "keep_days": section.keep_days,
@@ -69,6 +113,37 @@ def describe(context: Context) -> dict[str, object]:
         "gates": places.GATES,
         "folder": OWN,
     }
+
+
+def describe_page(context: Context) -> dict[str, object]:
+    """The page's configuration; see `pages.app.load`."""
+    facility = context.facility
+    url = facility.url(ORIGIN)
+    return {
+        "state": STATE,
+        "gates": places.GATES,
+        "sites": find_sites(context),
+        "title": facility.title or facility.name,
+        "admins": [facility.claim(path) for path, group in facility.groups.items() if group.administer],
+        "login": {"issuer": facility.issuer, "client": CLIENT, "secret": SECRET, "key": KEY, "origin": url},
+    }
+
+
+def configure_page(context: Context) -> Sequence[Resource]:
+    then = ["systemctl", "try-restart", f"{PAGE}.service"]
+    secret = {"path": SECRET, "mode": "0600", "owner": PAGE, "group": PAGE, "then": [then]}
+    return (
+        Account(PAGE, groups=(USER,)),  # reads the results
+        Directory(FOLDER, 0o700, PAGE, PAGE),
+        Random(KEY, owner=PAGE, group=PAGE),
+        Directory("/etc/farmlet/agent.d"),
+        File(
+            "/etc/farmlet/agent.d/sitetests.scheduler.json", json.dumps({"deliver": {places.find_secret(CLIENT): secret}}) + "\n"
+        ),
+        File(PAGE_CONFIG, json.dumps(describe_page(context), indent=1) + "\n"),
+        *WEB.files,
+        *WEB.units,
+    )
 
 
 def find_own(facility: Facility) -> list[Path]:
@@ -89,8 +164,9 @@ def configure(context: Context) -> Sequence[Resource]:
         Farmlet(units.SERVICE, context.wheel),
         *(File(f"{OWN}/{path.name}", path.read_bytes()) for path in find_own(context.facility)),
         File(CONFIG, json.dumps(describe(context), indent=1, sort_keys=True) + "\n"),
-        SERVICE.file,
+        describe_service(context.facility).file,
         SERVICE.unit,
+        *configure_page(context),
     )
 
 
@@ -104,11 +180,13 @@ def measure(context: Context) -> Sequence[Metric]:
 
 
 def check(context: Context) -> Sequence[Check]:
+    asked = {"folder": places.GATES, "told": f"{STATE}/told.json"}
     return (
         Check("sitetests.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-sitetests.service"}),
+        Check("sitetests.page", "farmlet.runtime.checks:check_unit", {"unit": f"{PAGE}.service"}),
         Check("sitetests.service", f"{PACKAGE}.checks:check_service", {"path": f"{STATE}/told.json"}),
         *(
-            Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", {"folder": places.GATES, "site": name}, external=True)
+            Check(f"sitetests.site.{name}", f"{PACKAGE}.checks:check_site", asked | {"site": name}, external=True)
             for name in find_sites(context)
         ),
     )
@@ -138,7 +216,7 @@ PART = Part(
     name="sitetests",
     summary="small jobs at the sites that tell whether members' jobs would do well there",
     section=Section,
-    needs=("base", "batch", "overlay"),
+    needs=("base", "identity", "batch", "overlay"),
     validate=validate,
     roles=(
         Role(
@@ -147,6 +225,8 @@ PART = Part(
             configure,
             lambda: (Packages(("openssh-client",)),),
             check,
+            routes=ROUTES,
+            endpoints=lambda facility, node: {"sitetests": facility.url(ORIGIN)},
             data=(STATE,),
             metrics=measure,
             backup=keep_database(f"{STATE}/results.sqlite3", STATE),

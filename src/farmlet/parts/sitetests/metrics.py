@@ -16,10 +16,13 @@ def measure(folder: str, sites: Sequence[str]) -> list[Sample]:
         is_open = gate.is_open(Path(folder), site)
         found.append(Sample("sitetests_open", is_open, {"site": site}, help="1 where new drones may go"))
         kept = gate.load(Path(folder), site)
-        for test, (code, at, _) in sorted(kept.tests.items() if kept else ()):
+        by_hand = kept is not None and kept.by_hand
+        found.append(Sample("sitetests_maintenance", by_hand, {"site": site}, help="1 where an admin keeps new drones away"))
+        for test, (code, at, _, *score) in sorted(kept.tests.items() if kept else ()):
             labels = {"site": site, "test": test}
             found += [
                 Sample("sitetests_result", code, labels, help="0 ok, 1 warning, 2 critical, 3 unknown"),
+                *(Sample("sitetests_score", one, labels, help="processing power by the test's own measure") for one in score[:1]),
                 Sample("sitetests_result_timestamp", at, labels, "seconds", help="when the test began, since 1970"),
             ]
     return found

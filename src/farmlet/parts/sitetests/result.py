@@ -10,6 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from farmlet.parts.sitetests import report
+
 OK, WARNING, CRITICAL, UNKNOWN = range(4)  # exit codes of the monitoring plugins
 WORDS = ("ok", "warning", "critical", "unknown")
 # of the output of one test at one time this much is kept: its beginning, where a fault shows first, and its end
@@ -62,6 +64,9 @@ def _read(name: str, row: Mapping[str, Any], host: str, now: float) -> Result:
     if type(code) is not int or code not in range(4) or type(dropped) is not int or not math.isfinite(seconds):
         raise ValueError(name)
     text, _, numbers = str(row["text"]).partition("|")
+    output = str(row["output"])
+    if "report" in row:
+        code, text, output = _take_report(code, text, str(row["report"]), output)
     # the clock at the site may be wrong, which is what one of the tests is about
     at = float(row["at"])
     at = at if now - 86400 < at <= now else now
@@ -72,10 +77,23 @@ def _read(name: str, row: Mapping[str, Any], host: str, now: float) -> Result:
         at=at,
         seconds=min(max(seconds, 0.0), 86400.0),
         host=host,
-        output=clean(str(row["output"]), OUTPUT, "\n\t"),
+        output=clean(output, OUTPUT, "\n\t"),
         dropped=min(max(dropped, 0), 2**53),
         numbers=parse_numbers(numbers),
     )
+
+
+def _take_report(code: int, text: str, told: str, output: str) -> tuple[int, str, str]:
+    """Code, text and output of a test that left a report: it passes when it ended well and all in its report did."""
+    try:
+        lines = report.read(told)
+    except ValueError as error:
+        return (UNKNOWN if code == OK else code), clean(str(error), TEXT), output
+    passed, words = report.sum_up(lines)
+    listed = "\n".join(map(str, lines))[:HEAD]
+    if not passed:
+        code, text = CRITICAL, words
+    return code, (words if code == OK else text), f"{listed}\n\n{output}"
 
 
 def parse_numbers(text: str) -> dict[str, tuple[float, str]]:

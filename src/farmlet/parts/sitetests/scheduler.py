@@ -11,16 +11,16 @@ import logging
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from farmlet.parts import gate
-from farmlet.parts.sitetests import job as jobs
-from farmlet.parts.sitetests import suite, verdict
-from farmlet.parts.sitetests.queue import HELD, RUNNING, Unreachable, View
+from farmlet.errors import FarmletError
+from farmlet.parts.sitetests import suite
+from farmlet.parts.sitetests.gates import Gates
+from farmlet.parts.sitetests.jobs import job as jobs
+from farmlet.parts.sitetests.jobs.queue import HELD, RUNNING, Unreachable, View
 from farmlet.parts.sitetests.result import CRITICAL, OK, UNKNOWN, Result, parse
 from farmlet.parts.sitetests.store import ENDED, QUEUED, WANTED, Job, Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite, Test
@@ -29,15 +29,16 @@ from farmlet.runtime import files
 log = logging.getLogger("farmlet.sitetests")
 
 TICK = 1.0  # seconds
+SETTLE = 5.0  # within what systemd waits
 LOOK = 2.0  # between looks at a queue in which a job of ours is
 RETRY = 5.0  # between attempts to reach a site
+EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
 PATIENCE = 30.0  # seconds after which a site that takes no job has failed
 TOUCH = 15.0  # between two signs of life
 PRUNE = 3600.0
 LOST = 3600  # seconds a job may wait at a site beyond what we wait for it
 AGAIN = 60.0  # between two runs of a test that fails
 FIRST = 120.0  # before the first test of a site
-HISTORY = 4  # results of a test at a site by which gates are judged
 BESIDE = 32  # sites that are talked to at a time
 DAY = 86400
 
@@ -74,7 +75,8 @@ class Folders:
 
 @dataclass
 class Scheduler:
-    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now."""
+    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now;
+    `mint`: a token for tests at a site that is good for so many seconds, or FarmletError."""
 
     sites: Mapping[str, Site]
     store: Store
@@ -83,13 +85,11 @@ class Scheduler:
     wait: int
     keep: float
     clock: Callable[[], float] = time.time
+    mint: Callable[[str, float], Awaitable[str]] | None = None
     suite: Suite = field(default_factory=lambda: Suite({}))
     _signed: object = None
     _begun: dict[tuple[str, str], float] = field(default_factory=dict)
-    _histories: dict[str, dict[str, list[Result]]] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)  # site → when something is due there, not before
-    _gates: dict[str, gate.Gate] = field(default_factory=dict)
-    _frozen: set[str] = field(default_factory=set)
     _start: float = 0.0
     _touched: float = 0.0
     _pruned: float = 0.0
@@ -98,11 +98,7 @@ class Scheduler:
     def __post_init__(self) -> None:
         self._start = self.clock()
         self._begun = self.store.find_begun()
-        for name, result in reversed(self.store.find_rows(last=HISTORY)):
-            self._note(name, result)
-        for name in self.sites:
-            if found := gate.load(self.folders.gates, name):
-                self._gates[name] = found
+        self._gates = Gates(self.sites, self.store, self.folders.gates)
         self._slots = asyncio.Semaphore(BESIDE)
 
     async def run(self) -> None:
@@ -113,6 +109,12 @@ class Scheduler:
             except OSError as error:  # a full disk, say: it must not end what mends itself
                 log.warning("%s", error)
             await asyncio.sleep(TICK)
+
+    async def settle(self) -> None:
+        """Let what is under way with sites come to its end: Python 3.11 can wait for ever for a program that is just beginning
+        when its task is cancelled."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=SETTLE)
 
     def tick(self) -> None:
         """Do what is due now; what takes time goes into tasks."""
@@ -129,7 +131,7 @@ class Scheduler:
                 task.add_done_callback(self._tasks.discard)
         if now - self._touched >= TOUCH:
             self._touched = now
-            self.judge()
+            self._gates.judge(now)
             self._tell()
         if now - self._pruned >= PRUNE:
             self._pruned = now
@@ -140,7 +142,7 @@ class Scheduler:
         if signed == self._signed:
             return
         self._signed = signed
-        self.suite = suite.load(self.folders.shipped, self.folders.own, self.sites, self.every)
+        self.suite = self._gates.suite = suite.load(self.folders.shipped, self.folders.own, self.sites, self.every)
         for fault in self.suite.faults:
             log.warning("%s", fault)
         self._touched = 0.0
@@ -165,8 +167,8 @@ class Scheduler:
         begun = self._begun.get((name, test.name))
         if begun is None:
             return self._start + FIRST + zlib.crc32(name.encode()) % test.every
-        failing = verdict.fails_any({one: self._find_history(name).get(one, ()) for one in (test.name, QUEUE)})
-        return begun + (min(test.every, AGAIN) if failing else test.every)
+        pressing = any(self._gates.is_pressing(name, one, self.clock()) for one in (test.name, QUEUE))
+        return begun + (min(test.every, AGAIN) if pressing else test.every)
 
     async def _attend(self, site: Site) -> None:
         try:
@@ -202,8 +204,9 @@ class Scheduler:
 
     async def _submit(self, site: Site, job: Job) -> None:
         tests = [self.suite.tests[name] for name in job.tests if name in self.suite.tests]
+        environment, token = await self._equip(site, tests)
         try:
-            packed = jobs.pack(job.name, tests, site.environment, self.wait + LOST)
+            packed = jobs.pack(job.name, tests, environment, self.wait + LOST, token)
         except OSError as error:
             tests, packed = [], b""
             log.warning("%s: %s", job.name, error)
@@ -212,6 +215,16 @@ class Scheduler:
             return
         await site.queue.submit(job.name, packed)
         self.store.mark_queued(job.name, self.clock())
+
+    async def _equip(self, site: Site, tests: Sequence[Test]) -> tuple[Mapping[str, str], str]:
+        """What tests are told, and the token for those that want one; why there is none, if so."""
+        if self.mint is None or not any(test.token for test in tests):
+            return site.environment, ""
+        try:
+            return site.environment, await self.mint(site.name, self.wait + jobs.limit(tests))
+        except FarmletError as error:
+            log.warning("no token for the tests at %s: %s: %s", site.name, error.where, error.what)
+            return {**site.environment, "FARMLET_NO_TOKEN": error.what}, ""
 
     def _give_up(self, opened: Sequence[Job], reason: str) -> None:
         """The site cannot be reached: jobs that it should have taken, or ended long ago, tell so."""
@@ -244,6 +257,8 @@ class Scheduler:
         elif view.states[job.name][0] == RUNNING:
             if waited > self.wait + self._limit(job):
                 self._end(job, [Result(QUEUE, UNKNOWN, f"a job runs since {waited:.0f} s and does not end", now)])
+        elif view.empty and waited > EMPTY:
+            self._end(job, [Result(QUEUE, CRITICAL, "no machine is in the site's pool", now)])
         elif waited > self.wait:
             code, more = (UNKNOWN, f": {view.drones} drones run there") if view.drones else (CRITICAL, "")
             self._end(job, [Result(QUEUE, code, f"no job began within {waited:.0f} s{more}", now)])
@@ -252,59 +267,34 @@ class Scheduler:
         return jobs.limit([self.suite.tests[name] for name in job.tests if name in self.suite.tests])
 
     def _end(self, job: Job, results: Sequence[Result]) -> None:
-        """Keep the results. A test that fails for the first time is run again at once: twice closes the gate."""
-        self.store.end(job, results, self.clock())
+        """Keep the results. A test that fails for the first time is run again at once, and at some other sites too."""
+        now = self.clock()
+        self.store.end(job, results, now)
         for one in results:
             log.info("%s at %s: %s: %s", one.test, job.site, one.word, one.text[:200])
-            if one.code == CRITICAL and not verdict.fails(self._find_history(job.site).get(one.test, ())):
-                again = job.tests if one.test == QUEUE else (one.test,)
-                self._begun |= {(job.site, name): 0.0 for name in again}
-            self._note(job.site, one)
+            first = one.code == CRITICAL and not self._gates.fails(job.site, one.test)
+            if first:
+                self._order(job.site, job.tests if one.test == QUEUE else (one.test,))
+                for peer in self._gates.find_peers(job.site, one.test):
+                    self._order(peer, [self._find_shortest(peer)] if one.test == QUEUE else (one.test,))
+            self._gates.note(job.site, one, now)
         self._next.pop(job.site, None)
-        self.judge(job.site)
+        self._gates.judge(now, job.site)
 
-    def _note(self, site: str, result: Result) -> None:
-        history = self._histories.setdefault(site, {}).setdefault(result.test, [])
-        history[:] = [replace(result, output=""), *history][:HISTORY]
+    def _order(self, site: str, tests: Sequence[str]) -> None:
+        """Let them be due."""
+        self._begun |= {(site, name): 0.0 for name in tests if name in self.suite.tests}
+        self._next.pop(site, None)
 
-    def _find_history(self, site: str) -> Mapping[str, Sequence[Result]]:
-        """The last results of the tests that there are."""
-        known = {QUEUE, *self.suite.tests}
-        return {test: results for test, results in self._histories.get(site, {}).items() if test in known}
-
-    def judge(self, *only: str) -> None:
-        """Write the gates of all sites or those named, where they changed, and say that they still count."""
-        now = self.clock()
-        if self._frozen or any(verdict.fails_any(self._find_history(name)) for name in only or self.sites):
-            self._freeze()
-        closed = self.store.find_closed(now)
-        gating = {QUEUE, *(test.name for test in self.suite.tests.values() if test.gate)}
-        for name in only or self.sites:
-            before = self._gates.get(name)
-            history = self._find_history(name)
-            found = verdict.judge(history, gating, self._frozen, closed.get(name), before, now)
-            self._keep(name, found, before)
-
-    def _freeze(self) -> None:
-        frozen = verdict.find_frozen({name: self._find_history(name) for name in self.sites}, self.sites)
-        for test in sorted(frozen - self._frozen):
-            log.warning("%s fails at most sites: most likely the fault is ours; it closes no gate now, and opens none", test)
-        self._frozen = frozen
-
-    def _keep(self, name: str, found: gate.Gate, before: gate.Gate | None) -> None:
-        if before is None or before.ok != found.ok:
-            log.info("gate of %s: %s", name, "open" if found.ok else f"closed: {found.reason}")
-        if found != before:
-            gate.save(self.folders.gates, name, found)
-            self._gates[name] = found
-        else:
-            with suppress(FileNotFoundError):
-                gate.touch(self.folders.gates, name)
+    def _find_shortest(self, site: str) -> str:
+        """The test that tells soonest whether a site runs jobs."""
+        fit = [test for test in self.suite.tests.values() if test.is_for(site)]
+        return min(fit, key=lambda test: test.timeout).name if fit else ""
 
     def _tell(self) -> None:
         """For the check, and `farmlet sitetest list`."""
         rows = [_describe(test) for test in self.suite.tests.values()]
-        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._frozen)}
+        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._gates.frozen)}
         files.write(self.folders.told, json.dumps(told).encode())
 
 

@@ -22,10 +22,17 @@ CREATE TABLE IF NOT EXISTS result (
     seconds REAL NOT NULL, host TEXT NOT NULL, output TEXT NOT NULL, dropped INTEGER NOT NULL, numbers TEXT NOT NULL,
     stored REAL NOT NULL, PRIMARY KEY (job, test)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS result_last ON result (site, test, stored);
-CREATE TABLE IF NOT EXISTS closed (site TEXT PRIMARY KEY, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
+CREATE INDEX IF NOT EXISTS result_times ON result (site, test, stored, code);
+CREATE TABLE IF NOT EXISTS maintenance (site TEXT NOT NULL, reason TEXT NOT NULL, since REAL NOT NULL, until REAL) STRICT;
+CREATE TABLE IF NOT EXISTS change (
+    site TEXT NOT NULL, at REAL NOT NULL, ok INTEGER NOT NULL, by_hand INTEGER NOT NULL, reason TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS change_site ON change (site, at);
 """
 # wanted: written down. queued: the site has it. ended: its results are here, its files still there. done: all gone
+# what is worse has the higher number; nobody knows is better than a warning
+WORST = "CASE code WHEN 2 THEN 3 WHEN 1 THEN 2 WHEN 3 THEN 1 ELSE 0 END"
+CODES = (0, 3, 1, 2)  # by that number
 FIELDS = ("test", "code", "text", "at", "seconds", "host", "output", "dropped")  # of a result, as it is stored
 WANTED, QUEUED, ENDED, DONE = "wanted", "queued", "ended", "done"
 
@@ -46,7 +53,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Closed:
-    """A gate that an admin has closed; `until`: None for no end."""
+    """A gate that an admin closes, from `since` until `until`; None for no end."""
 
     site: str
     reason: str
@@ -54,13 +61,27 @@ class Closed:
     until: float | None
 
 
-class Store:
-    """`path`: of the database; several processes of one user may use it."""
+@dataclass(frozen=True)
+class Change:
+    """A gate opened or closed."""
 
-    def __init__(self, path: Path) -> None:
-        self._base = sqlite3.connect(path, timeout=10, isolation_level=None)
+    site: str
+    at: float
+    ok: bool
+    by_hand: bool
+    reason: str
+
+
+class Store:
+    """`path`: of the database; several processes of one user may use it, others `readonly`, while one of those does. May raise
+    sqlite3.Error."""
+
+    def __init__(self, path: Path, readonly: bool = False) -> None:
+        where = f"{path.absolute().as_uri()}?mode={'ro' if readonly else 'rwc'}"
+        self._base = sqlite3.connect(where, timeout=10, isolation_level=None, uri=True)
         self._base.row_factory = sqlite3.Row
-        self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
+        if not readonly:
+            self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
 
     def close(self) -> None:
         self._base.close()
@@ -134,6 +155,32 @@ class Store:
         sql = f"SELECT * FROM (SELECT *, {rank} AS rank FROM result WHERE {where}) WHERE rank <= :last ORDER BY site, test, rank"
         return [(row["site"], _result(row)) for row in self._base.execute(sql, chosen | {"last": last})]
 
+    def find_worst(
+        self, since: float, step: float, sites: Sequence[str], test: str = ""
+    ) -> dict[tuple[str, str], dict[int, int]]:
+        """By site and test: the worst code in each of the times of `step` seconds from `since` on, by its number."""
+        found = dict[tuple[str, str], dict[int, int]]()
+        sql = (
+            f"SELECT test, CAST((stored - :since) / :step AS INTEGER) AS bucket, max({WORST}) AS worst FROM result "
+            "WHERE site = :site AND stored >= :since AND :test IN ('', test) GROUP BY test, bucket"
+        )
+        for site in sites:
+            for row in self._base.execute(sql, {"since": since, "step": step, "site": site, "test": test}):
+                found.setdefault((site, row["test"]), {})[row["bucket"]] = CODES[row["worst"]]
+        return found
+
+    def find_run(self, site: str, test: str, begin: float | None = None, end: float | None = None) -> Result | None:
+        """The worst result stored from `begin` to `end`, of those the last; without these the last of all."""
+        order = "stored DESC" if begin is None or end is None else f"{WORST} DESC, stored DESC"
+        sql = f"SELECT * FROM result WHERE site = ? AND test = ? AND stored BETWEEN ? AND ? ORDER BY {order} LIMIT 1"
+        row = self._base.execute(sql, (site, test, (begin or 0.0) - 1e-5, (end or 1e12) + 1e-5)).fetchone()
+        return _result(row) if row else None
+
+    def find_runs(self, site: str, test: str, last: int) -> list[tuple[float, Result]]:
+        """The `last` results, the newest first, each with when it was stored."""
+        sql = "SELECT * FROM result WHERE site = ? AND test = ? ORDER BY stored DESC LIMIT ?"
+        return [(row["stored"], _result(row)) for row in self._base.execute(sql, (site, test, last))]
+
     def find_cost(self, since: float) -> dict[str, tuple[int, float]]:
         """By site, how many jobs ended since then, and the seconds that their tests took."""
         sql = "SELECT site, count(DISTINCT job) AS jobs, sum(seconds) AS seconds FROM result WHERE stored >= ? GROUP BY site"
@@ -141,22 +188,54 @@ class Store:
 
     def close_gate(self, closed: Closed) -> None:
         values = (closed.site, closed.reason, closed.since, closed.until)
-        self._base.execute("INSERT OR REPLACE INTO closed VALUES (?, ?, ?, ?)", values)
+        self._base.execute("INSERT INTO maintenance VALUES (?, ?, ?, ?)", values)
 
-    def open_gate(self, site: str) -> bool:
-        """Whether an admin had closed it."""
-        return bool(self._base.execute("DELETE FROM closed WHERE site = ?", (site,)).rowcount)
+    def open_gate(self, site: str, now: float) -> None:
+        """End what an admin closes of it, now or later."""
+        with self._transaction():
+            self._base.execute("DELETE FROM maintenance WHERE site = ? AND since > ?", (site, now))
+            self._base.execute(
+                "UPDATE maintenance SET until = ? WHERE site = ? AND (until IS NULL OR until > ?)", (now, site, now)
+            )
 
     def find_closed(self, now: float) -> dict[str, Closed]:
-        """The gates that admins have closed, by site; those whose time is over are open again."""
-        self._base.execute("DELETE FROM closed WHERE until IS NOT NULL AND until < ?", (now,))
-        return {row["site"]: Closed(*row) for row in self._base.execute("SELECT site, reason, since, until FROM closed")}
+        """The gates that admins keep closed now, by site."""
+        return {one.site: one for one in reversed(self.find_closures(now)) if one.since <= now}
+
+    def find_closures(self, now: float, site: str = "") -> list[Closed]:
+        """Those closed now and later, the earliest first; `site`: its only."""
+        where = "(until IS NULL OR until > ?) AND ? IN ('', site)"
+        sql = f"SELECT site, reason, since, until FROM maintenance WHERE {where} ORDER BY since"
+        return [Closed(*row) for row in self._base.execute(sql, (now, site))]
+
+    def note_change(self, site: str, now: float, ok: bool, by_hand: bool, reason: str) -> None:
+        self._base.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?)", (site, now, ok, by_hand, reason))
+
+    def find_changes(self, since: float, site: str = "") -> list[Change]:
+        """When gates opened and closed, the newest first; `site`: of that one only."""
+        sql = "SELECT site, at, ok, by_hand, reason FROM change WHERE at >= ? AND ? IN ('', site) ORDER BY at DESC LIMIT 1000"
+        rows = self._base.execute(sql, (since, site))
+        return [Change(row["site"], row["at"], bool(row["ok"]), bool(row["by_hand"]), row["reason"]) for row in rows]
+
+    def count_closings(self, site: str, since: float) -> int:
+        """How often tests closed its gate."""
+        sql = "SELECT count(*) FROM change WHERE site = ? AND at >= ? AND NOT ok AND NOT by_hand"
+        return int(self._base.execute(sql, (site, since)).fetchone()[0])
+
+    def find_streaks(self) -> dict[tuple[str, str], float]:
+        """By site and test, when the first of the failures was stored with which its results end."""
+        passed = "SELECT max(stored) FROM result AS other WHERE other.site = one.site AND other.test = one.test AND code = 0"
+        where = f"code = 2 AND stored > coalesce(({passed}), 0)"
+        sql = f"SELECT site, test, min(stored) AS since FROM result AS one WHERE {where} GROUP BY site, test"
+        return {(row["site"], row["test"]): row["since"] for row in self._base.execute(sql)}
 
     def prune(self, before: float) -> None:
         """Forget what ended before; the newest result of each test at each site stays."""
         newest = "SELECT max(stored) FROM result AS other WHERE other.site = result.site AND other.test = result.test"
         with self._transaction():
             self._base.execute(f"DELETE FROM result WHERE stored < ? AND stored < ({newest})", (before,))
+            self._base.execute("DELETE FROM change WHERE at < ?", (before,))
+            self._base.execute("DELETE FROM maintenance WHERE until < ?", (before,))
             self._base.execute(
                 "DELETE FROM job WHERE state = 'done' AND made < ? AND name NOT IN (SELECT job FROM result)", (before,)
             )

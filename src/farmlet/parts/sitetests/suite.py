@@ -9,6 +9,7 @@ binary), it is the file `NAME.toml` beside it:
     # sites = ["tier1"]   where (default: all sites)
     # files = ["x.root"]  what else of the folder it wants beside it
     # gate = false        it is told, but never keeps drones away
+    # token = true        it finds a token for its corner of storage in BEARER_TOKEN_FILE
     # ///
 
 A file that is no Python with a function `test` is a program. A file that cannot be used costs itself; what is wrong is told.
@@ -33,7 +34,7 @@ HEADER = re.compile(r"^# /// sitetest$\n((?:^#(?: .*)?$\n)*?)^# ///$", re.MULTIL
 LARGEST = 16 * 1024 * 1024  # bytes of a test with its files
 TIMEOUTS = (1, 3600)  # seconds
 EVERY = (10, 30 * 86400)
-WORDS = ("every", "timeout", "sites", "files", "gate")
+WORDS = ("every", "timeout", "sites", "files", "gate", "token")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Test:
     timeout: int = 60
     sites: frozenset[str] = frozenset()
     gate: bool = True
+    token: bool = False
     shipped: bool = False
 
     def is_for(self, site: str) -> bool:
@@ -117,9 +119,10 @@ def read(path: Path, sites: Collection[str], every: int, shipped: bool = False) 
     where = _list(header, "sites")
     if unknown := sorted(set(where) - set(sites)):
         raise Unfit(f"sites: there is no site {', '.join(unknown)[:200]}")
-    gate = header.get("gate", True)
-    if not isinstance(gate, bool):
-        raise Unfit("gate: is true or false")
+    flags = {"gate": header.get("gate", True), "token": header.get("token", False)}
+    for word, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise Unfit(f"{word}: is true or false")
     return Test(
         name=name,
         paths=(path, *_find_files(path, _list(header, "files"))),
@@ -127,7 +130,7 @@ def read(path: Path, sites: Collection[str], every: int, shipped: bool = False) 
         every=_number(header, "every", every, EVERY),
         timeout=_number(header, "timeout", 60, TIMEOUTS),
         sites=frozenset(where),
-        gate=gate,
+        **flags,
         shipped=shipped,
     )
 

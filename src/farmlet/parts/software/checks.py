@@ -5,16 +5,24 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from farmlet.parts import images
 from farmlet.runtime.checks import Failed
 
 
 def check_image(path: str) -> str:
-    """The published image carries its stamp."""
-    stamp = Path(path, "etc/farmlet-image")
+    """The published image carries its stamp, and its last test ended well."""
+    place = Path(path)
+    row = images.load(place.parent).get(place.name)
+    if row is None:
+        raise Failed(f"{place.name} was never built: farmlet images build {place.name}")
+    if row.error:
+        still = "; the one before is offered still" if row.offered else ""
+        raise Failed(" ".join(row.error.split()) + still)
+    stamp = place / "etc/farmlet-image"
     if not stamp.is_file():
         raise Failed(f"{path} is not a built image")
     name, digest = stamp.read_text().split()
-    return f"{name} {digest[:12]} at {path}"
+    return f"{name} {digest[:12]} at {path}, {row.size >> 20} MiB"
 
 
 def check_run(path: str) -> str:

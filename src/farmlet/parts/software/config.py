@@ -1,13 +1,69 @@
-"""`software:` of the facility file. Nothing to choose yet: one image, made by the facility."""
+"""`software:` of the facility file: the images that jobs and notebooks may run in."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from farmlet.parts.software.requirements import check
+
+SHIPPED = "analysis"
+Requirement = Annotated[str, Field(max_length=500), AfterValidator(check)]
+Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]{1,99}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
+
+
+class Image(BaseModel):
+    """An image of the facility's own: another one and what is added to it. Each is tested before it is offered.
+
+    `from`: the image that it begins with, one above it in the list. `packages`: Debian's, without what they recommend.
+    `requirements`: Python packages (pip's format, wheels only). `lock`: a file of such lines beside the facility file, in their
+    stead. `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
+    That its Python starts and a notebook runs is tested in any case. `title`: what members read when they choose.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    name: Name
+    title: str = Field(default="", max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")
+    base: Name = Field(default=SHIPPED, alias="from")
+    packages: tuple[Package, ...] = ()
+    requirements: tuple[Requirement, ...] = ()
+    lock: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")
+    test: str = Field(default="", max_length=10000)
+
+    @model_validator(mode="after")
+    def _check(self) -> Image:
+        if self.name == SHIPPED:
+            raise ValueError(f"`{SHIPPED}` is the facility's own and always there; give yours another name")
+        if self.requirements and self.lock:
+            raise ValueError("has `requirements` and `lock`; one of them says it")
+        if not (self.packages or self.requirements or self.lock):
+            raise ValueError("adds nothing; name `packages`, `requirements` or `lock`")
+        return self
 
 
 class Software(BaseModel):
-    """Images that jobs may run in. `default`: the image of jobs that name none."""
+    """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
+    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: str = Field(default="analysis", pattern="^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    default: Name = SHIPPED
+    images: tuple[Image, ...] = ()
+    keep_days: int = Field(default=7, ge=1, le=365)
+
+    @model_validator(mode="after")
+    def _check(self) -> Software:
+        known = [SHIPPED]
+        for one in self.images:
+            if one.name in known:
+                raise ValueError(f"two images have the name {one.name}")
+            if one.base not in known:
+                raise ValueError(f"image {one.name} is from {one.base}, which is not above it in the list")
+            known.append(one.name)
+        if self.default not in known:
+            raise ValueError(f"the default {self.default} is none of the images: {', '.join(known)}")
+        return self

@@ -1,21 +1,36 @@
 """Where software images are built (once, with the node's own image) and where members and jobs find them: below /cvmfs.
 
-An image is built in the install phase, without names or secrets, and published in the configure phase. The published
-folder is what a CVMFS repository distributes in production; in a sandbox the sites mount it read-only.
+The shipped image is built in the install phase, without names or secrets; the builder tests and publishes it in the configure
+phase, and after it those of the facility file. The published folder is what a CVMFS repository distributes in production; in a
+sandbox the sites mount it read-only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+from farmlet.errors import FarmletError, InputError
 from farmlet.facility import places
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility
+from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
-from farmlet.parts.resources import Command, Directory, Environment, File, Packages, Resource
+from farmlet.parts.render import render
+from farmlet.parts.resources import Command, Directory, Environment, Farmlet, File, Packages, Resource
 from farmlet.parts.software import image
-from farmlet.parts.software.config import Software
+from farmlet.parts.software.admin import COMMAND
+from farmlet.parts.software.builder import CONFIG, LAYER
+from farmlet.parts.software.config import SHIPPED, Image, Software
+from farmlet.parts.software.own import CONFIG as PACKAGES
+from farmlet.parts.software.requirements import parse
 
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
+SOURCES = "/usr/lib/farmlet/package-sources"
+TITLE = "Scikit-HEP tools, JupyterLab, clients of storage"
 BEARER = "/usr/lib/farmlet/bearer.py"
 # Debian 13 has no Apptainer; sid's installs on it unchanged
 APPTAINER = (Packages(("squashfuse", "fuse-overlayfs", "fuse3", "uidmap")), Packages(("apptainer",), "sid"))
@@ -31,13 +46,61 @@ def install_build() -> Sequence[Resource]:
     )
 
 
+def describe_images(context: Context) -> dict[str, object]:
+    """What the builder is told: recipes in order, the shipped one first; see `builder.Recipe`."""
+    section, shipped = context.section("software"), image.analysis()
+    first = {"name": shipped.name, "title": TITLE, "source": f"{BUILT}/{shipped.name}", "stamp": shipped.digest}
+    others = [
+        {
+            "name": one.name,
+            "title": one.title,
+            "base": one.base,
+            "packages": list(one.packages),
+            "requirements": read_lock(context.facility, one) if one.lock else list(one.requirements),
+            "test": one.test,
+        }
+        for one in section.images
+    ]
+    return {"images": [first, *others], "hub": image.find_hub(), "keep_days": section.keep_days}
+
+
+def read_lock(facility: Facility, one: Image) -> list[str]:
+    """The requirements in the file beside the facility file. Raises InputError or Errors."""
+    path = (facility.folder or Path.cwd()) / one.lock
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"software.images: {one.name}", f"cannot read {path}: {error}", "it lies beside the facility file"
+        ) from None
+    return parse(text, one.lock)
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    section = facility.parts.get("software")
+    for number, one in enumerate(section.images if isinstance(section, Software) else ()):
+        try:
+            if one.lock:
+                read_lock(facility, one)
+        except FarmletError as error:
+            yield ("software", "images", number, "lock"), f"{error.where}: {error.what}", error.hint
+
+
 def configure_build(context: Context) -> Sequence[Resource]:
-    recipe = image.analysis()
-    target, folder = places.find_image(recipe.name), places.find_authorities(context.facility.domain)
-    copy = f"rm -rf {target}.new && cp -a {BUILT}/{recipe.name} {target}.new && rm -rf {target} && mv {target}.new {target}"
+    told = json.dumps(describe_images(context), indent=1) + "\n"
+    digest, program = hashlib.sha256(told.encode()).hexdigest(), " ".join(COMMAND)
+    folder = places.find_authorities(context.facility.domain)
     return (
+        Farmlet(units.NODE, context.wheel),
+        Directory("/usr/lib/farmlet"),
+        Directory(BUILT),
+        File(LAYER, image.read("layer.sh"), 0o755),
+        File(CONFIG, told),
         Directory(places.IMAGES),
-        Command(f"publish image {recipe.name}", copy, image.built(recipe, target)),
+        # an image that fails stops nothing else: its check tells
+        Command(
+            "images", f"{program} build > /dev/null", f"echo '{digest}  {CONFIG}' | sha256sum -c --status && {program} ready"
+        ),
         Directory(places.find_published(context.facility.domain)),
         Directory(folder),
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
@@ -50,7 +113,7 @@ def install_client() -> Sequence[Resource]:
     return (
         *APPTAINER,
         # what the image has, for those who work on the node itself
-        Packages(("python3-venv",)),
+        Packages(("python3-venv", "squashfs-tools")),
         Environment(PYTHON, image.requirements()),
         Directory("/usr/lib/farmlet"),
         File(BEARER, image.bearer()),
@@ -58,9 +121,28 @@ def install_client() -> Sequence[Resource]:
     )
 
 
-def check_build(context: Context) -> Sequence[Check]:
+def configure_client(context: Context) -> Sequence[Resource]:
+    """What members make images of their own with."""
     return (
-        Check("software.image", "farmlet.parts.software.checks:check_image", {"path": places.find_image(image.analysis().name)}),
+        Farmlet(units.NODE, context.wheel),
+        File(
+            "/usr/local/bin/farmlet-image", render("farmlet.parts.software", "image.sh", python=f"{units.NODE}/bin/python"), 0o755
+        ),
+        File(SOURCES, image.read("sources.sh"), 0o755),
+        Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
+    )
+
+
+def list_images(facility: Facility) -> list[str]:
+    section = facility.parts.get("software")
+    return [SHIPPED, *(one.name for one in section.images)] if isinstance(section, Software) else [SHIPPED]
+
+
+def check_build(context: Context) -> Sequence[Check]:
+    call = "farmlet.parts.software.checks:check_image"
+    return tuple(
+        Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
+        for name in list_images(context.facility)
     )
 
 
@@ -73,6 +155,7 @@ PART = Part(
     name="software",
     summary="images that jobs and members run in",
     section=Software,
+    validate=validate,
     # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
@@ -80,10 +163,10 @@ PART = Part(
         Role(
             "client",
             "members",
-            lambda context: (),
+            configure_client,
             install_client,
             check_client,
-            images=lambda facility: (image.analysis().name,),
+            images=list_images,
         ),
     ),
 )

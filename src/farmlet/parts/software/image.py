@@ -42,7 +42,7 @@ class Image:
     @property
     def digest(self) -> str:
         """sha256 (hex) over the contents and the script, so that a change of either rebuilds the image."""
-        text = json.dumps(asdict(self), sort_keys=True) + _read("build.sh") + bearer()
+        text = json.dumps(asdict(self), sort_keys=True) + read("build.sh") + bearer()
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -54,12 +54,12 @@ class Image:
 def analysis() -> Image:
     """The image of the demo and the default of jobs: Python with the Scikit-HEP tools, and the clients of storage."""
     python = ("libpython3-stdlib", "python3", "python3-venv")
-    return Image("analysis", requirements(), ("ca-certificates", "procps", *python, *CLIENTS))
+    return Image("analysis", requirements(), ("ca-certificates", "git", "openssh-client", "procps", *python, *CLIENTS))
 
 
 def requirements() -> str:
     """The analysis image's Python packages, pinned (pip's format)."""
-    return _read("analysis.txt")
+    return read("analysis.txt")
 
 
 def bearer() -> str:
@@ -72,7 +72,7 @@ def render(image: Image) -> str:
 
     Needs mmdebstrap on the node. Safe to repeat; `built` tells whether it is needed.
     """
-    return _Script(_read("build.sh")).substitute(
+    return _Script(read("build.sh")).substitute(
         requirements=image.requirements.strip(),
         bearer=bearer().strip(),
         packages=",".join(image.packages),
@@ -86,5 +86,11 @@ def built(image: Image, target: str) -> str:
     return f'[ "$(cat {target}/etc/farmlet-image 2>/dev/null)" = "{image.stamp}" ]'
 
 
-def _read(name: str) -> str:
+def find_hub() -> str:
+    """The version of the facility's JupyterHub, with which a server in an image must go together."""
+    text = (files("farmlet.parts") / "requirements" / "hub.txt").read_text()
+    return text.partition("\njupyterhub==")[2].split()[0]
+
+
+def read(name: str) -> str:
     return files(__package__).joinpath("templates", name).read_text()

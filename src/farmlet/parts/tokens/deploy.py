@@ -9,7 +9,7 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
 from farmlet.facility.places import AUDIENCES, CREDENTIAL, CREDENTIALS, NOTEBOOKS
 from farmlet.parts import units
-from farmlet.parts.part import Check, Context, Leave, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 from farmlet.parts.tokens.config import Tokens
@@ -146,6 +146,7 @@ PART = Part(
             "members",
             configure_credmon,
             checks=check_credmon,
+            metrics=lambda context: (Metric("tokens.credentials", f"{PACKAGE}.metrics:count_credentials", {"folder": FOLDER}),),
             data=(FOLDER,),
             backup="members consent again: who brings a used refresh token back ends all that came of it",
             with_role="batch.access",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from farmlet.errors import Errors
 from farmlet.parts.access import sshd
 from farmlet.parts.access.authority import known_hosts
-from farmlet.parts.access.deploy import LOGINS, PART, TELLER, login_groups
+from farmlet.parts.access.deploy import ASKER, PART, login_groups
 from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
-from farmlet.parts.resources import Command, File, KeyPair, Unit
+from farmlet.parts.resources import Command, File, KeyPair, Packages, Unit
 
 MakeContext = Callable[..., Context]
 
@@ -26,6 +24,21 @@ def files(context: Context, role: str) -> dict[str, str]:
 
 def test_groups_with_login_and_what_lies_below_them_log_in(make_context: MakeContext) -> None:
     assert login_groups(make_context("head").facility) == ["lab", "lab-production"]
+
+
+def test_the_tools_of_every_day_are_there_and_those_of_the_file(make_context: MakeContext) -> None:
+    names = {name for item in PART.role("login").install() if isinstance(item, Packages) for name in item.names}
+    assert {"git", "vim", "nano", "emacs-nox", "less", "man-db", "make", "cmake", "wget", "file", "unzip", "jq"} <= names
+    assert {"python3-pip", "python3-venv", "cron", "locales-all"} <= names
+    context = make_context("head", "access: {packages: [texlive-base, g++-14]}\n")
+    assert Packages(("g++-14", "texlive-base")) in PART.role("login").configure(context)
+    assert not [item for item in PART.role("login").configure(make_context("head")) if isinstance(item, Packages)]
+
+
+@pytest.mark.parametrize("name", ["", "-y", "git;id", "Git", "a b", "x=1"])
+def test_a_package_is_a_name(make_context: MakeContext, name: str) -> None:
+    with pytest.raises(Errors, match="no name of a Debian package"):
+        make_context("head", f"access: {{packages: ['{name}']}}\n")
 
 
 def test_without_any_such_group_nobody_but_administrators_logs_in(make_context: MakeContext) -> None:
@@ -101,16 +114,11 @@ def test_sshd_reads_its_settings_before_they_are_in_force(make_context: MakeCont
     assert read < moved and found.index(wanted) < found.index(step) < found.index(Unit("ssh.service", reload=True))
 
 
-def test_at_an_external_issuer_the_node_tells_who_logs_in(make_context: MakeContext, tmp_path: Path) -> None:
+def test_at_an_external_issuer_whoever_logs_in_is_asked_for_before_they_are_in(make_context: MakeContext) -> None:
     ours, theirs = (files(make_context("head", more), "login") for more in ("", "identity: {issuer: https://iam.example.org/}\n"))
-    assert TELLER not in ours and "pam_exec" not in ours["/etc/pam.d/sshd"]
-    assert f"session optional pam_exec.so quiet {TELLER}\n" in theirs["/etc/pam.d/sshd"]
-    assert json.loads(theirs["/etc/farmlet/agent.d/access.login.json"])["publish"] == {"logins": LOGINS}
-    told = tmp_path / "logins"
-    script = theirs[TELLER].replace(LOGINS, str(told))
-    for number in range(60):
-        subprocess.run(["sh", "-c", script], env={"PAM_TYPE": "open_session", "PAM_USER": f"user{number}"}, check=True)
-    subprocess.run(["sh", "-c", script], env={"PAM_TYPE": "close_session", "PAM_USER": "other"}, check=True)
-    lines = told.read_text().splitlines()
-    assert [line.split()[1] for line in lines] == [f"user{number}" for number in range(10, 60)]
-    assert told.stat().st_mode & 0o777 == 0o600
+    assert ASKER not in ours and "pam_exec" not in ours["/etc/pam.d/sshd"]
+    assert (
+        "account [success=1 default=ignore] pam_succeed_if.so quiet uid < 20000\n"
+        f"account required pam_exec.so quiet stdout {ASKER}\n" in theirs["/etc/pam.d/sshd"]
+    )
+    assert " https://service.farmlet.test/accounts/login\n" in theirs[ASKER]

@@ -6,9 +6,11 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from farmlet.parts.access.authority import load
 from farmlet.parts.access.login.words import explain
 from farmlet.runtime import oauth
 from farmlet.runtime.tokens import Refused, Verifier
@@ -47,6 +49,19 @@ def test_a_client_that_anybody_registered_opens_no_log_in(iam: Iam) -> None:
         assert Verifier(iam.issuer, "ssh", typed=False, clients=clients).verify(token).client_id == stranger
     ours = allow(iam, MEMBERS, "openid", "ssh").access_token
     assert Verifier(iam.issuer, "ssh", typed=False, clients=(MEMBERS,)).verify(ours).client_id == MEMBERS
+
+
+def test_the_authority_as_it_is_started_says_which_client_it_refused(iam: Iam, tmp_path: Path) -> None:
+    stranger = register(iam)
+    config = {"issuer": iam.issuer, "clients": [MEMBERS], "members": str(tmp_path / "accounts"), "key": "x", "host_key": "x"}
+    (tmp_path / "ssh.json").write_text(json.dumps(config | {"domain": "lab.test", "hours": 12, "about": {}}))
+    (tmp_path / "accounts").write_text("[]")
+    authority, status = load(str(tmp_path / "ssh.json")), list[str]()
+    for client, said in ((stranger, f"client {stranger}; a log-in is opened by tokens of {MEMBERS} alone"), (MEMBERS, "active")):
+        token = allow(iam, client, "openid", "ssh").access_token
+        environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/ssh/sign", "HTTP_AUTHORIZATION": f"Bearer {token}"}
+        body = b"".join(authority(environ, lambda line, _: status.append(line)))
+        assert status.pop() == "401 Unauthorized" and said in json.loads(body)["error"]
 
 
 def test_tokens_of_another_profile_say_what_their_client_lacks(iam: Iam) -> None:

@@ -111,6 +111,23 @@ def test_who_comes_by_another_clients_token_is_nobody_and_told_which(
     assert found.get_user_infos_from_request('{"client_id": "members"}') is None
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_as_it_is_started_it_is_held_to_the_clients_of_its_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, held: bool
+) -> None:
+    """Its own packages, which are on log-in nodes only, are stood in for."""
+    mapper = SimpleNamespace(authorisation=Authorisation())
+    mapper.authorisation.set_request_timeout = lambda seconds: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "motley_cue.api", SimpleNamespace(api="the application"))
+    monkeypatch.setitem(sys.modules, "motley_cue.dependencies", SimpleNamespace(mapper=mapper))
+    for name in ("check_directory", "check_audience", "refuse"):
+        monkeypatch.setattr(motley_cue, name, lambda *_: None)
+    (tmp_path / "clients.json").write_text('["members"]')
+    assert motley_cue.load("i", "a", "ca", str(tmp_path / "clients.json") if held else "") == "the application"
+    known = mapper.authorisation.get_user_infos_from_request
+    assert known('{"client_id": "members"}') and bool(known('{"client_id": "plots"}')) is not held
+
+
 def test_a_facility_may_take_any_client_but_no_exchanged_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(motley_cue, "refuse", lambda fault: None)
     found = Authorisation()

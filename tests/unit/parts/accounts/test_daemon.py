@@ -150,7 +150,7 @@ def configure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "secret": str(place),
         "prefix": "",
         "poll": 60,
-        "inbox": str(folder),
+        "told": str(folder),
     }
     rights = {"groups": [{"path": "lab", "login": True}]}
     config = {"source": source | {"first_gid": 30000}, "first_uid": 20000, "rights": rights}

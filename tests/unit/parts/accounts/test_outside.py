@@ -57,6 +57,13 @@ def test_an_iam_without_the_slash_is_told_in_a_sentence(iam: Iam, secret: Path) 
     assert f"call it {iam.issuer.rstrip('/')}:" in said and "without the slash" in said
 
 
+@pytest.mark.parametrize("named", ["https://other.example.org/", ""])
+def test_tokens_of_another_issuer_are_told(iam: Iam, secret: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setattr(Iam, "token_issuer", named)
+    said = fault(lambda: outside.check_reader(issuer=iam.issuer, client=CLIENT, secret=str(secret)))
+    assert f"tokens of {iam.issuer} are by {named or 'nobody'}" in said
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -51,7 +51,14 @@ def test_a_log_in_nodes_proxy_opens_what_clients_of_motley_cue_need_and_no_more(
     assert "control.sock" not in text and "client_auth" not in text and 'respond "nothing here" 404' in text
     # one proxy a machine, and the home page stays the facility's
     (only,) = find_origins(make_context("service", service="identity, accounts, access", head="").node)
-    assert [paths.split()[0] for _, paths in only.named] == ["/node/*", "/renewal/*", "/login/*", "/ssh/*", "/info"]
+    assert [paths.split()[0] for _, paths in only.named] == [
+        "/node/*",
+        "/renewal/*",
+        "/login/*",
+        "/accounts/*",
+        "/ssh/*",
+        "/info",
+    ]
     assert only.default
 
 

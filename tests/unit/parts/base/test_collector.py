@@ -113,3 +113,16 @@ def test_it_works_until_it_is_stopped_whatever_the_disk_says(collector: Collecto
     stop.set()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def many() -> list[Sample]:
+    return [*count(1), *(Sample("lots", 1, {"who": str(number)}) for number in range(module.MOST + 5))]
+
+
+def test_labels_that_explode_are_cut_and_told(collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    collector.collect([call("a.one", "many"), call("b.two", "count", number=2)])
+    found = read(tmp_path)
+    assert found["a.one.prom"].count("farmlet_lots{") == module.MOST and "farmlet_things" in found["a.one.prom"]
+    assert 'farmlet_metric_cut{metric="a.one"} 5.0' in found["metrics.prom"]
+    assert 'farmlet_metric_cut{metric="b.two"} 0.0' in found["metrics.prom"]
+    assert "of farmlet_lots only the first" in caplog.text

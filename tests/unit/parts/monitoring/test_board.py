@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import MOST, Board
+from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content
 from farmlet.parts.monitoring.pages.intake import BODY_BYTES, PATH, Intake
+from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Away, Store
 from farmlet.parts.monitoring.store import load_panels
 from farmlet.web.guard import PERSON
@@ -20,8 +21,14 @@ from farmlet.web.login import Person
 PANELS = [
     {"title": "Load", "page": "node", "unit": "none", "query": 'node_load1{node="$node"}'},
     {"title": "All", "page": "facility", "unit": "none", "query": "rate(x[$window])"},
+    {"title": "There", "page": "site", "unit": "none", "query": 'x{site="$site"}'},
 ]
-UNITS = {"percent", "bytes", "rate", "count", "seconds", "none"}
+REPORTS = [
+    {"name": "jobs", "title": "Jobs", "columns": ["group"], "unit": "jobs", "query": "increase(x[$range])"},
+    {"name": "members", "title": "Members", "columns": [], "unit": "members", "every": 2592000, "query": "y"},
+]
+UNITS = {"percent", "bytes", "rate", "hourly", "count", "seconds", "none"}
+ADMIN = Person("s", "ada<b>", ("/lab", "/lab/admins"))
 
 
 class Made(Store):
@@ -35,8 +42,15 @@ class Made(Store):
         self.asked.append((query, start, end, step))
         return self.rows
 
-    def select_now(self, query: str) -> list[dict[str, Any]]:
-        return [{"metric": {"alertname": "A", "severity": "critical", "alertstate": "firing", "node": "head"}, "value": [0, "1"]}]
+    def select_now(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        if at:
+            return self.rows
+        return [
+            {
+                "metric": {"alertname": "A", "severity": "critical", "alertstate": "firing", "node": "head", "path": "/x"},
+                "value": [0, "1"],
+            }
+        ]
 
     def write(self, node: str, body: bytes, headers: Mapping[str, str]) -> int:
         self.written.append((node, body, headers))
@@ -45,7 +59,7 @@ class Made(Store):
 
 def ask(app: Any, path: str, query: str = "", **more: Any) -> tuple[str, dict[str, str], bytes]:
     said: list[Any] = []
-    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query, PERSON: Person("s", "ada<b>"), **more}
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query, PERSON: ADMIN, **more}
     body = b"".join(app(environ, lambda status, headers: said.extend((status, dict(headers)))))
     return said[0], said[1], body
 
@@ -53,23 +67,55 @@ def ask(app: Any, path: str, query: str = "", **more: Any) -> tuple[str, dict[st
 def make_board(rows: list[dict[str, Any]]) -> tuple[Board, Made]:
     store = Made(rows)
     alarms = [{"name": "A", "severity": "critical", "runbook": {"meaning": "m"}}]
-    return Board(store, "Lab", PANELS, alarms, ["head"], 15, clock=lambda: 10_000.0), store
+    content = Content("Lab", PANELS, alarms, ["head"], ["tier1"], ["/lab/admins"], REPORTS)
+    return Board(store, content, clock=lambda: 10_000.0), store
 
 
 def test_what_the_page_is_told() -> None:
     board, store = make_board([{"metric": {"__name__": "x", "node": "head"}, "values": [[1, "2.5"], [2, "NaN"], [3, "+Inf"]]}])
     told = json.loads(ask(board, "/data", "range=3600")[2])
     assert told["panels"][0]["series"] == [{"name": "head", "points": [[1, 2.5]]}]
-    assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head", "runbook": {"meaning": "m"}}]
+    assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head, /x", "runbook": {"meaning": "m"}}]
     assert store.asked == [("rate(x[60s])", 6400.0, 10_000.0, 15)]
-    assert json.loads(ask(board, "/data", "node=head")[2])["panels"][0]["title"] == "Load"
+    assert json.loads(ask(board, "/data", "page=node&of=head")[2])["panels"][0]["title"] == "Load"
+    ask(board, "/data", "page=site&of=tier1")
+    assert store.asked[-1][0] == 'x{site="tier1"}'
 
 
-@pytest.mark.parametrize("query", ["range=99999999", "range=x", 'node=head"}', "node=../x", "range=3600&range=1"])
+def test_members_see_the_facility_and_no_single_node() -> None:
+    board, store = make_board([])
+    member = {PERSON: Person("s", "bob", ("/lab", "/lab/adminsx"))}
+    told = json.loads(ask(board, "/data", "page=node&of=head", **member)[2])
+    assert told["title"] == "The facility at a glance" and store.asked[0][0] == "rate(x[60s])"
+    assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head"}] and told["watched"] == []
+    assert {row["page"] for row in told["menu"]} == {*PAGES} - {"node", "identity", "report"}
+    assert json.loads(ask(board, "/data", "page=identity", **member)[2])["title"] == "The facility at a glance"
+    assert {row["page"] for row in json.loads(ask(board, "/data")[2])["menu"]} == {*PAGES}
+
+
+def test_a_line_for_everybody_has_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, now = Made([]), [0.0]
+    status = Status(store, "Lab", lambda: now[0])
+    rows = [{"metric": {"severity": "warning"}, "value": [0, "2"]}, {"metric": {"severity": "critical"}, "value": [0, "1"]}]
+    monkeypatch.setattr(store, "select_now", lambda query: rows)
+    assert ask(status, "/status")[2] == b"Lab: 1 critical and 2 warning alarms (00:00:00 UTC)\n"
+    rows.clear()
+    assert b"1 critical" in ask(status, "/status")[2]  # not asked again at once
+    now[0] = 15.0
+    assert ask(status, "/status")[2] == b"Lab: all is well (00:00:15 UTC)\n"
+    monkeypatch.setattr(store, "select_now", lambda query, at=None: Store("/nowhere").select_now(query))
+    now[0] = 30.0
+    code, _, body = ask(status, "/status.json")
+    assert code.startswith("503") and json.loads(body)["status"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    "query", ["range=99999999", "range=x", 'page=node&of=head"}', "page=node&of=../x", "page=node", "range=3600&range=1"]
+)
 def test_what_is_asked_for_is_one_of_what_there_is(query: str) -> None:
     board, store = make_board([])
     told = json.loads(ask(board, "/data", query)[2])
-    assert (told["range"], told["node"]) == (3600, "") and store.asked[0][0] == "rate(x[60s])"
+    assert (told["range"], told["title"]) == (3600, "The facility at a glance") and store.asked[0][0] == "rate(x[60s])"
 
 
 def test_a_panel_has_no_more_lines_than_people_tell_apart() -> None:
@@ -79,7 +125,7 @@ def test_a_panel_has_no_more_lines_than_people_tell_apart() -> None:
 
 def test_a_store_that_is_away_is_told_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     board, store = make_board([])
-    monkeypatch.setattr(store, "select_now", lambda query: Store("/nowhere").select_now(query))
+    monkeypatch.setattr(store, "select_now", lambda query, at=None: Store("/nowhere").select_now(query))
     status, _, body = ask(board, "/data")
     assert status.startswith("503") and "does not answer" in json.loads(body)["fault"]
 
@@ -123,8 +169,28 @@ def test_alarms_say_what_to_do_and_panels_name_alarms_that_there_are() -> None:
         texts = (alert.summary, alert.runbook.meaning, alert.runbook.look, alert.runbook.mend)
         assert all(text.strip() for text in texts) and alert.tests, alert.name
     panels = load_panels()
-    assert {panel["unit"] for panel in panels} <= UNITS and {panel["page"] for panel in panels} == {"facility", "node"}
+    assert {panel["unit"] for panel in panels} <= UNITS and {panel["page"] for panel in panels} == {*PAGES} - {"report"}
     assert {panel["alarm"] for panel in panels if "alarm" in panel} <= set(alerts)
     titles = [(panel["page"], panel["title"]) for panel in panels]
     assert len(titles) == len(set(titles))  # the page keeps its charts by them
-    assert all('node="$node"' in panel["query"] for panel in panels if panel["page"] == "node")
+    for page in ("node", "site"):
+        assert all(f'{page}="${page}"' in panel["query"] for panel in panels if panel["page"] == page)
+
+
+def test_what_admins_are_asked_comes_as_csv_and_json() -> None:
+    board, store = make_board([])
+    store.rows = [
+        {"metric": {"group": 'la"b'}, "value": [0, "3"], "values": [[86400, "2"]]},
+        {"metric": {"group": "a"}, "value": [0, "NaN"], "values": []},
+    ]
+    status, headers, body = ask(board, "/report.csv", "name=jobs&range=604800")
+    assert status.startswith("200") and body == b'group,jobs\r\n"la""b",3.0\r\n'
+    assert headers["Content-Disposition"] == 'attachment; filename="jobs.csv"'
+    told = json.loads(ask(board, "/report.json", "name=jobs&range=1")[2])
+    assert (told["range"], told["columns"], told["rows"]) == (2592000, ["group", "jobs"], [['la"b', 3.0]])
+    assert ask(board, "/report.csv", "name=members")[2] == b"until,members\r\n1970-01-02,2.0\r\n"
+    shown = json.loads(ask(board, "/data", "page=report")[2])
+    assert [report["name"] for report in shown["reports"]] == ["jobs", "members"] and shown["range"] == 2592000
+    assert ask(board, "/report.csv", "name=x")[0].startswith("404") and ask(board, "/report.csv")[0].startswith("404")
+    member = {PERSON: Person("s", "bob", ("/lab",))}
+    assert ask(board, "/report.csv", "name=jobs", **member)[0].startswith("403")

@@ -15,8 +15,8 @@ from farmlet.errors import Errors
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts.identity.deploy import PART as IDENTITY
-from farmlet.parts.monitoring import exporter, store
-from farmlet.parts.monitoring.config import Mail
+from farmlet.parts.monitoring import exporter, metrics, notifier, store
+from farmlet.parts.monitoring.config import Mail, Section
 from farmlet.parts.monitoring.metrics import measure_certificates
 from farmlet.parts.part import Context, Trust, find
 from farmlet.parts.resources import File, Resource, Unit
@@ -80,7 +80,7 @@ def test_the_store_and_the_rules_are_in_a_network_of_their_own() -> None:
     files = find_files(store.configure(make("service", MAIL)))
     inside = {name for name, text in files.items() if "PrivateNetwork=yes" in text}
     services = {f"{name}.service" for name in (store.STORE, store.RULES, store.DOOR)}
-    assert inside == services | {f"{store.MAIL}.socket"}  # Alertmanager itself reaches the relay
+    assert inside == services | {f"{notifier.NAME}.socket"}  # Alertmanager itself reaches the relay
     joined = {name for name in inside if f"JoinsNamespaceOf={store.STORE}.service" in files[name]}
     assert joined == inside - {f"{store.STORE}.service"}
     assert f"SocketUser={store.WEB}\nSocketMode=0600" in files[f"{store.DOOR}.socket"]
@@ -88,13 +88,71 @@ def test_the_store_and_the_rules_are_in_a_network_of_their_own() -> None:
 
 def test_without_mail_nobody_sends_any() -> None:
     resources = list(store.configure(make("service")))
-    assert f"{store.MAIL}.service" not in find_units(resources)
+    assert f"{notifier.NAME}.service" not in find_units(resources)
     assert "-notifier.blackhole" in find_files(resources)[f"{store.RULES}.service"]
     resources = list(store.configure(make("service", MAIL)))
-    assert f"{store.MAIL}.service" in find_units(resources)
+    assert f"{notifier.NAME}.service" in find_units(resources)
     receiver = json.loads(find_files(resources)["alarms.json"])["receivers"][0]["email_configs"][0]
     assert receiver["to"] == "a@example.org, b@example.org" and receiver["require_tls"] is True
     assert receiver["smarthost"] == "mail.example.org:25" and receiver["from"] == "lab@example.org"
+
+
+def test_webhooks_and_the_one_that_is_told_that_all_is_well() -> None:
+    files = find_files(
+        store.configure(
+            make("service", "monitoring: {webhooks: [https://chat.example.org/a], deadman: https://d.example.org/x}\n")
+        )
+    )
+    config = json.loads(files["alarms.json"])
+    assert config["receivers"] == [
+        {"name": "alarms", "webhook_configs": [{"url": "https://chat.example.org/a", "send_resolved": True}]},
+        {"name": "deadman", "webhook_configs": [{"url": "https://d.example.org/x", "send_resolved": False}]},
+    ]
+    assert config["route"]["receiver"] == "alarms" and config["route"]["routes"][0]["matchers"] == ['alertname="Watchdog"']
+    (rule,) = [rule for rule in json.loads(files["rules.json"])["groups"][0]["rules"] if rule["alert"] == "Watchdog"]
+    assert 'node=~"head|service"' in rule["expr"] and rule["expr"].endswith("== 2")
+    # without a receiver nobody counts on it, and it is no alarm to be watched
+    files = find_files(store.configure(make("service", MAIL)))
+    assert "Watchdog" not in files["rules.json"] and "Watchdog" not in files["monitoring.json"]
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x", "https://u:p@x/", "https://x/ y", "https://x/$a", "https://x/%n", "https://x:0/", "x"]
+)
+def test_a_url_that_would_be_read_otherwise_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError):
+        Section.model_validate({"webhooks": [url]})
+    with pytest.raises(ValidationError):
+        Section.model_validate({"also": [url]})
+
+
+def test_further_stores_and_writers() -> None:
+    more = """\
+monitoring:
+  also:
+    - https://influx.example.org:8086/api/v1/prom/write?db=lab
+    - {url: http://b.example.org/w, user: u, password_file: /etc/b}
+  writers: [telegraf]
+"""
+    files = find_files(store.configure(make("service", more)))
+    unit = files["farmlet-also.service"]
+    assert (
+        "-remoteWrite.url=https://127.0.0.1:8440/api/v1/prom/write?db=lab -remoteWrite.headers=Host:influx.example.org:8086"
+        in unit
+    )
+    assert "-remoteWrite.tlsServerName=influx.example.org " in unit and "passwordFile=%d/also-1 " in unit
+    assert "LoadCredential=also-1:/etc/b\n" in unit and "PrivateNetwork=yes" in unit
+    assert "socket-proxyd influx.example.org:8086\n" in files["farmlet-also-0.service"]
+    out = files["farmlet-also-1.service"]
+    assert "socket-proxyd b.example.org:80\n" in out and "PrivateNetwork" not in out
+    inside = [text for name, text in files.items() if "farmlet-also" in name and "ListenStream=127" in text]
+    assert len(inside) == 2 and all(
+        "PrivateNetwork=yes" in text and "JoinsNamespaceOf=farmlet-store.service" in text for text in inside
+    )
+    assert json.loads(files["monitoring.json"])["writers"] == {"telegraf": f"{store.TOKENS}/writers/telegraf"}
+    assert json.loads(files["monitoring.json"])["readers"] == {}
+    files = find_files(store.configure(make("service")))
+    assert not [name for name in files if "also" in name] and json.loads(files["monitoring.json"])["also"] == ""
 
 
 def test_each_node_has_a_rule_that_sees_its_silence() -> None:
@@ -145,3 +203,25 @@ def test_the_issuer_registers_what_the_log_in_asks_for() -> None:
     (step,) = [one.run for one in IDENTITY.role("provider").configure(context) if one.label == "step client monitoring"]  # type: ignore[attr-defined]
     assert "--redirect-uri https://monitoring.farmlet.test/login/back" in step
     assert all(f"--scope {scope}" in step for scope in SCOPE.split())
+
+
+@pytest.mark.parametrize(("off", "told"), [(0.0, 0.0), (0.4, 0.0), (60.0, 59.0), (-60.0, -60.0)])
+def test_how_far_a_clock_is_off(off: float, told: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's clock shows 1000.5 when it answers, the node's that and `off`."""
+
+    class Connection:
+        def __init__(self, *_: object, **__: object) -> None:
+            self.headers = {"Date": "Thu, 01 Jan 1970 00:16:40 GMT"}
+
+        def request(self, *_: object) -> None: ...
+
+        def getresponse(self) -> Connection:
+            return self
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(metrics, "HTTPSConnection", Connection)
+    monkeypatch.setattr(metrics.ssl, "create_default_context", lambda **_: None)
+    monkeypatch.setattr(metrics.time, "time", lambda: 1000.5 + off)
+    (sample,) = metrics.measure_clock("h", "ca")
+    assert sample.value == pytest.approx(told, abs=0.51) and (sample.value == 0) == (told == 0)

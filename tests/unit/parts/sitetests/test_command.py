@@ -94,7 +94,6 @@ def test_close_and_open(place: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["run", "far", "--site", "hpc"], "is not for hpc"),
         (["show", "--site", "mars"], "sites: tier1, hpc"),
         (["close", "tier1", "--reason", " "], "wants a reason"),
-        (["close", "tier1", "--reason", "x", "--hours", "nan"], "wants a reason"),
         (["open", "mars"], "site mars"),
     ],
 )
@@ -116,14 +115,42 @@ def test_nobody_waits_for_a_service_that_does_not_live(place: Path, capsys: pyte
 
 
 def test_checks_of_sites(tmp_path: Path) -> None:
-    assert "no test has ended yet" in check_site(str(tmp_path), "tier1")
+    assert "no test has ended yet" in check_site(str(tmp_path), "tier1", str(tmp_path / "told.json"))
     gate.save(tmp_path, "tier1", gate.Gate(True, 1.0, tests={"a": [0, 1.0, "fine"], "b": [1, 1.0, "slow"]}))
-    assert "1 tests pass" in (said := check_site(str(tmp_path), "tier1")) and "b warns: slow" in said
+    assert "1 tests pass" in (said := check_site(str(tmp_path), "tier1", str(tmp_path / "told.json"))) and "b warns: slow" in said
     gate.save(tmp_path, "tier1", gate.Gate(False, 1.0, "a: bad", tests={"a": [2, 1.0, "bad"]}))
     with pytest.raises(Failed, match="a: bad; no new drones since"):
-        check_site(str(tmp_path), "tier1")
+        check_site(str(tmp_path), "tier1", str(tmp_path / "told.json"))
     gate.save(tmp_path, "tier1", gate.Gate(False, 1.0, "closed by hand: disks", True, {"a": [0, 1.0, "fine"]}))
-    assert "closed by hand: disks" in check_site(str(tmp_path), "tier1")
+    assert "closed by hand: disks" in check_site(str(tmp_path), "tier1", str(tmp_path / "told.json"))
+
+
+def test_what_fails_at_many_sites_is_no_fault_of_one(tmp_path: Path) -> None:
+    told = tmp_path / "told.json"
+    told.write_text('{"frozen": ["a"]}')
+    gate.save(tmp_path, "tier1", gate.Gate(True, 1.0, tests={"a": [2, 1.0, "bad"], "b": [0, 1.0, "fine"]}))
+    assert "1 tests pass" in (said := check_site(str(tmp_path), "tier1", str(told))) and "a fails at many sites" in said
+
+
+def test_a_maintenance_is_planned_and_what_was_is_told(place: Path, played: None, capsys: pytest.CaptureFixture[str]) -> None:
+    (closure,) = ask(place, capsys, "close", "tier1", "--reason", "disks", "--start", "2099-01-31 08:00", "--hours", "2")[
+        "closures"
+    ]
+    assert (closure["since"], closure["until"] - closure["since"]) == (4073529600.0, 7200.0)
+    assert ask(place, capsys, "list")["sites"][0]["open"]
+    assert ask(place, capsys, "open", "tier1")["closures"] == []
+    with pytest.raises(SystemExit):
+        ask(place, capsys, "close", "hpc", "--reason", "x", "--start", "noon")
+    assert "is no time like" in capsys.readouterr().err
+    assert "is over before" in ask(
+        place, capsys, "close", "hpc", "--reason", "x", "--start", "2020-01-01", "--hours", "1", code=2
+    )
+    store = Store(place / "results.sqlite3")
+    store.note_change("hpc", time.time(), False, False, "clock: bad")
+    store.note_change("hpc", time.time() - 5 * 86400, True, False, "")
+    assert [one["reason"] for one in ask(place, capsys, "history", "hpc", "--days", "1")] == ["clock: bad"]
+    assert len(ask(place, capsys, "history")) == 2 and ask(place, capsys, "history", "tier1") == []
+    store.close()
 
 
 def test_numbers_of_sites(tmp_path: Path) -> None:
@@ -131,6 +158,7 @@ def test_numbers_of_sites(tmp_path: Path) -> None:
     found = render(measure(str(tmp_path), ["tier1", "hpc"]))
     assert 'farmlet_sitetests_open{site="tier1"} 0.0' in found and 'farmlet_sitetests_open{site="hpc"} 1.0' in found
     assert 'farmlet_sitetests_result{site="tier1",test="a"} 2.0' in found
+    assert 'farmlet_sitetests_maintenance{site="tier1"} 0.0' in found
     assert 'farmlet_sitetests_result_timestamp_seconds{site="tier1",test="a"} 5.0' in found
 
 
@@ -141,7 +169,7 @@ def test_checks_of_the_service(tmp_path: Path) -> None:
     for faults, frozen, words in (
         ([], [], ""),
         (["x: odd"], [], "1 files are no tests: x: odd"),
-        ([], ["clock"], "by our own fault"),
+        ([], ["clock"], "by a fault of our own"),
     ):
         told.write_text(json.dumps({"tests": [{}], "faults": faults, "frozen": frozen}))
         if words:

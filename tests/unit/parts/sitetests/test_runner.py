@@ -14,7 +14,7 @@ import pytest
 from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.result import OUTPUT, parse
 
-RUNNER = str(files(PACKAGE).joinpath("runner.py"))
+RUNNER = str(files(PACKAGE).joinpath("jobs/runner.py"))
 
 
 def run(folder: Path, text: str, kind: str = "function", timeout: int = 20) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from farmlet.parts import gate
-from farmlet.parts.sitetests.queue import Unreachable, View
+from farmlet.parts.sitetests.jobs.queue import Unreachable, View
 from farmlet.parts.sitetests.result import OK
 from farmlet.parts.sitetests.scheduler import AGAIN, FIRST, PATIENCE, Folders, Scheduler, Site, make
 from farmlet.parts.sitetests.store import DONE, ENDED, QUEUED, Closed, Job, Store
+from farmlet.parts.sitetests.verdict import FLAPS
 
 SPREAD = zlib.crc32(b"tier1") % 600 + 20  # until the first test has run, with time to spare
 HEADER = "# /// sitetest\n# every = {every}\n# ///\ndef test(): pass\n"
@@ -26,13 +27,14 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 1_800_000_000.0
         self.codes: dict[str, int] = {}
-        self.away, self.start, self.drones, self.held = "", True, 0, False
+        self.away, self.start, self.drones, self.held, self.empty = "", True, 0, False, False
         self.queue: dict[str, list[str]] = {}
         self.submitted: list[str] = []
         for name in ("none", "own", "gates"):
             (folder / name).mkdir()
         self.add("fast", 600)
         self.store = Store(folder / "results.sqlite3")
+        self.store._base.execute("PRAGMA synchronous = OFF")  # no power fails here
         self.begin()
 
     def add(self, name: str, every: int) -> None:
@@ -61,7 +63,7 @@ class World:
         if self.held:
             return View(states=dict.fromkeys(names, (5, "no disk")))
         if not self.start:
-            return View(states=dict.fromkeys(names, (1, "")), drones=self.drones)
+            return View(states=dict.fromkeys(names, (1, "")), drones=self.drones, empty=self.empty)
         return View(results={name: self.tell(self.queue[name]) for name in names if name in self.queue})
 
     def tell(self, tests: Sequence[str]) -> bytes:
@@ -168,6 +170,21 @@ def test_a_job_that_does_not_begin(world: World, drones: int, code: int) -> None
     assert not world.codes_of("fast")
 
 
+def test_a_site_without_machines_is_known_within_a_minute(world: World) -> None:
+    world.live(FIRST + SPREAD)
+    (world.folder / "own/fast.py").write_text(HEADER.format(every=30))
+    world.start, world.empty = False, True
+    world.live(60)
+    assert (
+        world.codes_of("queue")[:2] == [2, 2]
+        and not world.gate().ok
+        and "no machine is in the site's pool" in world.gate().reason
+    )
+    world.start, world.empty = True, False
+    world.live(60)
+    assert world.gate().ok
+
+
 def test_a_held_job_and_one_that_vanished_tell_why(world: World) -> None:
     world.held = True
     world.live(FIRST + SPREAD + 10)
@@ -198,6 +215,36 @@ def test_closed_by_hand_until_its_time_is_over(world: World) -> None:
     assert not world.gate().ok and world.gate().by_hand and not gate.is_open(world.folder / "gates", "tier1")
     world.live(60)
     assert world.gate().ok
+
+
+def test_a_maintenance_that_is_planned_begins_and_ends_by_itself_whatever_tests_say(world: World) -> None:
+    world.store.close_gate(Closed("tier1", "new disks", world.now + 60, world.now + 120))
+    world.store.close_gate(Closed("tier1", "new tapes", world.now + 1000, None))
+    world.live(40)
+    assert world.gate().ok and [one.reason for one in world.store.find_closures(world.now)] == ["new disks", "new tapes"]
+    world.live(40)
+    assert not world.gate().ok and world.gate().reason == "closed by hand: new disks"
+    world.live(60)
+    assert world.gate().ok
+    world.store.open_gate("tier1", world.now)
+    world.live(1000)
+    assert world.gate().ok and not world.store.find_closures(world.now)
+    assert [(one.ok, one.by_hand) for one in world.store.find_changes(0)] == [(True, False), (False, True), (True, False)]
+
+
+def test_a_gate_that_flaps_stays_closed_until_its_tests_have_passed_for_a_while(world: World) -> None:
+    world.live(FIRST + SPREAD)
+    for _ in range(FLAPS):
+        world.codes["fast"] = 2
+        while world.gate().ok:
+            world.live(30)
+        world.codes["fast"] = 0
+        world.live(AGAIN + 10)
+    assert not world.gate().ok and "this gate flaps" in world.gate().reason
+    world.begin()  # what was is not forgotten
+    world.live(2 * AGAIN + 20)
+    assert world.gate().ok and world.codes_of("fast")[:4] == [0, 0, 0, 2]
+    assert sum(not one.ok for one in world.store.find_changes(0)) == FLAPS
 
 
 def test_a_gate_that_nobody_keeps_is_open(world: World) -> None:

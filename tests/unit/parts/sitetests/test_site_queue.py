@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.sitetests.job import pack
-from farmlet.parts.sitetests.queue import Place, Queue, Unreachable, View, read
+from farmlet.parts.sitetests.jobs.job import pack
+from farmlet.parts.sitetests.jobs.queue import Place, Queue, Unreachable, View, read
 from farmlet.parts.sitetests.suite import Test
 
 PLACE = Place("tier1", "tier1.example.net", "drone", "tests-example.org")
@@ -51,6 +51,34 @@ def test_an_archive_has_all_that_a_job_needs(tmp_path: Path) -> None:
         assert archive.getnames() == ["runner.py", "spec.json", "job.sub", "probe", "probe/probe.py"]
         said = archive.extractfile("job.sub")
         assert said is not None and '+FarmletRun = "tier1-1-aa"' in said.read().decode()
+
+
+def test_whether_a_pool_has_machines_is_asked_while_a_job_waits(lab: Path) -> None:
+    queue = connect(lab)
+    asyncio.run(queue.submit("tier1-1-aa", make(lab)))
+    assert not asyncio.run(queue.look(["tier1-1-aa"], [])).empty  # nobody can say
+    status = lab / "bin/condor_status"
+    for said, empty in (("exit 0", True), ("echo wn1", False), ("echo no >&2; exit 1", False)):
+        status.write_text(f"#!/bin/sh\n{said}\n")
+        status.chmod(0o755)
+        assert asyncio.run(queue.look(["tier1-1-aa"], [])).empty is empty
+    status.write_text("#!/bin/sh\ntouch $LAB/asked\n")
+    (lab / "queue/tier1-1-aa").write_text("tier1-1-aa 2 undefined")
+    assert not asyncio.run(queue.look(["tier1-1-aa"], [])).empty and not (lab / "asked").exists()
+
+
+def test_a_token_goes_where_only_the_job_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text("def test(): pass")
+    packed = pack("tier1-1-aa", [Test("probe", (tmp_path / "probe.py",), "function", 60, 10)], {}, 100, "letter")
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        assert archive.getmember("spec.token").mode == 0o600
+        said, spec = (archive.extractfile(name) for name in ("job.sub", "spec.json"))
+        assert (
+            said
+            and spec
+            and b"transfer_input_files = spec.json, spec.token, probe" in said.read()
+            and b"letter" not in spec.read()
+        )
 
 
 def test_a_job_is_submitted_once_however_often_it_is_tried(lab: Path) -> None:

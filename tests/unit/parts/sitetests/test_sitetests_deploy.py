@@ -34,6 +34,7 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
     assert [site["name"] for site in found["sites"]] == ["tier1"]
     assert found["environment"]["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
+    assert found["environment"]["FARMLET_STORES"] == found["token"]["audience"] == "https://head.farmlet.test:8443"
     assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
 
 
@@ -54,9 +55,22 @@ def test_the_collaborations_tests_lie_beside_the_facility_file(tmp_path: Path) -
 
 def test_the_key_is_the_overlays_and_both_are_on_one_node(tmp_path: Path) -> None:
     unit = configure(read(tmp_path), SITE)["/etc/systemd/system/farmlet-sitetests.service"].data.decode()
+    assert "LoadCredential=secret:/var/lib/farmlet/identity/clients/sitetests.secret" in unit
     assert "LoadCredential=key:/var/lib/farmlet/overlay/ssh/id_ed25519" in unit and "User=farmlet-sitetests" in unit
     text = default_text().replace("tokens, sitetests, monitoring]", "tokens, monitoring]")
     (tmp_path / "facility.yaml").write_text(text.replace("storage, notebooks]", "storage, notebooks, sitetests.scheduler]"))
     with pytest.raises(Errors) as several:
         load(tmp_path / "facility.yaml", find())
     assert "the overlay's key, which is on another node" in several.value.errors[0].what
+
+
+def test_the_page_has_an_origin_a_client_and_a_user_of_its_own_and_knows_the_admins(tmp_path: Path) -> None:
+    facility = read(tmp_path)
+    found = configure(facility, SITE)
+    page: Any = json.loads(found["/etc/farmlet/sitepages.json"].data)
+    assert page["sites"] == ["tier1"] and page["admins"] == ["/lab/admins"]
+    assert page["login"]["origin"] == "https://sitetests.farmlet.test" in (f"https://{name}" for name in facility.control.names)
+    unit = found["/etc/systemd/system/farmlet-sitepages.service"].data.decode()
+    assert "User=farmlet-sitepages" in unit and "LoadCredential" not in unit and "ReadWritePaths" not in unit
+    tasks: Any = json.loads(found["/etc/farmlet/agent.d/sitetests.scheduler.json"].data)
+    assert tasks["deliver"]["client-sitetests"]["owner"] == "farmlet-sitepages"

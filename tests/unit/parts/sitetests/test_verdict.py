@@ -9,7 +9,7 @@ import pytest
 from farmlet.parts.gate import Gate
 from farmlet.parts.sitetests.result import Result
 from farmlet.parts.sitetests.store import Closed
-from farmlet.parts.sitetests.verdict import find_frozen, judge
+from farmlet.parts.sitetests.verdict import HOLD, Fault, Standing, blame, judge
 
 OPEN, SHUT = Gate(True, 1.0), Gate(False, 2.0, "clock: text")
 
@@ -54,15 +54,39 @@ def test_closed_by_hand() -> None:
     assert judge({"clock": make([0])}, {"clock"}, (), None, found, 10.0).ok
 
 
+def test_a_gate_that_flaps_opens_when_its_tests_have_passed_often_enough() -> None:
+    shut = Gate(False, 2.0, "clock: text")
+    for codes, ok in (([0, 2, 2], False), ([0, 0, 2], False), ([0, 0, 0, 2], True), ([0, 3, 0, 0], True)):
+        found = judge({"clock": make(codes)}, {"clock"}, (), None, shut, 9.0, flaps=True)
+        assert found.ok is ok and ("flaps" in found.reason) is not ok
+    assert judge({"clock": make([0, 2, 0])}, {"clock"}, (), None, OPEN, 9.0, flaps=True).ok
+
+
+def stand(failing: Mapping[str, float], passed: Mapping[str, float]) -> Standing:
+    return Standing(dict(failing), dict(passed))
+
+
+SITES = [f"s{number}" for number in range(10)]
+
+
 @pytest.mark.parametrize(
-    ("failing", "of", "frozen"), [(1, 1, False), (2, 2, False), (1, 3, False), (2, 3, True), (3, 3, True), (2, 4, False)]
+    ("failing", "passed", "sites", "fault"),
+    [
+        ({"s0": 1000}, {}, SITES[:2], Fault.THEIRS),  # with two sites nobody can say
+        ({"s0": 1000}, {}, SITES, Fault.ASKING),
+        ({"s0": 1000}, dict.fromkeys(SITES[1:], 900), SITES, Fault.ASKING),  # they passed before: that says nothing of now
+        ({"s0": 1000}, dict.fromkeys(SITES[1:4], 1001), SITES, Fault.ASKING),
+        ({"s0": 1000}, dict.fromkeys(SITES[1:5], 1001), SITES, Fault.THEIRS),
+        ({"s0": 1000}, dict.fromkeys(SITES[1:3], 1001), SITES[:3], Fault.THEIRS),
+        ({"s0": 1000, "s1": 1001, "s2": 1001}, {}, SITES, Fault.OURS),
+        ({"s0": 1000, "s1": 1001, "s2": 1001}, {"s3": 1001, "s4": 1001}, SITES, Fault.THEIRS),
+        ({"s0": 1000, "s1": 100, "s2": 100, "s3": 100}, dict.fromkeys(SITES[4:8], 1001), SITES, Fault.THEIRS),
+        (dict.fromkeys(SITES[:6], 100), dict.fromkeys(SITES[6:], 1001), SITES, Fault.OURS),
+    ],
 )
-def test_what_most_sites_fail_at_a_time_moves_no_gate(failing: int, of: int, frozen: bool) -> None:
-    sites = [f"site{number}" for number in range(of)]
-    histories: Mapping[str, Mapping[str, Sequence[Result]]] = {
-        site: {"clock": make([2, 2] if number < failing else [0])} for number, site in enumerate(sites)
-    }
-    found = find_frozen(histories, sites)
-    assert found == ({"clock"} if frozen else set())
-    assert judge(histories["site0"], {"clock"}, found, None, OPEN, 9.0).ok is frozen
-    assert not judge(histories["site0"], {"clock"}, found, None, SHUT, 9.0).ok
+def test_whose_fault_it_is(failing: Mapping[str, float], passed: Mapping[str, float], sites: Sequence[str], fault: Fault) -> None:
+    assert blame(stand(failing, passed), "s0", sites, 1010.0) is fault
+
+
+def test_others_are_not_waited_for_without_end() -> None:
+    assert blame(stand({"s0": 1000}, {}), "s0", SITES, 1000 + HOLD) is Fault.THEIRS

@@ -18,6 +18,7 @@ from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.facility.names import MEMBER
+from farmlet.facility.places import USAGE
 from farmlet.facility.sizes import show
 from farmlet.parts.accounts.homes.homes import ARCHIVE, Place, is_theirs, open_place, owns
 from farmlet.runtime.disk.filesystem import open_quotas
@@ -25,7 +26,6 @@ from farmlet.runtime.disk.quotas import Quotas, Usage
 from farmlet.runtime.files import write
 from farmlet.runtime.rows import FIRST_UID, read
 
-USAGE = "/run/farmlet-usage"
 SHARED = "shared by all"  # said where there is no limit
 HIDDEN = "cannot be looked at: something is mounted over it"
 TELL_SECONDS = 5.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from farmlet.errors import FarmletError
 from farmlet.facility.names import ancestors
 from farmlet.parts.accounts.source.ledger import Entry, Ledger
 from farmlet.parts.accounts.source.logins import Logins
-from farmlet.parts.accounts.source.membership import Member, Membership, Unread, check_sub, check_text, show
+from farmlet.parts.accounts.source.membership import Member, Membership, State, Unread, check_sub, check_text, show
 from farmlet.parts.accounts.source.scim import Reader
 
 EXTENSION = "urn:indigo-dc:scim:schemas:IndigoUser"
@@ -106,15 +106,10 @@ class Indigo:
 
     def _paths(self, user: Mapping[str, Any]) -> list[str]:
         """The facility's groups of a user, with those above them, in the order of the file."""
-        below = f"{self._prefix}/" if self._prefix else ""
-        named = {check_text(group["display"]).strip("/") for group in user.get("groups") or ()}
-        counted = {name.removeprefix(below) for name in named if name.startswith(below)} & set(self._groups)
-        closed = counted.union(*map(ancestors, counted))
-        return [path for path in self._groups if path in closed]
+        return find_paths(user, self._groups, self._prefix)
 
     def _member(self, user: Mapping[str, Any], entry: Entry, groups: Mapping[str, int]) -> Member:
-        username, extension = show(user.get("userName")), user.get(EXTENSION) or {}
-        ended, names = has_ended(extension.get("endTime")), user.get("name") or {}
+        username, names = show(user.get("userName")), user.get("name") or {}
         title = " ".join(filter(None, (show(names.get(key)) for key in ("givenName", "familyName"))))
         emails = [show(email["value"]) for email in user.get("emails") or ()]
         return Member(
@@ -123,12 +118,28 @@ class Indigo:
             uid=entry.number,
             gid=entry.number,
             title=title or username or entry.name,
-            state="expired" if ended else "active" if user.get("active") is True and groups else "suspended",
+            state=judge(user, groups),
             groups=groups,
             username=username,
             email=emails[0] if emails else "",
-            service=extension.get("serviceAccount") is True,
+            service=(user.get(EXTENSION) or {}).get("serviceAccount") is True,
         )
+
+
+def find_paths(user: Mapping[str, Any], groups: Sequence[str], prefix: str) -> list[str]:
+    """Of the facility's `groups` those of a user, with those above them, in the same order. Raises what an odd entry raises."""
+    below = f"{prefix}/" if prefix else ""
+    named = {check_text(group["display"]).strip("/") for group in user.get("groups") or ()}
+    counted = {name.removeprefix(below) for name in named if name.startswith(below)} & set(groups)
+    closed = counted.union(*map(ancestors, counted))
+    return [path for path in groups if path in closed]
+
+
+def judge(user: Mapping[str, Any], paths: Collection[str]) -> State:
+    """What a user of these groups of the facility is here. Raises ValueError or AttributeError for an odd entry."""
+    if has_ended((user.get(EXTENSION) or {}).get("endTime")):
+        return "expired"
+    return "active" if user.get("active") is True and paths else "suspended"
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

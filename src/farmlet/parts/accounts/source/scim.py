@@ -16,11 +16,12 @@ from farmlet.errors import FarmletError
 from farmlet.runtime import oauth
 
 SCOPE = "scim:read"
+ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 LIMIT = 32 << 20  # bytes of one answer
 
 
 class Missing(FarmletError):
-    """There is nothing at this place."""
+    """There is nobody of this id, as SCIM says it (RFC 7644 §3.12): a proxy's page that is not found says nothing of anybody."""
 
 
 class Broken(FarmletError):
@@ -68,9 +69,9 @@ class Reader:
         return True
 
     def get(self, path: str, timeout: float = 15, **query: int) -> dict[str, Any]:
-        """A JSON object below the issuer. Raises FarmletError, of which Missing for 404 and Broken for 500."""
+        """A JSON object below the issuer. Raises FarmletError, of which Missing for SCIM's 404 and Broken for 500."""
         url = f"{self.issuer.rstrip('/')}{path}?{urllib.parse.urlencode(query)}"
-        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current()}"})
+        request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self._current(timeout)}"})
         request.add_header("Accept", "application/scim+json, application/json")
         try:
             # a twentieth of a second, which a list of many pages would take for each
@@ -78,7 +79,7 @@ class Reader:
             with urllib.request.urlopen(request, timeout=timeout, context=self._context) as answer:
                 loaded = json.loads(answer.read(LIMIT))
         except urllib.error.HTTPError as error:
-            if error.code == 404:
+            if error.code == 404 and is_scim(error):
                 raise Missing(url, "is not there") from error
             if error.code == 401:
                 self._token = ""  # perhaps the signing key was rotated: the next try asks for a new one
@@ -90,10 +91,10 @@ class Reader:
             raise FarmletError(url, "the answer is not a JSON object")
         return loaded
 
-    def _current(self) -> str:
+    def _current(self, timeout: float) -> str:
         if not self._token or time.monotonic() > self._until:
-            secret = self._load()
-            tokens = oauth.obtain(self.issuer, self._client, secret, SCOPE, self._cafile)
+            secret, most = self._load(), min(timeout, oauth.TIMEOUT)
+            tokens = oauth.obtain(self.issuer, self._client, secret, SCOPE, self._cafile, timeout=most)
             self._token, self._until = tokens.access_token, time.monotonic() + tokens.expires_in / 2
         return self._token
 
@@ -105,3 +106,11 @@ class Reader:
         if not secret:
             raise FarmletError(str(self._secret), "is empty", f"put the secret of the client {self._client} there")
         return secret
+
+
+def is_scim(error: urllib.error.HTTPError) -> bool:
+    """Whether an error's body is SCIM's own."""
+    try:
+        return ERROR in json.loads(error.read(LIMIT))["schemas"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException):
+        return False

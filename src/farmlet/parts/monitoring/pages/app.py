@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from farmlet.parts.monitoring.pages.board import Board
+from farmlet.parts.monitoring.pages import readers, status, writers
+from farmlet.parts.monitoring.pages.board import Board, Content
+from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
+from farmlet.parts.monitoring.pages.readers import Readers
+from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Store
-from farmlet.web.guard import Environ, Guard, Start, answer
+from farmlet.parts.monitoring.pages.writers import Writers
+from farmlet.web.guard import Application, Environ, Guard, Start, answer
 from farmlet.web.login import Login
 
 WAIT = b"The page is not there yet: its node waits for the secret of its client at the issuer.\n"
 
 
 class App:
-    """What nodes hand in, and the page for members, at one socket; the reverse proxy tells who is a node."""
+    """What nodes and writers hand in, the line for everybody, the pages for members, at one socket.
 
-    def __init__(self, intake: Intake, pages: Guard | None) -> None:
-        self._intake, self._pages = intake, pages
+    The reverse proxy tells who is a node.
+    """
+
+    def __init__(self, open_to_all: Mapping[str, Application], pages: Guard | None) -> None:
+        self._open, self._pages = dict(open_to_all), pages
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == PATH:
-            return self._intake(environ, start)
+        path = environ.get("PATH_INFO", "")
+        # of a name that ends with a slash all that is below
+        if app := self._open.get(path) or self._open.get(f"/{path[1:].partition('/')[0]}/"):
+            return app(environ, start)
         if self._pages is None:
             return answer(start, 503, WAIT, {"Content-Type": "text/plain; charset=utf-8"})
         return self._pages(environ, start)
 
 
 def load(path: str) -> App:
-    """The service from its JSON file: {"store", "nodes", "title", "panels", "alarms", "seconds", "login": {…}}."""
+    """The service from its JSON file: {"store", "also", "writers", "readers", "nodes", "content": as `board.Content`,
+    "login": {…}}."""
     config: dict[str, Any] = json.loads(Path(path).read_text())
-    store, title, nodes = Store(config["store"]), config["title"], config["nodes"]
-    board = Board(store, title, config["panels"], config["alarms"], sorted(nodes.values()), config["seconds"])
+    store, content = Store(config["store"]), Content(**config["content"])
     login = find_login(**config["login"])
-    return App(Intake(store, nodes), Guard(board, login, title) if login else None)
+    pages = Guard(Board(store, content), login, content.title) if login else None
+    copies = Copies(Store(config["also"])) if config["also"] else None
+    own: dict[str, Application] = dict.fromkeys(status.PATHS, Status(store, content.title))
+    own[PATH] = Intake(store, config["nodes"], copies)
+    if tokens := load_tokens(config["writers"]):
+        own |= dict.fromkeys(writers.PATHS, Writers(store, tokens))
+    if tokens := load_tokens(config["readers"]):
+        own[readers.ROOT] = Readers(store, tokens)
+    return App(own, pages)
+
+
+def load_tokens(files: Mapping[str, str]) -> dict[str, str]:
+    return {name: Path(file).read_text().strip() for name, file in files.items()}
 
 
 def find_login(issuer: str, client: str, origin: str, secret: str, key: str) -> Login | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
+from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.store import PASSED, Away, Store
 from farmlet.runtime.wsgi import Environ, Refused, Start, identify, read_body
 
@@ -16,10 +17,10 @@ BODY_BYTES = 1024 * 1024  # packed; a node sends some 10 kB
 
 
 class Intake:
-    """The WSGI application. `nodes`: node name by fully qualified name."""
+    """The WSGI application. `nodes`: node name by fully qualified name; `copies`: further stores."""
 
-    def __init__(self, store: Store, nodes: Mapping[str, str]) -> None:
-        self._store, self._nodes = store, dict(nodes)
+    def __init__(self, store: Store, nodes: Mapping[str, str], copies: Copies | None = None) -> None:
+        self._store, self._nodes, self._copies = store, dict(nodes), copies
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
         try:
@@ -39,4 +40,7 @@ class Intake:
         body = read_body(environ, BODY_BYTES)
         keys = {name: "CONTENT_TYPE" if name == "Content-Type" else f"HTTP_{name.upper().replace('-', '_')}" for name in PASSED}
         headers = {name: str(environ[key]) for name, key in keys.items() if key in environ}
-        return self._store.write(node, body, headers)
+        status = self._store.write(node, body, headers)
+        if self._copies and status < 300:
+            self._copies.add(node, body, headers)
+        return status

@@ -1,7 +1,7 @@
 // The board: asks /data, draws each panel with Chart.js and names the last values in a table below it.
 "use strict";
 
-const WORDS = { 3600: "1 hour", 21600: "6 hours", 86400: "1 day", 604800: "7 days", 2592000: "30 days" };
+const WORDS = { 3600: "1 hour", 21600: "6 hours", 86400: "1 day", 604800: "7 days", 2592000: "30 days", 7776000: "90 days", 31536000: "1 year" };
 // colour-blind safe (Okabe and Ito); each line also has a dash of its own
 const LIGHT = ["#0072b2", "#d55e00", "#007a5a", "#a8477b", "#8a6000", "#2a8cc4", "#6f6600", "#5f697d"];
 const DARK = ["#56b4e9", "#e69f00", "#2fc79b", "#e79fc6", "#f0e442", "#8ab8f0", "#ff8a4c", "#a6afc0"];
@@ -30,7 +30,12 @@ function show(value, unit) {
   if (unit === "percent") return `${value.toFixed(1)} %`;
   if (unit === "bytes") return scale(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]);
   if (unit === "rate") return scale(value, 1000, ["B/s", "kB/s", "MB/s", "GB/s"]);
-  if (unit === "seconds") return `${Number(value.toPrecision(3))} s`;
+  if (unit === "seconds") {
+    const [size, word] = [[172800, "d"], [7200, "h"], [120, "min"]].find(([least]) => Math.abs(value) >= least) || [0, "s"];
+    return `${Number((value / ({ d: 86400, h: 3600, min: 60 }[word] || 1)).toPrecision(3))} ${word}`;
+  }
+  if (unit === "hours") return `${Number(value.toPrecision(4))} h`;
+  if (unit === "hourly") return `${Number(value.toPrecision(3))} /h`;
   return String(Number(value.toPrecision(4)));
 }
 
@@ -91,11 +96,35 @@ function draw(panel, told) {
     label: series.name, borderColor: paint(number), borderDash: DASHES[Math.floor(number / LIGHT.length) % DASHES.length],
     data: series.points.map(([x, y]) => ({ x, y })),
   }));
+  const limit = panel.bad ?? panel.bad_below;
+  // where it gets bad, as a line of its own
+  if (limit !== undefined) datasets.push({
+    label: "limit", borderColor: style("--bad"), borderWidth: 1, borderDash: [1, 4],
+    data: [{ x: told.at - told.range, y: limit }, { x: told.at, y: limit }],
+  });
   charts.set(panel.title, new Chart(canvas, { type: "line", data: { datasets }, options: options(panel, told) }));
 }
 
+function tellReport(report, told) {
+  const figure = make("figure"), table = make("table"), head = make("tr");
+  head.append(...report.columns.map((name, at) => make("th", name, { scope: "col", class: at === report.columns.length - 1 ? "number" : "" })));
+  table.append(head);
+  for (const row of report.rows) {
+    const line = make("tr"), last = row.length - 1;
+    line.append(...row.map((cell, at) => (at === last ? make("td", show(cell, report.columns[at])) : make("th", cell, { scope: "row" }))));
+    table.append(line);
+  }
+  const query = new URLSearchParams({ name: report.name, range: told.range }), words = make("p", "", { class: "small" });
+  words.append(make("a", "CSV", { href: `/report.csv?${query}`, "aria-label": `${report.title} as CSV` }), " ",
+    make("a", "JSON", { href: `/report.json?${query}`, "aria-label": `${report.title} as JSON` }));
+  figure.append(make("figcaption", report.title), report.rows.length ? table : make("p", "No numbers in this range.", { class: "small" }), words);
+  return figure;
+}
+
 function tellAlarm(alarm) {
-  const details = make("details"), words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  const words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  if (!alarm.runbook) return make("p", `${alarm.severity}: ${words}`, { class: alarm.severity });
+  const details = make("details");
   details.append(make("summary", `${alarm.severity}: ${words}`, alarm.where ? { class: alarm.severity } : {}));
   for (const [name, text] of Object.entries(alarm.runbook || {})) details.append(make("p", `${name[0].toUpperCase()}${name.slice(1)}: ${text}`));
   return details;
@@ -109,14 +138,25 @@ function tellWatched(alarm) {
   return details;
 }
 
-function link(name, node, here) {
-  const words = node === here ? { "aria-current": "page" } : {};
-  return make("a", name, { href: node ? `/?node=${encodeURIComponent(node)}` : "/", ...words });
+function link(entry) {
+  const query = new URLSearchParams(entry.of ? { page: entry.page, of: entry.of } : { page: entry.page });
+  return make("a", entry.name, { href: entry.page === "facility" ? "/" : `/?${query}`, ...(entry.here ? { "aria-current": "page" } : {}) });
+}
+
+// one row for the facility, one for its sites, one for its nodes
+function list(menu) {
+  const rows = [["Facility", (entry) => !entry.of], ["Sites", (entry) => entry.page === "site"], ["Nodes", (entry) => entry.page === "node"]];
+  return rows.filter(([, is]) => menu.some(is)).map(([words, is]) => {
+    const nav = make("nav", "", { "aria-label": words });
+    nav.append(...menu.filter(is).map(link));
+    return nav;
+  });
 }
 
 function fill(told) {
-  find("name").textContent = told.node ? `Node ${told.node}` : "The facility at a glance";
-  find("nodes").replaceChildren(link("Facility", "", told.node), ...told.nodes.map((node) => link(node, node, told.node)));
+  find("name").textContent = told.title;
+  find("menu").replaceChildren(...list(told.menu));
+  find("watch").hidden = !told.admin;
   const choices = told.ranges.map((range) => make("option", WORDS[range], { value: range }));
   if (!find("range").options.length) find("range").replaceChildren(...choices);
   find("range").value = told.range;
@@ -126,14 +166,15 @@ function fill(told) {
   charts.forEach((chart) => chart.destroy());
   charts.clear();
   find("panels").replaceChildren();
+  find("panels").append(...told.reports.map((report) => tellReport(report, told)));
   told.panels.forEach((panel) => draw(panel, told));
   find("when").textContent = `Last update ${clock(told.at, 0)}`;
   find("when").classList.remove("bad");
 }
 
 async function look() {
-  const node = new URLSearchParams(location.search).get("node") || "";
-  const query = new URLSearchParams({ range: find("range").value || "3600", node });
+  const asked = new URLSearchParams(location.search);
+  const query = new URLSearchParams({ range: find("range").value, page: asked.get("page") || "", of: asked.get("of") || "" });
   try {
     const answer = await fetch(`/data?${query}`);
     if (answer.status === 401) return location.reload();

@@ -46,13 +46,23 @@ class Store:
         """Hand on samples (Prometheus remote write), all with the label `node`, whatever they say themselves. The HTTP status."""
         return self._ask("POST", f"/api/v1/write?{urlencode({'extra_label': f'node={node}'})}", body, headers)[0]
 
+    def take(self, writer: str, lines: bytes, precision: str) -> int:
+        """Hand on samples (InfluxDB's line protocol), all with the label `writer`. The HTTP status."""
+        query = urlencode({"extra_label": f"writer={writer}"} | ({"precision": precision} if precision else {}))
+        return self._ask("POST", f"/write?{query}", lines, {"Content-Type": "text/plain"})[0]
+
+    def pass_on(self, path: str, query: str, form: bytes) -> tuple[int, bytes]:
+        """A question of Prometheus' API as it came: HTTP status and JSON."""
+        kind = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._ask("POST", f"{path}?{query}" if query else path, form, kind)
+
     def select(self, query: str, start: float, end: float, step: float) -> list[dict[str, Any]]:
         """Series of the expression `query` (PromQL): {"metric": labels, "values": [[seconds since 1970, text]…]}."""
         return self._select("query_range", {"query": query, "start": f"{start:.0f}", "end": f"{end:.0f}", "step": f"{step:.0f}s"})
 
-    def select_now(self, query: str) -> list[dict[str, Any]]:
-        """The same as it is now: {"metric": labels, "value": [seconds since 1970, text]}."""
-        return self._select("query", {"query": query})
+    def select_now(self, query: str, at: float | None = None) -> list[dict[str, Any]]:
+        """The same as it is now, or was: {"metric": labels, "value": [seconds since 1970, text]}."""
+        return self._select("query", {"query": query} | ({"time": f"{at:.0f}"} if at else {}))
 
     def _select(self, kind: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         form = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,15 @@ from farmlet.parts.notebooks.hub.entrance import Entrance
 from farmlet.parts.notebooks.hub.server import Server
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Roster
+from farmlet.web import theme
 
+PAGES = Path(__file__).parent / "pages"
 SESSION_DAYS = 0.5
 LOOK_SECONDS = 5  # after which a session is compared with the roster again
 START_SECONDS = 180
+ANSWER_SECONDS = 60  # from its port's opening on
+# what is deleted is gone: a trash nobody sees would keep a full home full
+DELETE = ("--FileContentsManager.delete_to_trash=False", "--FileContentsManager.always_delete_dir=True")
 
 
 def configure(c: Any, path: str) -> None:
@@ -23,6 +29,7 @@ def configure(c: Any, path: str) -> None:
     Server.settings = settings
     Server.roster = Entrance.roster = Roster(settings.roster)
     configure_hub(c, settings, secrets)
+    configure_pages(c, settings)
     configure_entrance(c, settings, (secrets / "client").read_text().strip())
     configure_servers(c, settings)
 
@@ -41,12 +48,20 @@ def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.api}"
     c.ConfigurableHTTPProxy.auth_token = (secrets / "proxy").read_text().strip()
-    hub.template_vars = {"announcement": ""}
+
+
+def configure_pages(c: Any, settings: Settings) -> None:
+    """JupyterHub's own pages in the facility's style."""
+    style = theme.load_colours() + (PAGES / "hub.css").read_text()
+    icon = b64encode(theme.load("icon.svg")).decode()
+    c.JupyterHub.template_paths = [str(PAGES)]
+    c.JupyterHub.template_vars = {"facility": settings.title, "style": style, "icon": f"data:image/svg+xml;base64,{icon}"}
 
 
 def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     c.JupyterHub.authenticator_class = Entrance
     entrance, issuer = c.Entrance, settings.issuer.rstrip("/")
+    Entrance.issuer = issuer
     entrance.client_id = settings.client
     entrance.client_secret = secret
     # the same at our own issuer and at an INDIGO IAM
@@ -70,10 +85,11 @@ def configure_servers(c: Any, settings: Settings) -> None:
     server.name_template = "farmlet-notebook-{username}"
     server.remove = True
     server.pull_policy = "Never"
-    server.cmd = ["jupyterhub-singleuser"]
+    server.cmd = ["python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]
     server.default_url = "/lab"
-    server.args = list_idle(settings.idle)
+    server.args = [*DELETE, *list_idle(settings.idle)]
     server.start_timeout = START_SECONDS
+    server.http_timeout = ANSWER_SECONDS
     server.poll_interval = LOOK_SECONDS
 
 

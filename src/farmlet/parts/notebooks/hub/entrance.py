@@ -6,11 +6,23 @@ import asyncio
 from typing import Any
 
 from oauthenticator.generic import GenericOAuthenticator
+from oauthenticator.oauth2 import OAuthLoginHandler
+from tornado.httpclient import HTTPClientError
 from tornado.web import HTTPError
 
 from farmlet.parts.notebooks.roster import NOT_HERE, Roster
 
 PATIENCE = 10  # seconds
+ANSWER_SECONDS = 5
+AWAY = "The facility's log-in does not answer just now. Try again in a minute. Servers that run go on, and so do your jobs."
+
+
+class Login(OAuthLoginHandler):  # type: ignore[misc]
+    """The way to the issuer. A browser that it leads to one who is away says little, so that is looked at first."""
+
+    async def get(self) -> None:
+        await self.authenticator.reach()
+        super().get()
 
 
 class Entrance(GenericOAuthenticator):  # type: ignore[misc]
@@ -18,7 +30,25 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     session ends when the roster says no, and not while somebody is silent.
     """
 
-    roster: Roster  # set by `configuration`
+    login_handler = Login
+    roster: Roster  # both set by `configuration`
+    issuer: str
+
+    async def reach(self) -> None:
+        """Raise HTTPError, with words, while the issuer does not answer."""
+        await self.httpfetch(f"{self.issuer}/.well-known/openid-configuration", "looking for the issuer")
+
+    async def fetch(self, req: Any, *words: Any, **more: Any) -> Any:
+        """One question to the issuer."""
+        req.connect_timeout = req.request_timeout = ANSWER_SECONDS
+        try:
+            return await super().fetch(req, *words, **more)
+        except OSError as error:
+            raise HTTPError(503, AWAY) from error
+        except HTTPClientError as error:
+            if error.code >= 500:  # 599: too late (tornado), 502: its own proxy
+                raise HTTPError(503, AWAY) from error
+            raise
 
     async def token_to_user(self, token_info: dict[str, Any]) -> dict[str, Any]:
         """What the issuer says of who comes. Who was approved a moment ago is not on the roster yet: that takes seconds."""

@@ -3,38 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-import grp
-import os
-import pwd
 import shutil
-from html import escape
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import requests.exceptions
+from docker.errors import DockerException
 from dockerspawner import DockerSpawner
+from jupyterhub.spawner import SpawnException
 
-from farmlet.facility.places import CREDENTIAL, NOTEBOOK
+from farmlet.facility.places import CREDENTIAL
+from farmlet.parts import images
+from farmlet.parts.images import Row
+from farmlet.parts.notebooks.hub import container
 from farmlet.parts.notebooks.hub.settings import Settings
+from farmlet.parts.notebooks.room import measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
-from farmlet.parts.notebooks.sizes import CHOICES, LEAST, Size, choose, limit, suggest
-from farmlet.runtime.files import write
+from farmlet.parts.notebooks.sizes import CHOICES, GIB, LEAST, Size, choose, limit, suggest
 
-BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
-PROCESSES = 4096
+SOFTWARE = "software"  # not `image`, which the spawner takes for a container image whatever it says
 IMAGE_SECONDS = 90
-NO_CREDENTIAL = (
-    "<p>You have no credential for storage here yet, so the notebook has no token. To give it once, also while the server runs: "
-    "<code>farmlet-credential</code> on the log-in node.</p>"
-)
-TMP = "rw,nosuid,nodev,exec,mode=1777"
+LOOK_SECONDS = 0.1  # how often a server that starts is asked
+WORDS = 600  # characters of what a server said last that are shown
+LATER = "Try again in a minute; if it stays so, tell your admins."
+NO_DOCKER = f"Docker on this node does not answer just now. {LATER}"
+NOT_MADE = "Docker on this node could not make your server. Your admins find the reason in the Hub's log."
 
 
-class Refused(Exception):
-    """A server that does not start; the Hub shows the words."""
+class Refused(SpawnException):  # type: ignore[misc]
+    """A server that does not start; the Hub shows the words, and counts them by `reason`, one word."""
 
-    def __init__(self, words: str) -> None:
-        super().__init__(words)
-        self.jupyterhub_message = words
+    def __init__(self, reason: str, words: str, status: int = 503) -> None:
+        super().__init__(words, reason=reason, status_code=status)
+        self.jupyterhub_message = words  # else its page puts names of ours before them
 
 
 class Server(DockerSpawner):  # type: ignore[misc]
@@ -43,24 +47,63 @@ class Server(DockerSpawner):  # type: ignore[misc]
     user_options: dict[str, Any]
     settings: Settings  # both set by `configuration`
     roster: Roster
+    stage = (0, "")  # how far the start is, in percent and in words
 
     def options_form(self, *_: Any) -> str:
         """The fields of the page; within the member's limits."""
         most = self.find_limit()
-        start = suggest(self.settings.usual, most)
-        least = min(LEAST / (1 << 30), most.gib)
-        return (
-            f"<p>Software: <strong>{escape(Path(self.settings.image).name)}</strong>, the same as in jobs.</p>"
-            f"{'' if self.has_credential() else NO_CREDENTIAL}"
-            f'<label for="cores">Cores (up to {most.cores})</label>'
-            f'<input class="form-control" id="cores" name="cores" type="number" min="1" max="{most.cores}" value="{start.cores}">'
-            f'<label for="memory">Memory in GiB (up to {most.gib:g})</label>'
-            f'<input class="form-control" id="memory" name="memory" type="number" min="{least:g}" max="{most.gib:g}" step="0.5" '
-            f'value="{start.gib:g}">'
+        last = self.find_last(most)
+        page = self.user.settings["jinja2_env_sync"].get_template("options.html")
+        text: str = page.render(
+            offered=[(row, f"{datetime.fromtimestamp(row.tested, UTC):%Y-%m-%d}") for row in self.list_offered().values()],
+            image=self.find_last_software(),
+            free=f"{measure() / GIB:.1f} GiB",
+            space=list(self.find_space()),
+            credential=self.has_credential(),
+            most=most,
+            last=last,
+            least=f"{min(LEAST, most.memory) / GIB:g}",
         )
+        return text
 
-    def options_from_form(self, form: dict[str, list[str]]) -> dict[str, str]:
-        return {name: values[0] for name, values in form.items() if name in CHOICES and values}
+    def list_offered(self) -> dict[str, Row]:
+        """The images that passed their tests, by name."""
+        return {row.name: row for row in images.load(Path(self.settings.image).parent).values() if row.offered}
+
+    def find_software(self) -> Row:
+        """The image that was chosen, or the usual one; by the Hub's API anything may come."""
+        offered = self.list_offered()
+        wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
+        if not offered:
+            raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}")
+        if not isinstance(wanted, str) or wanted not in offered:
+            raise Refused("image", f"There is no such software. You may have: {', '.join(offered)}.", 400)
+        return offered[wanted]
+
+    def find_last_software(self) -> str:
+        """What the member chose last, as long as it is offered."""
+        last = (self.orm_spawner.user_options or {}).get(SOFTWARE)
+        return last if isinstance(last, str) and last in self.list_offered() else Path(self.settings.image).name
+
+    def options_from_form(self, form: Mapping[str, list[str]]) -> dict[str, str]:
+        return {name: values[0] for name, values in form.items() if name in (*CHOICES, SOFTWARE) and values}
+
+    def find_last(self, most: Size) -> Size:
+        """What the member chose last, where they still may."""
+        try:
+            return choose(self.orm_spawner.user_options or {}, self.settings.usual, most)
+        except ValueError:
+            return suggest(self.settings.usual, most)
+
+    def find_space(self) -> Iterator[tuple[str, str]]:
+        """What the member's folders hold, in the words of their log-in: kind, words."""
+        try:
+            lines = Path(self.settings.usage).read_text().splitlines()
+        except OSError:
+            return
+        for name, kind, words in (line.split(" ", 2) for line in lines if line.count(" ") > 1):
+            if name == self.user.name:
+                yield kind, words
 
     def has_credential(self) -> bool:
         return Path(self.settings.credentials, self.user.name, f"{CREDENTIAL}.use").exists()
@@ -68,7 +111,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
     def find_member(self) -> Member:
         member = self.roster.find(self.user.name)
         if member is None:
-            raise Refused(NOT_HERE)
+            raise Refused("member", NOT_HERE, 403)
         return member
 
     def find_limit(self) -> Size:
@@ -79,16 +122,52 @@ class Server(DockerSpawner):  # type: ignore[misc]
         """Everything is looked at anew: groups may have changed, and wishes come by the API too."""
         member = self.find_member()
         if Path(self.settings.closed).exists():
-            raise Refused("This node is being emptied: no notebook begins here just now.")
+            raise Refused("closed", "This node is being emptied: no notebook begins here just now.")
+        size = self.choose_size()
+        software = self.find_software()
+        # nothing else of it counts
+        self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.name}
+        self.image = f"farmlet/{software.name}:{software.digest[:12]}"  # as image.sh makes it
+        with self.explaining():
+            self.stage = 10, "Looking for the software on this node"
+            await self.await_image()
+            self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
+            container.arrange(self, self.settings, member, size, Path(software.path))
+            host, port = await super().start()
+            self.stage = 60, "Waiting for JupyterLab"
+            await self.await_answer(host, port)
+        return host, port
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """What the page says meanwhile."""
+        told = None
+        while True:
+            if self.stage != told:
+                told = self.stage
+                yield {"progress": told[0], "message": told[1]}
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def choose_size(self) -> Size:
         try:
             size = choose(self.user_options, self.settings.usual, self.find_limit())
         except ValueError as error:
-            raise Refused(str(error)) from error
-        self.user_options = {"cores": size.cores, "memory": size.gib}  # nothing else of it counts
-        self.image = self.find_image()
-        await self.await_image()
-        self.arrange(member, size)
-        return await super().start()
+            raise Refused("size", str(error), 400) from error
+        if size.memory > (free := measure()):
+            words = f"{size.gib:g} GiB of memory: this node has {free / GIB:.1f} GiB free now. Choose less, or try again later."
+            raise Refused("memory", words)
+        return size
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """What Docker says is for admins; the member is told what it means for them."""
+        try:
+            yield
+        except DockerException as error:
+            self.log.error("%s: %s", self.user.name, error)
+            raise Refused("docker", NOT_MADE if hasattr(error, "response") else NO_DOCKER) from error
+        except requests.exceptions.RequestException as error:
+            self.log.error("%s: Docker: %s", self.user.name, error)
+            raise Refused("docker", NO_DOCKER) from error
 
     async def await_image(self) -> None:
         """The node makes the container image of what was published a moment ago."""
@@ -96,74 +175,28 @@ class Server(DockerSpawner):  # type: ignore[misc]
             if await self.docker("images", name=self.image):
                 return
             await asyncio.sleep(1)
-        raise Refused("The software is not ready on this node yet. Try again in a minute.")
+        raise Refused("image", f"The software ({self.image}) is not ready on this node yet. {LATER}")
 
-    def find_image(self) -> str:
-        """The container image made of what is published now; its name says of which content."""
-        try:
-            name, digest = Path(self.settings.image, "etc/farmlet-image").read_text().split()
-        except (OSError, ValueError) as error:
-            raise Refused("The software is not published yet. Try again in a minute.") from error
-        return f"farmlet/{name}:{digest[:12]}"
+    async def await_answer(self, host: str, port: int) -> None:
+        """Return when the server listens. The Hub itself would look ever more seldom, and for one that has ended too."""
+        for turn in range(round(self.start_timeout / LOOK_SECONDS)):
+            try:
+                _, writer = await asyncio.open_connection(host, port)
+            except OSError:
+                if turn % 10 == 9 and await self.poll() is not None:
+                    raise Refused("ended", await self.tell_end()) from None
+                await asyncio.sleep(LOOK_SECONDS)
+            else:
+                writer.close()
+                return
 
-    def arrange(self, member: Member, size: Size) -> None:
-        """What the container is made with."""
-        told = self.settings
-        groups = os.getgrouplist(member.name, member.gid)
-        token = Path(told.tokens, member.name)
-        token.mkdir(mode=0o755, exist_ok=True)  # from now on there is a token in it
-        scratch = f"{told.scratch}/{member.name}"
-        folders = [member.home, *([scratch] if Path(scratch).is_dir() else [])]
-        passwd, group = self.write_names(member, groups)
-        inside = f"{told.sessions}/{member.name}"
-        self.volumes = {folder: folder for folder in folders}
-        self.read_only_volumes = {
-            str(token): inside,
-            str(passwd): "/etc/passwd",
-            str(group): "/etc/group",
-            BUNDLE: BUNDLE,
-            told.lab: "/usr/local/share/jupyter/lab/settings/overrides.json",
-            "/cvmfs": "/cvmfs",
-        }
-        self.notebook_dir = member.home
-        self.cpu_limit, self.mem_limit = float(size.cores), size.memory
-        self.environment = {
-            "HOME": member.home,
-            "USER": member.name,
-            "LOGNAME": member.name,
-            "SHELL": "/bin/bash",
-            "LANG": "C.UTF-8",
-            "BEARER_TOKEN_FILE": f"{inside}/token",
-            "SSL_CERT_FILE": BUNDLE,
-            "REQUESTS_CA_BUNDLE": BUNDLE,
-            "X509_CERT_DIR": told.certificates,
-            # off the home: with a full one the server starts all the same
-            "JUPYTER_RUNTIME_DIR": "/tmp/jupyter",
-            "MPLCONFIGDIR": "/tmp/matplotlib",
-        }
-        self.extra_create_kwargs = {"user": f"{member.uid}:{member.gid}", "labels": {NOTEBOOK: member.name}}
-        self.extra_host_config = {
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges"],
-            "pids_limit": PROCESSES,
-            "memswap_limit": size.memory,
-            "init": True,
-            "read_only": True,
-            "tmpfs": {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP},
-            "group_add": [str(gid) for gid in groups if gid != member.gid],
-        }
-
-    def write_names(self, member: Member, groups: list[int]) -> tuple[Path, Path]:
-        """The image's users and groups and this one's, so that names resolve."""
-        home = pwd.getpwuid(member.uid)
-        line = f"{member.name}:x:{member.uid}:{member.gid}:{home.pw_gecos}:{member.home}:/bin/bash\n"
-        found = [grp.getgrgid(gid) for gid in groups]
-        lines = "".join(f"{one.gr_name}:x:{one.gr_gid}:{member.name}\n" for one in found)
-        folder = Path(self.settings.state, "names", member.name)
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for name, text in (("passwd", line), ("group", lines)):
-            write(folder / name, (Path(self.settings.image, "etc", name).read_text() + text).encode(), 0o644)
-        return folder / "passwd", folder / "group"
+    async def tell_end(self) -> str:
+        """Why a server ended before it was there, as far as it shows."""
+        state = (await self.docker("inspect_container", self.container_id))["State"]
+        if state.get("OOMKilled") or state["ExitCode"] == 137:
+            return "Your server took more memory than you chose while it started. Choose more."
+        said = (await self.docker("logs", self.container_id, tail=12)).decode(errors="replace").strip()
+        return f"Your server ended while it started ({state['ExitCode']}). It said last: {said[-WORDS:] or 'nothing'}"
 
     async def stop(self, now: bool = False) -> None:
         await super().stop(now)

@@ -14,8 +14,8 @@ class Settings:
     """`origin`: where browsers find the Hub; `issuer`: as tokens say it; `client`: the Hub's there.
 
     Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
-    `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `closed` is there while no notebook
-    begins; `lab`: JupyterLab's settings. `network`: Docker's.
+    `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
+    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours. `network`: Docker's.
     `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
@@ -32,8 +32,9 @@ class Settings:
     network: str
     certificates: str
     scratch: str
+    usage: str
     closed: str
-    lab: str
+    inside: str
     cores: int
     memory: int
     idle: int

@@ -1,20 +1,20 @@
 #!/bin/bash
-# Written by farmlet: a container image of the software that is published at {{ image }}, byte for byte what jobs have.
+# Written by farmlet: container images of the software that is offered below {{ folder }}. They hold all but /usr, which servers
+# have mounted from there: nothing is there twice, and a new image is ready at once.
 set -euo pipefail
-stamp={{ image }}/etc/farmlet-image
-[ -f "$stamp" ] || { echo "nothing is published yet"; exit 0; }
-read -r name digest < "$stamp"
-tag=farmlet/$name:${digest:0:12}
-if ! docker image inspect "$tag" >/dev/null 2>&1; then
-    fresh=$(tar -C {{ image }} --numeric-owner --sort=name -c . | docker import --change "LABEL farmlet.digest=$digest" -)
-    read -r _ now < "$stamp"
-    if [ "$now" != "$digest" ]; then
-        docker image rm "$fresh" >/dev/null
-        echo "another one was published meanwhile"
-        exit 75
-    fi
-    docker tag "$fresh" "$tag"
-fi
-# older ones go once nobody's notebook uses them
-docker images --format {% raw %}'{{.Repository}}:{{.Tag}}'{% endraw %} "farmlet/$name" | grep -vxF "$tag" | xargs -r -n1 docker image rm >/dev/null 2>&1 || true
-echo "$tag"
+[ -f {{ folder }}/images.json ] || { echo "nothing is published yet"; exit 0; }
+offered=$(python3 -c 'import json, sys
+for row in json.load(open(sys.argv[1]))["images"]:
+    if row["offered"]: print(row["name"], row["digest"])' {{ folder }}/images.json)
+tags=()
+while read -r name digest; do
+    tag=farmlet/$name:${digest:0:12}
+    tags+=("$tag")
+    docker image inspect "$tag" >/dev/null 2>&1 ||
+        tar -C "{{ folder }}/.images/$name-${digest:0:12}" --numeric-owner --sort=name --exclude="./usr/*" -c . |
+        docker import --change "LABEL farmlet.digest=$digest" - "$tag" >/dev/null
+done <<< "$offered"
+# others go once nobody's notebook uses them
+docker images --filter label=farmlet.digest --format {% raw %}'{{.Repository}}:{{.Tag}}'{% endraw %} 'farmlet/*' | grep -vxF "$(printf '%s\n' "${tags[@]}")" |
+    xargs -r -n1 docker image rm >/dev/null 2>&1 || true
+printf '%s\n' "${tags[@]}"

@@ -40,6 +40,12 @@ mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d}
 mv "$token" "$home/tokens.d/overlay" # the only copy in this slot
 install -m 700 "$scratch/starter.py" "$home/starter"
 
+# HTCondor's own test of such images needs one that Debian does not ship
+sif=False
+for name in squashfuse squashfuse_ll unsquashfs; do
+  if command -v "$name" > /dev/null; then sif=True; fi
+done
+
 cat > "$home/condor_config" <<EOF
 RELEASE_DIR = /usr
 BIN = ${place[BIN]}
@@ -113,7 +119,9 @@ STARTD_NOCLAIM_SHUTDOWN = ${arg[idle]}
 SINGULARITY = $(command -v apptainer)
 SINGULARITY_JOB = True
 SINGULARITY_RUN_TEST_BEFORE_JOB = False
-SINGULARITY_IMAGE_EXPR = ifThenElse(TARGET.SingularityImage =!= undefined, TARGET.SingularityImage, "${arg[image]}")
+HasSIF = $sif
+STARTD_ATTRS = \$(STARTD_ATTRS) HasSIF
+SINGULARITY_IMAGE_EXPR = TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${arg[image]}"
 SINGULARITY_TARGET_DIR = /srv
 SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
 STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"

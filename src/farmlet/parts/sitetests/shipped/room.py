@@ -1,7 +1,7 @@
 # /// sitetest
 # timeout = 60
 # ///
-"""The worker node has the memory and the disk that a drone asks for, and can write there."""
+"""The worker node has the cores, the memory and the disk that a drone asks for, and can write there."""
 
 import os
 import shutil
@@ -16,7 +16,9 @@ def test() -> str:
     disk, wanted = shutil.disk_usage(str(folder)).free // MIB, int(os.environ["FARMLET_DISK"])
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     memory, asked = int(lines["MemTotal"].split()[0]) // 1024, int(os.environ["FARMLET_MEMORY"])
-    numbers = f"disk={disk}MiB;;{wanted} memory={memory}MiB;;{asked}"
+    cores, needed = os.cpu_count() or 1, int(os.environ["FARMLET_CORES"])
+    numbers = f"disk={disk}MiB;;{wanted} memory={memory}MiB;;{asked} cores={cores};;{needed}"
+    assert cores >= needed, f"the node has {cores} cores where a drone asks for {needed}|{numbers}"
     assert disk >= wanted, f"{disk} MiB of disk are free where a drone asks for {wanted}|{numbers}"
     assert memory >= asked, f"the node has {memory} MiB of memory where a drone asks for {asked}|{numbers}"
     probe = folder / "probe"
@@ -30,4 +32,4 @@ def test() -> str:
     finally:
         if probe.exists():
             probe.unlink()
-    return f"{disk} MiB of disk and {memory} MiB of memory|{numbers}"
+    return f"{cores} cores, {disk} MiB of disk and {memory} MiB of memory|{numbers}"

@@ -1,35 +1,106 @@
 # /// sitetest
-# timeout = 60
+# timeout = 120
+# token = true
 # ///
-"""Each storage element is reached from the site's worker nodes, shows a certificate that jobs trust, and answers. It is asked
-without a token: who has none must be refused."""
+"""Each storage element is reached from the site's worker nodes and shows a certificate that jobs trust. What is the facility's
+keeps a file: it is written with a token, read back, compared, its checksum asked for, and deleted. Without one, who has none must
+be refused."""
 
+import http.client
 import os
 import ssl
 import time
-import urllib.error
-import urllib.request
+import zlib
+from typing import Dict, List, Tuple
+from urllib.parse import urlsplit
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 10.0  # seconds for one answer
+SIZE = 1024 * 1024  # bytes
 
 
-def test() -> str:
+def test() -> Tuple[int, str]:
     bundle = os.environ["FARMLET_CERTIFICATES"] + "/bundle.pem"
     assert os.path.exists(bundle), f"{bundle} is not here, by which jobs know storage"
     trust = ssl.create_default_context(cafile=bundle)
-    faults, numbers = [], []
+    token, missing = read_token()
+    stores = os.environ.get("FARMLET_STORES", "").split()
+    faults: List[str] = []
+    numbers: List[str] = []
+    kept = 0
     for url in os.environ["FARMLET_ELEMENTS"].split():
+        label = urlsplit(url).netloc
+        connection = http.client.HTTPSConnection(label, timeout=PATIENCE, context=trust)
         start = time.monotonic()
-        request = urllib.request.Request(f"{url.rstrip('/')}/data", method="HEAD")
         try:
-            urllib.request.urlopen(request, timeout=PATIENCE, context=trust).close()
-            faults.append(f"{url} shows /data without a token")
-        except urllib.error.HTTPError as error:
-            print(f"{url}: HTTP {error.code}")
-            if error.code not in (401, 403, 404):
-                faults.append(f"{url}: HTTP {error.code}")
-        except OSError as error:
-            faults.append(f"{url}: {error}")
-        numbers.append(f"'{url.split('//')[-1]}'={time.monotonic() - start:.3f}s")
+            refuse(connection, urlsplit(url).path.rstrip("/") + "/data")
+            if token and url in stores:
+                numbers += [
+                    f"'{label} {word}'={rate:.1f}MB" for word, rate in keep(connection, urlsplit(url).path, token).items()
+                ]
+                kept += 1
+        except (OSError, http.client.HTTPException, AssertionError) as error:
+            faults.append(f"{url}: {error or type(error).__name__}")
+        finally:
+            connection.close()
+        numbers.append(f"'{label}'={time.monotonic() - start:.3f}s")
     assert not faults, "; ".join(faults) + "|" + " ".join(numbers)
-    return f"{len(numbers)} elements answer|{' '.join(numbers)}"
+    told = f"{len(os.environ['FARMLET_ELEMENTS'].split())} elements answer, {kept} keep {SIZE} bytes"
+    # that there is no token is no fault of the site's
+    return (1 if missing and stores else 0), f"{told}{missing}|{' '.join(numbers)}"
+
+
+def read_token() -> Tuple[str, str]:
+    """The token, and what is to be told where there is none."""
+    try:
+        with open(os.environ["BEARER_TOKEN_FILE"]) as stream:
+            return stream.read().strip(), ""
+    except (KeyError, OSError):
+        why = os.environ.get("FARMLET_NO_TOKEN", "")
+        return "", f"; none was written, for there is no token{': ' + why if why else ''}"
+
+
+def refuse(connection: http.client.HTTPSConnection, path: str) -> None:
+    connection.request("HEAD", path)
+    answer = connection.getresponse()
+    answer.read()
+    print(f"HEAD {connection.host}{path}: HTTP {answer.status}")
+    assert answer.status not in (200, 206, 207), "it shows /data without a token"
+    assert answer.status in (401, 403, 404), f"HTTP {answer.status}"
+
+
+def keep(connection: http.client.HTTPSConnection, prefix: str, token: str) -> Dict[str, float]:
+    """Rates in MB/s of writing and reading."""
+    data, site = os.urandom(SIZE), os.environ["FARMLET_SITE"]
+    path = f"{prefix.rstrip('/')}/.farmlet/sitetests/{site}/{os.uname().nodename}-{os.getpid()}-{int(time.time())}"
+    bearer = {"Authorization": "Bearer " + token}
+    start = time.monotonic()
+    ask(connection, "PUT", path, bearer, (200, 201, 204), data)
+    written = time.monotonic()
+    try:
+        _, found = ask(connection, "GET", path, bearer, (200,))
+        read = time.monotonic()
+        assert found == data, f"of {SIZE} bytes others came back ({len(found)})"
+        headers, _ = ask(connection, "HEAD", path, dict(bearer, **{"Want-Digest": "adler32"}), (200,))
+        name, _, told = headers.get("Digest", "").partition("=")
+        wanted = f"{zlib.adler32(data) & 0xFFFFFFFF:08x}"
+        assert name.lower() != "adler32" or told.strip().lower().rjust(8, "0") == wanted, f"its checksum is {told}, not {wanted}"
+    finally:
+        ask(connection, "DELETE", path, bearer, (200, 204))
+    return {"write": SIZE / 1e6 / max(written - start, 1e-6), "read": SIZE / 1e6 / max(read - written, 1e-6)}
+
+
+def ask(
+    connection: http.client.HTTPSConnection,
+    method: str,
+    path: str,
+    headers: "Dict[str, str]",
+    wanted: "Tuple[int, ...]",
+    data: "bytes" = b"",
+) -> "Tuple[http.client.HTTPMessage, bytes]":
+    connection.request(method, path, data or None, headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    print(f"{method} {connection.host}{path}: HTTP {answer.status}")
+    said = body[:100].decode(errors="replace").strip()
+    assert answer.status in wanted, f"{method} {path} answers {answer.status}: {said}"
+    return answer.headers, body

@@ -48,7 +48,8 @@ inside python3 -m venv /tmp/pip
 inside /tmp/pip/bin/python -m pip --python /usr/bin/python3 install --quiet --disable-pip-version-check --no-cache-dir \
   --no-deps --only-binary=:all: --require-hashes --break-system-packages --root-user-action=ignore -r /tmp/requirements.txt
 inside python3 /tmp/bearer.py --register
-inside python3 -c 'import aiohttp, awkward, fsspec_xrootd, hist, iminuit, ipykernel, jupyterhub, jupyterlab, matplotlib.pyplot, uproot'
+inside python3 -c 'import aiohttp, awkward, fsspec_xrootd, hist, iminuit, ipykernel, matplotlib.pyplot, uproot'
+inside python3 -c 'import dask.distributed, jupyter_resource_usage, jupyterhub, jupyterlab, jupyterlab_git'
 find "$root/usr/local/lib" -depth -type d -name tests -exec rm -rf {} +
 # mount points of the nodes, and the files that Apptainer replaces by the node's own
 mkdir -p "$root/cvmfs" "$root/srv"

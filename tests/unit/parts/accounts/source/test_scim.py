@@ -32,7 +32,7 @@ def test_authorities_are_read_once_and_anew_after_a_failure(tmp_path: Path, monk
     monkeypatch.setattr(scim.ssl, "create_default_context", make)
     monkeypatch.setattr(scim.urllib.request, "urlopen", answer)
     reader = scim.Reader("https://iam.example.org", "reader", tmp_path / "secret")
-    monkeypatch.setattr(reader, "_current", lambda: "token")
+    monkeypatch.setattr(reader, "_current", lambda timeout: "token")
     for _ in range(2):
         reader.get("/scim/Users")
     with pytest.raises(FarmletError, match="self-signed"):

@@ -17,11 +17,13 @@ from typing import Any
 from django.db import OperationalError
 
 from farmlet.errors import FarmletError
+from farmlet.parts.identity.service.admin import clients as listed
 from farmlet.parts.identity.service.admin import members, upkeep
 from farmlet.parts.identity.service.admin.output import say
 from farmlet.parts.identity.service.django.configuration import Configuration, load_configuration
 from farmlet.parts.identity.service.django.project import Provider, start
 from farmlet.parts.identity.service.keys.keys import ensure_secret
+from farmlet.runtime.numbers import whole
 from farmlet.runtime.tokens import ALGORITHMS
 
 Verb = Callable[[Provider, argparse.Namespace], None]
@@ -85,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add(groups, "ensure", update_groups, "make the groups what the rights table says")
     clients = verbs.add_parser("client", help="programs that may ask for tokens").add_subparsers(required=True, metavar="VERB")
     _add_client(_add(clients, "ensure", make_client, "register or update a client"))
+    listed.register(clients, _add)
     members.register(verbs.add_parser("member", help="members").add_subparsers(required=True, metavar="VERB"), _add)
     _add_token(_add(verbs, "token", make_token, "break-glass: a token in a member's name, audited"))
     return parser
@@ -111,6 +114,7 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--post-logout-uri", action="append", default=[], metavar="URI", help="where to go after a log-out")
     parser.add_argument("--trusted", action="store_true", help="the facility's own: people are not asked whether they allow it")
+    parser.add_argument("--own", action="store_true", help="one of those that `farmlet up` makes")
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="", help="of its ID tokens (default: RS256)")
     parser.add_argument("--scope", action="append", default=[], help="repeat, or separate by blanks")
     parser.add_argument(
@@ -119,8 +123,8 @@ def _add_client(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="whom its tokens may be for (default: whatever members allow that opens no log-in)",
     )
-    parser.add_argument("--access-lifetime", type=int, metavar="SECONDS")
-    parser.add_argument("--refresh-lifetime", type=int, metavar="SECONDS")
+    parser.add_argument("--access-lifetime", type=whole, metavar="SECONDS")
+    parser.add_argument("--refresh-lifetime", type=whole, metavar="SECONDS")
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
@@ -148,12 +152,13 @@ def update_groups(provider: Provider, options: argparse.Namespace) -> None:
 
 
 def make_client(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.clients import ensure_client
+    from farmlet.parts.identity.service.clients.clients import OWN, ensure_client
 
     changed = ensure_client(
         provider,
         options.id,
         name=options.name,
+        public=options.public,
         secret=None if options.public else options.secret,
         grants=options.grant,
         scopes=[scope for text in options.scope for scope in text.split()],
@@ -163,6 +168,7 @@ def make_client(provider: Provider, options: argparse.Namespace) -> None:
         departures=options.post_logout_uri,
         trusted=options.trusted,
         algorithm=options.algorithm,
+        source=OWN if options.own else "manual",
         by=options.by,
     )
     say(f"client {options.id} {'set' if changed else 'was there'}")

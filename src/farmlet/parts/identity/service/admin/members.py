@@ -33,7 +33,7 @@ def register(parsers: Any, add: Add) -> None:
         verbs.describe(parser, verb)
         parser.add_argument("--json", action="store_true")
         if verb == "add":
-            parser.add_argument("--pending", action="store_true", help="wait for `member approve`")
+            parser.add_argument("--pending", action="store_true", help="wait for `farmlet user approve`")
     expire = add(parsers, "expire", expire_members, "announce whose end has come; safe to repeat, for a timer")
     expire.add_argument("--json", action="store_true")
 
@@ -107,7 +107,7 @@ def change_member(provider: Provider, options: argparse.Namespace) -> None:
         told += f"; join link:\n{shown['join']}"
     show(shown, options.json, told)
     for name in shown["renew"]:
-        say(f"{options.name} may know the secret of the service member {name}: `member secret {name}` makes a new one")
+        say(f"{options.name} may know the secret of the service member {name}: `farmlet user secret {name}` makes a new one")
 
 
 def _change(provider: Provider, options: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ from farmlet.parts.identity.service.tokens.policy import SUPPORTED
 
 NAME = re.compile(r"[!-9;-~]{1,100}")  # RFC 6749 §A.1 without the colon, which ends a name in HTTP Basic
 MEMBERS = re.compile(r"\W*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\W*", re.IGNORECASE)
+OWN = "facility"  # `registration_source` of the clients that `farmlet up` makes
 SEEN = timedelta(hours=1)  # how exactly it is known when a client last got a token: more would cost a write a token
 
 GRANTS = {
@@ -50,6 +51,7 @@ def ensure_client(
     client_id: str,
     *,
     name: str,
+    public: bool,
     secret: str | None,
     grants: Sequence[str],
     scopes: Sequence[str],
@@ -59,9 +61,10 @@ def ensure_client(
     departures: Sequence[str] = (),
     trusted: bool = False,
     algorithm: str = "",
+    source: str = "manual",
     by: str,
 ) -> bool:
-    """Make the client what is asked; returns whether anything changed. `secret` None makes it public.
+    """Make the client what is asked; returns whether anything changed. Without `secret` one that is not `public` keeps its own.
 
     `redirects` and `departures` are the URIs it may have people sent to, with a code and after a log-out; a `trusted` one
     is the facility's own, so nobody is asked; `algorithm` signs its ID tokens, "" for the usual.
@@ -70,13 +73,13 @@ def ensure_client(
     have, narrowed by the rights of each; without `audiences`, for whatever they allow that opens no log-in. Raises InputError.
     """
     _check_name(client_id)
-    wanted = _resolve_grants(grants, secret is None)
+    wanted = _resolve_grants(grants, public)
     if not scopes and wanted == ["client_credentials"]:
         raise InputError(f"client {client_id}", "its scopes are missing", "for example --scope scim:read")
-    _check_redirects(wanted, redirects, departures, trusted and secret is None)
+    _check_redirects(wanted, redirects, departures, trusted and public)
     values: dict[str, Any] = {
         "name": name or client_id,
-        "client_type": Client.CLIENT_PUBLIC if secret is None else Client.CLIENT_CONFIDENTIAL,
+        "client_type": Client.CLIENT_PUBLIC if public else Client.CLIENT_CONFIDENTIAL,
         "authorization_grant_type": next((KINDS[grant] for grant in KINDS if grant in wanted), Client.GRANT_DEVICE_CODE),
         "grants": wanted,
         "scopes": sorted(set(scopes or SUPPORTED)),
@@ -87,10 +90,11 @@ def ensure_client(
         "post_logout_redirect_uris": " ".join(sorted(set(departures))),
         "skip_authorization": trusted,
         "algorithm": algorithm,
+        "registration_source": source,
     }
     if changed := _store(client_id, values, secret):
         told = {name: values[name] for name in ("grants", "scopes", "audiences")}
-        provider.record("client.set", client=client_id, **told, public=secret is None, by=by)
+        provider.record("client.set", client=client_id, **told, public=public, by=by)
     return changed
 
 
@@ -106,7 +110,8 @@ def _store(client_id: str, values: dict[str, Any], secret: str | None) -> bool:
             return False
         for key, value in values.items():
             setattr(client, key, value)
-        client.client_secret = hash_secret(secret)
+        if secret is not None or client.public:
+            client.client_secret = hash_secret(secret)
         client.save()
     return True
 

@@ -62,12 +62,12 @@ def change(provider: Provider, client: Client, asked: Metadata, secret: str | No
     return fresh
 
 
-def end(provider: Provider, client: Client) -> None:
-    """Forget a client with all its connections."""
+def end(provider: Provider, client: Client, by: str = "") -> None:
+    """Forget a client with all its connections, as an administrator (`by`) wishes if not by itself."""
     with transaction.atomic():
         DeviceGrant.objects.filter(client_id=client.client_id).delete()
         Client.objects.filter(pk=client.pk).delete()
-    provider.record("client.ended", client=client.client_id, name=client.name)
+    provider.record("client.ended", client=client.client_id, name=client.name, **({"by": by} if by else {}))
 
 
 def find(client_id: str, token: str) -> Client | None:

@@ -15,10 +15,12 @@ from django.conf import settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.db import close_old_connections
 
+from farmlet.parts.identity.service.oauth import cors
+
 LOG = logging.getLogger(__name__)
 TOKEN = ("/token/", "/token")
 READ = 1 << 21  # bytes that are read of a body that is too long
-ALWAYS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff"}
+ALWAYS = {"Content-Type": "application/json", "X-Content-Type-Options": "nosniff", **cors.ANSWER}
 
 
 class Front:

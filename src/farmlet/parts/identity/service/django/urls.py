@@ -13,6 +13,7 @@ from farmlet.parts.identity.service.clients import register
 from farmlet.parts.identity.service.django.project import SERVICE, provider
 from farmlet.parts.identity.service.login import logout
 from farmlet.parts.identity.service.oauth import authorize, metadata, token
+from farmlet.parts.identity.service.oauth.cors import open_to_pages
 from farmlet.parts.identity.service.pages import device, pages
 from farmlet.parts.identity.service.scim import access, feed
 from farmlet.parts.identity.service.tokens import endpoints
@@ -37,11 +38,11 @@ urlpatterns = [
     path(".well-known/oauth-authorization-server", metadata.show_metadata),
     path("openapi.json", late("openapi.document.show"), name="openapi"),
     path("jwks", metadata.show_keys, name="jwks"),
-    path("userinfo", metadata.show_member, name="userinfo"),
+    path("userinfo", open_to_pages(metadata.show_member), name="userinfo"),
     *endpoint("authorize/", authorize.authorize, "authorize"),
-    *endpoint("token/", token.TokenView.as_view(), "token"),
+    *endpoint("token/", open_to_pages(token.TokenView.as_view()), "token"),
     *endpoint("device-authorization/", token.DeviceAuthorizationView.as_view(), "device-authorization"),
-    *endpoint("revoke/", endpoints.RevocationView.as_view(), "revoke"),
+    *endpoint("revoke/", open_to_pages(endpoints.RevocationView.as_view()), "revoke"),
     *endpoint("introspect/", endpoints.IntrospectionView.as_view(), "introspect"),
     *endpoint("logout/", logout.leave, "logout"),
     *REGISTRATION,

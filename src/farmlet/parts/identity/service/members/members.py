@@ -76,14 +76,24 @@ def enrol(provider: Provider, name: str, groups: Sequence[str], *, again: bool =
     """A new entry of the ledger and its member, without a password. Within a transaction. Raises InputError."""
     if fault := check_member(name, provider.table.groups):
         raise InputError(f"member {name}", fault)
-    if Entry.objects.filter(name=name).exists():
-        raise InputError(f"member {name}", "this UNIX name was given before and is never given again")
+    refuse_taken(name)
     entry, sub = allocate(provider.configuration, name, again)
     member = Member(name=name, entry=entry, **({"sub": sub} if sub else {}), **fields)
     member.set_unusable_password()
     member.save()
     member.groups.set([find_group(path) for path in groups])
     return member
+
+
+def refuse_taken(name: str) -> None:
+    """Raise InputError, with what to do about it, for a name that somebody has or had."""
+    if (known := Member.objects.filter(name=name).first()) and known.state != State.REMOVED:
+        raise InputError(f"member {name}", f"is there already, and is {known.standing}", f"farmlet user show {name}")
+    if known and known.kind == Member.Kind.PERSON:
+        hint = f"the same person comes back by: farmlet user resume {name}; somebody else needs another name"
+        raise InputError(f"member {name}", "was removed, and the name is never given again to anybody else", hint)
+    if Entry.objects.filter(name=name).exists():
+        raise InputError(f"member {name}", "this UNIX name was given before and is never given again", "take another name")
 
 
 def invite(provider: Provider, member: Member) -> str:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from functools import cache
+from http import HTTPStatus
 
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -18,6 +19,7 @@ from scim2_server.routing import RESERVED_NAMES
 from farmlet.errors import InputError
 from farmlet.parts.identity.service.django.project import provider
 from farmlet.parts.identity.service.scim.access import Mount, Subject, authorise_program, deny
+from farmlet.parts.identity.service.scim.dialects import tell_plainly, translate
 from farmlet.parts.identity.service.scim.groups import Groups
 from farmlet.parts.identity.service.scim.models import describe_service
 from farmlet.parts.identity.service.scim.nested import list_nested
@@ -75,8 +77,11 @@ def authorise(request: HttpRequest, path: str) -> Subject:
 def _handle(request: HttpRequest, mount: Mount, path: str, subject: Subject) -> ScimResponse:
     base = f"{provider().issuer}{mount.path}"
     method = "GET" if request.method == "HEAD" else str(request.method)
-    asked = ScimRequest(method, base, f"/{path}", request.GET.dict(), dict(request.headers), request.body, subject)
     users, groups = Users(provider(), base, subject.by), Groups(provider(), base, subject.by)
+    body = request.body
+    if method in ("POST", "PUT", "PATCH") and "scim:write" in subject.scopes:
+        body = translate(method, path, body, users, groups)
+    asked = ScimRequest(method, base, f"/{path}", request.GET.dict(), dict(request.headers), body, subject)
     service = _service(mount)
     if nested := list_nested(service, asked, groups):
         return nested
@@ -96,6 +101,8 @@ def _withhold(answer: ScimResponse, subject: Subject) -> ScimResponse:
 def _write(answer: ScimResponse, mount: Mount) -> HttpResponse:
     headers = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
     headers["Cache-Control"] = "no-store"
+    if answer.status >= HTTPStatus.BAD_REQUEST and isinstance(answer.body, dict) and answer.body.get("detail"):
+        answer.body["detail"] = tell_plainly(str(answer.body["detail"]))
     if answer.body is None:
         empty = HttpResponse(status=answer.status, headers=headers)
         del empty["Content-Type"]

@@ -19,6 +19,8 @@ from farmlet.facility.scopes import GROUPS, order_groups
 
 VERSION = "1.0"  # `wlcg.ver`: the only one that libscitokens takes
 DEPTH = 8  # programs that may act for a member in a row
+# seconds between clocks: SciTokens (XRootD, HTCondor), dCache and PyJWT have no leeway, and SciTokens and PyJWT look at `iat` too
+MARGIN = 30  # at most, and 1/20 of the lifetime
 
 
 def claim_access(
@@ -39,12 +41,13 @@ def claim_access(
     `wlcg.groups` is there only when asked for: a relying party must not decide by groups when it was given scopes.
     """
     now = int(time.time())
+    begin = now - min(MARGIN, lifetime // 20)
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": subject,
         "aud": list(audience) if len(audience) > 1 else audience[0],
-        "iat": now,
-        "nbf": now,
+        "iat": begin,
+        "nbf": begin,
         "exp": now + lifetime,
         "jti": secrets.token_urlsafe(16),
         "scope": " ".join(scopes),
@@ -84,7 +87,7 @@ def claim_identity(
         "iss": issuer,
         "sub": subject,
         "aud": client,
-        "iat": now,
+        "iat": now - min(MARGIN, lifetime // 20),
         "exp": now + lifetime,
         "jti": secrets.token_urlsafe(16),
         "at_hash": base64.urlsafe_b64encode(left).decode().rstrip("="),

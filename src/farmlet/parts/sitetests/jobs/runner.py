@@ -23,6 +23,7 @@ from typing import Any
 OK, WARNING, CRITICAL, UNKNOWN = range(4)  # exit codes of the monitoring plugins
 TEXT = 2000  # characters of the one line that tells a result
 BLOCK = 65536
+REPORT = 16384  # bytes of `job_result.yaml`
 GRACE = 1.0  # seconds for output that is still on its way when the test has ended
 
 
@@ -102,6 +103,15 @@ def follow(process: "subprocess.Popen[bytes]", until: float, output: Output) -> 
     return ended
 
 
+def find_report(folder: Path) -> "dict[str, str]":
+    """What a test of resource-availability-monitoring has left, as far as it is taken."""
+    try:
+        with (folder / "job_result.yaml").open("rb") as stream:
+            return {"report": stream.read(REPORT).decode(errors="replace")}
+    except OSError:
+        return {}
+
+
 def call(path: str, said: str) -> int:
     """The code of the function `test` in the file at `path`."""
     text = ""
@@ -124,6 +134,8 @@ def main(words: "list[str]") -> int:
         return call(*words[1:])
     spec = json.loads(Path("spec.json").read_text())
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", **spec["environment"]}
+    if Path("spec.token").exists():
+        environment["BEARER_TOKEN_FILE"] = str(Path("spec.token").resolve())
     results = []
     for test in spec["tests"]:
         at, start, output = time.time(), time.monotonic(), Output(spec["head"], spec["tail"])
@@ -132,6 +144,7 @@ def main(words: "list[str]") -> int:
         except Exception as error:  # one test's trouble is not the others'
             code, text = UNKNOWN, repr(error)
         row = {"name": test["name"], "code": code, "text": text.strip()[:TEXT], "at": at}
+        row.update(find_report(Path(test["name"])))
         results.append({**row, "seconds": time.monotonic() - start, "output": str(output), "dropped": output.dropped})
     Path("result.json").write_text(json.dumps({"host": os.uname().nodename, "results": results}))
     return 0

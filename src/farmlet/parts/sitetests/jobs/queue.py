@@ -40,6 +40,9 @@ LOOK = """umask 077; mkdir -p {folder} && cd {folder} || exit 1
 {remove}
 condor_q -af 'ifThenElse(FarmletRun =?= undefined, "-", FarmletRun)' JobStatus HoldReason > .queue || exit 1
 sed 's/^/queue /' .queue
+# only while a job waits, and no more than one, for a pool may be large
+if grep -q '^[^-][^ ]* 1 ' .queue && found=$(condor_status -limit 1 -af Machine 2> /dev/null)
+then echo "pool ${{found:+some}}"; fi
 for name in {names}; do
   if [ -s $name/result.json ]; then echo "result $name $(head -c {most} $name/result.json | base64 -w 0)"
   elif [ -s $name/err ]; then echo "error $name $(tail -c 300 $name/err | tr '\\n' ' ')"; fi
@@ -64,12 +67,14 @@ class Place:
 @dataclass(frozen=True)
 class View:
     """What a look at a queue found of our jobs: `states` (code, reason it is held) of those in the queue, `results` and `errors`
-    of those that are not, by name; `drones`: how many other jobs of the account run."""
+    of those that are not, by name; `drones`: how many other jobs of the account run. `empty`: a
+    job waits, and there is no machine in the site's pool."""
 
     states: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     results: Mapping[str, bytes] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     drones: int = 0
+    empty: bool = False
 
 
 class Queue:
@@ -140,6 +145,7 @@ async def _converse(process: Process, given: bytes) -> tuple[bytes, bytes]:
 def read(said: str) -> View:
     """What the script LOOK prints; lines of other kinds, which a log-in may greet with, are left out."""
     states, results, errors, drones = dict[str, tuple[int, str]](), dict[str, bytes](), dict[str, str](), 0
+    empty = False
     for line in said.splitlines():
         kind, _, rest = line.partition(" ")
         name, _, more = rest.partition(" ")
@@ -149,6 +155,8 @@ def read(said: str) -> View:
                 drones += code == str(RUNNING)
             elif code.isdecimal() and len(code) < 3:
                 states[name] = (int(code), clean(reason, 300))
+        elif kind == "pool":
+            empty = not rest
         elif kind == "result":
             try:
                 results[name] = base64.b64decode(more, validate=True)
@@ -156,7 +164,7 @@ def read(said: str) -> View:
                 results[name] = b""
         elif kind == "error":
             errors[name] = clean(more, 300)
-    return View(states, results, errors, drones)
+    return View(states, results, errors, drones, empty)
 
 
 def ssh(place: Place, key: str, known: str, sockets: str) -> list[str]:

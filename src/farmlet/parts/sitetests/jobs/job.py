@@ -13,6 +13,7 @@ from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.result import HEAD, TAIL
 from farmlet.parts.sitetests.suite import Test
 
+TOKEN = "spec.token"  # the file, beside spec.json
 MARGIN = 60  # seconds a job may take beside its tests
 # The account's own drones have a lower priority: tests that wait behind them would come too late.
 SUBMIT = """executable = runner.py
@@ -39,8 +40,9 @@ def limit(tests: Sequence[Test]) -> int:
     return sum(test.timeout for test in tests) + MARGIN
 
 
-def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait: int) -> bytes:
-    """The archive for the job `name`. `wait`: seconds it may be in the queue when nobody asks for it any more. Raises OSError."""
+def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait: int, token: str = "") -> bytes:
+    """The archive for the job `name`. `wait`: seconds it may be in the queue when nobody asks for it any more; `token`:
+    for its tests. Raises OSError."""
     spec = {
         "tests": [{"name": one.name, "file": one.paths[0].name, "kind": one.kind, "timeout": one.timeout} for one in tests],
         "environment": dict(environment),
@@ -48,13 +50,18 @@ def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait:
         "tail": TAIL,
     }
     described = SUBMIT.format(
-        name=name, files=", ".join(["spec.json", *(test.name for test in tests)]), wait=wait, limit=limit(tests)
+        name=name,
+        files=", ".join(["spec.json", *([TOKEN] if token else []), *(test.name for test in tests)]),
+        wait=wait,
+        limit=limit(tests),
     )
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
-        _put(archive, "runner.py", files(PACKAGE).joinpath("runner.py").read_bytes(), 0o700)
+        _put(archive, "runner.py", files(f"{PACKAGE}.jobs").joinpath("runner.py").read_bytes(), 0o700)
         _put(archive, "spec.json", json.dumps(spec).encode())
         _put(archive, "job.sub", described.encode())
+        if token:
+            _put(archive, TOKEN, token.encode())
         for test in tests:
             for path in test.paths:
                 _put(archive, f"{test.name}/{path.name}", path.read_bytes(), 0o700)

@@ -1,0 +1,110 @@
+"""What the service of site tests costs for 1 000 sites with 10 tests each, every 10 minutes: processor time and memory.
+
+The sites are played: in place of `ssh` a shell answers as a site's queue does, which takes a job, has it run for two looks, and
+gives ten results back. That shell's time is counted too; a real `ssh` to a site, over a connection that is kept, takes more.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from record import record
+
+SITES, TESTS, EVERY = 1000, 10, 600
+SECONDS = int(os.environ.get("SECONDS_MEASURED", "600"))
+CALM = 130  # seconds until the first tests begin
+# $1: the site's folder, $2: the script for the far side; nothing but what is built into the shell
+SITE = """case "$2" in *condor_submit*) exit;; esac
+name=${2##*for name in }; name=${name%%; do*}
+[ -n "$name" ] || exit 0
+if [ -e "$1/$name.2" ]; then read -r told < RESULT; echo "result $name $told"
+elif [ -e "$1/$name.1" ]; then : > "$1/$name.2"; echo "queue $name 2 undefined"
+else : > "$1/$name.1"; echo "queue $name 1 undefined"; fi
+"""
+
+
+def prepare(folder: Path) -> None:
+    for name in ("none", "own", "gates", "sites"):
+        (folder / name).mkdir()
+    names = [f"test{number}" for number in range(TESTS)]
+    for name in names:
+        (folder / f"own/{name}.py").write_text("def test(): pass\n")
+    row = {
+        "code": 0,
+        "text": "all is well|seconds=1.2s",
+        "at": 0,
+        "seconds": 1.2,
+        "output": "a line of output\n" * 10,
+        "dropped": 0,
+    }
+    said = json.dumps({"host": "wn1", "results": [{"name": name, **row} for name in names]})
+    (folder / "result").write_text(base64.b64encode(said.encode()).decode() + "\n")
+    (folder / "site.sh").write_text(SITE.replace("RESULT", str(folder / "result")))
+
+
+def serve(folder: Path) -> None:
+    """The service, in a process of its own; what it cost goes to standard output."""
+    import asyncio
+
+    from farmlet.parts.sitetests.jobs.queue import Place, Queue
+    from farmlet.parts.sitetests.scheduler import Folders, Scheduler, Site
+    from farmlet.parts.sitetests.store import Store
+
+    sites = {}
+    for number in range(SITES):
+        name = f"site{number:04}"
+        (folder / "sites" / name).mkdir()
+        login = ["sh", str(folder / "site.sh"), str(folder / "sites" / name)]
+        sites[name] = Site(name, Queue(Place(name, "h", "u", "tests"), login), {})
+    folders = Folders(folder / "none", folder / "own", folder / "gates", folder / "told.json")
+    store = Store(folder / "results.sqlite3")
+    scheduler = Scheduler(sites, store, folders, EVERY, 300, 30 * 86400)
+
+    async def work() -> None:
+        task = asyncio.create_task(scheduler.run())
+        await asyncio.sleep(CALM)
+        before, began = spend(), time.monotonic()
+        await asyncio.sleep(SECONDS)
+        share = (spend() - before) / (time.monotonic() - began)
+        task.cancel()
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+        stored = store._base.execute("SELECT count(*) FROM result").fetchone()[0]
+        print(json.dumps({"share": share * 100, "memory": memory, "results": stored}), flush=True)
+        os._exit(0)  # what is under way is not waited for
+
+    asyncio.run(work())
+
+
+def spend() -> float:
+    """Processor seconds of this process and of those that it began and that have ended."""
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        prepare(Path(name))
+        done = subprocess.run([sys.executable, __file__, "serve", name], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    wanted = SITES * TESTS * SECONDS / EVERY
+    if found["results"] < 0.8 * wanted:
+        sys.exit(f"only {found['results']} results came in where {wanted:.0f} were due: this is no figure\n{done.stderr[-2000:]}")
+    what = f"{SITES} sites, {TESTS} tests each 10 minutes, played"
+    record(f"site tests: {what}: share of a core", "≤ 20 %", "%", [found["share"]], f"{found['results']} results")
+    record(f"site tests: {what}: memory", "≤ 150 MiB", "MiB", [found["memory"]])
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["serve"]:
+        serve(Path(sys.argv[2]))
+    else:
+        main()

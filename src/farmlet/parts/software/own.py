@@ -1,0 +1,227 @@
+"""`farmlet-image FOLDER`: an image of a member's own, made by them on a log-in node: an offered one and their Python packages.
+
+FOLDER/requirements.txt names them; FOLDER/test.sh, if there is one, says whether the image does what it shall. The result is one
+file, FOLDER/NAME.sif, that jobs name as their `container_image`. Nothing here is root: Apptainer and mksquashfs do it as the
+member. The packages are in /opt/own, and Python looks there first. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from farmlet.errors import FarmletError, InputError
+from farmlet.facility.places import IMAGES, SOFTWARE
+from farmlet.parts import images
+from farmlet.parts.software.requirements import parse
+from farmlet.runtime.files import rename
+
+CONFIG = Path("/etc/farmlet/packages")  # where Python packages come from here
+OWN = "/opt/own"
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
+SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# as the SIF format counts: https://apptainer.org/docs/user/latest/cli/apptainer_sif_add.html
+ARCHITECTURES = {"x86_64": "2", "aarch64": "4"}
+# of a virtual environment, which are the image's own anyway
+COMMON = re.compile(r"(python|pip|activate|Activate).*")
+# it comes before the image's packages, which its own Python has by another way
+FIRST = (
+    "import sys; sys.path.insert(next((at for at, one in enumerate(sys.path) if one.endswith('dist-packages')), len(sys.path)), "
+    "'@SITE@')\n"
+)
+LOOK = """
+import json, re, sys
+from importlib.metadata import version
+print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+"""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a member wants: `requirements` added to the image at `base`, as `name` in `folder`; `test`: a script there, if any."""
+
+    folder: Path
+    name: str
+    base: Path
+    requirements: tuple[str, ...]
+    test: Path | None
+
+    @property
+    def target(self) -> Path:
+        return self.folder / f"{self.name}.sif"
+
+    @property
+    def packages(self) -> list[str]:
+        """The names of the packages alone."""
+        return [re.match(r"[A-Za-z0-9._-]+", line)[0] for line in self.requirements]  # type: ignore[index]
+
+
+def read(folder: str, name: str, base: str, published: Path = Path(IMAGES)) -> Wish:
+    """Raises InputError, or Errors with each line of requirements.txt that is wrong."""
+    place = Path(folder).resolve()
+    file = place / "requirements.txt"
+    if not file.is_file():
+        what = f"there is no requirements.txt in {place}"
+        raise InputError("farmlet-image", what, "make a folder with a requirements.txt, one package a line")
+    with file.open("rb") as stream:
+        text = stream.read((4 << 20) + 1).decode(errors="replace")
+    found = name or re.sub(r"[^a-z0-9._-]", "-", place.name.lower()).lstrip("._-")[:40]
+    if not NAME.fullmatch(found):
+        raise InputError("farmlet-image", "an image's name has small letters, digits and . _ -", "--name fit")
+    offered = [row.name for row in images.load(published).values() if row.offered]
+    if base not in offered:
+        raise InputError(
+            "farmlet-image", "there is no such image to begin with", f"--from one of: {', '.join(offered) or 'none'}"
+        )
+    test = place / "test.sh"
+    return Wish(place, found, (published / base).resolve(), tuple(parse(text, str(file))), test if test.is_file() else None)
+
+
+class Maker:
+    """Makes one image in a `work` folder of the member's."""
+
+    def __init__(self, wish: Wish, work: Path, config: Path = CONFIG) -> None:
+        self._wish, self._work, self._config = wish, work, config
+        for name in ("opt/own", "tmp"):
+            (work / name).mkdir(parents=True)
+
+    def install(self) -> None:
+        """The packages, into the folder that becomes /opt of the image."""
+        (self._work / "tmp" / "requirements.txt").write_text("".join(f"{line}\n" for line in self._wish.requirements))
+        self._inside("its Python", "python3", "-m", "venv", "--system-site-packages", OWN)
+        pip = (f"{OWN}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir")
+        self._inside("its packages", *pip, "--prefer-binary", "-r", "/tmp/requirements.txt")
+        self._inside("its packages", f"{OWN}/bin/python", "-m", "pip", "uninstall", "--quiet", "--yes", "pip")
+
+    def _inside(self, where: str, *words: str) -> str:
+        """A command in the image that it begins with; only /opt and /tmp are writable there."""
+        binds = [f"{self._work}/opt:/opt", f"{self._work}/tmp:/tmp"]
+        given = {"HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONNOUSERSITE": "1"}
+        for name, variable in (("pip.conf", "PIP_CONFIG_FILE"), ("bundle.pem", "PIP_CERT")):
+            if (self._config / name).exists():
+                binds.append(f"{self._config / name}:/run/{name}:ro")
+                given[variable] = f"/run/{name}"
+        options = [f"--bind={one}" for one in binds] + [f"--env={key}={value}" for key, value in given.items()]
+        return run(["apptainer", "-s", "exec", "--containall", "--no-home", *options, str(self._wish.base), *words], where)
+
+    def link(self) -> list[str]:
+        """mksquashfs' pseudo files: what of the packages the image shows in its usual places."""
+        (site,) = (self._work / "opt" / "own" / "lib").glob("python3.*/site-packages")
+        version, inside = site.parent.name, f"{OWN}/{site.relative_to(self._work / 'opt' / 'own')}"
+        (self._work / "opt" / "own" / "first.pth").write_text(FIRST.replace("@SITE@", inside))
+        found = {f"usr/local/lib/{version}/dist-packages/own.pth": f"{OWN}/first.pth"}
+        for path in sorted((self._work / "opt" / "own" / "bin").iterdir()):
+            if SCRIPT.fullmatch(path.name) and not COMMON.fullmatch(path.name):
+                place = f"usr/local/bin/{path.name}"
+                if not os.path.lexists(self._wish.base / place):
+                    found[place] = f"{OWN}/bin/{path.name}"
+        return [f"{place} s 777 root root {target}" for place, target in found.items()]
+
+    def pack(self) -> Path:
+        """One file of the image's folders, but for /opt, and ours. What only root can read of it stays out."""
+        pseudo, squashed, made = (self._work / name for name in ("pseudo", "root.squashfs", "image.sif"))
+        pseudo.write_text("".join(f"{line}\n" for line in self.link()))
+        parts = [str(path) for path in sorted(self._wish.base.iterdir()) if path.name != "opt"]
+        options = ["-all-root", "-no-xattrs", "-no-progress", "-quiet", "-comp", "zstd", "-Xcompression-level", "6"]
+        options += ["-mem", "256M", "-processors", "2", "-pf", str(pseudo)]
+        run(["mksquashfs", *parts, str(self._work / "opt"), str(squashed), *options], "the image")
+        run(["apptainer", "-s", "sif", "new", str(made)], "the image")
+        kind = ["--datatype", "4", "--parttype", "2", "--partfs", "1", "--groupid", "1"]
+        kind += ["--partarch", ARCHITECTURES[platform.machine()]]
+        run(["apptainer", "-s", "sif", "add", *kind, str(made), str(squashed)], "the image")
+        squashed.unlink()
+        return made
+
+    def test(self, made: Path) -> dict[str, str]:
+        """The version of each package, as the image's own Python finds it; and the member's test ends well."""
+        inside = [
+            "apptainer",
+            "-s",
+            "exec",
+            "--containall",
+            "--no-home",
+            f"--bind={SOFTWARE}",
+            f"--bind={self._wish.folder}:/mnt:ro",
+        ]
+        said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "the image's Python")
+        if self._wish.test:
+            run([*inside, "--pwd=/mnt", str(made), "bash", "-eu", "/mnt/test.sh"], "its test.sh")
+        found: dict[str, str] = json.loads(said.splitlines()[-1])
+        return found
+
+
+def run(words: Sequence[str], where: str) -> str:
+    """What a command says. Raises FarmletError with the end of what it complained in."""
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False)
+    except OSError as error:
+        raise FarmletError(where, str(error), "ask your admins") from error
+    if done.returncode:
+        said = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
+        raise FarmletError(
+            where, f"was not made: {Path(words[0]).name} ended with {done.returncode}\n  {said}", "nothing was changed"
+        )
+    return done.stdout
+
+
+def make(wish: Wish) -> dict[str, str]:
+    """Make the image, test it, and put it in place by one rename; versions by package."""
+    for left in wish.folder.glob(f".{wish.name}.*.making"):
+        shutil.rmtree(left, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{wish.name}.", suffix=".making", dir=wish.folder))
+    try:
+        maker = Maker(wish, work)
+        maker.install()
+        made = maker.pack()
+        found = maker.test(made)
+        made.chmod(0o644)
+        rename(made, wish.target)
+        return found
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="farmlet-image", description="An image of your own, for your jobs.")
+    parser.add_argument("folder", help="where its requirements.txt is, and the image will be")
+    parser.add_argument("--name", default="", help="of the image (default: the folder's)")
+    parser.add_argument(
+        "--from", dest="base", default="analysis", metavar="IMAGE", help="what it begins with (default: analysis)"
+    )
+    options = parser.parse_args(arguments)
+    os.umask(0o022)
+    begun = time.monotonic()
+    try:
+        wish = read(options.folder, options.name, options.base)
+        print(f"{wish.name}: {wish.base.name} and {len(wish.requirements)} packages; a minute or so", file=sys.stderr)
+        found = make(wish)
+    except KeyboardInterrupt:
+        print("\nnothing was changed", file=sys.stderr)
+        return 130
+    except FarmletError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(FarmletError("farmlet-image", str(error), "quota; df -h ."), file=sys.stderr)
+        return 1
+    print("\n".join(f"{name} {version}" for name, version in found.items()))
+    print(
+        f"made in {time.monotonic() - begun:.0f} s, {wish.target.stat().st_size / 1e6:.0f} MB. In a submit file:", file=sys.stderr
+    )
+    print(f"container_image = {wish.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,92 @@
+"""JupyterHub as a node has it, but for what it stands on: no proxy, names that are typed where $LOG_IN says so, and where
+$SERVER names a program, processes of it instead of containers."""
+
+import asyncio
+import os
+import socket
+import sys
+from pathlib import Path
+
+from jupyterhub.auth import Authenticator
+from jupyterhub.proxy import Proxy
+
+from farmlet.parts.notebooks.hub.configuration import configure
+from farmlet.parts.notebooks.hub.server import Server
+
+
+class NoProxy(Proxy):
+    """The Hub is asked itself."""
+
+    should_start = False
+    routes: dict = {}  # noqa: RUF012
+
+    async def add_route(self, routespec, target, data):
+        self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
+
+    async def delete_route(self, routespec):
+        self.routes.pop(routespec, None)
+
+    async def get_all_routes(self):
+        return self.routes
+
+
+class Typed(Authenticator):
+    """Whoever types a name is it."""
+
+    async def authenticate(self, handler, data):
+        return data["username"]
+
+
+class Processes(Server):
+    """A process for each container; what it says is its log."""
+
+    process = None
+
+    async def docker(self, method, *words, **more):
+        if method == "logs":
+            return await self.process.stdout.read()
+        code = self.process and self.process.returncode
+        there = [] if Path("no-image").exists() else ["there"]
+        return {"images": there, "inspect_container": {"State": {"ExitCode": code}}}[method]
+
+    async def get_object(self):
+        code = self.process and self.process.returncode
+        state = {"Running": code is None, "ExitCode": code, "Error": "", "FinishedAt": ""}
+        return {"Id": "one", "State": state} if self.process else None
+
+    async def pull_image(self, name):
+        pass
+
+    async def create_object(self):
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            self.port = one.getsockname()[1]
+        environment = os.environ | self.get_env() | {"PORT": str(self.port)}
+        pipe = asyncio.subprocess.PIPE
+        self.process = await asyncio.create_subprocess_exec(sys.executable, os.environ["SERVER"], env=environment, stdout=pipe)
+        return {"Id": "one"}
+
+    async def start_object(self):
+        pass
+
+    async def get_ip_and_port(self):
+        return "127.0.0.1", self.port
+
+    async def stop_object(self):
+        self.process.kill()
+        await self.process.wait()
+
+    async def remove_object(self):
+        self.process = None
+
+
+c = get_config()  # noqa: F821
+configure(c, os.environ["SETTINGS"])
+c.JupyterHub.proxy_class = NoProxy
+c.JupyterHub.bind_url = c.JupyterHub.hub_bind_url
+if "LOG_IN" in os.environ:
+    c.JupyterHub.authenticator_class = Typed
+    c.Typed.allow_all = True
+if "SERVER" in os.environ:
+    c.JupyterHub.spawner_class = Processes
+    c.Processes.network_name = "farmlet"

@@ -1,0 +1,150 @@
+"""The Hub's pages in Chromium, and what they say to who cannot have a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Window, launch
+from hubs import GIB, Hub, start, until
+from playwright.sync_api import Browser, BrowserContext
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    with start(tmp_path_factory.mktemp("hub"), LOG_IN="typed") as found:
+        found.publish()
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with launch() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(os.environ.get("FARMLET_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+
+
+@pytest.fixture
+def window(chromium: Browser, hub: Hub, pictures: Path) -> Iterator[Window]:
+    context = chromium.new_context()
+    yield Window(context.new_page(), pictures, hub.url)
+    context.close()
+
+
+def enter(window: Window, hub: Hub, name: str) -> None:
+    window.open(f"{hub.url}/hub/login?next=%2Fhub%2Fspawn")
+    window.fill(username=name, password="-")
+    window.page.locator("#login_submit").click()
+    window.page.wait_for_selector("#spawn_form")
+
+
+def choose(window: Window, **values: str) -> str:
+    """Start with these sizes; the words of the refusal."""
+    window.page.locator("#spawn_form").evaluate("form => form.noValidate = true")  # limits are not the browser's to keep
+    window.fill(**values)
+    window.press("Start")
+    return str(window.page.locator(".told").inner_text())
+
+
+def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -> None:
+    hub.write_roster(nora={"cores": 4, "memory": 8 * GIB})
+    (hub.folder / "usage").write_text("olaf home other\nnora home 4.9G of 5G used, 98 %: almost full\nnora scratch 1G free\n")
+    enter(window, hub, "nora")
+    window.look(
+        "hub-spawn", "Example facility", "Cores (up to 4)", "Memory in GiB (0.5 to 8)", "almost full", "1G free", "GiB of memory"
+    )
+    assert "other" not in window.text
+    assert "no credential for storage" in window.text
+
+
+def test_a_refusal_says_why(window: Window, hub: Hub) -> None:
+    hub.write_roster(petra={"cores": 2, "memory": GIB << 20})
+    enter(window, hub, "petra")
+    assert "99 cores: you may have 1 to 2" in choose(window, cores="99", memory="1")
+    window.look("hub-refused", "99 cores")
+    assert "this node has" in choose(window, cores="1", memory="1000000")
+    assert "Docker on this node does not answer" in choose(window, cores="2", memory="1.5")
+    # the last choice is remembered, where it may still be made
+    window.open(f"{hub.url}/hub/spawn")
+    assert [window.page.locator(f"#{name}").input_value() for name in ("cores", "memory")] == ["2", "1.5"]
+    hub.write_roster(petra={"cores": 1, "memory": GIB})
+    window.open(f"{hub.url}/hub/spawn")
+    assert [window.page.locator(f"#{name}").input_value() for name in ("cores", "memory")] == ["1", "1"]
+    (hub.folder / "closed").touch()
+    assert "being emptied" in choose(window, cores="1", memory="1")
+    (hub.folder / "closed").unlink()
+    hub.publish(False)
+    assert "is not published" in choose(window, cores="1", memory="1")
+    hub.publish()
+    window.open(f"{hub.url}/hub/home")
+    window.look("hub-home", "petra")
+    window.open(f"{hub.url}/user/petra/lab")
+    window.look("hub-not-running", "Your server did not start", "is not published")
+
+
+def test_the_limits_hold_where_the_page_is_not_used(window: Window, hub: Hub) -> None:
+    hub.write_roster(quinn={})
+    enter(window, hub, "quinn")
+    ask = """async wish => {
+      const answer = await fetch(`/hub/api/users/quinn/server?_xsrf=${window.jhdata.xsrf_token}`, {
+        method: 'POST', body: JSON.stringify(wish), headers: {'Content-Type': 'application/json'}})
+      return [answer.status, (await answer.json()).message]}"""
+    for wish in ({"cores": 2}, {"memory": 1.5}, {"cores": [1, 1]}, {"memory": "inf"}, {"cores": {"a": 1}}):
+        status, words = window.page.evaluate(ask, wish)
+        assert status == 400 and ("you may have" in words or "no number" in words), (wish, words)
+    for more in ("image=evil", "cores=1&opt-image=evil"):
+        window.open(f"{hub.url}/hub/spawn?{more}")
+        assert "evil" not in window.text
+
+
+def read(context: BrowserContext, url: str, guard: str) -> Any:
+    return context.request.get(f"{url}?_xsrf={guard}").json()
+
+
+def test_a_server_that_ends_while_it_starts_says_what_it_said(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(brigitte={}, konrad={}, gudrun={})
+        for name, words in (("brigitte", "SyntaxError: <b>your</b> configuration"), ("konrad", "more memory than you chose")):
+            context = chromium.new_context()
+            window = Window(context.new_page(), pictures, hub.url)
+            enter(window, hub, name)
+            window.press("Start")
+            window.page.locator(".told, #progress-message").filter(has_text=words).wait_for()
+            window.open(f"{hub.url}/user/{name}/lab")
+            window.look(f"hub-ended-{name}", words)
+            context.close()
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        enter(window, hub, "gudrun")
+        (hub.folder / "no-image").touch()  # the software is being made
+        window.press("Start")
+        window.page.locator("#progress-message").filter(has_text="Looking for the software").wait_for()
+        window.look("hub-pending", "Your server is starting")
+        guard = window.page.evaluate("window.jhdata.xsrf_token")
+        place = f"{hub.url}/hub/api/users/gudrun"
+        context.route("**/user/**", lambda route: route.abort())  # there is no proxy that leads on to the server
+        (hub.folder / "no-image").unlink()
+        until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
+        assert read(context, place, guard)["servers"][""]["user_options"] == {"cores": 1, "memory": 1, "software": "image"}
+        assert context.request.delete(f"{place}/server?_xsrf={guard}").ok
+        until(lambda: not read(context, place, guard)["servers"])
+        context.close()
+
+
+def test_while_identity_is_away_the_hub_says_so(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    with start(tmp_path) as hub:
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        assert window.open(f"{hub.url}/hub/") == 503
+        window.look("hub-away", "log-in does not answer just now")
+        context.close()

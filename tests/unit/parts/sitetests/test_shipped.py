@@ -1,0 +1,178 @@
+"""The shipped tests as a site runs them, in the runner, over elements that a test plays. A real one has them in the sandbox."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from farmlet.parts.sitetests import PACKAGE
+from farmlet.parts.sitetests.result import Result, parse
+
+RUNNER = Path(str(files(PACKAGE).joinpath("jobs/runner.py")))
+SHIPPED = Path(str(files(PACKAGE).joinpath("shipped")))
+TOKEN = "Bearer letter.of.credence"
+
+
+class Element(BaseHTTPRequestHandler):
+    """Keeps files for who has the token; `server.trouble` says what is wrong with it."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def answer(self, status: int, data: bytes = b"", **headers: str) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def handle_any(self) -> None:
+        held, trouble = self.server.held, self.server.trouble
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Authorization") != TOKEN and trouble != "open":
+            return self.answer(403)
+        if self.command == "PUT":
+            held[self.path] = data[1:] if trouble == "eats" else data
+            return self.answer(507 if trouble == "full" else 201, b"no space left")
+        if self.path not in held:
+            return self.answer(200 if trouble == "open" else 404)
+        if self.command == "DELETE":
+            self.server.deleted.append(self.path)
+            del held[self.path]
+            return self.answer(204)
+        sum_ = zlib.adler32(held[self.path]) + (trouble == "wrong sum")
+        return self.answer(200, held[self.path], Digest=f"adler32={sum_:08x}")
+
+    do_HEAD = do_GET = do_PUT = do_DELETE = handle_any
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, certificate: Path) -> None:
+        self.held, self.deleted, self.trouble = dict[str, bytes](), list[str](), ""
+        super().__init__(("127.0.0.1", 0), Element)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+        self.socket = context.wrap_socket(self.socket, server_side=True)
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.server_port}"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("element")
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    words += f" -addext subjectAltName=DNS:localhost -keyout {folder / 'key.pem'} -out {folder / 'bundle.pem'}"
+    subprocess.run(words.split(), check=True, capture_output=True)
+    found = Server(folder / "bundle.pem")
+    found.certificates = str(folder)  # type: ignore[attr-defined]
+    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def run(folder: Path, name: str, environment: dict[str, str], token: str = "") -> Result:
+    (folder / name).mkdir()
+    (folder / name / f"{name}.py").write_bytes((SHIPPED / f"{name}.py").read_bytes())
+    tests = [{"name": name, "file": f"{name}.py", "kind": "function", "timeout": 60}]
+    spec = {"tests": tests, "environment": {"FARMLET_SITE": "tier1", **environment}, "head": 4000, "tail": 4000}
+    (folder / "spec.json").write_text(json.dumps(spec))
+    if token:
+        (folder / "spec.token").write_text(token)
+    subprocess.run([sys.executable, "-I", str(RUNNER)], cwd=folder, check=True, timeout=100)
+    (found,) = parse((folder / "result.json").read_bytes(), [name])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("", "1 elements answer, 1 keep 1048576 bytes"),
+        ("open", "it shows /data without a token"),
+        ("full", "answers 507: no space left"),
+        ("eats", "others came back"),
+        ("wrong sum", "its checksum is"),
+    ],
+)
+def test_storage_keeps_what_it_is_given(server: Server, tmp_path: Path, trouble: str, said: str) -> None:
+    server.trouble = trouble
+    server.held.clear()
+    server.deleted.clear()
+    places = {"FARMLET_ELEMENTS": server.url, "FARMLET_STORES": server.url, "FARMLET_CERTIFICATES": server.certificates}  # type: ignore[attr-defined]
+    found = run(tmp_path, "storage", places, TOKEN.removeprefix("Bearer "))
+    assert found.code == (2 if trouble else 0) and said in found.text, found
+    assert TOKEN.removeprefix("Bearer ") not in found.output
+    if not trouble:
+        assert [label.rsplit(" ", 1)[-1] for label in found.numbers][:2] == ["write", "read"]
+        assert server.deleted[0].startswith("/.farmlet/sitetests/tier1/") and not server.held
+    if trouble in ("eats", "wrong sum"):
+        assert not server.held, "nothing of it stays"
+
+
+def test_storage_without_a_token_and_without_an_answer(server: Server, tmp_path: Path) -> None:
+    server.trouble = ""
+    places = {"FARMLET_ELEMENTS": server.url, "FARMLET_CERTIFICATES": server.certificates}  # type: ignore[attr-defined]
+    (tmp_path / "a").mkdir()
+    found = run(tmp_path / "a", "storage", {**places, "FARMLET_STORES": server.url, "FARMLET_NO_TOKEN": "the issuer is away"})
+    assert found.code == 1 and "there is no token: the issuer is away" in found.text
+    (tmp_path / "b").mkdir()
+    assert run(tmp_path / "b", "storage", places).code == 0  # an external issuer's: nothing was promised
+    (tmp_path / "c").mkdir()
+    found = run(tmp_path / "c", "storage", {**places, "FARMLET_ELEMENTS": "https://localhost:9"})
+    assert found.code == 2 and "refused" in found.text
+
+
+@pytest.mark.parametrize(
+    ("claims", "code", "said"),
+    [
+        ({"exp": 3600, "nbf": 0}, 0, "is good for 60 min"),
+        ({"exp": 60, "nbf": 0}, 2, "is good for 6"),
+        ({"exp": 9000, "nbf": 600}, 2, "the token begins in"),
+        ({"exp": 3600, "nbf": 0, "iss": "https://other"}, 2, "the token is of https://other"),
+        (None, 3, "there is no token"),
+    ],
+)
+def test_a_token_is_fresh(claims: dict[str, Any] | None, code: int, said: str, tmp_path: Path) -> None:
+    token = ""
+    if claims is not None:
+        now = time.time() + 1
+        full = {"iss": "https://i", **claims, "exp": now + claims["exp"], "nbf": now + claims["nbf"]}
+        token = f"h.{base64.urlsafe_b64encode(json.dumps(full).encode()).decode().rstrip('=')}.s"
+    found = run(tmp_path, "token", {"FARMLET_ISSUER": "https://i"}, token)
+    assert found.code == code and said in found.text, found
+
+
+def test_processing_power_has_a_score(tmp_path: Path) -> None:
+    found = run(tmp_path, "power", {})
+    assert found.code == 0 and found.numbers["score"][0] > 1, found
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"), [({}, ""), ({"FARMLET_CORES": "99999"}, "cores"), ({"FARMLET_DISK": "999999999"}, "MiB of disk")]
+)
+def test_room_is_what_a_drone_asks_for(tmp_path: Path, wish: dict[str, str], said: str) -> None:
+    found = run(tmp_path, "room", {"FARMLET_CORES": "1", "FARMLET_MEMORY": "100", "FARMLET_DISK": "10", **wish})
+    assert found.code == (2 if said else 0) and said in found.text
