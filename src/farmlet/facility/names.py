@@ -37,13 +37,14 @@ SYSTEM = """
     farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone
 """
 RESERVED = frozenset(SYSTEM.split())
+SYSTEMD = "systemd-"  # and whatever follows: more of them come with each version
 
 
 def check_member(name: str, groups: Iterable[str] = ()) -> str | None:
     """The UNIX name of a member. `groups`: the facility's group paths, which a member's private group must not bear."""
     if not MEMBER.fullmatch(name):
         return "a member's name has 1 to 31 characters of a-z, 0-9, _ and -, the first a letter"
-    if name in RESERVED or name.startswith("systemd-"):
+    if name in RESERVED or name.startswith(SYSTEMD):
         return f"{name} is a name of the system"
     if name in {path.replace("/", "-") for path in groups}:
         return f"{name} is the UNIX name of a group"
@@ -56,7 +57,7 @@ def derive_members(text: str) -> Iterator[str]:
     `Zoë.Müller@example.org` → `zoe-muller`, `zoe-muller2`, … Whoever allocates takes the first that is free.
     """
     base = _plain(text.partition("@")[0] or text) or "member"
-    base = base if base[0].isalpha() else f"u{base}"
+    base = base if base[0].isalpha() and not base.startswith(SYSTEMD) else f"u{base}"
     for number in count(1):
         tail = "" if number == 1 else str(number)
         yield base[: MEMBER_LENGTH - len(tail)] + tail
@@ -66,7 +67,7 @@ def derive_groups(text: str) -> Iterator[str]:
     """Group paths for a group that another system calls `text`, as `derive_members`: `Lab/Muon Group` → `lab/muon-group`."""
     steps = [step for part in text.split("/") if (step := _plain(part))] or ["group"]
     base = "/".join(steps)
-    base = base if base[0].isalpha() else f"g{base}"
+    base = base if base[0].isalpha() and not base.replace("/", "-").startswith(SYSTEMD) else f"g{base}"
     for number in count(1):
         tail = "" if number == 1 else str(number)
         yield base[: UNIX_GROUP_LENGTH - len(tail)].rstrip("/") + tail
@@ -95,7 +96,7 @@ def check_group(path: str) -> str | None:
     name = path.replace("/", "-")
     if len(name) > UNIX_GROUP_LENGTH:
         return f"its UNIX name {name} is longer than {UNIX_GROUP_LENGTH} characters"
-    if name in RESERVED or name.startswith("systemd-"):
+    if name in RESERVED or name.startswith(SYSTEMD):
         return f"{name} is a name of the system"
     return None
 

@@ -124,6 +124,7 @@ def test_derived_groups_have_paths(text: str) -> None:
         ("@x", "x"),
         ("日本", "member"),
         ("", "member"),
+        ("systemd-run", "usystemd-run"),  # no name that begins so will do
     ],
 )
 def test_derived_members_are_near(text: str, name: str) -> None:
@@ -132,3 +133,8 @@ def test_derived_members_are_near(text: str, name: str) -> None:
 
 def test_derived_groups_are_near() -> None:
     assert list(islice(names.derive_groups("Lab/Muon Group"), 2)) == ["lab/muon-group", "lab/muon-group2"]
+
+
+@pytest.mark.parametrize("text", ["systemd-run", "Systemd/Run", "systemd--x", "systemd"])
+def test_a_derived_group_is_never_one_of_systemd(text: str) -> None:
+    assert next(path for path in islice(names.derive_groups(text), 3) if names.check_group(path) is None)
