@@ -85,7 +85,7 @@ def configure_servers(c: Any, settings: Settings) -> None:
     server.name_template = "farmlet-notebook-{username}"
     server.remove = True
     server.pull_policy = "Never"
-    server.cmd = ["python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]
+    server.cmd = ["/init", "--", "python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]
     server.default_url = "/lab"
     server.args = [*DELETE, *list_idle(settings.idle)]
     server.start_timeout = START_SECONDS

@@ -15,6 +15,7 @@ from farmlet.parts.notebooks.sizes import Size
 from farmlet.runtime.files import write
 
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+INIT = "/usr/bin/tini-static"  # Docker's own would be put below /sbin, which is in the folder /usr that is mounted
 PROCESSES = 4096
 TMP = "rw,nosuid,nodev,exec,mode=1777"
 
@@ -37,6 +38,7 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         settings.inside: settings.inside,
         str(image / "usr"): "/usr",
         "/cvmfs": "/cvmfs",
+        INIT: "/init",
     }
     server.notebook_dir = member.home
     server.cpu_limit, server.mem_limit = float(size.cores), size.memory
@@ -47,7 +49,6 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         "security_opt": ["no-new-privileges"],
         "pids_limit": PROCESSES,
         "memswap_limit": size.memory,
-        "init": True,
         "read_only": True,
         "tmpfs": {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP},
         "group_add": [str(gid) for gid in groups if gid != member.gid],
