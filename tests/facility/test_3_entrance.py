@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.m
 LOGINS = 100  # at once, of one address: a course that begins
 TOOLS = ("git", "vim", "nano", "emacs", "less", "man", "make", "cmake", "wget", "file", "unzip", "jq", "gcc", "pip3")
 CRONTAB = r"""
-printf '#!/bin/sh\necho "0 1 * * * true" > "$1"\n' > editor; chmod +x editor
+printf '#!/bin/sh\necho "0 1 * * * true" > "$1"; touch -d "1 minute" "$1"\n' > editor; chmod +x editor
 EDITOR=$PWD/editor crontab -e && crontab -l && crontab -r
 """
 LANGUAGE = "locale charmap; perl -e 1; touch ünï; ls | grep ünï; rm ünï"
@@ -43,7 +43,7 @@ def test_a_hundred_log_ins_at_once(sandbox: Sandbox, running: Sandbox) -> None:
 
 def test_the_tools_of_every_day(sandbox: Sandbox, running: Sandbox, tmp_path: Path) -> None:
     """As a member who has just come in, with the language of their own machine."""
-    person = Person.join(sandbox, "tooltje", "lab")
+    person = Person.join(sandbox, "tilma", "lab")
     until(lambda: person.try_ssh("true").returncode == 0, 30)
     assert person.ssh(f"for tool in {' '.join(TOOLS)}; do command -v $tool >/dev/null || echo $tool; done") == ""
     assert "0 1 * * * true" in person.ssh(CRONTAB)

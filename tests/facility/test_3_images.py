@@ -64,7 +64,7 @@ def test_images_are_built_tested_and_only_then_offered(sandbox: Sandbox) -> None
 
 @pytest.fixture(scope="module")
 def ines(sandbox: Sandbox, running: Sandbox) -> Person:
-    person = Person.join(sandbox, "ines", "lab")
+    person = Person.join(sandbox, "inez", "lab")
     until(lambda: person.try_ssh("true").returncode == 0, 30)
     person.ssh(f"mkdir fit; echo {PACKAGE} > fit/requirements.txt; cat > ask.py <<'.'\n{ASK}.\nchmod +x ask.py")
     return person
