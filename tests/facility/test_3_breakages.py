@@ -46,7 +46,10 @@ BREAKAGES = {
         'ip route del unreachable "$(getent hosts head.DOMAIN | cut -d" " -f1)"',
     ),
     "full disk": Breakage(
-        "room", "MiB of disk are free", f"mount -t tmpfs -o uid=condor,gid=condor,mode=755,size=600M full {EXECUTE}", f"umount -l {EXECUTE}"
+        "room",
+        "MiB of disk are free",
+        f"mount -t tmpfs -o uid=condor,gid=condor,mode=755,size=600M full {EXECUTE}",
+        f"umount -l {EXECUTE}",
     ),
     "broken image": Breakage(
         "image",

@@ -73,8 +73,8 @@ def explain(row: Mapping[str, Any], by_hand: bool) -> FarmletError:
 def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> None:
     """Wait until every check of the facility's own holds; Errors with the evidence of those that do not.
 
-    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it. Where
-    nothing is left but what a person has to do, nobody waits for it.
+    Others that do not hold are told, and that is all. What only follows from another (`Check.after`) is not told beside it. What
+    a person has to do is told at once and alone: any other may be waiting for it.
     """
     end, external, by_hand = time.monotonic() + seconds, deployment.layout.external, deployment.layout.by_hand
     with deployment.report.phase("checks"):
@@ -83,8 +83,10 @@ def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> Non
             failed = [row for row in rows if row["check"] not in external]
             if not failed:
                 break
-            if time.monotonic() > end or all(row["check"] in by_hand for row in failed):
-                raise Errors([explain(row, row["check"] in by_hand) for row in failed])
+            if asked := [row for row in failed if row["check"] in by_hand]:
+                raise Errors([explain(row, by_hand=True) for row in asked])
+            if time.monotonic() > end:
+                raise Errors([explain(row, by_hand=False) for row in failed])
             time.sleep(PAUSE)
     for row in rows:
         deployment.report.say(f"  ! {row['node']}: {row['check']}: {row['evidence']}")

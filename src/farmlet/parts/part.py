@@ -140,7 +140,7 @@ class Check:
     `farmlet.runtime.checks.Failed` with it. `external`: it is about something that is not the facility's, which may be away
     without keeping `farmlet up` from its end. `after`: checks, of this or another node, without which this one cannot hold: while
     one of them fails, `up` tells that one alone. `seconds`: its own deadline, after which it has failed. `by_hand`: where it
-    fails, a person has to do something, and `up` waits for nobody who may be waiting for its word.
+    fails, a person has to do something: `up` says that at once and alone.
     """
 
     name: str
