@@ -82,7 +82,7 @@ def test_who_is_switched_off_is_gone(program: Program, operation: dict[str, Any]
 
 
 def test_what_is_switched_off_in_one_go_with_what_is_not_known(program: Program) -> None:
-    user = make(program, "leo")
+    user = make(program, "leopold")
     found = patch(
         program,
         f"/Users/{user}",
