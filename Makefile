@@ -12,6 +12,8 @@ TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 LANES := -n 3 --dist loadscope --no-loadscope-reorder
+# of what brings up whole facilities, no more than cores
+SANDBOXES := -n 2 --dist loadscope --no-loadscope-reorder
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
 # some images set it: every `farmlet` would then compile all of its modules anew, which takes longer than most of its verbs
@@ -27,7 +29,7 @@ test: setup lint unit  ## everything, from lint to the sandbox
 	tools/packages $(TEST_PACKAGES)
 	# apart: Chromium gives up what it loads when a container's network comes or goes
 	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
-	$(BIN)/pytest -q $(LANES) --durations=30 tests/contract tests/facility
+	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/contract tests/facility
 
 setup: $(VENV)/.ready  ## what this machine needs: Debian packages, the Python environment of the lock file
 
@@ -55,7 +57,7 @@ service: setup
 
 facility: setup
 	tools/packages $(LDAP_PACKAGES)
-	$(BIN)/pytest -q $(LANES) --durations=30 tests/facility
+	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance
 	tools/packages $(TEST_PACKAGES)
