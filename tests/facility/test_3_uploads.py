@@ -209,7 +209,7 @@ def test_the_check_writes_and_leaves_nothing_and_finds_a_disk_that_refuses(sandb
     def files() -> set[str]:
         return {*sandbox.exec("head", "ls -A /srv/farmlet/storage/.farmlet").split()}
 
-    before = files()  # a check that was ended in the middle leaves one, as when the server went in a test before this
+    before = files()  # site tests have a folder of theirs there, which stays
     row = rows()["storage.keeps.head@service"]
     assert row["ok"] and "read back" in str(row["evidence"])
     until(lambda: files() <= before, 60)
