@@ -25,11 +25,14 @@ DOMAINS = {"test": "facility.test", "harm": "harm.test", "edit": "edit.test"}
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+PATIENCE = 3  # several facilities come up beside a test: whoever waits does so for what comes, and not to measure
+
+
 def until(condition: Callable[[], object], seconds: float) -> float:
-    """Seconds until the condition was true."""
+    """Seconds until the condition was true. `seconds`: how long it may take on an idle machine."""
     began = time.monotonic()
     while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s"
+        assert time.monotonic() - began < seconds * PATIENCE, f"not within {PATIENCE} times {seconds} s"
         time.sleep(0.5)
     return time.monotonic() - began
 

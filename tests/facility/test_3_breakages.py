@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.facility,
     pytest.mark.disturbs("overlay", "sitetests"),
     pytest.mark.usefixtures("running"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 
 OWN = "/etc/farmlet/sitetests"
