@@ -39,6 +39,8 @@ MORE = {
     ),
 }
 
+OWN = ("harm", "edit")  # lanes with a sandbox of their own
+
 
 def write_file(name: str) -> str:
     """The facility file of a sandbox of this run; its folder."""
@@ -115,6 +117,14 @@ def _logs(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if request.session.testsfailed > failed and "sandbox" in request.fixturenames:
         print(request.getfixturevalue("sandbox").run("logs", code=None, seconds=120).stdout[-8000:])
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A sandbox that only one lane has stops with its last test: even idle it would take from the two cores of all others."""
+    lane, then = find_lane(item.nodeid), find_lane(nextitem.nodeid) if nextitem else ""
+    if lane in OWN and then != lane and not {"FARMLET_SANDBOX", "FARMLET_RETAIN"} & {*os.environ}:
+        Sandbox(folder() / lane, lane, DOMAINS[lane]).run("down", code=None)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

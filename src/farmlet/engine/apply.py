@@ -161,6 +161,8 @@ def _steps(changes: Sequence[Change], payload: Payload, certificates: Mapping[st
     steps: list[Step] = []
     for change in changes:
         if not isinstance(change.resource, PLACED):
+            if isinstance(change.resource, Unit) and not (steps and steps[-1]["op"] == "unit"):
+                steps.append({"op": "reload", "label": "units"})
             steps.append(_step(change, payload, wheel))
             continue
         item = _item(change.resource, payload, certificates)

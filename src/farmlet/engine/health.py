@@ -64,6 +64,15 @@ def find_causes(failed: Sequence[dict[str, Any]], after: Mapping[str, Sequence[s
     return [row for row in failed if names.isdisjoint(after.get(row["check"], ()))]
 
 
+def _list_again(failed: Sequence[dict[str, Any]], known: set[str], deployment: Deployment) -> list[str]:
+    """The checks that failed, and of the `known` those that may tell why; all (empty) when none failed or a node is silent."""
+    names = {row["check"] for row in failed}
+    if not names or SILENT in names:
+        return []
+    reasons = {reason for name in names for reason in deployment.layout.after.get(name, ())}
+    return sorted(names | known & (reasons | deployment.layout.by_hand))
+
+
 def explain(row: Mapping[str, Any], by_hand: bool) -> FarmletError:
     """A failed check with the next step."""
     hint = "then repeat: farmlet up" if by_hand else "farmlet logs; farmlet check"
@@ -77,12 +86,19 @@ def wait_healthy(deployment: Deployment, seconds: float = SETTLE_SECONDS) -> Non
     a person has to do is told at once and alone: any other may be waiting for it.
     """
     end, external, by_hand = time.monotonic() + seconds, deployment.layout.external, deployment.layout.by_hand
+    known = set[str]()
+    again: list[str] = []  # only these are run until they hold, then all once more
     with deployment.report.phase("checks"):
         while True:
-            rows = find_causes([row for row in check_now(deployment) if not row["ok"]], deployment.layout.after)
+            found = check_now(deployment, again)
+            rows = find_causes([row for row in found if not row["ok"]], deployment.layout.after)
             failed = [row for row in rows if row["check"] not in external]
-            if not failed:
+            if not failed and not again:
                 break
+            known |= {row["check"] for row in found}
+            again = _list_again(failed, known, deployment)
+            if not failed:
+                continue
             if asked := [row for row in failed if row["check"] in by_hand]:
                 raise Errors([explain(row, by_hand=True) for row in asked])
             if time.monotonic() > end:

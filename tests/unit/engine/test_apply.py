@@ -72,6 +72,7 @@ def test_neighbours_that_are_put_in_place_are_one_step() -> None:
         Command("do", "true"),
         File("/a/two", b"2"),
         Unit("u.service"),
+        Unit("v.timer"),
     )
     found, payload = steps(*resources, certificates={"/c": "PEM"})
     assert [(step["op"], step["label"]) for step in found] == [
@@ -81,7 +82,9 @@ def test_neighbours_that_are_put_in_place_are_one_step() -> None:
         ("put", "3 files"),
         ("command", "step do"),
         ("put", "/a/two"),
+        ("reload", "units"),
         ("unit", "unit u.service"),
+        ("unit", "unit v.timer"),
     ]
     blobs = unpack(payload.pack(found, ["a.b: step do"]))
     job = json.loads(blobs["job.json"])
@@ -102,7 +105,7 @@ def test_nothing_asks_for_nothing() -> None:
 
 def test_what_the_program_is_told() -> None:
     found, _ = steps(Unit("u.service", reload=True), Command("do", "true"), Environment("/opt/e", "x==1"), Farmlet("/opt/f", "w"))
-    unit, command, environment, wheel = found
+    _, unit, command, environment, wheel = found
     assert unit["stamp"] == "a.b: unit u.service" and unit["fingerprint"] == "f" * 64 and unit["reload"] is True
     assert command["stamp"] == "a.b: step do" and command["run"] == "true"
     assert environment["digest"] == Environment("/opt/e", "x==1").digest and "requirements" not in environment

@@ -29,16 +29,18 @@ def deployment(facility: Facility, parts: Mapping[str, Part], store: Store) -> D
 
 def test_what_is_elsewhere_is_told_and_keeps_nobody_waiting(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.layout.external.add("storage.keeps.centre")
-    monkeypatch.setattr(health, "check_now", lambda _: [row("a.b", True), row("storage.keeps.centre", False)])
+    monkeypatch.setattr(health, "check_now", lambda *_: [row("a.b", True), row("storage.keeps.centre", False)])
     health.wait_healthy(deployment, seconds=0)
     assert "! head: storage.keeps.centre: storage.keeps.centre says so" in deployment.report._stream.getvalue()  # type: ignore[attr-defined]
 
 
 def test_what_is_the_facilitys_own_must_hold(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([[row("a.b", False)], [row("a.b", True)]])
-    monkeypatch.setattr(health, "check_now", lambda _: next(found))
+    found = iter([[row("a.b", False), row("a.c", True)], [row("a.b", True)], [row("a.b", True), row("a.c", True)]])
+    asked = list[Sequence[str]]()
+    monkeypatch.setattr(health, "check_now", lambda _, names: asked.append(names) or next(found))
     health.wait_healthy(deployment)
-    monkeypatch.setattr(health, "check_now", lambda _: [row("a.b", False)])
+    assert asked == [[], ["a.b"], []], "while some fail only those are run"
+    monkeypatch.setattr(health, "check_now", lambda *_: [row("a.b", False)])
     with pytest.raises(Errors, match=r"a\.b says so"):
         health.wait_healthy(deployment, seconds=0)
 
@@ -47,24 +49,28 @@ def test_what_follows_from_another_check_is_not_told_beside_it(deployment: Deplo
     deployment.layout.after |= {"b.list": ("b.reader",), "b.reader": ("b.secret", "b.answers"), "c.homes": ("b.reader",)}
     deployment.layout.external.add("b.answers")
     waiting = [row(name, False) for name in ("b.list", "b.reader", "c.homes")]
-    monkeypatch.setattr(health, "check_now", lambda _: [row("b.secret", False), row("b.answers", True), *waiting])
+    monkeypatch.setattr(health, "check_now", lambda *_: [row("b.secret", False), row("b.answers", True), *waiting])
     with pytest.raises(Errors) as caught:
         health.wait_healthy(deployment, seconds=0)
     assert [error.what for error in caught.value.errors] == ["b.secret says so"]
-    monkeypatch.setattr(health, "check_now", lambda _: [row("b.secret", True), row("b.answers", False), *waiting])
+    monkeypatch.setattr(health, "check_now", lambda *_: [row("b.secret", True), row("b.answers", False), *waiting])
     health.wait_healthy(deployment, seconds=0)  # what is outside and away keeps nobody waiting
     told = deployment.report._stream.getvalue()  # type: ignore[attr-defined]
     assert "! head: b.answers: b.answers says so" in told and "b.list" not in told
-    found = iter([[row("b.list", False)], [row("b.list", True)]])
-    monkeypatch.setattr(health, "check_now", lambda _: next(found))
-    health.wait_healthy(deployment)  # while nothing stands in its way it is waited for
+    found = iter([[row("b.list", False), row("b.reader", True)], [row("b.list", True)], [row("b.list", True)]])
+    asked = list[Sequence[str]]()
+    monkeypatch.setattr(health, "check_now", lambda _, names: asked.append(names) or next(found))
+    health.wait_healthy(deployment)
+    assert asked[1] == ["b.list", "b.reader"], (
+        "what may tell why is run beside it"
+    )  # while nothing stands in its way it is waited for
 
 
 def test_what_waits_for_a_person_is_told_at_once_and_alone(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.layout.after |= {"b.list": ("b.secret",)}
     deployment.layout.by_hand.add("b.secret")
     found = [row("c.unit", False), row("b.secret", False), row("b.list", False)]
-    monkeypatch.setattr(health, "check_now", lambda _: found)
+    monkeypatch.setattr(health, "check_now", lambda *_: found)
     with pytest.raises(Errors) as caught:
         health.wait_healthy(deployment, seconds=float("inf"))
     assert [(error.what, error.hint) for error in caught.value.errors] == [("b.secret says so", "then repeat: farmlet up")]
