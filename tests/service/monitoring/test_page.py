@@ -128,7 +128,7 @@ def wait_for(window: Window, title: str) -> None:
 def test_the_facility_at_a_glance(window: Window, address: str) -> None:
     window.open(address)
     wait_for(window, "The facility at a glance")
-    told = ("warning: CheckFailing – batch.queue, head", "Processors in use", "running", "Last update", "1 !", "%")
+    told = ("warning: check failing – batch.queue, head", "Processors in use", "running", "Last update", "1 !", "%")
     window.look("monitoring", *told)
     # where a mail points to, the runbook is open
     window.open(f"{address}/?#DiskFull")
@@ -173,7 +173,7 @@ def test_what_a_member_sees(window: Window, address: str) -> None:
     window.page.context.add_cookies([{"name": "member", "value": "1", "url": address}])
     window.open(f"{address}/?page=node&of=head")
     wait_for(window, "The facility at a glance")
-    window.look("monitoring-member", "warning: CheckFailing – head", "Jobs", "Storage", "tier1")
+    window.look("monitoring-member", "warning: check failing – head", "Jobs", "Storage", "tier1")
     assert not {"Members", "service", "What is watched"} & {*window.text.splitlines()}
     window.page.context.clear_cookies()
 

@@ -122,7 +122,8 @@ function tellReport(report, told) {
 }
 
 function tellAlarm(alarm) {
-  const words = alarm.where ? `${alarm.name} – ${alarm.where}` : alarm.name;
+  const name = alarm.name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+  const words = alarm.where ? `${name} – ${alarm.where}` : name;
   if (!alarm.runbook) return make("p", `${alarm.severity}: ${words}`, { class: alarm.severity });
   const details = make("details");
   details.append(make("summary", `${alarm.severity}: ${words}`, alarm.where ? { class: alarm.severity } : {}));
