@@ -45,6 +45,7 @@ def make_site(name: str = "tier1", **changes: Any) -> Site:
         walltime=3600,
         idle=120,
         pending=1800,
+        repositories=[],
     )
     site.update(changes)  # type: ignore[typeddict-item]
     return site
