@@ -126,6 +126,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
             "images", f"{program} build > /dev/null", f"echo '{digest}  {CONFIG}' | sha256sum -c --status && {program} ready"
         ),
         Directory(places.find_published(context.facility.domain)),
+        *client.list_points(context),
         Directory(folder),
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),

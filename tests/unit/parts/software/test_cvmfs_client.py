@@ -12,7 +12,7 @@ import pytest
 from farmlet.facility.load import loads
 from farmlet.parts import part
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Command, File, Packages, Resource, Unit
+from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.cvmfs.client import find_room, name_unit, write_source
 from farmlet.parts.software.cvmfs.section import Source
@@ -171,6 +171,24 @@ def test_containers_and_nodes_without_a_client_have_none_of_it(node: str, connec
         assert role.metrics(context) == ()
     else:
         assert f"software.{role.name}" not in facility.nodes[node].roles
+
+
+def test_where_others_mount_over_the_network_there_are_folders_for_it() -> None:
+    def points(text: str, connect: str = "fake") -> list[str]:
+        facility = loads(text.replace("CONNECT", connect), "facility.yaml", part.find())
+        return [
+            one.path
+            for one in client.list_points(Context(facility, facility.nodes["service"], Trust(""), ""))
+            if isinstance(one, Directory)
+        ]
+
+    assert points(TEXT) == [f"/cvmfs/{name}" for name in ("lab-one.example.org", "two.example.org", "sft.example.net")]
+    assert points(TEXT, "container") == []
+    # what is mounted there would be looked at, and is nobody's to change
+    both = TEXT.replace("batch, software,", "batch, software.client,").replace(
+        "tokens]", "tokens, software.build, software.client]"
+    )
+    assert points(both) == []
 
 
 def test_checks_and_metrics_of_a_host() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from farmlet.facility import places
 from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
-from farmlet.parts.repositories import can_mount
+from farmlet.parts.repositories import can_mount, list_mounted, list_repositories
 from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
 from farmlet.parts.software.cvmfs.section import KEY, Cvmfs, Source
 
@@ -51,6 +51,14 @@ def configure(context: Context) -> Sequence[Resource]:
         # its account, and what FUSE has to be told
         Command("settings of CVMFS", "\n".join(["cvmfs_config setup noautofs", *map(write_reload, names)])),
     )
+
+
+def list_points(context: Context) -> Sequence[Resource]:
+    """Folders to mount on, for nodes that have this one's /cvmfs over the network and cannot make any in it."""
+    facility, node = context.facility, context.node
+    if not can_mount(node) or list_mounted(facility, node):
+        return ()
+    return [Directory(f"{places.SOFTWARE}/{name}") for name in list_repositories(facility)]
 
 
 def install(section: Cvmfs) -> Sequence[Resource]:
