@@ -20,7 +20,7 @@ def list_repositories(facility: Facility) -> list[str]:
 
 
 def can_mount(node: Node) -> bool:
-    """Whether a client works there: in a sandbox's containers there is nothing that could mount."""
+    """Whether a client is installed there: in a sandbox /cvmfs is one volume of all containers, most of which only read it."""
     return node.connect != "container"
 
 

@@ -89,6 +89,14 @@ def test_jdl_keeps_tardis_placeholders_and_becomes_a_submit_description() -> Non
     assert "@" not in filled
 
 
+def test_drones_are_told_of_repositories_where_there_are_some() -> None:
+    write = KINDS["htcondor"].write_order
+    assert "--cvmfs=sft.cern.ch:lab-one.example.org" in write(
+        POOL, make_site(repositories=["sft.cern.ch", "lab-one.example.org"])
+    )
+    assert "--cvmfs" not in write(POOL, make_site())
+
+
 @pytest.mark.parametrize("value", ["a b", "/x;reboot", "/x$(Cluster)", '"', "", "/x\n"])
 def test_jdl_refuses_what_needs_quotes(value: str) -> None:
     with pytest.raises(FarmletError, match="image"):

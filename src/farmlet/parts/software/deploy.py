@@ -105,8 +105,8 @@ def note(facility: Facility) -> Iterator[str]:
     without = [node.name for node in facility.hosts("software.client") if not can_mount(node)]
     if client.find_section(facility) and without:
         yield (
-            f"no CVMFS on {', '.join(without)}: containers of a sandbox cannot mount it, so that software.cvmfs has no effect "
-            "there; drones have what their sites mount"
+            f"no CVMFS on {', '.join(without)}: its client is for hosts, not for containers of a sandbox, so that software.cvmfs "
+            "has no effect there; drones have what their sites mount"
         )
 
 

@@ -12,7 +12,7 @@ import pytest
 from farmlet.facility.load import loads
 from farmlet.parts import part
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.cvmfs.client import find_room, name_unit, write_source
 from farmlet.parts.software.cvmfs.section import Source
@@ -62,6 +62,7 @@ def configure(node: str = "head", connect: str = "fake", text: str = TEXT) -> li
 def settle(folder: Path, found: list[Resource]) -> None:
     """The vendor's files below `folder`, then ours."""
     ours = {one.path.removeprefix("/etc/cvmfs/"): one.data.decode() for one in found if isinstance(one, File)}
+    assert not VENDOR.keys() & ours.keys()  # what a package brings is its own
     for name, text in (VENDOR | ours).items():
         path = folder / name.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +151,8 @@ def is_room(one: Resource) -> bool:
 def test_a_cache_that_does_not_fit_is_refused_before_anything_is_installed() -> None:
     found = configure()
     room = next(number for number, one in enumerate(found) if is_room(one))
-    assert room < next(number for number, one in enumerate(found) if isinstance(one, Packages))
+    package = next(number for number, one in enumerate(found) if isinstance(one, Packages))
+    assert room < package < found.index(Absent(client.AUTOFS))
     command = found[room]
     assert isinstance(command, Command) and "-ge 24576 ]" in command.unless
     for need, code in ((1, 0), (1 << 40, 1)):

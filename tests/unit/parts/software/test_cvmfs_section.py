@@ -45,7 +45,7 @@ def test_a_sandbox_takes_the_line_and_says_that_it_has_none() -> None:
     facility = load(connect="container")
     assert list_mounted(facility, facility.nodes["head"]) == []
     (note,) = [text for text in part.find_notes(facility, part.find()) if "CVMFS" in text]
-    assert "no CVMFS on head: containers" in note
+    assert "no CVMFS on head: its client is for hosts" in note
     assert not [text for text in part.find_notes(load(), part.find()) if "CVMFS" in text]
 
 

@@ -13,7 +13,7 @@ from farmlet.facility import places
 from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount, list_mounted, list_repositories
-from farmlet.parts.resources import Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
 from farmlet.parts.software.cvmfs.section import KEY, Cvmfs, Source
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PACKAGE = "farmlet.parts.software.cvmfs"
 ETC = "/etc/cvmfs"
 CACHE = "/var/lib/cvmfs"
+AUTOFS = "/etc/auto.master.d/cvmfs.autofs"
 SOURCE = "/etc/apt/sources.list.d/farmlet-cvmfs.sources"
 OPEN_FILES = 131072  # the client's own default, which the hard limit must not be below
 CHECK_SECONDS = 20  # its questions have 5 s each
@@ -66,13 +67,14 @@ def install(section: Cvmfs) -> Sequence[Resource]:
     known = "apt-cache show cvmfs > /dev/null 2>&1"
     unknown = "apt on this host knows no package cvmfs: name where it comes from, software: {cvmfs: {source: …}}"
     small = f"the disk of {CACHE} is smaller than the quota of the cache and a fifth more, {need} MiB: lower software.cvmfs.quota"
-    held = f"autofs holds {places.SOFTWARE} on this host: remove /etc/auto.master.d/cvmfs.autofs and restart autofs"
+    held = f"autofs holds {places.SOFTWARE} on this host: remove {AUTOFS} and restart autofs"
     return (
         *([File(SOURCE, write_source(section.source))] if section.source else []),
         Command("package lists for CVMFS", f"apt-get -qq update; {known} || {{ echo '{unknown}' >&2; exit 1; }}", known),
         Command("room for CVMFS", f"echo '{small}' >&2; exit 1", find_room(need)),
-        Packages(("cvmfs",)),
         Command("no autofs of CVMFS", f"echo '{held}' >&2; exit 1", f"! findmnt -n -t autofs -M {places.SOFTWARE}"),
+        Packages(("cvmfs",)),
+        Absent(AUTOFS),  # it would be there from the next boot on
     )
 
 
