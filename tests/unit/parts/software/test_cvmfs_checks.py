@@ -96,12 +96,12 @@ def test_a_repository_that_works(client: Client) -> None:
         client.say(proxy)
         said = check_repository(str(client.root), ["http://squid.example.org:3128", proxy])
         again = check_repository(str(client.root), [proxy], "setup/README")
+        with pytest.raises(Failed, match="no proxy of the facility file"):
+            check_repository(str(client.root), ["http://squid.example.org:3128"])
     assert re.fullmatch(
         rf"revision 7, 5 bytes of setup/README in \d\.\d\d s, through {re.escape(proxy)}, whitelist for 29 days", said
     ) or said.endswith("30 days")
     assert "5 bytes of setup/README" in again
-        with pytest.raises(Failed, match="no proxy of the facility file"):
-            check_repository(str(client.root), ["http://squid.example.org:3128"])
     assert asked == [f"{HOST}/.cvmfswhitelist"]  # by the proxy, and once an hour
 
 
