@@ -12,7 +12,7 @@ import pytest
 from farmlet.facility.load import loads
 from farmlet.parts import part
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit, Wanted
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.cvmfs.client import find_room, name_unit, write_source
 from farmlet.parts.software.cvmfs.section import Source
@@ -136,12 +136,24 @@ def test_mounts_have_systemd_s_names_and_the_open_files(tmp_path: Path) -> None:
 
 
 def test_new_settings_make_no_mount_anew() -> None:
-    kinds = [type(one).__name__ for one in configure()]
-    last = max(number for number, kind in enumerate(kinds) if kind == "Unit")
-    other = configure(text=TEXT.replace("20G", "21G"))
-    same = [one.digest for one in configure() if not is_room(one)][: last - 1]
-    assert same == [one.digest for one in other if not is_room(one)][: last - 1]
-    assert configure()[-1] == other[-1] and isinstance(other[-1], Command)
+    """Nor does a repository that is added at the end: what begins anew while it is open cannot be mounted again."""
+    before = stamp(configure())
+    for old, new in (
+        ("20G", "21G"),
+        ("a.example.org", "c.example.org"),
+        ("MIIa", "MIIc"),
+        ("sft.example.net]", "sft.example.net, x.y]"),
+    ):
+        assert old in TEXT
+        after = stamp(configure(text=TEXT.replace(old, new)))
+        assert before.items() <= after.items(), old
+        assert configure()[-1] == configure(text=TEXT.replace(old, new))[-1] or "x.y" in new
+
+
+def stamp(found: list[Resource]) -> dict[str, str]:
+    """What of each unit is compared, to see whether it has to begin anew."""
+    wanted = Wanted("software.client", tuple(found))
+    return {one.name: wanted.fingerprint(one) for one in found if isinstance(one, Unit)}
 
 
 def is_room(one: Resource) -> bool:

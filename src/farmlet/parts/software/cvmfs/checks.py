@@ -92,7 +92,7 @@ def check_proxy(used: str, proxies: Sequence[str]) -> None:
     """Raises Failed if the proxy in use is none of those. Going without is right only where nothing else is said."""
     if used == "DIRECT":
         if list(proxies) != [used]:
-            raise Failed(f"goes past its proxies, which do not answer: {', '.join(proxies)}")
+            raise Failed(f"goes past its proxies, which do not answer: {', '.join(one for one in proxies if one != used)}")
     elif not any(is_same(used, one) for one in proxies):
         raise Failed(f"goes through {used}, which is no proxy of the facility file: {', '.join(proxies)}")
 

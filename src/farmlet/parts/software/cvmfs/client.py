@@ -34,24 +34,33 @@ def find_section(facility: Facility) -> Cvmfs | None:
 
 
 def configure(context: Context) -> Sequence[Resource]:
-    """All of it, in an order in which new settings do not restart the mounts."""
+    """All of it. Mounts begin anew when something before them changes, so there is as little as can be: the client does not mount a
+    second time what somebody still has open.
+    """
     section = find_section(context.facility)
     if section is None or not can_mount(context.node):
         return ()
-    names = section.repositories
+    held = f"autofs holds {places.SOFTWARE} on this host: remove {AUTOFS} and restart autofs"
+    # its account, and what FUSE has to be told; and what the package that has just come may have brought
+    settle = ["cvmfs_config setup noautofs", f"rm -f {AUTOFS}", *map(write_reload, section.repositories)]
+    return (
+        Command("no autofs of CVMFS", f"echo '{held}' >&2; exit 1", f"! findmnt -n -t autofs -M {places.SOFTWARE}"),
+        *(one for name in section.repositories for one in mount(name)),
+        *install(section),
+        Absent(AUTOFS),  # it would hold /cvmfs from the next boot on
+        *write_settings(section),
+        Command("settings of CVMFS", "\n".join(settle)),
+    )
+
+
+def mount(repository: str) -> Sequence[Resource]:
+    unit = name_unit(repository)
+    words = {"name": repository, "path": f"{places.SOFTWARE}/{repository}", "files": OPEN_FILES}
     files = [
-        File(f"/etc/systemd/system/{name_unit(name)}.{kind}", render(PACKAGE, f"repository.{kind}", **describe(name)))
-        for name in names
+        File(f"/etc/systemd/system/{unit}.{kind}", render(PACKAGE, f"repository.{kind}", **words))
         for kind in ("mount", "automount")
     ]
-    return (
-        *install(section),
-        *files,
-        *(Unit(f"{name_unit(name)}.automount") for name in names),
-        *write_settings(section),
-        # its account, and what FUSE has to be told
-        Command("settings of CVMFS", "\n".join(["cvmfs_config setup noautofs", *map(write_reload, names)])),
-    )
+    return (*files, Unit(f"{unit}.automount"))
 
 
 def list_points(context: Context) -> Sequence[Resource]:
@@ -67,14 +76,11 @@ def install(section: Cvmfs) -> Sequence[Resource]:
     known = "apt-cache show cvmfs > /dev/null 2>&1"
     unknown = "apt on this host knows no package cvmfs: name where it comes from, software: {cvmfs: {source: …}}"
     small = f"the disk of {CACHE} is smaller than the quota of the cache and a fifth more, {need} MiB: lower software.cvmfs.quota"
-    held = f"autofs holds {places.SOFTWARE} on this host: remove {AUTOFS} and restart autofs"
     return (
         *([File(SOURCE, write_source(section.source))] if section.source else []),
         Command("package lists for CVMFS", f"apt-get -qq update; {known} || {{ echo '{unknown}' >&2; exit 1; }}", known),
         Command("room for CVMFS", f"echo '{small}' >&2; exit 1", find_room(need)),
-        Command("no autofs of CVMFS", f"echo '{held}' >&2; exit 1", f"! findmnt -n -t autofs -M {places.SOFTWARE}"),
         Packages(("cvmfs",)),
-        Absent(AUTOFS),  # it would be there from the next boot on
     )
 
 
@@ -96,10 +102,6 @@ def write_source(source: Source) -> str:
 def name_unit(repository: str) -> str:
     """systemd's name for a mount, without its ending: what is no letter, digit, dot or `_` of a path is escaped."""
     return "-".join((places.SOFTWARE[1:], repository.replace("-", "\\x2d")))
-
-
-def describe(repository: str) -> dict[str, object]:
-    return {"name": repository, "path": f"{places.SOFTWARE}/{repository}", "files": OPEN_FILES}
 
 
 def write_settings(section: Cvmfs) -> Sequence[Resource]:
