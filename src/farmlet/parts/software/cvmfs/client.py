@@ -34,8 +34,8 @@ def find_section(facility: Facility) -> Cvmfs | None:
 
 
 def configure(context: Context) -> Sequence[Resource]:
-    """All of it. Mounts begin anew when something before them changes, so there is as little as can be: what somebody still has open
-    the client does not mount a second time.
+    """All of it. Mounts begin anew when something before them changes, so there is as little as can be: the client does not
+    mount a second time what somebody still has open.
     """
     section = find_section(context.facility)
     if section is None or not can_mount(context.node):
