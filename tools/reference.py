@@ -113,7 +113,8 @@ def keys(section: type[BaseModel], above: str) -> str:
     for name, field in section.model_fields.items():
         limits = bound(field.metadata) if get_origin(hints[name]) is not Annotated else ""
         rows.append((f"`{field.alias or name}`", join(describe(hints[name]), limits), preset(field)))
-        kinds = get_args(hints[name]) if get_origin(hints[name]) in (Union, types.UnionType, tuple) else (hints[name],)
+        within = get_origin(hints[name]) in (Union, types.UnionType, tuple, Mapping)
+        kinds = get_args(hints[name]) if within else (hints[name],)
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 path = f"{above}.{name}"

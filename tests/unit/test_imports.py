@@ -49,6 +49,7 @@ SHARED = {
     "admin",
     "members",
     "images",
+    "repositories",
 }  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly
@@ -92,6 +93,7 @@ ON_NODES = {
     "farmlet.parts.software.builder": CLASH,
     "farmlet.parts.images": CLASH,
     "farmlet.parts.software.own": CLASH,
+    "farmlet.parts.software.cvmfs.look": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }
 # what must import with the standard library alone: pattern → third-party packages it may use all the same
@@ -110,6 +112,9 @@ PLAIN = {
     "farmlet.parts.software.builder": (),
     "farmlet.parts.images": (),
     "farmlet.parts.software.own": (),
+    "farmlet.parts.software.cvmfs.look": (),
+    "farmlet.parts.software.cvmfs.checks": (),
+    "farmlet.parts.software.cvmfs.metrics": (),
     # a member's own machine
     "farmlet.cli.main": (),
     "farmlet.cli.options": (),

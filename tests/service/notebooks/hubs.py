@@ -78,6 +78,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     for name in ("state", "tokens", "credentials", "home"):
         (folder / name).mkdir()
     settings = Settings(
+        mounted="ro",
         title="Example facility",
         origin=f"http://127.0.0.1:{port}",
         issuer=issuer,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from farmlet.parts.repositories import PREFIXES, name_attributes
+
 DRONE = Path(str(files("farmlet.parts.overlay").joinpath("templates/drone.sh")))
 STARTER = Path(str(files("farmlet.parts.overlay").joinpath("starter.py")))
 ARGUMENTS = {
@@ -107,8 +109,49 @@ def test_refuses_to_start_without_a_token(tmp_path: Path) -> None:
     assert "no token at" in run(tmp_path, ARGUMENTS, token="").stderr
 
 
-REFUSES = "echo one; echo bwrap: No permissions to create new namespace >&2; exit 1"
 SHOWS_ALL = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'
+LOOKS = f'case "$*" in *" look "*) {{ {SHOWS_ALL}; }};; esac'
+# the look's own patience, shortened
+HURRIES = 'if [ "$1" = -k ]; then shift 3; set -- 1 "$@"; fi; exec /usr/bin/timeout "$@"'
+HAS = 'case "$2" in /cvmfs/sft.cern.ch) echo README;; /cvmfs/empty.cern.ch) ;; *) exit 2;; esac'
+
+
+def read_ad(folder: Path) -> dict[str, str]:
+    """What the drone's slot will say of repositories; all of it is among the attributes that are advertised."""
+    config = (folder / "overlay/condor_config").read_text()
+    found = dict(re.findall(r"^(HasCVMFS_\w+|HAS_CVMFS_\w+) = (.*)$", config, re.MULTILINE))
+    told = [word for words in re.findall(r"^STARTD_ATTRS = (.*)$", config, re.MULTILINE) for word in words.split()]
+    assert all(name in told for name in found)
+    return found
+
+
+def test_tells_which_repositories_a_job_would_see(tmp_path: Path) -> None:
+    names = "sft.cern.ch:empty.cern.ch:atlas-nightlies.cern.ch"
+    done = run(tmp_path, ARGUMENTS | {"cvmfs": names}, bwrap=LOOKS, ls=HAS)
+    assert done.returncode == 7, done.stderr
+    found = {"sft_cern_ch": "True", "empty_cern_ch": "False", "atlas_nightlies_cern_ch": "False"}
+    assert read_ad(tmp_path) == {prefix + name: value for name, value in found.items() for prefix in PREFIXES}
+    assert set(read_ad(tmp_path)) == set(name_attributes(names.split(":")))
+
+
+def test_a_repository_that_hangs_is_none(tmp_path: Path) -> None:
+    done = run(tmp_path, ARGUMENTS | {"cvmfs": "sft.cern.ch"}, bwrap=LOOKS, ls="exec sleep 60", timeout=HURRIES)
+    assert done.returncode == 7, done.stderr
+    assert read_ad(tmp_path)["HasCVMFS_sft_cern_ch"] == "False"
+
+
+@pytest.mark.parametrize("value", ["a/../b", "A.B", "a b", "a$b"])
+def test_refuses_names_that_are_no_repositories(tmp_path: Path, value: str) -> None:
+    done = run(tmp_path, ARGUMENTS | {"cvmfs": value})
+    assert done.returncode == 1 and "--cvmfs has characters" in done.stderr
+
+
+def test_says_nothing_of_repositories_where_the_facility_names_none(tmp_path: Path) -> None:
+    run(tmp_path, ARGUMENTS)
+    assert read_ad(tmp_path) == {}
+
+
+REFUSES = "echo one; echo bwrap: No permissions to create new namespace >&2; exit 1"
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,7 @@ def make_settings(folder: Path = Path("/")) -> tuple[Pool, Site]:
         walltime=3600,
         idle=60,
         pending=600,
+        repositories=[],
     )
     return pool, site
 

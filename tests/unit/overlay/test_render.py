@@ -45,6 +45,7 @@ def make_site(name: str = "tier1", **changes: Any) -> Site:
         walltime=3600,
         idle=120,
         pending=1800,
+        repositories=[],
     )
     site.update(changes)  # type: ignore[typeddict-item]
     return site
@@ -86,6 +87,14 @@ def test_jdl_keeps_tardis_placeholders_and_becomes_a_submit_description() -> Non
     assert {"--uuid=tier1-0a", "--collector=service.example.org:9618", "--credential=lab"} <= set(words)
     assert "queue" not in commands  # TARDIS adds one per drone
     assert "@" not in filled
+
+
+def test_drones_are_told_of_repositories_where_there_are_some() -> None:
+    write = KINDS["htcondor"].write_order
+    assert "--cvmfs=sft.cern.ch:lab-one.example.org" in write(
+        POOL, make_site(repositories=["sft.cern.ch", "lab-one.example.org"])
+    )
+    assert "--cvmfs" not in write(POOL, make_site())
 
 
 @pytest.mark.parametrize("value", ["a b", "/x;reboot", "/x$(Cluster)", '"', "", "/x\n"])

@@ -235,7 +235,7 @@ def reload(step: Step) -> None:
 
 
 def unit(step: Step) -> None:
-    name = step["name"]
+    name = shlex.quote(step["name"])  # those of mounts may hold a backslash
     if not step["running"]:
         shell(f"systemctl disable --now {name} || systemctl stop {name}")
         return

@@ -13,6 +13,7 @@ from farmlet.parts.batch.config import Batch
 from farmlet.parts.batch.minting import DELIVER, PACKAGE, UNIT, tell_agent
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
+from farmlet.parts.repositories import list_mounted, name_attributes
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
 
 CONFIG = "/etc/condor/config.d"
@@ -121,7 +122,9 @@ def configure_execute(context: Context) -> Sequence[Resource]:
     node = context.node
     memory = max(node.memory // MIB - RESERVE, node.memory // MIB // 2) if node.memory else None
     software = "software.client" in node.roles
-    text = render(PACKAGE, "execute.config", cores=node.cores, memory=memory, software=software, wrapper=WRAPPER)
+    mounted = name_attributes(list_mounted(context.facility, node))
+    words = {"cores": node.cores, "memory": memory, "software": software, "wrapper": WRAPPER, "mounted": mounted}
+    text = render(PACKAGE, "execute.config", **words)
     certificates = places.find_authorities(context.facility.domain) if software else ""
     return (
         *configure_pool(context),

@@ -13,6 +13,7 @@ from farmlet.parts import units
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
+from farmlet.parts.repositories import list_mounted
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Random, Resource, Unit
 
 PACKAGE = "farmlet.parts.notebooks"
@@ -83,6 +84,8 @@ def describe(context: Context) -> dict[str, object]:
         "usage": places.USAGE,
         "closed": CLOSED,
         "inside": INSIDE,
+        # what is mounted while the server runs is to be seen in it
+        "mounted": "ro,rslave" if list_mounted(facility, context.node) else "ro",
         "cores": section.cores,
         "memory": section.memory,
         "idle": section.idle_hours * 3600,

@@ -14,6 +14,7 @@ from farmlet.parts.overlay.config import Overlay
 from farmlet.parts.overlay.sites import KINDS, validate_kinds
 from farmlet.parts.overlay.sites.kind import Pool, Site
 from farmlet.parts.part import Check, Context, Metric, Part, Role, SiteAccess, find_lack
+from farmlet.parts.repositories import list_repositories
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, KeyPair, Packages, Resource, Unit
 
 USER = "overlay"
@@ -99,6 +100,7 @@ def describe_site(context: Context, access: SiteAccess) -> Site:
         walltime=section.walltime,
         idle=max(120, 4 * section.idle_timeout),
         pending=section.pending,
+        repositories=list_repositories(facility),
     )
 
 

@@ -1,4 +1,4 @@
-"""`software:` of the facility file: the images that jobs and notebooks may run in."""
+"""`software:` of the facility file: the images that jobs and notebooks may run in, and software of others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from farmlet.parts.software.cvmfs.section import Cvmfs
 from farmlet.parts.software.requirements import check
 
 SHIPPED = "analysis"
@@ -46,7 +47,7 @@ class Image(BaseModel):
 
 class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
-    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it.
+    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `cvmfs`: repositories of others.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +55,7 @@ class Software(BaseModel):
     default: Name = SHIPPED
     images: tuple[Image, ...] = ()
     keep_days: int = Field(default=7, ge=1, le=365)
+    cvmfs: Cvmfs | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Software:

@@ -19,11 +19,13 @@ from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
+from farmlet.parts.repositories import can_mount
 from farmlet.parts.resources import Command, Directory, Environment, Farmlet, File, Packages, Resource
 from farmlet.parts.software import image
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.builder import CONFIG, LAYER
 from farmlet.parts.software.config import SHIPPED, Image, Software
+from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
 
@@ -84,6 +86,28 @@ def validate(facility: Facility) -> Iterator[Issue]:
                 read_lock(facility, one)
         except FarmletError as error:
             yield ("software", "images", number, "lock"), f"{error.where}: {error.what}", error.hint
+    yield from validate_cvmfs(facility)
+
+
+def validate_cvmfs(facility: Facility) -> Iterator[Issue]:
+    section = client.find_section(facility)
+    if section is None:
+        return
+    where = ("software", "cvmfs", "repositories")
+    if facility.domain in section.repositories:
+        yield where, f"{places.find_published(facility.domain)} is what this facility publishes itself", "leave it out"
+    if not facility.has("software.client"):
+        yield where, "no node has a client", "add `software` to `runs` of the nodes where members work"
+
+
+def note(facility: Facility) -> Iterator[str]:
+    """A sandbox's file may be the real one's, so that this is no mistake."""
+    without = [node.name for node in facility.hosts("software.client") if not can_mount(node)]
+    if client.find_section(facility) and without:
+        yield (
+            f"no CVMFS on {', '.join(without)}: its client is for hosts, not for containers of a sandbox, so that software.cvmfs "
+            "has no effect there; drones have what their sites mount"
+        )
 
 
 def configure_build(context: Context) -> Sequence[Resource]:
@@ -102,6 +126,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
             "images", f"{program} build > /dev/null", f"echo '{digest}  {CONFIG}' | sha256sum -c --status && {program} ready"
         ),
         Directory(places.find_published(context.facility.domain)),
+        *client.list_points(context),
         Directory(folder),
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),
@@ -122,8 +147,10 @@ def install_client() -> Sequence[Resource]:
 
 
 def configure_client(context: Context) -> Sequence[Resource]:
-    """What members make images of their own with."""
+    """What members make images of their own with, and software of others."""
     return (
+        # first: what comes after it may change without a mount being made anew
+        *client.configure(context),
         Farmlet(units.NODE, context.wheel),
         File(
             "/usr/local/bin/farmlet-image", render("farmlet.parts.software", "image.sh", python=f"{units.NODE}/bin/python"), 0o755
@@ -148,7 +175,8 @@ def check_build(context: Context) -> Sequence[Check]:
 
 def check_client(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_run"
-    return (Check("software.run", call, {"path": places.find_image(image.analysis().name)}, seconds=30),)
+    run = Check("software.run", call, {"path": places.find_image(image.analysis().name)}, seconds=30)
+    return (run, *client.list_checks(context))
 
 
 PART = Part(
@@ -156,6 +184,7 @@ PART = Part(
     summary="images that jobs and members run in",
     section=Software,
     validate=validate,
+    note=note,
     # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
@@ -167,6 +196,7 @@ PART = Part(
             install_client,
             check_client,
             images=list_images,
+            metrics=client.list_metrics,
         ),
     ),
 )

@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from farmlet.facility.places import NOTEBOOK
+from farmlet.facility.places import NOTEBOOK, SOFTWARE
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
 from farmlet.parts.notebooks.sizes import Size
@@ -37,7 +37,7 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         BUNDLE: BUNDLE,
         settings.inside: settings.inside,
         str(image / "usr"): "/usr",
-        "/cvmfs": "/cvmfs",
+        SOFTWARE: {"bind": SOFTWARE, "mode": settings.mounted},
         INIT: "/init",
     }
     server.notebook_dir = member.home

@@ -16,6 +16,7 @@ class Settings:
     Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
     `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
     scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours. `network`: Docker's.
+    `mounted`: the mode in which they have /cvmfs.
     `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     usage: str
     closed: str
     inside: str
+    mounted: str
     cores: int
     memory: int
     idle: int

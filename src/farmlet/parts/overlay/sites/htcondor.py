@@ -71,6 +71,8 @@ class HTCondor:
             "walltime": str(site["walltime"]),
             "idle": str(site["idle"]),
         }
+        if site["repositories"]:
+            values["cvmfs"] = ":".join(site["repositories"])
         for name, value in values.items():
             if not WORD.fullmatch(value):
                 raise FarmletError(

@@ -21,7 +21,7 @@ class Site(TypedDict):
     `known`, a known_hosts file, and of `order`, the text that `Kind.write_order` makes. `cores`, `memory`, `disk`: of one
     drone; `quota`: cores at once. `image`: default container image of jobs, `certificates`: folder of CA certificates
     with a `bundle.pem`, paths at the site. `idle`: unclaimed for so long a drone ends itself. `pending`: longest wait
-    in the site's queue.
+    in the site's queue. `repositories`: of CVMFS, whose presence the drone tells.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Site(TypedDict):
     walltime: int
     idle: int
     pending: int
+    repositories: Sequence[str]
 
 
 class Pool(TypedDict):

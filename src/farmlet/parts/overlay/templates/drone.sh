@@ -2,7 +2,8 @@
 # A drone: turns this batch slot of a site into a slot of the facility's pool, as the plain user it is started as.
 #
 # Arguments: from TARDIS --cores --memory (MiB) --disk (KiB) --uuid; from the facility --collector --trust --site
-# --image --certificates --credential --walltime (s) --idle (s). Beside it lie the token as <uuid>.token, and starter.py.
+# --image --certificates --credential --walltime (s) --idle (s), and --cvmfs (repositories, with colons between them)
+# if there are any. Beside it lie the token as <uuid>.token, and starter.py.
 set -euo pipefail
 umask 077
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -146,6 +147,21 @@ exec apptainer -s exec --containall "$3" true'
 tokens=$(getent passwd "$(id -u)" | cut -d : -f 6 || true)/farmlet-${arg[trust]}
 said=$("${clean[@]}" "$home/starter" --try sh -c "$try" try "$home/tokens.d" "$tokens" "${arg[image]}" 2>&1 < /dev/null) ||
   die "this host cannot run ${arg[image]} in namespaces of its own: ${said##*$'\n'}"
+
+# Which of the CVMFS repositories a job would see, each under our name and the one that other pools have for it.
+if [[ -n ${arg[cvmfs]:-} ]]; then
+  [[ ${arg[cvmfs]} =~ ^[a-z0-9._:-]+$ ]] || die "argument --cvmfs has characters that do not belong there"
+  IFS=: read -ra repositories <<< "${arg[cvmfs]}"
+  look='for name; do { timeout -k 1 20 ls -A "/cvmfs/$name" 2> /dev/null | grep -q . && echo "$name"; } & done; wait'
+  seen=$("${clean[@]}" "$home/starter" --try sh -c "$look" look "${repositories[@]}" 2> /dev/null < /dev/null) || true
+  for name in "${repositories[@]}"; do
+    has=False
+    if grep -qxF -- "$name" <<< "$seen"; then has=True; fi
+    for attribute in "HasCVMFS_${name//[.-]/_}" "HAS_CVMFS_${name//[.-]/_}"; do
+      printf '%s = %s\nSTARTD_ATTRS = $(STARTD_ATTRS) %s\n' "$attribute" "$has" "$attribute" >> "$home/condor_config"
+    done
+  done
+fi
 
 "${clean[@]}" timeout --foreground --signal=QUIT --kill-after=30 "${arg[walltime]}" condor_master -f &
 pid=$!
