@@ -128,3 +128,177 @@ def test_an_image_is_shown_as_its_layers_say(house: House, kind: str, how: str) 
     assert imagery.digest(kept.read_bytes()) == digest
     house.run()
     assert len(house.tried) == 1, "nothing is done twice"
+
+
+SMALL = layer(folder("bin"), entry("bin/sh", "x", 0o755))
+DEVICE = layer(
+    folder("dev"),
+    entry("dev/disk", mode=0o666, kind=tarfile.BLKTYPE),
+    entry("dev/null", mode=0o666, kind=tarfile.CHRTYPE),
+    entry("pipe", kind=tarfile.FIFOTYPE),
+)
+
+
+def test_what_would_leave_the_image_stays_in_it(house: House, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    outside.chmod(0o777)
+    links = layer(
+        link("evil", str(outside)), link("up", "../../../../../../.." + str(outside)), link(".singularity.d", str(outside)), link("etc", str(outside))
+    )
+    below = layer(entry("evil/one", "1"), entry("up/two", "2"), entry(f"/{outside}/three", "3"), entry("etc/passwd", "4"))
+    house.registry.push("lab/links", "v1", SMALL, links, below)
+    row = house.run("lab/links:v1")["lab/links:v1"]
+    assert row.error == "" and not list(outside.iterdir())
+    inside = Path(f"{house.place('lab/links:v1').resolve()}{outside}")
+    assert sorted(path.name for path in inside.iterdir()) == ["one", "passwd", "three", "two"]
+
+
+def test_devices_are_left_out_and_told(house: House) -> None:
+    house.registry.push("lab/devices", "v1", SMALL, DEVICE)
+    row = house.run("lab/devices:v1")["lab/devices:v1"]
+    assert (row.error, row.note) == ("", "3 devices are left out")
+    assert not list((house.place("lab/devices:v1") / "dev").iterdir()) and not (house.place("lab/devices:v1") / "pipe").exists()
+
+
+@pytest.mark.parametrize(
+    ("layers", "more", "words"),
+    [
+        ((SMALL, layer(entry("../../out", "x"))), {}, "its layers: hold a name that leads out of it: ../../out"),
+        ((SMALL, layer(entry("a/../../out", "x"))), {}, "leads out of it"),
+        ((SMALL, layer(entry("hard", kind=tarfile.LNKTYPE, link="../../etc/hosts"))), {}, "leads out of it"),
+        ((SMALL, layer(entry("hard", kind=tarfile.LNKTYPE, link="/etc/hosts"))), {}, "its layers: "),
+        ((SMALL, layer(link("a", "b"), link("b", "a"), entry("a/x", "x"))), {}, "in a circle"),
+        ((SMALL, layer(entry("x" * 4097, "x"))), {}, "too long"),
+        ((layer(entry("zero", "\0" * (65 << 20))),), {}, "hold more than 64 MiB of files"),
+        ((b"no archive at all" * 100,), {}, "its layers: cannot be read"),
+        ((SMALL,), {"rootfs": {"diff_ids": ["sha256:" + "0" * 64]}}, "its layers: "),
+        ((SMALL,), {"rootfs": {"diff_ids": []}}, "does not name the content of each layer"),
+        ((SMALL,), {"rootfs": 7}, "does not name the content of each layer"),
+        ((SMALL,), {"architecture": "s390x"}, "its configuration: is for linux/s390x, and this is linux/"),
+        ((SMALL,), {"os": "windows"}, "is for windows/"),
+    ],
+)
+def test_a_hostile_image_is_refused_in_words_and_leaves_nothing(
+    house: House, layers: tuple[bytes, ...], more: dict[str, object], words: str
+) -> None:
+    house.registry.push("lab/bad", "v1", *layers, **more)
+    house.registry.push("lab/good", "v1", SMALL)
+    rows = house.run("lab/bad:v1", "lab/good:v1")
+    assert words in rows["lab/bad:v1"].error and rows["lab/bad:v1"].error.startswith("wishlist.yaml:5: ")
+    assert not rows["lab/bad:v1"].offered and not os.path.lexists(house.place("lab/bad:v1"))
+    assert rows["lab/good:v1"].offered, "one costs no other"
+    assert len(house.flats()) == 1
+
+
+def test_a_content_that_is_not_its_digests_is_refused(house: House) -> None:
+    for name, which in (("layer", "layers"), ("config", "config"), ("manifest", "")):
+        digest = house.registry.push(f"lab/{name}", "v1", SMALL, layer(entry(name, name)), config={"User": name})
+        told = json.loads(house.registry.find(digest).read_text())
+        found = digest if not which else told["config"]["digest"] if which == "config" else told["layers"][-1]["digest"]
+        path = house.registry.find(found)
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b'"size"', b'"sizE"', 1) if name == "manifest" else data[:-1] + b"?")
+    rows = house.run("lab/layer:v1", "lab/config:v1", f"lab/manifest@{digest}", "lab/none:v1")
+    assert [row.offered for row in rows.values()] == [False] * 4
+    assert all(row.error for row in rows.values()) and "manifest unknown" in rows["lab/none:v1"].error
+    assert not house.flats()
+
+
+def test_of_an_index_the_image_for_this_machine_is_taken(house: House) -> None:
+    other = house.registry.push("lab/index", "", SMALL, layer(entry("other", "x")), architecture="s390x")
+    ours = house.registry.push("lab/index", "", SMALL, layer(entry("ours", "x")))
+    house.registry.index("lab/index", "v1", {"s390x": other, imagery.HERE: ours})
+    index = house.registry.index("lab/index", "v2", {"s390x": other})
+    rows = house.run("lab/index:v1", "lab/index:v2", f"lab/index@{ours}", f"lab/index:pinned@{ours}")
+    assert rows["lab/index:v1"].digest == ours and (house.place("lab/index:v1") / "ours").exists()
+    assert "has nothing for linux/" in rows["lab/index:v2"].error and "linux/s390x" in rows["lab/index:v2"].error
+    assert house.place(f"lab/index@{ours}").resolve() == house.place("lab/index:pinned").resolve()
+    assert index and len(house.flats()) == 1
+
+
+def test_what_is_no_image_is_refused(house: House) -> None:
+    blob = house.registry.blob("lab/chart", b"{}")
+    row = {"digest": blob, "size": 2}
+    data = {"schemaVersion": 2, "mediaType": imagery.TYPES["oci"][0]}
+    chart = data | {"config": row | {"mediaType": "application/vnd.cncf.helm.config.v1+json"}, "layers": [row | {"mediaType": "x/y"}]}
+    house.registry.manifest("lab/chart", "v1", chart)
+    foreign = {"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": blob, "size": 2}
+    house.registry.manifest("lab/chart", "v2", data | {"config": row | {"mediaType": imagery.TYPES["oci"][1]}, "layers": [foreign]})
+    rows = house.run("lab/chart:v1", "lab/chart:v2")
+    assert "of a kind that cannot be unpacked: x/y" in rows["lab/chart:v1"].error
+    assert "foreign.diff" in rows["lab/chart:v2"].error
+
+
+def test_a_star_stands_for_the_tags_there_are(house: House) -> None:
+    for tag in ("v1", "v2", "w1"):
+        house.registry.push("lab/star", tag, SMALL)
+    rows = house.run("lab/star:v*", "lab/nostar:v*")
+    assert [name for name, row in rows.items() if row.offered] == ["lab/star:v1", "lab/star:v2"]
+    assert "wishlist.yaml:6" in rows["lab/nostar:v*"].error
+    assert len(house.flats()) == 1, "one image under two tags is there once"
+    house.open().update(f"{house.registry.host}/lab/star:v2")
+
+
+def test_a_moved_tag_is_followed_and_what_a_job_runs_in_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.registry.push("lab/moved", "v1", SMALL, layer(entry("one", "1")))
+    house.run("lab/moved:v1")
+    (first,) = house.flats()
+    begun = time.time()
+    house.registry.push("lab/moved", "v1", SMALL, layer(entry("two", "2")))
+    assert house.run()["lab/moved:v1"].offered and (house.place("lab/moved:v1") / "two").exists()
+    name = str(house.place("lab/moved:v1"))
+    far = time.time() + 30 * 86400
+    monkeypatch.setattr(module.time, "time", lambda: far)
+    for jobs in (None, [Job(name, begun)], [Job(name, 0.0)], [Job(f"{house.folder}/.flat/{first[:2]}/{first}/", far)]):
+        house.jobs = jobs
+        house.run()
+        assert first in house.flats(), f"{jobs}: it is kept"
+    house.jobs = [Job(name, far - 60), Job("/home/x/y.sif", 0.0)]
+    house.run()
+    assert first in house.flats(), "for some days after it was last used"
+    far += 8 * 86400
+    house.run()
+    assert first not in house.flats() and len(house.flats()) == 1, "a job that began in the next one is not in this one"
+
+
+def test_removal_says_why_not(house: House) -> None:
+    house.registry.push("lab/gone", "v1", SMALL)
+    house.run("lab/gone:v1")
+    name = f"{house.registry.host}/lab/gone:v1"
+    with pytest.raises(InputError, match="line 5 of wishlist.yaml asks for it"):
+        house.open().remove(name)
+    with pytest.raises(InputError, match="is not there"):
+        house.open().remove("../../etc")
+    house.wish()
+    assert house.run()["lab/gone:v1"].base == "no line", "no line, but there: others may be in the midst of using it"
+    house.jobs = [Job(str(house.folder / name), 0.0)] * 2
+    with pytest.raises(FarmletError, match="is in use: 2 jobs run in it"):
+        house.open().remove(name)
+    house.jobs = None
+    with pytest.raises(FarmletError, match="nobody can say"):
+        house.open().remove(name)
+    house.jobs = []
+    house.open().remove(name)
+    assert not house.run() and not (house.folder / house.registry.host).exists() and len(house.flats()) == 1
+    with pytest.raises(InputError, match="wishlist.yaml does not ask for it"):
+        house.open().update(name)
+
+
+def test_a_bad_line_costs_that_line_and_is_told(house: House) -> None:
+    house.registry.push("lab/good", "v2", SMALL)
+    house.wish("lab/good:v2")
+    house.setting = replace(house.setting, faults=(Fault(9, "alpine", "does not begin with a registry"),))
+    rows = {row.name: row for row in house.open().list()} and house.run()
+    assert rows["lab/good:v2"].offered and rows[""].error == "wishlist.yaml:9: does not begin with a registry"
+
+
+def test_an_image_that_does_not_start_is_not_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(found: Unpacked) -> None:
+        raise FarmletError("its shell", "ended with 127")
+
+    house.registry.push("lab/broken", "v1", SMALL, layer(entry("broken", "x")))
+    house.wish("lab/broken:v1")
+    Area(house.setting, house.read, fail).update()
+    (row,) = house.open().list()
+    assert not row.offered and "its shell: ended with 127" in row.error and not house.flats()
