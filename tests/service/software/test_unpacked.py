@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import stat
+import subprocess
+import sys
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import imagery
@@ -97,12 +102,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 
 
 @pytest.fixture
-def house(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+def house(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr("farmlet.parts.software.unpacked.unpack.SPARE", 0)
     monkeypatch.setattr(module, "SPARE", 0)
-    for place in (tmp_path, *tmp_path.parents[:3]):
-        place.chmod(place.stat().st_mode | 0o011)
-    return House(registry, tmp_path)
+    # pytest's own folders are closed to the user that unpacks
+    with tempfile.TemporaryDirectory(prefix="farmlet-test-", dir="/var/tmp") as place:
+        Path(place).chmod(0o755)
+        yield House(registry, Path(place))
 
 
 @pytest.mark.parametrize(("kind", "how"), [("docker", "gzip"), ("oci", "gzip"), ("oci", ("zstd", "gzip")), ("oci", "zstd")])
@@ -139,8 +145,8 @@ DEVICE = layer(
 )
 
 
-def test_what_would_leave_the_image_stays_in_it(house: House, tmp_path: Path) -> None:
-    outside = tmp_path / "outside"
+def test_what_would_leave_the_image_stays_in_it(house: House) -> None:
+    outside = house.folder.parent / "outside"
     outside.mkdir()
     outside.chmod(0o777)
     links = layer(
@@ -172,7 +178,7 @@ def test_devices_are_left_out_and_told(house: House) -> None:
         ((SMALL, layer(entry("x" * 4097, "x"))), {}, "too long"),
         ((layer(entry("zero", "\0" * (65 << 20))),), {}, "hold more than 64 MiB of files"),
         ((b"no archive at all" * 100,), {}, "its layers: cannot be read"),
-        ((SMALL,), {"rootfs": {"diff_ids": ["sha256:" + "0" * 64]}}, "its layers: "),
+        ((SMALL,), {"rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64]}}, "mismatch"),
         ((SMALL,), {"rootfs": {"diff_ids": []}}, "does not name the content of each layer"),
         ((SMALL,), {"rootfs": 7}, "does not name the content of each layer"),
         ((SMALL,), {"architecture": "s390x"}, "its configuration: is for linux/s390x, and this is linux/"),
@@ -302,3 +308,40 @@ def test_an_image_that_does_not_start_is_not_shown(house: House, monkeypatch: py
     Area(house.setting, house.read, fail).update()
     (row,) = house.open().list()
     assert not row.offered and "its shell: ended with 127" in row.error and not house.flats()
+
+
+MANY = layer(*(entry(f"many/{number}", f"{number}" * 400) for number in range(4000)))
+
+
+def test_what_is_killed_while_unpacking_shows_nothing_and_is_made_up_for(house: House, tmp_path: Path) -> None:
+    house.registry.push("lab/many", "v1", SMALL, MANY)
+    house.wish("lab/many:v1")
+    config = tmp_path / "unpacked.json"
+    config.write_text(json.dumps(asdict(house.setting)))
+    process = subprocess.Popen([sys.executable, "-m", "farmlet.parts.software.unpacked.program", "--config", config, "run"])
+    while not (house.folder / ".work/root/many").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (house.folder / house.registry.host).exists() and not house.flats()
+    assert house.run()["lab/many:v1"].offered
+    assert len(list((house.place("lab/many:v1") / "many").iterdir())) == 4000
+
+
+def test_on_a_full_disk_nothing_is_half_there_and_the_space_is_given_back(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.registry.push("lab/many", "v1", SMALL, MANY)
+    house.registry.push("lab/small", "v1", SMALL)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6M,mode=755", "test", house.folder], check=True)
+    try:
+        rows = house.run("lab/many:v1", "lab/small:v1")
+        assert re.search(r"the disk: has [0-9] MiB free, and it needs \d+ MiB", rows["lab/many:v1"].error)
+        assert rows["lab/small:v1"].offered
+        plenty = shutil.disk_usage(house.folder)._replace(free=1 << 40)
+        monkeypatch.setattr("farmlet.parts.software.unpacked.unpack.shutil.disk_usage", lambda path: plenty)
+        row = house.run()["lab/many:v1"]
+        monkeypatch.undo()
+        assert "no space left on device" in row.error and len(house.flats()) == 1
+        assert shutil.disk_usage(house.folder).used < 200 << 10
+    finally:
+        subprocess.run(["umount", house.folder], check=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
 ENTRIES, LONGEST, DEEPEST = 2_000_000, 4095, 200  # entries of all layers, bytes of a path, links on one way
+BLOCK = 4096  # bytes of disk that a file takes at least
 DEVICES = {tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE}
 
 
@@ -36,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Told:
-    """All paths of the image, `devices` among them, which are to be left out; `size`: bytes of all files of all layers."""
+    """All paths of the image, `devices` among them, which are to be left out; `size`: bytes of disk for all files of all layers."""
 
     paths: list[str]
     devices: list[str]
@@ -55,7 +56,7 @@ class Tree:
         self._layer += 1
         for member in archive:
             self._entries += 1
-            self._size += member.size if member.isfile() else 0
+            self._size += -(-member.size // BLOCK) * BLOCK if member.isfile() else BLOCK
             if self._size > self._most:
                 raise Refused(f"hold more than {self._most >> 20} MiB of files")
             if self._entries > ENTRIES:

@@ -47,7 +47,7 @@ class Tools:
             raise FarmletError(where, f"did not end within {HOUR} s", "") from error
         if done.returncode:
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-            what = _shorten(said[-1]) if said else f"{words[0]} ended with {done.returncode}"
+            what = _shorten(said[-1].replace(f"{self.work}/", "")) if said else f"{words[0]} ended with {done.returncode}"
             raise FarmletError(where, what, "")
         return done.stdout
 
@@ -58,5 +58,5 @@ class Tools:
 
 def _shorten(line: str) -> str:
     """What skopeo and umoci say, without their frame (`time="…" level=fatal msg="…"`)."""
-    text = line.partition(' msg="')[2].removesuffix('"').replace('\\"', '"') or line
+    text = line.partition(' msg="')[2].removesuffix('"').replace('\\"', '"') or line.strip(" ⨯")
     return "".join(one if one.isprintable() else "?" for one in text)[:400]
