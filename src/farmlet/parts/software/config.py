@@ -11,6 +11,7 @@ from farmlet.parts.software.requirements import check
 SHIPPED = "analysis"
 Requirement = Annotated[str, Field(max_length=500), AfterValidator(check)]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]{1,99}$")]
+File = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
 
 
@@ -30,7 +31,7 @@ class Image(BaseModel):
     base: Name = Field(default=SHIPPED, alias="from")
     packages: tuple[Package, ...] = ()
     requirements: tuple[Requirement, ...] = ()
-    lock: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")
+    lock: File = ""
     test: str = Field(default="", max_length=10000)
 
     @model_validator(mode="after")
@@ -46,7 +47,8 @@ class Image(BaseModel):
 
 class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
-    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it.
+    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `unpacked`: a wish list of images
+    of registries (DUCC's format), a file beside the facility file; they are unpacked below `/cvmfs/unpacked.DOMAIN`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +56,7 @@ class Software(BaseModel):
     default: Name = SHIPPED
     images: tuple[Image, ...] = ()
     keep_days: int = Field(default=7, ge=1, le=365)
+    unpacked: File = ""
 
     @model_validator(mode="after")
     def _check(self) -> Software:

@@ -26,6 +26,7 @@ from farmlet.parts.software.builder import CONFIG, LAYER
 from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
+from farmlet.parts.software.unpacked import deploy as unpacked
 
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
@@ -84,6 +85,7 @@ def validate(facility: Facility) -> Iterator[Issue]:
                 read_lock(facility, one)
         except FarmletError as error:
             yield ("software", "images", number, "lock"), f"{error.where}: {error.what}", error.hint
+    yield from unpacked.validate(facility)
 
 
 def configure_build(context: Context) -> Sequence[Resource]:
@@ -106,6 +108,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),
         Command("hash the authorities", f"openssl rehash {folder}"),
+        *unpacked.configure(context),
     )
 
 
@@ -140,7 +143,7 @@ def list_images(facility: Facility) -> list[str]:
 
 def check_build(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_image"
-    return tuple(
+    return *unpacked.check(context), *(
         Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
         for name in list_images(context.facility)
     )
@@ -156,10 +159,11 @@ PART = Part(
     summary="images that jobs and members run in",
     section=Software,
     validate=validate,
+    note=unpacked.note,
     # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
-        Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE),
+        Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure),
         Role(
             "client",
             "members",
