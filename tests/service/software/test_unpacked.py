@@ -345,3 +345,31 @@ def test_on_a_full_disk_nothing_is_half_there_and_the_space_is_given_back(house:
         assert shutil.disk_usage(house.folder).used < 200 << 10
     finally:
         subprocess.run(["umount", house.folder], check=True)
+
+
+def test_odd_layers_are_read_as_umoci_unpacks_them(house: House) -> None:
+    first = layer(
+        *(entry(f"{name}/old", "x") for name in ("same", "part", "opaque", "late", "file")),
+        *(entry(f"part/deep/{name}") for name in ("a", "b")),
+        *(entry(f"late/deep/{name}") for name in ("a", "b")),
+        folder("real"),
+        link("dir", "real"),
+        link("rooted", "/../../real"),
+        entry("plain"),
+    )
+    second = layer(
+        *(entry("same/old", "y"), entry("same/.wh.old")),
+        *(entry("part/deep/new"), entry("part/.wh.deep")),
+        *(entry("opaque/new"), entry("opaque/.wh..wh..opq")),
+        *(entry("late/.wh..wh..opq"), entry("late/deep/new"), entry("late/new")),
+        entry("file"),
+        *(folder("dir"), entry("dir/x")),
+        entry("rooted/y"),
+        *(folder("plain"), entry("plain/z")),
+        *(entry("nothing/.wh.here"), entry("void/.wh..wh..opq")),
+    )
+    third = layer(entry(".wh.same"), entry("part/.wh.deep"))
+    for tag, layers in (("v2", (first, second)), ("v3", (first, second, third))):
+        house.registry.push("lab/odd", tag, SMALL, *layers)
+    rows = house.run("lab/odd:v2", "lab/odd:v3")
+    assert [row.error for row in rows.values()] == ["", ""]

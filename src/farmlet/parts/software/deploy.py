@@ -44,6 +44,7 @@ def install_build() -> Sequence[Resource]:
         Packages(("mmdebstrap", "debian-archive-keyring")),
         File(script, image.render(recipe), 0o755),
         Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target), fills=target),
+        *unpacked.install(),
     )
 
 

@@ -70,8 +70,12 @@ def note(facility: Facility) -> Iterator[str]:
     yield from (f"{name}:{fault.line}: `{fault.text}` {fault.why}; it is left out" for fault in faults)
 
 
+def install() -> Sequence[Resource]:
+    return (Packages(("skopeo", "umoci", "zstd")),)
+
+
 def configure(context: Context) -> Sequence[Resource]:
-    """Nothing without a list, not even the programs."""
+    """Nothing without a list."""
     facility = context.facility
     name = find_file(facility)
     if not name:
@@ -89,7 +93,6 @@ def configure(context: Context) -> Sequence[Resource]:
     }
     service = render(PACKAGE, f"{UNIT}.service", command=" ".join(COMMAND), folder=folder)
     return (
-        Packages(("skopeo", "umoci", "zstd")),
         Account(USER),
         Directory(folder),
         File(CONFIG, json.dumps(told, indent=1) + "\n"),

@@ -68,7 +68,9 @@ class Tree:
         *folders, name = split(member.name) or [""]
         if not name:
             return
-        place = self._enter(folders)
+        place = self._enter(folders, make=not name.startswith(WHITEOUT))
+        if place is None:
+            return
         if name == OPAQUE:
             self._clear(place)
         elif name.startswith(WHITEOUT):
@@ -86,8 +88,8 @@ class Tree:
         kind = "folder" if member.isdir() else "link" if member.issym() else "device" if member.type in DEVICES else "file"
         place.below[name] = Node(kind, self._layer, member.linkname if member.issym() else "")
 
-    def _enter(self, folders: Sequence[str]) -> Node:
-        """The folder on this way, links within the image followed; what is missing is made, as whoever unpacks does."""
+    def _enter(self, folders: Sequence[str], make: bool) -> Node | None:
+        """The folder on this way, links within the image followed; what is missing is made, as whoever unpacks does, or None."""
         way, rest, links = [self.root], list(folders), 0
         while rest:
             name = rest.pop(0)
@@ -103,9 +105,11 @@ class Tree:
                 way = [self.root] if found.target.startswith("/") else way
                 continue
             if found is None or found.kind != "folder":
+                if not make:
+                    return None
                 found = way[-1].below[name] = Node("folder", self._layer)
             way.append(found)
-        for node in way:
+        for node in way if make else ():
             node.layer = self._layer
         return way[-1]
 
