@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import platform
+import re
+import shutil
 import socket
 import subprocess
 import tarfile
@@ -32,7 +34,9 @@ TYPES = {
 HERE = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
 
 
-def entry(name: str, data: str = "", mode: int = 0o644, kind: bytes = tarfile.REGTYPE, link: str = "") -> tuple[tarfile.TarInfo, bytes]:
+def entry(
+    name: str, data: str = "", mode: int = 0o644, kind: bytes = tarfile.REGTYPE, link: str = ""
+) -> tuple[tarfile.TarInfo, bytes]:
     """One member of a layer."""
     info = tarfile.TarInfo(name)
     info.mode, info.type, info.linkname, info.size = mode, kind, link, len(data.encode())
@@ -54,6 +58,22 @@ def layer(*members: tuple[tarfile.TarInfo, bytes]) -> bytes:
         for info, data in members:
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def programs(*names: str) -> bytes:
+    """A layer with these programs of this host, their libraries, and what it takes to start them."""
+    found = {}
+    for name in names:
+        path = Path(shutil.which(name) or name)
+        said = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+        libraries = re.findall(r"(/\S+) \(0x", said)
+        found |= {f"bin/{name}": path.read_bytes()} | {one.lstrip("/"): Path(one).read_bytes() for one in libraries}
+    members = []
+    for name, data in found.items():
+        info = tarfile.TarInfo(name)
+        info.mode, info.size = 0o755, len(data)
+        members.append((info, data))
+    return layer(*members)
 
 
 def digest(data: bytes) -> str:
@@ -117,7 +137,12 @@ class Registry:
     def index(self, repository: str, tag: str, manifests: Mapping[str, str], kind: str = "oci") -> str:
         """An index of manifests by architecture → digest."""
         rows = [
-            {"mediaType": TYPES[kind][0], "digest": one, "size": self.find(one).stat().st_size, "platform": {"architecture": name, "os": "linux"}}
+            {
+                "mediaType": TYPES[kind][0],
+                "digest": one,
+                "size": self.find(one).stat().st_size,
+                "platform": {"architecture": name, "os": "linux"},
+            }
             for name, one in manifests.items()
         ]
         return self.manifest(repository, tag, {"schemaVersion": 2, "mediaType": TYPES[kind][3], "manifests": rows})
@@ -141,7 +166,9 @@ def serve(folder: Path) -> Iterator[Registry]:
         "log": {"accesslog": {"disabled": True}, "level": "error"},
     }
     (folder / "registry.json").write_text(json.dumps(told))
-    process = subprocess.Popen(["docker-registry", "serve", folder / "registry.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        ["docker-registry", "serve", folder / "registry.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     registry = Registry(port, store)
     try:
         for _ in range(200):

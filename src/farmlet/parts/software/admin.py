@@ -33,7 +33,7 @@ def ask(running: Running, action: str, name: str = "", sources: Mapping[str, str
 
 
 def refuse(action: str, name: str, own: Found, wanted: bool) -> None:
-    """Say why an image cannot be published or removed by hand. `own`: those of the facility file. `wanted`: there is a wish list."""
+    """Say why an image cannot be published or removed by hand. `own`: the facility file's; `wanted`: there is a wish list."""
     where = f"image {name[:120]}"
     for row in own:
         if row["name"] != name:

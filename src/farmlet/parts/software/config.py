@@ -47,8 +47,8 @@ class Image(BaseModel):
 
 class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
-    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `unpacked`: a wish list of images
-    of registries (DUCC's format), a file beside the facility file; they are unpacked below `/cvmfs/unpacked.DOMAIN`.
+    `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `unpacked`: a wish list (DUCC's
+    format) of images of registries, a file beside the facility file; they are unpacked below `/cvmfs/unpacked.DOMAIN`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

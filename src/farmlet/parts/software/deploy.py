@@ -164,7 +164,9 @@ PART = Part(
     # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
-        Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure),
+        Role(
+            "build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure
+        ),
         Role(
             "client",
             "members",

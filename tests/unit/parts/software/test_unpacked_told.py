@@ -35,7 +35,7 @@ def test_the_check_tells_failed_lines_and_silence(tmp_path: Path) -> None:
     evidence = "1 images, the last unpacked 2027-01-15 08:00 UTC, registries asked 1 min ago"
     assert checks.check_unpacked(str(tmp_path)) == evidence
     save(tmp_path, GOOD, BAD)
-    with pytest.raises(Failed, match="1 of 2: wishlist.yaml:4: does not begin with a registry"):
+    with pytest.raises(Failed, match=r"1 of 2: wishlist\.yaml:4: does not begin with a registry"):
         checks.check_unpacked(str(tmp_path))
     save(tmp_path, GOOD, age=4 * 3600)
     with pytest.raises(Failed, match="240 min ago"):

@@ -1,7 +1,7 @@
-"""The area as members see it: `REGISTRY/REPOSITORY:TAG` is a link to `.flat/HH/HEX`, named by the image's configuration, as DUCC has it.
+"""The area as members see it: `REGISTRY/REPOSITORY:TAG` is a link to `.flat/HH/HEX`, named by its configuration, as in DUCC.
 
-A link appears, or changes, by one rename, when all of its image is there, has been compared and has started. What no link leads to
-stays as long as a running job may be in it, and `keep_days` besides, for what nobody can see from here.
+A link appears, or changes, by one rename, when all of its image is there, has been compared and has started. What no link leads
+to stays as long as a running job may be in it, and `keep_days` besides, for what nobody can see from here.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the node is told: see `deploy.describe`. `file`: the list's name; `pool`: whose collector knows the jobs, "": nobody's;
+    """What the node is told, by `deploy.configure`. `file`: the list's name; `pool`: whose collector knows the jobs, "": nobody;
     `most`: bytes that an image may have."""
 
     folder: str
@@ -69,7 +69,7 @@ def start(found: Unpacked) -> None:
 
 
 class Area:
-    """`jobs`: what runs now; `try_it`: raises FarmletError if nothing starts in a root file system. One at a time works on a folder."""
+    """One at a time works on a folder. `jobs`: what runs now; `try_it`: raises FarmletError if nothing starts in it."""
 
     def __init__(
         self,
@@ -101,7 +101,9 @@ class Area:
                 continue
             found.append((wish.line if wish else 0, replace(row, base=self._place(wish.line) if wish else "no line")))
         for fault in self._setting.faults:
-            found.append((fault.line, Row(fault.text, base=self._place(fault.line), error=f"{self._place(fault.line)}: {fault.why}")))
+            found.append(
+                (fault.line, Row(fault.text, base=self._place(fault.line), error=f"{self._place(fault.line)}: {fault.why}"))
+            )
         return [row for _, row in sorted(found, key=lambda one: (one[0] or 1 << 30, one[1].name))]
 
     def _place(self, line: int) -> str:
@@ -121,7 +123,9 @@ class Area:
         if only:
             wish = self.find(only)
             if wish is None:
-                raise InputError(f"image {only[:120]}", f"{self._setting.file} does not ask for it", "add a line, then `farmlet up`")
+                raise InputError(
+                    f"image {only[:120]}", f"{self._setting.file} does not ask for it", "add a line, then `farmlet up`"
+                )
             wishes = [wish if wish.name == only else replace(wish, tag=only.rpartition(":")[2])]
         for wish in wishes:
             for one in self._expand(wish):
@@ -132,7 +136,8 @@ class Area:
 
     def _expand(self, wish: Wish) -> Iterator[Wish]:
         """The images of a wish with `*`. A row of its own says why, if they cannot be known."""
-        self.rows.pop(wish.name, None) if "*" in wish.tag else None
+        if "*" in wish.tag:
+            self.rows.pop(wish.name, None)
         try:
             with self._room():
                 tags = self._registry.expand(wish)
@@ -169,7 +174,7 @@ class Area:
         """The root file system at `flat`; what is to be known of it."""
         free = shutil.disk_usage(self._work).free
         if manifest.size > self._setting.most or free < manifest.size + SPARE:
-            what = f"has {manifest.size >> 20} MiB to fetch, of at most {self._setting.most >> 20}; {free >> 20} MiB of disk are free"
+            what = f"has {manifest.size >> 20} MiB to fetch, of at most {self._setting.most >> 20}; {free >> 20} MiB are free"
             raise FarmletError("its manifest", what, "df -h /cvmfs")
         blobs = self._work / "blobs"
         config = self._registry.fetch(wish, manifest, blobs)
@@ -219,7 +224,9 @@ class Area:
         if row is None or not row.offered:
             raise InputError(where, "is not there", "farmlet images list")
         if (wish := self.find(name)) is not None:
-            raise InputError(where, f"line {wish.line} of {self._setting.file} asks for it", "take the line out, then `farmlet up`")
+            raise InputError(
+                where, f"line {wish.line} of {self._setting.file} asks for it", "take the line out, then `farmlet up`"
+            )
         try:
             jobs = self._jobs(self._setting.pool)
         except (Failed, ValueError) as error:
@@ -292,4 +299,3 @@ def describe(found: Unpacked) -> str:
     if not found.shell:
         said.append("it has no shell, so that nothing was started in it")
     return "; ".join(said)
-

@@ -2,8 +2,8 @@
 
     python3 -I layers.py MOST_BYTES LAYER...      (JSON on standard output)
 
-It reads archives of strangers, so it runs as a user that owns nothing, within limits of memory, and loads nothing of ours. What it
-says is compared with what was unpacked: OCI image specification, layers (whiteouts, opaque whiteouts).
+It reads archives of strangers, so it runs as a user that owns nothing, within limits of memory, and loads nothing of ours. What
+it says is compared with what was unpacked: OCI image specification, layers (whiteouts, opaque whiteouts).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Told:
-    """All paths of the image, `devices` among them, which are to be left out; `size`: bytes of disk for all files of all layers."""
+    """All paths of the image, `devices` among them, which are to be left out; `size`: bytes of disk for all files of them."""
 
     paths: list[str]
     devices: list[str]

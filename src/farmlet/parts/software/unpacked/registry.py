@@ -125,7 +125,9 @@ def check(data: Mapping[str, Any], text: bytes) -> Manifest:
     """Raises FarmletError for what is no image, or one of a kind that cannot be unpacked."""
     kind = data.get("mediaType", "application/vnd.oci.image.manifest.v1+json")
     if kind not in MANIFESTS or data.get("schemaVersion") != 2:
-        raise FarmletError("its manifest", f"is of a kind that is no image: {str(kind)[:80]}", "let it be pushed anew by a newer tool")
+        raise FarmletError(
+            "its manifest", f"is of a kind that is no image: {str(kind)[:80]}", "let it be pushed anew by a newer tool"
+        )
     try:
         layers = tuple(_layer(row) for row in data["layers"])
         config = data["config"]
@@ -169,7 +171,12 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 
 def _sha(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("sha256:") or len(_hex(value)) != 64 or set(_hex(value)) - set("0123456789abcdef"):
+    if (
+        not isinstance(value, str)
+        or not value.startswith("sha256:")
+        or len(_hex(value)) != 64
+        or set(_hex(value)) - set("0123456789abcdef")
+    ):
         raise ValueError(f"no digest: {str(value)[:80]}")
     return value
 

@@ -29,15 +29,19 @@ SPARE = 1 << 30  # bytes of disk that stay free
 MEMORY = 2 << 30
 PYTHON = "/usr/bin/python3"
 # what Apptainer mounts something on, and the files that it replaces by the node's own
-FOLDERS, SECOND, FILES = ("cvmfs", "dev", "etc", "home", "proc", "root", "srv", "sys", "tmp", "var"), ("var/tmp",), ("etc/hosts", "etc/resolv.conf")
+FOLDERS, SECOND, FILES = (
+    ("cvmfs", "dev", "etc", "home", "proc", "root", "srv", "sys", "tmp", "var"),
+    ("var/tmp",),
+    ("etc/hosts", "etc/resolv.conf"),
+)
 ENVIRONMENT = "10-docker2singularity.sh"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """A root file system. `size`: bytes of its files; `hidden`: what in it only root could read; `devices`: how many are left out;
-    `shell`: whether it has one."""
+    """A root file system. `size`: bytes of its files; `hidden`: what in it only root can read; `devices`: how many are left
+    out; `shell`: whether it has one."""
 
     root: Path
     size: int
@@ -111,8 +115,8 @@ def lay(place: Path, config: str, opened: Iterable[Layer], blobs: Path) -> None:
 def settle(root: Path, told: Told) -> tuple[tuple[str, ...], int]:
     """Give all of it to root, without rights of its own, and compare it with what the layers name. Nobody else writes there any
     more. What only root can read in it, and how many devices were left out."""
-    for path in told.devices:
-        (root / path).unlink(missing_ok=True)
+    for name in told.devices:
+        (root / name).unlink(missing_ok=True)
     wanted, found, hidden = set(told.paths) - set(told.devices), set(), []
     os.chown(root, 0, 0)
     root.chmod(0o755)
