@@ -99,6 +99,7 @@ def test_a_star_stands_for_the_tags_there_are(house: House) -> None:
     assert [name for name, row in rows.items() if row.offered] == ["lab/star:v1", "lab/star:v2"]
     assert "wishlist.yaml:6" in rows["lab/nostar:v*"].error
     assert len(house.flats()) == 1, "one image under two tags is there once"
+    assert (house.folder / ".flat" / ".cvmfscatalog").exists()
     house.open().update(f"{house.registry.host}/lab/star:v2")
 
 

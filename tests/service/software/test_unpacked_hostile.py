@@ -18,6 +18,10 @@ import pytest
 from estate import SMALL, House
 from imagery import entry, folder, layer, link
 
+from farmlet.errors import FarmletError
+from farmlet.parts.software.unpacked.layers import Told
+from farmlet.parts.software.unpacked.unpack import settle
+
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 DEVICE = layer(
     folder("dev"),
@@ -177,3 +181,20 @@ def test_odd_layers_are_read_as_umoci_unpacks_them(house: House) -> None:
         house.registry.push("lab/odd", tag, SMALL, *layers)
     rows = house.run("lab/odd:v2", "lab/odd:v3")
     assert [row.error for row in rows.values()] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("paths", "words"), [(["a", "b"], "1 of 2 files are missing, 0 are too many: b"), ([], "1 are too many: a")]
+)
+def test_what_is_not_what_the_layers_name_is_not_taken(tmp_path: Path, paths: list[str], words: str) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(FarmletError, match=words):
+        settle(tmp_path, Told(paths, [], 0))
+
+
+def test_what_is_said_of_devices_removes_nothing_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "other").touch()
+    with pytest.raises(FarmletError, match="are missing"):
+        settle(tmp_path / "root", Told(["x"], ["../other"], 0))
+    assert (tmp_path / "other").exists()

@@ -22,7 +22,7 @@ from farmlet.parts.software import trial
 from farmlet.parts.software.unpacked import leases
 from farmlet.parts.software.unpacked.registry import Manifest, Registry
 from farmlet.parts.software.unpacked.tools import Tools
-from farmlet.parts.software.unpacked.unpack import SPARE, Unpacked, unpack
+from farmlet.parts.software.unpacked.unpack import CATALOG, SPARE, Unpacked, unpack
 from farmlet.parts.software.unpacked.wish import Fault, Wish
 from farmlet.runtime.checks import Failed
 from farmlet.runtime.files import rename, write
@@ -127,6 +127,7 @@ class Area:
                     f"image {only[:120]}", f"{self._setting.file} does not ask for it", "add a line, then `farmlet up`"
                 )
             wishes = [wish if wish.name == only else replace(wish, tag=only.rpartition(":")[2])]
+        self._save()  # whoever looks sees that it has begun
         for wish in wishes:
             for one in self._expand(wish):
                 self.rows[one.name] = self._attempt(one)
@@ -154,9 +155,8 @@ class Area:
                 manifest = self._registry.find(wish)
                 if before.offered and before.digest == manifest.digest and self._target(wish.name):
                     return before
-                flat, note = self._find_flat(manifest), before.note
-                if not flat.is_dir():
-                    note = self._make(wish, manifest, flat)
+                flat = self._find_flat(manifest)
+                note = self._find_note(flat) if flat.is_dir() else self._make(wish, manifest, flat)
                 self._keep(wish.name, manifest)
                 self._link(wish.name, flat)
                 size = trial.measure(flat)
@@ -181,8 +181,13 @@ class Area:
         found = unpack(self._tools, manifest, config, blobs)
         self._try(found)
         flat.parent.mkdir(parents=True, exist_ok=True)
+        (self._folder / ".flat" / CATALOG).touch()
         rename(found.root, flat)
         return describe(found)
+
+    def _find_note(self, flat: Path) -> str:
+        """What is known of it by another name."""
+        return next((row.note for row in self.rows.values() if self._target(row.name) == flat.resolve()), "")
 
     def _find_flat(self, manifest: Manifest) -> Path:
         name = manifest.config.removeprefix("sha256:")

@@ -41,7 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("name", nargs="?", default="")
     options = parser.parse_args(arguments)
     try:
-        rows = act(Setting.read(options.config.read_text()), options.action, options.name)
+        try:
+            setting = Setting.read(options.config.read_text())
+        except OSError as error:
+            raise FarmletError("the wish list", f"is not on the node yet: {error}", "farmlet up") from error
+        rows = act(setting, options.action, options.name)
     except FarmletError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -29,11 +29,9 @@ SPARE = 1 << 30  # bytes of disk that stay free
 MEMORY = 2 << 30
 PYTHON = "/usr/bin/python3"
 # what Apptainer mounts something on, and the files that it replaces by the node's own
-FOLDERS, SECOND, FILES = (
-    ("cvmfs", "dev", "etc", "home", "proc", "root", "srv", "sys", "tmp", "var"),
-    ("var/tmp",),
-    ("etc/hosts", "etc/resolv.conf"),
-)
+FOLDERS = ("cvmfs", "dev", "etc", "home", "proc", "root", "srv", "sys", "tmp", "var", "var/tmp")
+CATALOG = ".cvmfscatalog"  # in a CVMFS repository: what is below has a catalogue of its own
+FILES = ("etc/hosts", "etc/resolv.conf", CATALOG)
 ENVIRONMENT = "10-docker2singularity.sh"
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -115,15 +113,16 @@ def lay(place: Path, config: str, opened: Iterable[Layer], blobs: Path) -> None:
 def settle(root: Path, told: Told) -> tuple[tuple[str, ...], int]:
     """Give all of it to root, without rights of its own, and compare it with what the layers name. Nobody else writes there any
     more. What only root can read in it, and how many devices were left out."""
-    for name in told.devices:
-        (root / name).unlink(missing_ok=True)
-    wanted, found, hidden = set(told.paths) - set(told.devices), set(), []
+    devices, found, hidden = set(told.devices), set(), []
+    wanted = set(told.paths) - devices
     os.chown(root, 0, 0)
     root.chmod(0o755)
     for path in _walk(root):
-        mode = path.lstat().st_mode
+        mode, name = path.lstat().st_mode, str(path.relative_to(root))
+        if name in devices and not stat.S_ISDIR(mode):
+            path.unlink()
+            continue
         os.lchown(path, 0, 0)
-        name = str(path.relative_to(root))
         if stat.S_ISDIR(mode):
             path.chmod(mode & 0o1777)
         elif stat.S_ISREG(mode):
@@ -151,7 +150,7 @@ def dress(root: Path, config: Mapping[str, Any]) -> None:
 
     Nothing is written by way of a link of the image's.
     """
-    for name in (*FOLDERS, *SECOND):
+    for name in FOLDERS:
         if _is_folder((root / name).parent) and not os.path.lexists(root / name):
             (root / name).mkdir()
             (root / name).chmod(0o1777 if name.endswith("tmp") else 0o755)
