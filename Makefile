@@ -8,7 +8,9 @@ PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-cli
 LDAP_PACKAGES := slapd python3-ldap
 # real servers of monitoring, and promtool, which tests rules
 MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus libjs-chart.js influxdb
-TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
+# a registry of images, and what brings and unpacks them
+REGISTRY_PACKAGES := docker-registry skopeo umoci zstd
+TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) $(REGISTRY_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 LANES := -n 3 --dist loadscope --no-loadscope-reorder
@@ -56,7 +58,7 @@ service: setup
 	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
 
 facility: setup
-	tools/packages $(LDAP_PACKAGES)
+	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES)
 	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +15,20 @@ from person import Person
 from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
+from farmlet.facility.places import find_unpacked
+from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
+from farmlet.parts.software.unpacked import deploy
+from farmlet.parts.software.unpacked.area import Setting
+from farmlet.parts.software.unpacked.wishes import check
+from host import docker
+
+sys.path.append(str(Path(__file__).parents[1] / "service" / "software"))
+import imagery
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 PLACE = "/var/tmp/farmlet-test-images"  # on the node, instead of /cvmfs: the sandbox's own images stay as they are
+CONFIG = f"{PLACE}/unpacked.json"
 PACKAGE = "particle"  # wheels of pure Python, which the shipped image has not
 SUBMIT = """\
 executable = ask.py
@@ -81,6 +95,78 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(ines: Person) -> No
     until(lambda: not ines.ssh("condor_q -af ClusterId"), 120)
     for name in ("own", "drone"):
         assert ines.ssh(f"cat {name}.out {name}.err") == f"{version} Z0", ines.ssh("cat jobs.log")
+
+
+SHELL = """\
+executable = /bin/sh
+transfer_executable = false
+arguments = "-c 'cat /marker; sleep 8'"
+container_image = {image}
+request_memory = 100
+output = {name}.out
+error = {name}.err
+log = marker.log
+{more}
+queue
+"""
+
+
+@pytest.fixture
+def registry(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
+    """A registry on the node that publishes, and the unit that `up` writes there for a wish list; the folder of the area."""
+    with imagery.serve(tmp_path) as made:
+        marker = imagery.layer(imagery.entry("marker", "of a registry\n"), imagery.entry("bin/su", "x", 0o4755))
+        made.push("lab/shell", "v1", imagery.programs("sh", "cat", "sleep"), marker)
+    told = json.loads((tmp_path / "registry.json").read_text())
+    told["storage"]["filesystem"]["rootdirectory"], told["http"]["addr"] = f"{PLACE}/store", "127.0.0.1:5000"
+    (tmp_path / "registry.json").write_text(json.dumps(told))
+    folder, unit = find_unpacked(sandbox.domain), "/run/systemd/system/farmlet-unpacked.service"
+    sandbox.exec("service", f"mkdir -p {PLACE} {folder}; id {deploy.USER} 2> /dev/null || useradd --system {deploy.USER}")
+    for source in (tmp_path / "store", tmp_path / "registry.json", Path("/usr/bin/docker-registry")):
+        docker("cp", str(source), f"{sandbox.container('service')}:{PLACE}/{source.name}")
+    text = render(
+        deploy.PACKAGE, f"{deploy.UNIT}.service", command=" ".join((*deploy.COMMAND, "--config", CONFIG)), folder=folder
+    )
+    sandbox.exec("service", f"cat > {unit} <<'.'\n{text}.\nsystemctl daemon-reload")
+    words = f"systemd-run --quiet --unit=test-registry {PLACE}/docker-registry serve {PLACE}/registry.json"
+    sandbox.exec("service", f"{words}; until curl -sf http://127.0.0.1:5000/v2/; do sleep 0.1; done")
+    yield folder
+    sandbox.exec("service", f"systemctl stop test-registry; rm -rf {PLACE} {folder} {unit}; systemctl daemon-reload")
+
+
+def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Person, registry: str) -> None:
+    def tell(setting: Setting) -> None:
+        sandbox.exec("service", f"cat > {CONFIG} <<'.'\n{json.dumps(asdict(setting))}\n.")
+
+    wish = check("http://127.0.0.1:5000/lab/shell:v1", 3)
+    central = f"service.{sandbox.domain}"
+    setting = Setting(registry, "wishlist.yaml", deploy.USER, central, 7, 1 << 30, (wish,), ())
+    tell(setting)
+    sandbox.exec("service", "systemctl start farmlet-unpacked.service || { journalctl -u farmlet-unpacked; false; }")
+    image = f"{registry}/{wish.name}"
+    assert ines.ssh(f"ls -l {image}/bin/su; readlink {image}").startswith("-rwxr-xr-x 1 root root")
+    tell(replace(setting, wishes=()))
+    for name, more in (("local", "+WantLocal = true"), ("site", "requirements = TARGET.FarmletSite =!= undefined")):
+        ines.ssh(f"cat > {name}.sub <<'.'\n{SHELL.format(image=image, name=name, more=more)}.\ncondor_submit {name}.sub")
+    remove = [*deploy.COMMAND, "--config", CONFIG, "remove", wish.name]
+    container, seen = sandbox.container("service"), set()
+
+    def refuse() -> str:
+        return subprocess.run(["docker", "exec", container, *remove], capture_output=True, text=True, check=False).stderr
+
+    def look() -> bool:
+        """Whether a slot here and one at the site have said that they use it, and it was kept for that."""
+        slots = sandbox.exec("service", f"""condor_status -constraint 'ContainerImage == "{image}"' -af FarmletSite""").split()
+        if slots and "is in use: " in refuse():
+            seen.update(slots)
+        return len(seen) == 2
+
+    until(look, 90)
+    until(lambda: not ines.ssh("condor_q -af ClusterId"), 120)
+    for name in ("local", "site"):
+        assert ines.ssh(f"cat {name}.out {name}.err") == "of a registry", ines.ssh("cat marker.log")
+    until(lambda: not refuse(), 60)
+    assert ines.try_ssh(f"test -e {image}").returncode
 
 
 def test_what_is_no_package_is_refused_with_its_line(ines: Person) -> None:

@@ -50,4 +50,7 @@ def tell(found: Sequence[Mapping[str, Any]]) -> None:
     for row in found:
         if row["error"]:
             print(f"\n{row['error']}")
-            print(f"next: mend it, `farmlet up` if the file changed, or `farmlet images build {row['name']}`")
+            verb = "publish" if ":" in row["base"] else "build"  # from a line of the wish list
+            print(f"next: mend it, `farmlet up` if the file changed, or `farmlet images {verb} {row['name']}`")
+        if row["note"]:
+            print(f"\n{row['name']}: {row['note']}")

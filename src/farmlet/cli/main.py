@@ -31,7 +31,7 @@ VERBS = {
     "client": "programs that may ask for tokens: list, show, set, remove",
     "token": "break-glass: a token as a member, audited",
     "node": "nodes: list, drain, remove, exec",
-    "images": "software images: list, build, test",
+    "images": "software images: list, build, test, publish, remove",
     "sitetest": "tests of the sites: list, run, show; close a site to new drones",
     "explain": "what a member may do, and which line of the file says so",
     "rotate": "new keys: issuer [--now], ca",

@@ -39,6 +39,11 @@ def find_published(domain: str) -> str:
     return f"{SOFTWARE}/{domain}"
 
 
+def find_unpacked(domain: str) -> str:
+    """The folder of registries' images, unpacked: what a CVMFS repository of this name has at sites."""
+    return f"{SOFTWARE}/unpacked.{domain}"
+
+
 def find_authorities(domain: str) -> str:
     """The hashed folder of the authorities that jobs trust."""
     return f"{find_published(domain)}/certificates"

@@ -19,6 +19,7 @@ class Row:
     never made; `size` in bytes; `tested`: when it last passed its test (seconds since 1970); `seconds`: how long it took to make.
     `python`, `debian`: what is in it, by name; `hub`: its version of JupyterHub. `error`: why the newest attempt failed; what was
     offered before stays so, unless its own test failed. `wanted`: what the attempt was for, so that nobody repeats it in vain.
+    `note`: what is to be known of an image that is right.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Row:
     debian: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     wanted: str = ""
+    note: str = ""
 
 
 NAMES = {one.name for one in fields(Row)}

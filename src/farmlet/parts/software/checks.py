@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from farmlet.parts import images
 from farmlet.runtime.checks import Failed
+
+LATE = 3 * 3600  # seconds without a look at the registries, which are asked each hour
 
 
 def check_image(path: str) -> str:
@@ -34,3 +39,22 @@ def check_run(path: str) -> str:
     if done.returncode:
         raise Failed(f"apptainer exec {path}: {done.stderr.strip()[-200:]}")
     return f"Python {done.stdout.strip()} in {path}"
+
+
+def check_unpacked(folder: str) -> str:
+    """Every line of the wish list is an image that is there as its registry has it, and somebody looked lately."""
+    place = Path(folder)
+    try:
+        age = time.time() - json.loads((place / ".state.json").read_text())["run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Failed("nothing was fetched yet: systemctl status farmlet-unpacked") from None
+    rows = images.load(place).values()
+    shown = [row for row in rows if row.offered]
+    if bad := [row.error for row in rows if row.error]:
+        raise Failed(f"{len(bad)} of {len(rows)}: " + "; ".join(" ".join(one.split())[:300] for one in bad[:5]))
+    last = max((row.tested for row in shown), default=0.0)
+    told = f", the last unpacked {datetime.fromtimestamp(last, UTC):%Y-%m-%d %H:%M} UTC" if last else ""
+    evidence = f"{len(shown)} images{told}, registries asked {age / 60:.0f} min ago"
+    if age > LATE:
+        raise Failed(evidence)
+    return evidence

@@ -12,6 +12,7 @@ from farmlet.parts.software.requirements import check
 SHIPPED = "analysis"
 Requirement = Annotated[str, Field(max_length=500), AfterValidator(check)]
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]{1,99}$")]
+File = Annotated[str, Field(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
 
 
@@ -31,7 +32,7 @@ class Image(BaseModel):
     base: Name = Field(default=SHIPPED, alias="from")
     packages: tuple[Package, ...] = ()
     requirements: tuple[Requirement, ...] = ()
-    lock: str = Field(default="", pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*)?$")
+    lock: File = ""
     test: str = Field(default="", max_length=10000)
 
     @model_validator(mode="after")
@@ -48,6 +49,8 @@ class Image(BaseModel):
 class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
     `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `cvmfs`: repositories of others.
+    `unpacked`: a wish list (DUCC's format) of images of registries, a file beside the facility file; they are unpacked below
+    `/cvmfs/unpacked.DOMAIN`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +59,7 @@ class Software(BaseModel):
     images: tuple[Image, ...] = ()
     keep_days: int = Field(default=7, ge=1, le=365)
     cvmfs: Cvmfs | None = None
+    unpacked: File = ""
 
     @model_validator(mode="after")
     def _check(self) -> Software:

@@ -28,6 +28,7 @@ from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
+from farmlet.parts.software.unpacked import deploy as unpacked
 
 BUILT = "/usr/lib/farmlet/images"
 PYTHON = "/opt/farmlet/analysis"  # the image's Python packages, on log-in nodes
@@ -45,6 +46,7 @@ def install_build() -> Sequence[Resource]:
         Packages(("mmdebstrap", "debian-archive-keyring")),
         File(script, image.render(recipe), 0o755),
         Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target), fills=target),
+        *unpacked.install(),
     )
 
 
@@ -87,6 +89,7 @@ def validate(facility: Facility) -> Iterator[Issue]:
         except FarmletError as error:
             yield ("software", "images", number, "lock"), f"{error.where}: {error.what}", error.hint
     yield from validate_cvmfs(facility)
+    yield from unpacked.validate(facility)
 
 
 def validate_cvmfs(facility: Facility) -> Iterator[Issue]:
@@ -102,6 +105,7 @@ def validate_cvmfs(facility: Facility) -> Iterator[Issue]:
 
 def note(facility: Facility) -> Iterator[str]:
     """A sandbox's file may be the real one's, so that this is no mistake."""
+    yield from unpacked.note(facility)
     without = [node.name for node in facility.hosts("software.client") if not can_mount(node)]
     if client.find_section(facility) and without:
         yield (
@@ -131,6 +135,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
         *(File(f"{folder}/{name}.pem", text) for name, text in context.trust.authorities.items()),
         File(f"{folder}/bundle.pem", context.trust.bundle),
         Command("hash the authorities", f"openssl rehash {folder}"),
+        *unpacked.configure(context),
     )
 
 
@@ -167,7 +172,7 @@ def list_images(facility: Facility) -> list[str]:
 
 def check_build(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_image"
-    return tuple(
+    return *unpacked.check(context), *(
         Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
         for name in list_images(context.facility)
     )
@@ -188,7 +193,9 @@ PART = Part(
     # a compiler has to be there first: Debian 13's do not go with a C library of sid, if Apptainer should want that one day
     needs=("base", "storage"),
     roles=(
-        Role("build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE),
+        Role(
+            "build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure
+        ),
         Role(
             "client",
             "members",

@@ -123,6 +123,8 @@ SINGULARITY_RUN_TEST_BEFORE_JOB = False
 HasSIF = $sif
 STARTD_ATTRS = \$(STARTD_ATTRS) HasSIF
 SINGULARITY_IMAGE_EXPR = TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${arg[image]}"
+# who removes old images sees here what runs in one
+STARTD_JOB_ATTRS = \$(STARTD_JOB_ATTRS) ContainerImage SingularityImage
 SINGULARITY_TARGET_DIR = /srv
 SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
 STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"

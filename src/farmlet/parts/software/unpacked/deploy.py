@@ -1,0 +1,118 @@
+"""The unpacked area on the node that publishes software: its list, its timer, what must hold of it, what is counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from farmlet.errors import Errors, FarmletError, InputError
+from farmlet.facility import places
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility
+from farmlet.parts import units
+from farmlet.parts.part import Check, Context, Metric
+from farmlet.parts.render import render
+from farmlet.parts.resources import Account, Directory, File, Packages, Resource, Unit
+from farmlet.parts.software.config import Software
+from farmlet.parts.software.unpacked.program import CONFIG
+from farmlet.parts.software.unpacked.wishes import Wishes, parse
+
+PACKAGE = "farmlet.parts.software"
+USER = "farmlet-unpacked"
+UNIT = "farmlet-unpacked"
+MOST = 40 << 30  # bytes that one image may have
+COMMAND = (f"{units.NODE}/bin/python", "-I", "-m", f"{PACKAGE}.unpacked.program")
+
+
+def find_file(facility: Facility) -> str:
+    """The wish list, as the facility file names it; "" without one."""
+    section = facility.parts.get("software")
+    return section.unpacked if isinstance(section, Software) else ""
+
+
+def read(facility: Facility) -> Wishes:
+    """What the list beside the facility file asks for. Raises InputError or Errors."""
+    name = find_file(facility)
+    path = (facility.folder or Path.cwd()) / name
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("software.unpacked", f"cannot read {path}: {error}", "it lies beside the facility file") from None
+    return parse(text, name, find_repository(facility))
+
+
+def find_repository(facility: Facility) -> str:
+    """The name of the CVMFS repository, and of the folder below /cvmfs."""
+    return Path(places.find_unpacked(facility.domain)).name
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    """What is wrong with the list as a whole; a line of it that is no image stops nothing (`note`)."""
+    if not find_file(facility):
+        return
+    try:
+        read(facility)
+    except FarmletError as error:
+        for one in error.errors if isinstance(error, Errors) else [error]:
+            yield ("software", "unpacked"), f"{one.where}: {one.what}", one.hint
+
+
+def note(facility: Facility) -> Iterator[str]:
+    name = find_file(facility)
+    if not name:
+        return
+    try:
+        faults = read(facility).faults
+    except FarmletError:
+        return  # `validate` has told it
+    yield from (f"{name}:{fault.line}: `{fault.text}` {fault.why}; it is left out" for fault in faults)
+
+
+def install() -> Sequence[Resource]:
+    return (Packages(("skopeo", "umoci", "zstd")),)
+
+
+def configure(context: Context) -> Sequence[Resource]:
+    """Nothing without a list."""
+    facility = context.facility
+    name = find_file(facility)
+    if not name:
+        return ()
+    wishes, folder = read(facility), places.find_unpacked(facility.domain)
+    told = {
+        "folder": folder,
+        "file": name,
+        "user": USER,
+        "pool": facility.host("batch.central").fqdn if facility.has("batch.central") else "",
+        "keep_days": context.section("software").keep_days,
+        "most": MOST,
+        "wishes": [asdict(one) for one in wishes.found],
+        "faults": [asdict(one) for one in wishes.faults],
+    }
+    service = render(PACKAGE, f"{UNIT}.service", command=" ".join(COMMAND), folder=folder)
+    return (
+        Account(USER),
+        Directory(folder),
+        File(CONFIG, json.dumps(told, indent=1) + "\n"),
+        File(f"/etc/systemd/system/{UNIT}.service", service),
+        File(f"/etc/systemd/system/{UNIT}.timer", render(PACKAGE, f"{UNIT}.timer")),
+        # it begins at once when the list is another one, and nobody waits for it
+        Unit(f"{UNIT}.timer"),
+    )
+
+
+def check(context: Context) -> Sequence[Check]:
+    if not find_file(context.facility):
+        return ()
+    args = {"folder": places.find_unpacked(context.facility.domain)}
+    # what registries have is theirs
+    return (Check("software.unpacked", f"{PACKAGE}.checks:check_unpacked", args, external=True),)
+
+
+def measure(context: Context) -> Sequence[Metric]:
+    if not find_file(context.facility):
+        return ()
+    args = {"folder": places.find_unpacked(context.facility.domain)}
+    return (Metric("software.unpacked", f"{PACKAGE}.metrics:count_unpacked", args),)
