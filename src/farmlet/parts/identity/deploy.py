@@ -105,8 +105,8 @@ def client(
     trusted: bool = True,
 ) -> Command:
     """The step that registers one of our own clients; without `secret` (a path) it is public, without `audiences` for whatever a
-    member allows by name and opens no log-in. One with a `redirect` URI is a web service, a `trusted` one the facility's own: nobody is
-    asked whether they allow it.
+    member allows by name and opens no log-in. One with a `redirect` URI is a web service, and a `trusted` one of the facility's
+    own: nobody is asked whether they allow it.
     """
     words = ["client", "ensure", name, "--own", *(["--secret-file", secret] if secret else ["--public"])]
     words += ["--redirect-uri", redirect, *(["--trusted"] if trusted else [])] if redirect else []

@@ -101,7 +101,7 @@ class Run:
         if found is None:
             self.notes.append("it does not try data sources")
         elif found.get("status") != "OK":
-            self.faults.append(f"it cannot read {source.ours['url']}: {one_line(found.get('message'))}")
+            self.faults.append(f"it cannot read {source.ours['url']}: {conceal(str(found.get('message')))}")
 
     def find_admin(self) -> None:
         """An admin who needs no issuer is left. Nobody is ever removed or demoted by us."""
