@@ -109,7 +109,8 @@ def configure(context: Context, reader: str) -> Sequence[Resource]:
     """`reader`: the file with the token by which Grafana reads our store."""
     facility, named = context.facility, context.section("monitoring").grafana
     login = describe_login(facility, named)
-    words = render(PACKAGE, "grafana.ini", url=named.url, name=facility.name, issuer=facility.issuer.rstrip("/"), **login)
+    about = {"url": named.url, "name": facility.name, "domain": facility.domain, "issuer": facility.issuer.rstrip("/")}
+    words = render(PACKAGE, "grafana.ini", **about, **login)
     return (
         Account(NAME),
         Directory(FOLDER, 0o755, NAME, NAME),
