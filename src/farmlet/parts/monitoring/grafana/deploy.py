@@ -27,6 +27,7 @@ Description=Farmlet monitoring: Grafana, every {MINUTES} minutes
 [Timer]
 OnActiveSec=1s
 OnUnitInactiveSec={MINUTES}min
+AccuracySec=1s
 
 [Install]
 WantedBy=timers.target
