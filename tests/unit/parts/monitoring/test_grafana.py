@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,6 @@ import jmespath
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
-from grafanas import TOKEN, StandIn, grafana
 from pydantic import ValidationError
 
 from farmlet.errors import Errors
@@ -22,12 +25,13 @@ from farmlet.facility.model import Facility
 from farmlet.parts.identity.deploy import PART as IDENTITY
 from farmlet.parts.monitoring import checks, store
 from farmlet.parts.monitoring.config import Section
-from farmlet.parts.monitoring.grafana import deploy
+from farmlet.parts.monitoring.grafana import deploy, program
 from farmlet.parts.monitoring.grafana.program import Run, run
 from farmlet.parts.monitoring.grafana.things import Board, differ, list_things
 from farmlet.parts.part import Context, Trust, find
 from farmlet.parts.resources import File
 from farmlet.runtime.checks import Failed
+from grafanas import TOKEN, StandIn, grafana
 
 BOARDS = 7
 TEXT = """\
@@ -41,6 +45,7 @@ groups:
   lab/production: {}
   lab/admins: {administer: true}
   guests: {}
+  labs: {}
 """
 NAMED = "monitoring: {grafana: https://grafana.example.org/}\n"
 
@@ -135,7 +140,7 @@ def test_what_was_edited_by_hand_is_put_back_and_only_ours(desk: Desk) -> None:
         ("moved", r"sends elsewhere, to https://elsewhere\.example\.org/: name the URL"),
         ("other", r"answers in no way that Grafana's documentation knows"),
         ("viewer", r"is forbidden: .*permissions.*: give the service account the role Admin"),
-        ("plugin", r"the dashboard Farmlet: .* is refused: it belongs to a plug-in"),
+        ("plugin", r"the dashboard Farmlet: .* ends with 412: The dashboard belongs to plugin X"),
         ("forgets", r"the dashboard Farmlet: .* was taken, and shows otherwise: panels"),
     ],
 )
@@ -167,7 +172,7 @@ def test_who_saves_at_the_same_moment_is_not_overwritten(desk: Desk) -> None:
     desk.standin.boards["farmlet-lab-node"]["dashboard"] |= {"title": "Mine", "version": 2}
     desk.standin.moods = {"race"}
     (fault,) = desk.go().faults
-    assert "the dashboard Farmlet: Node: " in fault and "somebody else saved it at the same moment" in fault
+    assert "the dashboard Farmlet: Node: " in fault and "412: The dashboard has been changed by someone else" in fault
     desk.standin.moods = set()
     assert desk.go().faults == [] and desk.standin.boards["farmlet-lab-node"]["dashboard"]["title"] == "Farmlet: Node"
 
@@ -201,6 +206,27 @@ def test_one_that_is_away(desk: Desk) -> None:
     desk.write(url="http://127.0.0.1:1")
     (fault,) = desk.go().faults
     assert "http://127.0.0.1:1 does not answer: " in fault
+
+
+def test_one_that_dribbles_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte comes in time, the answer never."""
+
+    def dribble(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            while True:
+                connection.sendall(b"H")
+                time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=dribble, args=(server,), daemon=True).start()
+        desk.write(url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        monkeypatch.setattr(program, "SECONDS", 1)
+        words = [str(desk.config), "--token", str(desk.token), "--reader", str(desk.reader), "--state", str(desk.state)]
+        monkeypatch.setattr(sys, "argv", ["program", *words])
+        assert program.main() == 0
+    with pytest.raises(Failed, match="all of it took longer than 1 s"):
+        desk.check()
 
 
 def test_an_admin_of_its_own_must_be_left_and_none_is_touched(desk: Desk) -> None:
@@ -278,7 +304,7 @@ ROLES = NAMED.replace(
         (["/lab", "/lab/production"], "Editor"),
         (["/lab"], "Viewer"),
         (["/guests"], None),
-        (["/laboratory"], None),
+        (["/labs"], None),
         ([], None),
         (None, None),
     ],

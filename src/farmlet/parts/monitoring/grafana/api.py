@@ -19,12 +19,6 @@ from farmlet.runtime.issuer.conceal import conceal
 
 SECONDS = 10  # for one request
 LIMIT = 1 << 23  # bytes of one answer
-# what it says in `status` of a 412
-REASONS = {
-    "version-mismatch": "somebody else saved it at the same moment",
-    "name-exists": "another one has its title",
-    "plugin-dashboard": "it belongs to a plug-in",
-}
 
 
 class Refused(FarmletError):
@@ -100,6 +94,4 @@ def explain(asked: str, status: int, answer: Mapping[str, Any]) -> Refused:
     if status == 403:
         hint = "give the service account the role Admin" if "read-only" not in said else ""
         return Refused(asked, f"is forbidden: {said}", hint, status)
-    if reason := REASONS.get(str(answer.get("status"))):
-        return Refused(asked, f"is refused: {reason} ({said})", "", status)
     return Refused(asked, f"ends with {status}: {said}", "", status)

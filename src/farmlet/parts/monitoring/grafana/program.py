@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from farmlet.parts.monitoring.grafana.things import Found, Source, Thing, differ
 from farmlet.runtime import files
 from farmlet.runtime.issuer.conceal import conceal
 
+SECONDS = 120  # for everything, however slowly it answers
 OLDEST = (9, 1)  # the first with tokens of service accounts and data sources by uid (Grafana's docs)
 
 
@@ -160,11 +162,12 @@ def tell(error: FarmletError) -> str:
 
 
 def load_state(path: Path) -> dict[str, Any]:
+    """What the last run left; without it all is written once more."""
     try:
-        found = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found
 
 
 def run(config: Path, token: Path, reader: Path, state: Path, look: bool) -> Run:
@@ -181,6 +184,10 @@ def run(config: Path, token: Path, reader: Path, state: Path, look: bool) -> Run
     return made
 
 
+def give_up(*_: object) -> None:
+    raise Unusable("all of it", f"took longer than {SECONDS} s")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Folder, data source and dashboards of the facility in a Grafana.")
     parser.add_argument("config", type=Path)
@@ -188,6 +195,8 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--look", action="store_true", help="change nothing; exit 3 if something would be")
     options = parser.parse_args()
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(SECONDS)
     made = run(options.config, options.token, options.reader, options.state, options.look)
     for line in (*made.changed, *made.faults):
         print(line)

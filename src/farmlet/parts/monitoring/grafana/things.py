@@ -39,9 +39,7 @@ class Thing:
         return hashlib.sha256(json.dumps([self.ours, self.secret], sort_keys=True).encode()).hexdigest()
 
     def read(self, grafana: Grafana) -> Found | None:
-        found = grafana.find(self.key)
-        if found is not None and not isinstance(found, dict):
-            raise Refused(self.name, "is told in no way that Grafana's documentation knows")
+        found: Found | None = grafana.find(self.key)
         return found
 
     def write(self, grafana: Grafana, there: Found | None) -> None:
@@ -55,7 +53,7 @@ class Folder(Thing):
         if there is None:
             grafana.ask("POST", self.path, self.ours)
         else:
-            grafana.ask("PUT", self.key, {**self.ours, "version": there.get("version")})
+            grafana.ask("PUT", self.key, {"title": self.ours["title"], "version": there.get("version")})
 
 
 class Source(Thing):
@@ -79,10 +77,8 @@ class Board(Thing):
         found = super().read(grafana)
         if found is None:
             return None
-        board, meta = found.get("dashboard"), found.get("meta")
-        if not isinstance(board, dict) or not isinstance(meta, dict):
-            raise Refused(self.name, "is told in no way that Grafana's documentation knows")
-        return {**board, "folderUid": meta.get("folderUid", ""), "provisioned": meta.get("provisioned", False)}
+        meta = found["meta"]
+        return {**found["dashboard"], "folderUid": meta.get("folderUid", ""), "provisioned": meta.get("provisioned", False)}
 
     def write(self, grafana: Grafana, there: Found | None) -> None:
         if there and there["provisioned"]:
