@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -113,13 +113,19 @@ def keys(section: type[BaseModel], above: str) -> str:
     for name, field in section.model_fields.items():
         limits = bound(field.metadata) if get_origin(hints[name]) is not Annotated else ""
         rows.append((f"`{field.alias or name}`", join(describe(hints[name]), limits), preset(field)))
-        within = get_origin(hints[name]) in (Union, types.UnionType, tuple, Mapping)
-        kinds = get_args(hints[name]) if within else (hints[name],)
-        for kind in kinds:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                path = f"{above}.{name}"
-                below += f"### `{path}`\n\n{prose(kind)}\n\n{keys(kind, path)}"
+        for kind in find_mappings(hints[name]):
+            path = f"{above}.{name}"
+            below += f"### `{path}`\n\n{prose(kind)}\n\n{keys(kind, path)}"
     return (table(("key", "value", "default"), rows) if rows else "") + below
+
+
+def find_mappings(kind: Any) -> Iterator[type[BaseModel]]:
+    """What of a key's type is a mapping with keys of its own."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+    elif get_origin(kind) in (Union, types.UnionType, tuple, Mapping, Annotated):
+        for one in get_args(kind):
+            yield from find_mappings(one)
 
 
 def write_file(parts: Mapping[str, Part]) -> str:

@@ -102,13 +102,14 @@ def client(
     secret: str = "",
     audiences: Sequence[str] = (),
     redirect: str = "",
+    trusted: bool = True,
 ) -> Command:
     """The step that registers one of our own clients; without `secret` (a path) it is public, without `audiences` for whatever a
-    member allows by name and opens no log-in. One with a `redirect` URI is a web service of the facility's own: nobody is asked
-    whether they allow it.
+    member allows by name and opens no log-in. One with a `redirect` URI is a web service, and a `trusted` one of the facility's
+    own: nobody is asked whether they allow it.
     """
     words = ["client", "ensure", name, "--own", *(["--secret-file", secret] if secret else ["--public"])]
-    words += ["--redirect-uri", redirect, "--trusted"] if redirect else []
+    words += ["--redirect-uri", redirect, *(["--trusted"] if trusted else [])] if redirect else []
     words += [word for grant in grants for word in ("--grant", grant)]
     words += [word for scope in scopes for word in ("--scope", scope)]
     words += [word for audience in audiences for word in ("--audience", audience)]
@@ -156,6 +157,15 @@ def pages(context: Context) -> list[Command]:
                 ),
             ]
     return found
+
+
+def dashboards(context: Context) -> list[Command]:
+    """The client as which a Grafana that the file names logs members in. Its admin fetches the secret."""
+    named = getattr(context.facility.parts.get("monitoring"), "grafana", None)
+    if named is None or not context.facility.has("monitoring.store"):
+        return []
+    secret, scopes = f"{FOLDER}/clients/grafana.secret", (*PAGE, "email")
+    return [client("grafana", scopes, ("authorization_code",), secret, redirect=named.back, trusted=False)]
 
 
 def configuration(context: Context) -> dict[str, object]:
@@ -206,6 +216,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         client("storage", PROBES, ("client_credentials",), f"{FOLDER}/clients/storage.secret", context.elements or [ANY]),
         *tests_of_sites(context),
         *pages(context),
+        *dashboards(context),
         *WEB.files,
         *PEOPLE.files,
         *WEB.units,

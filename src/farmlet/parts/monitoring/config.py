@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
@@ -54,8 +55,40 @@ class Also(BaseModel):
         return value
 
 
-def _read_also(value: object) -> object:
+def _read_url(value: object) -> object:
     return {"url": value} if isinstance(value, str) else value
+
+
+Role = Literal["Viewer", "Editor", "Admin"]  # as Grafana calls them
+
+
+class Grafana(BaseModel):
+    """Your Grafana, which gets folder, data source and dashboards by its API. `url`: as people open it, by https.
+
+    `roles`: who may log in to it as what, by group; groups below one have its role too. Groups that administer are `Admin` in any
+    case. Whoever is in none of them is not let in: a Grafana reads all numbers. The token of a service account of it, with the
+    role Admin, is yours to put into a file of the control node.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: Url
+    roles: Mapping[str, Role] = Field(default_factory=dict)
+
+    @field_validator("url")
+    @classmethod
+    def _check_scheme(cls, value: str) -> str:
+        if not value.startswith("https://") or "?" in value:
+            raise ValueError(f"{value!r} is no https://HOST/PATH: tokens go there")
+        return value.rstrip("/")
+
+    @property
+    def back(self) -> str:
+        """Where the issuer sends back who logs in; Grafana's docs, generic OAuth."""
+        return f"{self.url}/login/generic_oauth"
+
+
+READER = "grafana"  # as which a Grafana reads
 
 
 class Mail(BaseModel):
@@ -86,8 +119,9 @@ class Section(BaseModel):
 
     `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
     nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
-    numbers of their own, `readers`: of such that may read all, as Grafana does; each has a token. `keep_days`: how long numbers
-    are kept. `scrape_seconds`: how often each node is asked for its numbers.
+    numbers of their own, `readers`: of such that may read all; each has a token. `grafana`: yours, by URL, which gets our
+    dashboards and reads with a token too. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is
+    asked for its numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,11 +129,18 @@ class Section(BaseModel):
     mail: Mail | None = None
     webhooks: tuple[Url, ...] = ()
     deadman: Url | None = None
-    also: tuple[Annotated[Also, BeforeValidator(_read_also)], ...] = ()
+    also: tuple[Annotated[Also, BeforeValidator(_read_url)], ...] = ()
     writers: tuple[Outsider, ...] = ()
     readers: tuple[Outsider, ...] = ()
+    grafana: Annotated[Grafana, BeforeValidator(_read_url)] | None = None
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
+
+    @property
+    def outsiders(self) -> Mapping[str, tuple[str, ...]]:
+        """Who outside has a token, by what it is for."""
+        own = (READER,) if self.grafana else ()
+        return {"writers": self.writers, "readers": tuple(dict.fromkeys((*self.readers, *own)))}
 
     @property
     def tells(self) -> bool:

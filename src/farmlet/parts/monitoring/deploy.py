@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from farmlet.facility.catalog import Issue
+from farmlet.facility.model import Facility
 from farmlet.parts.backup import Backup
 from farmlet.parts.monitoring import exporter, notifier, store
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.part import Part, Role, find_lack
+
+
+def validate(facility: Facility) -> Iterator[Issue]:
+    yield from find_lack(facility, ("monitoring.exporter",), "monitoring.store")
+    named = getattr(facility.parts.get("monitoring"), "grafana", None)
+    for path in named.roles if named else ():
+        if path not in facility.groups:
+            what = f"{path} is no group of the file"
+            yield ("monitoring", "grafana", "roles"), what, f"its groups: {', '.join(facility.groups)}"
+
 
 PART = Part(
     name="monitoring",
     summary="numbers of every node in one store, a page that shows them, alarms by mail",
     section=Section,
     needs=("base", "identity"),
-    validate=lambda facility: find_lack(facility, ("monitoring.exporter",), "monitoring.store"),
+    validate=validate,
     roles=(
         Role(
             "store",

@@ -17,7 +17,8 @@ from farmlet.facility.model import Route
 from farmlet.facility.places import find_secret
 from farmlet.parts import units
 from farmlet.parts.monitoring import exporter, notifier, relay, rules
-from farmlet.parts.monitoring.config import Section
+from farmlet.parts.monitoring.config import READER, Section
+from farmlet.parts.monitoring.grafana import deploy as grafana
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -33,7 +34,6 @@ ORIGIN, CLIENT = "monitoring", "monitoring"
 FOLDER = "/var/lib/farmlet/monitoring"  # of the page: its secrets
 SECRET, KEY = f"{FOLDER}/client.secret", f"{FOLDER}/cookies.key"
 TOKENS = f"{FOLDER}/tokens"  # of programs outside
-OUTSIDERS = ("writers", "readers")
 ROUTES = (
     Route("monitoring", (exporter.WRITE,), enter="nodes"),
     Route("monitoring", default=True, origin=ORIGIN, client=CLIENT, back=BACK),
@@ -102,7 +102,10 @@ def describe(context: Context) -> Mapping[str, Any]:
     return {
         "store": SOCKET,
         "also": relay.SOCKET if context.section("monitoring").also else "",
-        **{kind: {name: find_token(kind, name) for name in getattr(context.section("monitoring"), kind)} for kind in OUTSIDERS},
+        **{
+            kind: {name: find_token(kind, name) for name in names}
+            for kind, names in context.section("monitoring").outsiders.items()
+        },
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
         "content": {
             "title": facility.title or facility.name,
@@ -129,10 +132,10 @@ def find_token(kind: str, name: str) -> str:
 
 
 def _keep_tokens(section: Section) -> Iterator[Resource]:
-    if section.writers or section.readers:
-        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in OUTSIDERS)))
-    for kind in OUTSIDERS:
-        yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in getattr(section, kind))
+    if any(section.outsiders.values()):
+        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in section.outsiders)))
+    for kind, names in section.outsiders.items():
+        yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in names)
 
 
 def describe_secret() -> Mapping[str, Any]:
@@ -170,6 +173,7 @@ def configure(context: Context) -> Sequence[Resource]:
         File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
         *web(context).files,
         *web(context).units,
+        *(grafana.configure(context, find_token("readers", READER)) if section.grafana else ()),
     )
 
 
@@ -179,4 +183,5 @@ def check(context: Context) -> Sequence[Check]:
     args = {"socket": SOCKET, "nodes": list(facility.nodes), "seconds": 60 + 4 * section.scrape_seconds}
     found = {f"monitoring.store.{name.removeprefix('farmlet-')}": {"unit": f"{name}.service"} for name in names}
     checks = (Check(name, "farmlet.runtime.checks:check_unit", unit) for name, unit in found.items())
-    return (*checks, Check("monitoring.store.nodes", f"{PACKAGE}.checks:check_nodes", args))
+    named = grafana.check(section.grafana) if section.grafana else ()
+    return (*checks, Check("monitoring.store.nodes", f"{PACKAGE}.checks:check_nodes", args), *named)

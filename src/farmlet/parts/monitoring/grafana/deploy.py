@@ -1,0 +1,143 @@
+"""What the control node has for somebody's Grafana: the program that fills it, and the words for its own configuration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from farmlet.facility.model import Facility
+from farmlet.parts import units
+from farmlet.parts.monitoring.config import Grafana
+from farmlet.parts.part import Check, Context
+from farmlet.parts.render import render
+from farmlet.parts.resources import Account, Command, Directory, File, Resource, Unit
+
+PACKAGE = "farmlet.parts.monitoring"
+NAME = "farmlet-grafana"
+CONFIG, INI = "/etc/farmlet/grafana.json", "/etc/farmlet/grafana.ini"
+TOKEN = "/etc/farmlet/grafana.token"  # of our service account there: the admin puts it there
+FOLDER = "/var/lib/farmlet/grafana"
+STATE = f"{FOLDER}/state.json"
+MINUTES = 5
+TIMER = f"""\
+[Unit]
+Description=Farmlet monitoring: Grafana, every {MINUTES} minutes
+
+[Timer]
+OnActiveSec=1s
+OnUnitInactiveSec={MINUTES}min
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+"""
+PATH = f"""\
+[Unit]
+Description=Farmlet monitoring: a new token for Grafana
+
+[Path]
+PathChanged={TOKEN}
+
+[Install]
+WantedBy=paths.target
+"""
+PLACE = Command(
+    "place for the token of Grafana",
+    f"touch {TOKEN} && chown root:root {TOKEN} && chmod 600 {TOKEN}",
+    f"test \"$(stat -c '%U:%G %a' {TOKEN} 2>/dev/null)\" = 'root:root 600'",
+)
+
+
+def find_roles(facility: Facility, named: Grafana) -> dict[str, list[str]]:
+    """Groups as tokens name them, by what who is in them is in Grafana; the mightiest first."""
+    found: dict[str, list[str]] = {"Admin": [], "Editor": [], "Viewer": []}
+    for group in facility.groups:
+        above = [role for path, role in named.roles.items() if f"{group}/".startswith(f"{path}/")]
+        roles = [*above, *(["Admin"] if facility.rights.common([group]).administer else [])]
+        if mightiest := next((role for role in found if role in roles), None):
+            found[mightiest].append(facility.claim(group))
+    return found
+
+
+def map_roles(roles: Mapping[str, Sequence[str]]) -> str:
+    """Grafana's `role_attribute_path` (JMESPath). Who has no groups at all has none of these; a filter is never an error."""
+    tests = {role: " || ".join(f"@ == '{group}'" for group in groups) for role, groups in roles.items() if groups}
+    # begins with @, for Grafana's reader of the file takes away a quote that a value begins with
+    return " || ".join(f"@.\"wlcg.groups\"[?{test}] && '{role}'" for role, test in tests.items()) or "'None'"
+
+
+def describe_login(facility: Facility, named: Grafana) -> dict[str, Any]:
+    """As Grafana's API calls it (SSO settings)."""
+    issuer = facility.issuer.rstrip("/")
+    return {
+        "clientId": "grafana",
+        "authUrl": f"{issuer}/authorize",
+        "roleAttributePath": map_roles(find_roles(facility, named)),
+        "roleAttributeStrict": True,
+    }
+
+
+def describe(context: Context) -> Mapping[str, Any]:
+    """What the program reads; see `program` and `things.list_things`."""
+    facility, section = context.facility, context.section("monitoring")
+    return {
+        "url": section.grafana.url,
+        "facility": facility.name,
+        "title": facility.title or facility.name,
+        "store": f"{facility.url('monitoring')}/prometheus",
+        "ca": context.trust.ca,
+        "seconds": section.scrape_seconds,
+        "login": describe_login(facility, section.grafana),
+    }
+
+
+def service(reader: str) -> units.Service:
+    program = f"{units.SERVICE}/bin/python -m {PACKAGE}.grafana.program {CONFIG}"
+    return units.Service(
+        name=NAME,
+        description="Farmlet monitoring: folder, data source and dashboards in Grafana",
+        user=NAME,
+        command=f"{program} --token %d/token --reader %d/reader --state {STATE}",
+        kind="oneshot",
+        writable=(FOLDER,),
+        credentials={"token": TOKEN, "reader": reader},
+        install=False,
+    )
+
+
+def configure(context: Context, reader: str) -> Sequence[Resource]:
+    """`reader`: the file with the token by which Grafana reads our store."""
+    facility, named = context.facility, context.section("monitoring").grafana
+    login = describe_login(facility, named)
+    about = {"url": named.url, "name": facility.name, "domain": facility.domain, "issuer": facility.issuer.rstrip("/")}
+    words = render(PACKAGE, "grafana.ini", **about, **login)
+    return (
+        Account(NAME),
+        Directory(FOLDER, 0o755, NAME, NAME),
+        PLACE,
+        File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
+        File(INI, words),
+        service(reader).file,
+        File(f"/etc/systemd/system/{NAME}.timer", TIMER),
+        File(f"/etc/systemd/system/{NAME}.path", PATH),
+        Unit(f"{NAME}.timer"),
+        Unit(f"{NAME}.path"),
+    )
+
+
+def check(named: Grafana) -> Sequence[Check]:
+    """The Grafana is not ours: `up` goes on without it, though not without the token that an admin has to give."""
+    token, run = "monitoring.store.grafana-token", "monitoring.store.grafana-run"
+    state = {"state": STATE, "config": CONFIG, "token": TOKEN, "seconds": MINUTES * 180}
+    return (
+        Check(token, f"{PACKAGE}.checks:check_token", {"path": TOKEN, "url": named.url}, by_hand=True),
+        Check(run, f"{PACKAGE}.checks:check_run", state, after=(token,)),
+        Check(
+            "monitoring.store.grafana",
+            f"{PACKAGE}.checks:check_grafana",
+            {"state": STATE, "url": named.url},
+            external=True,
+            after=(token, run),
+        ),
+    )
