@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,18 @@ class Centre:
         assert answer.status in (302, 307), answer
         return answer.headers["location"]
 
+    def break_off(self, url: str, part: bytes, token: str = "") -> None:
+        """An upload of which only a part comes."""
+        place = urllib.parse.urlsplit(url)
+        context = ssl.create_default_context(cafile=str(self.cafile))
+        bearer = f"Authorization: Bearer {token}\r\n" if token else ""
+        head = f"PUT {place._replace(scheme='', netloc='').geturl()} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(part) + 1}\r\n"
+        with (
+            socket.create_connection((place.hostname, place.port)) as plain,
+            context.wrap_socket(plain, server_hostname=place.hostname) as connection,
+        ):
+            connection.sendall(f"{head}{bearer}\r\n".encode() + part)
+
     def read(self, path: str) -> bytes:
         """What the pool has of a file."""
         found = self.dcache.namespace.entries[PREFIX + path]
@@ -107,3 +121,10 @@ class Centre:
 
     def close(self) -> None:
         self.dcache.close()
+
+
+def until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)

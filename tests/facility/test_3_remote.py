@@ -50,7 +50,7 @@ rm -rf /srv/remote/{name} /run/remote-{name}
 PUT = """\
 for url; do
   printf 'header = "Authorization: Bearer %s"' "$(cat "$BEARER_TOKEN_FILE")" |
-    curl -sS -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
+    curl -sSL -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
 done
 """
 JOB = """\

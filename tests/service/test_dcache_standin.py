@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import socket
 import ssl
 import subprocess
 import threading
@@ -13,13 +12,12 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from joserfc.jwk import ECKey
 
 from dcache import PREFIX
-from dcache.centre import AUDIENCE, ISSUER, Centre
+from dcache.centre import AUDIENCE, ISSUER, Centre, until
 
 pytestmark = pytest.mark.service
 DATA = b"of ada" * 1000
@@ -38,25 +36,6 @@ def centre(running: Centre) -> Centre:
     running.reset()
     running.dcache.authority.errors = 1000
     return running
-
-
-def break_off(url: str, head: str, part: bytes, centre: Centre) -> None:
-    """An upload of which only a part comes."""
-    place = urlsplit(url)
-    context = ssl.create_default_context(cafile=str(centre.cafile))
-    with (
-        socket.create_connection((place.hostname, place.port)) as plain,
-        context.wrap_socket(plain, server_hostname=place.hostname) as sock,
-    ):
-        path = place._replace(scheme="", netloc="").geturl()
-        sock.sendall(f"PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n{head}\r\n".encode() + part)
-
-
-def until(what: object, seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not what():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 # §1 trust
@@ -215,13 +194,13 @@ def test_curl_as_it_is_loses_what_it_sends_and_gets(centre: Centre, tmp_path: Pa
 
 def test_what_breaks_off_leaves_an_entry_at_the_pool_and_none_at_the_door(centre: Centre) -> None:
     token = centre.token()
-    break_off(centre.lead("PUT", "/file", token), "", b"half", centre)
+    centre.break_off(centre.lead("PUT", "/file", token), b"half")
     until(lambda: centre.ask("HEAD", "/file", token, Want_Digest="adler32").headers.get("content-length") == "4")
     left = centre.ask("HEAD", "/file", token, Want_Digest="adler32")
     assert left.headers["digest"] == f"adler32={zlib.adler32(b'half'):08x}"
     assert centre.ask("GET", "/file", token).status == 500
     assert centre.ask("PUT", "/file", token, DATA).status == 201 and centre.read("/file") == DATA
-    break_off(f"{centre.dcache.base}/other", f"Authorization: Bearer {token}\r\n", b"half", centre)
+    centre.break_off(f"{centre.dcache.base}/other", b"half", token)
     until(lambda: centre.ask("HEAD", "/other", token).status == 404)
 
 

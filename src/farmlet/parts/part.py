@@ -52,6 +52,7 @@ class ElementAccess:
     audience: str
     scopes: bool  # whether it goes by the scopes of tokens, else by their groups
     ca: str = ""
+    kind: str = "xrootd"  # what software it is
 
 
 @dataclass(frozen=True)

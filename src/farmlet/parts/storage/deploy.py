@@ -132,9 +132,9 @@ def write_guide(context: Context) -> str:
     scopes = not context.facility.external
     urls = {node.name: element.url(node.fqdn) for node in context.facility.hosts("storage.element")}
     urls |= {site.name: site.storage for site in context.trust.sites.values() if site.storage}
-    rows = [{"name": name, "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
+    rows = [{"name": name, "kind": "xrootd", "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
     for one in context.trust.elements.values():
-        rows.append({"name": one.name, "url": one.url, "audience": one.audience, "scopes": one.scopes})
+        rows.append({"name": one.name, "kind": one.kind, "url": one.url, "audience": one.audience, "scopes": one.scopes})
     return json.dumps({"elements": rows}, indent=1) + "\n"
 
 

@@ -19,7 +19,8 @@ def elements(facility: Facility) -> tuple[Element, ...]:
 def find_elements(facility: Facility) -> dict[str, ElementAccess]:
     """How members reach each of them, by name."""
     return {
-        one.name: ElementAccess(one.name, one.base, one.audience, one.authorise == "scopes", one.ca) for one in elements(facility)
+        one.name: ElementAccess(one.name, one.base, one.audience, one.authorise == "scopes", one.ca, one.kind)
+        for one in elements(facility)
     }
 
 

@@ -125,7 +125,7 @@ def test_a_name_that_is_not_in_the_file_is_told() -> None:
 
 
 def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere() -> None:
-    facility = load(one(prefix="/vo"), one("near", url="https://near.example.org", authorise="groups"))
+    facility = load(one(prefix="/vo", kind="dcache"), one("near", url="https://near.example.org", authorise="groups"))
     trust = Trust("CA\n", elements=find_elements(facility))
     contexts = {name: Context(facility, facility.nodes[name], trust, "0" * 64) for name in facility.nodes}
     guides = {name: json.loads(write_guide(context))["elements"] for name, context in contexts.items()}
@@ -137,6 +137,8 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
         "near": "https://near.example.org",
     }
     assert guides["head"] == guides["disk"] == guides["service"]
+    kinds = {row["name"]: row["kind"] for row in guides["disk"]}
+    assert kinds == {"head": "xrootd", "disk": "xrootd", "far": "dcache", "near": "xrootd"}
     # near goes by groups, which no program of ours is in
     probes = check_probe(contexts["service"])
     checked = {check.name: check.args["url"] for check in probes}
