@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -125,6 +126,9 @@ class Exchange(BaseHTTPRequestHandler):
             self.answer(206, data[first : last + 1], Content_Range=f"bytes {first}-{last}/{len(data)}", **more)
         else:
             self.answer(200, data, Accept_Ranges="bytes", **more)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return super().date_time_string(time.time() - self.dcache.authority.behind if timestamp is None else timestamp)
 
     def log_message(self, *_: object) -> None:
         pass

@@ -159,7 +159,7 @@ def check_probe(context: Context) -> Sequence[Check]:
             f"{PACKAGE}.probe:check_element",
             {"url": url, "audience": audience, "digest": name in own, **fixed},
             external=name in others,
-            seconds=20,  # it asks five times
+            seconds=20,  # it asks five times, up to twice at another machine
         )
         for name, (url, audience) in (own | others).items()
     )
