@@ -131,7 +131,7 @@ def test_blocked_it_says_so(centre: Centre, check: Callable[[], str]) -> None:
         centre.ask("GET", "/", "x")
     centre.dcache.heard.clear()
     for _ in range(2):
-        with pytest.raises(Failed, match="429: Server is busy.*three refused tokens"):
+        with pytest.raises(Failed, match=r"429: Server is busy.*three refused tokens"):
             check()
     assert asked(centre) == ["PUT door"]
 
