@@ -175,6 +175,10 @@ def test_dcache_goes_by_scopes_alone_or_by_them_first() -> None:
     scopes, groups = (remote.describe(load(one(kind="dcache", authorise=by)), "far", "").text for by in ("scopes", "groups"))
     assert "-authz-id=" in scopes and "multimap.file" not in scopes
     assert "-authz-id=" not in groups and "and not by scopes" not in groups and "only scopes open them" in groups
+    for text in (scopes, groups):  # without a home directory every login fails
+        assert re.search(r"^session +requisite +omnisession$", text, re.MULTILINE)
+        assert "\nusername:lab root:/ home:/\n" in text and "crl-mode = IF_VALID" in text
+        assert "Not tried" not in text and "11.2.5" in text
     named = re.findall(r"multimap.file=(\S+)", groups)
     assert named and f"`{named[0]}`" in groups
     assert re.search(r"^op:lab +uid:UID gid:GID,true username:lab\noidcgrp:/lab +gid:GID$", groups, re.MULTILINE)
