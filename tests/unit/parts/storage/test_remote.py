@@ -80,6 +80,13 @@ def test_two_on_one_host_differ_by_their_prefix() -> None:
     }
 
 
+def test_how_long_the_issuers_keys_are_kept_is_known_of_each_kind() -> None:
+    kinds = ("dcache", "xrootd", "webdav")
+    found = find_elements(load(*(one(kind, kind=kind, url=f"https://{kind}.example.org") for kind in kinds)))
+    assert {name: access.keeps_keys for name, access in found.items()} == {"dcache": 21600, "xrootd": 600, "webdav": 21600}
+    assert "gPlazma" in found["dcache"].afresh
+
+
 def test_each_certificate_is_a_file_of_its_own() -> None:
     trust = Trust("OWN\n", elements={"far": ElementAccess("far", "https://x", "https://x", True, PEM + PEM)})
     assert trust.authorities == {"facility": "OWN\n", "element-far": PEM, "element-far-2": PEM}
