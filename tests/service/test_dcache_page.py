@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 
 from dcache import PREFIX
 from dcache.centre import AUDIENCE, ISSUER, Centre
-from dcache.page import configure
+from dcache.page import BLOCK, configure
 from dcache.tokens import Unknown
+from farmlet.engine.authority import Authority
 from farmlet.facility.load import loads
 from farmlet.parts.identity.service.tokens.tokens import claim_access, sign
 from farmlet.parts.part import find
 from farmlet.parts.storage import remote
 from farmlet.parts.storage.elements import find_elements
+from farmlet.runtime import certificates
 
 pytestmark = pytest.mark.service
 TEXT = """
@@ -59,6 +63,33 @@ def test_what_the_page_says_is_enough(centre: Centre) -> None:
     for needed in ("session  requisite  omnisession", "username:lab root:/ home:/"):
         with pytest.raises(Unknown, match="home-directory"):
             configure(text.replace(needed, ""), centre._fetch)
+
+
+def test_what_is_published_is_put_where_the_grid_looks(centre: Centre, tmp_path: Path) -> None:
+    """The page's own lines: an authority and its list, both by the hash of its name."""
+    authority = Authority(tmp_path, "facility", "farmlet.test", "farmlet.test: Example authority")
+    authority.ensure()
+    renewal = certificates.make_key()
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(renewal, hashes.SHA256())
+    own = authority.delegate(request.public_bytes(serialization.Encoding.PEM).decode())
+    (tmp_path / "renewal.crl").write_bytes(certificates.make_list(own.encode(), renewal, 30))
+    facility = loads(TEXT.format(url=centre.dcache.url, prefix=PREFIX), "facility.yaml", find())
+    text = remote.describe(facility, "centre", "CA\n").text
+    block = next(one for one in BLOCK.findall(text) if "rehash" in one)
+    grid = tmp_path / "grid"
+    grid.mkdir()
+    (tmp_path / "facility.pem").write_text(authority.read())
+    script = block.replace("/etc/grid-security/certificates", str(grid)).replace("--cacert /etc/dcache/lab.pem ", "")
+    script = script.replace("https://service.farmlet.test/authority", f"file://{tmp_path}")
+    subprocess.run(["bash", "-euo", "pipefail", "-c", script], check=True, capture_output=True)
+    named = subprocess.run(
+        ["openssl", "x509", "-noout", "-subject_hash", "-in", tmp_path / "facility.pem"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    assert (grid / f"{named}.0").exists() and (grid / f"{named}.r0").exists()
+    assert len(list(grid.glob("*.r0"))) == 2
 
 
 def test_the_store_of_the_page_is_one(centre: Centre, tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class Trust:
     ca: str  # the facility's authority
     sites: Mapping[str, SiteAccess] = field(default_factory=dict)
     elements: Mapping[str, ElementAccess] = field(default_factory=dict)
+    revoked: str = ""  # the list of what the facility's authority has revoked
 
     @property
     def authorities(self) -> dict[str, str]:

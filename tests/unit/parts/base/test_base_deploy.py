@@ -54,6 +54,7 @@ def test_a_log_in_nodes_proxy_opens_what_clients_of_motley_cue_need_and_no_more(
     assert [paths.split()[0] for _, paths in only.named] == [
         "/node/*",
         "/renewal/*",
+        "/authority/*",
         "/login/*",
         "/accounts/*",
         "/ssh/*",
