@@ -43,10 +43,10 @@ def serve(door: Door, refusal: type[Refusal]) -> None:
             raise refusal(404)
     door.send_response(202)
     door.send_header("Content-Type", "text/perf-marker-stream")
-    door.send_header("Connection", "close")
+    door.send_header("Transfer-Encoding", "chunked")
     door.end_headers()
-    door.close_connection = True
-    door.wfile.write(_run(door, remote, bool(source)).encode() + b"\n")
+    said = _run(door, remote, bool(source)).encode() + b"\n"
+    door.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(said), said))
 
 
 def _run(door: Door, remote: urllib.parse.SplitResult, pull: bool) -> str:
