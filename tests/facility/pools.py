@@ -13,11 +13,11 @@ from typing import Any
 
 from collaboration import CERTIFICATE
 from element import find
-from host import docker
 from sandbox import Sandbox
 
 from dcache import Authority, Dcache
 from farmlet.facility.places import ANY
+from host import docker
 
 PORTS = (9445, 9446)  # of the door, and of the pool
 UNIT = "dcache-proxy-"

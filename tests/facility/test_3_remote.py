@@ -1,5 +1,5 @@
-"""Elements that are not ours: real XRootD servers on the stand-in site's machine, set up by the pages that their admins get, and a
-stand-in for a dCache."""
+"""Elements that are not ours: real XRootD servers on the stand-in site's machine, set up by the pages that their admins get, and
+a stand-in for a dCache."""
 
 from __future__ import annotations
 
