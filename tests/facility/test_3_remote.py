@@ -63,10 +63,12 @@ for url; do
     curl -sSL -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
 done
 """
-GFAL = (
+OTHERS = (
     'gfal() { BEARER_TOKEN=$(cat "$BEARER_TOKEN_FILE") "gfal-$@"; }',
     'gfal copy -K ADLER32 "file://$PWD/data.root" BASE/users/ada/gfal/data.root',
     'gfal copy BASE/users/ada/gfal/data.root "file://$PWD/back.root" && cmp data.root back.root',
+    "/opt/farmlet/analysis/bin/python -c 'import fsspec, sys; sys.stdout.buffer.write(fsspec.open(sys.argv[1]).open().read())' "
+    "BASE/users/ada/gfal/data.root > read.root && cmp data.root read.root",
 )
 JOB = """\
 executable = put.sh
@@ -226,7 +228,7 @@ def test_a_dcache_is_checked_and_used_by_the_lines_of_the_guide(
     guide = blocks(ROOT / "docs" / "howto" / "user" / "data.md", CURL)
     here, site = "https://head.farmlet.test:8443", "https://tier1.sites.farmlet.test:8443"
     script = [one.replace(here, pooled.base) for one in guide[:2]] + [one.replace(site, pooled.base) for one in guide[2:]]
-    text = "\n".join(["set -euo pipefail", "cd $(mktemp -d)", "head -c 3000000 /dev/urandom > data.root", *script, *GFAL])
+    text = "\n".join(["set -euo pipefail", "cd $(mktemp -d)", "head -c 3000000 /dev/urandom > data.root", *script, *OTHERS])
     text = text.replace("BASE", pooled.base).replace("farmlet.test", sandbox.domain).replace("/users/ada", "/users/gwen")
     pooled.heard.clear()
     done = subprocess.run(gwen.command("bash"), input=text, text=True, capture_output=True, timeout=90)

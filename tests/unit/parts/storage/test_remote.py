@@ -194,5 +194,9 @@ def test_dcache_goes_by_scopes_alone_or_by_them_first() -> None:
 def test_what_holds_of_our_own_issuer_is_not_said_of_others() -> None:
     own = remote.describe(load(one(authorise="groups")), "far", "").text
     other = remote.describe(load(one(authorise="groups"), more=EXTERNAL), "far", "").text
+    # copies go by the authority of our elements, whosever the issuer is
+    dcache = load(one(kind="dcache", authorise="groups"), more=EXTERNAL)
+    assert "OWN\n```" in (text := remote.describe(dcache, "far", "", "OWN\n").text) and "keytool" not in text
+    assert "service.farmlet.test/authority/$file" in text
     assert "signed with ES256" in own and "ES256" not in other
     assert not re.search("checks this element", own + other)  # no program of ours is in a group
