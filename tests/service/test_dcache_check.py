@@ -13,6 +13,7 @@ from dcache import PREFIX
 from dcache.centre import ISSUER, Centre
 from farmlet.facility.scopes import PROBE
 from farmlet.parts.identity.service.tokens.tokens import claim_access, sign
+from farmlet.parts.sitetests.shipped import storage as sitetest
 from farmlet.parts.storage import probe
 from farmlet.runtime import oauth
 from farmlet.runtime.checks import Failed
@@ -156,6 +157,20 @@ def test_a_pool_with_another_certificate(centre: Centre, check: Callable[[], str
     with pytest.raises(Failed, match=f"GET is led on to {pool}, and there: .*certificate verify failed"):
         check()
     assert asked(centre)[-1] == "DELETE door", "what was written is cleaned up"
+
+
+def test_the_test_of_a_site_finds_it_in_order(centre: Centre, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Which runs on worker nodes, as a file of its own."""
+    (tmp_path / "bundle.pem").write_text(centre.cafile.read_text())
+    (tmp_path / "token").write_text(centre.token(f"storage.read:{PROBE} storage.modify:{PROBE}"))
+    base = centre.dcache.base
+    places = {"FARMLET_CERTIFICATES": tmp_path, "FARMLET_ELEMENTS": base, "FARMLET_STORES": base, "FARMLET_SITE": "tier1"}
+    for name, value in (places | {"BEARER_TOKEN_FILE": tmp_path / "token"}).items():
+        monkeypatch.setenv(name, str(value))
+    status, told = sitetest.test()
+    assert status == 0 and "1 elements answer, 1 keep 1048576 bytes" in told
+    assert asked(centre) == ["HEAD door", "PUT door", "GET door", "GET pool", "HEAD door", "DELETE door"]
+    assert not any("Authorization" in one.headers for one in centre.dcache.heard if one.port == "pool")
 
 
 def test_nowhere_but_to_https_and_not_for_ever(centre: Centre, check: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
