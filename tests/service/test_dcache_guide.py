@@ -90,3 +90,6 @@ def test_half_an_upload_is_found_out(centre: Centre, tmp_path: Path) -> None:
     told = run(centre, tmp_path, *upload, *look)
     assert told.returncode != 0 and "data.root is not data.root" in told.stderr
     assert run(centre, tmp_path, GUIDE[0], *look).returncode == 0, "sent again"
+    for nothing in ("none.root", "data.root"):  # neither an end that is not there
+        lost = [*look[:4], f'arrived {nothing} "$url/run1/none"']
+        assert run(centre, tmp_path, "set +e +o pipefail", upload[0], upload[1], *lost).returncode != 0
