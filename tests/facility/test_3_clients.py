@@ -6,9 +6,11 @@ import json
 import secrets
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from person import Person
@@ -16,6 +18,11 @@ from sandbox import Sandbox, until
 
 from farmlet.parts.part import STORAGE
 
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "unit" / "docs"))
+from commands import CURL, blocks  # noqa: E402
+
+GUIDE = ROOT / "docs" / "howto" / "user" / "data.md"
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # nothing in it names a token or an authority: BEARER_TOKEN_FILE and the rest are the session's, or the job's
 SCRIPT = """\
@@ -27,7 +34,7 @@ host=@HOST@ mine=/users/cleo
 web=https://$host:8443$mine root=roots://$host/$mine
 head -c 100000 /dev/urandom > made
 printf 'header = "Authorization: Bearer %s"\\n' "$(cat "$BEARER_TOKEN_FILE")" > curlrc
-curl -sS --fail -K curlrc -T made "$web/$KIND/curl"
+curl -sS --fail --location -K curlrc -T made "$web/$KIND/curl"
 xrdcp -f made "$root/$KIND/xrdcp"
 xrdfs "roots://$host" ls "$mine/$KIND" | grep -q xrdcp
 xrdcp -f "$root/$KIND/curl" back; cmp made back
@@ -91,6 +98,12 @@ def test_on_a_log_in_node(cleo: Person) -> None:
     assert said.stdout.endswith("all well\n"), said
 
 
+def test_what_the_guide_says_of_curl_is_so(cleo: Person) -> None:
+    """As for a dCache in tests/service/test_dcache_guide.py."""
+    text = "\n".join(["set -euo pipefail", "cd $(mktemp -d)", "head -c 3000000 /dev/urandom > data.root", *blocks(GUIDE, CURL)])
+    give(cleo, "bash", text.replace("farmlet.test", cleo.sandbox.domain).replace("/users/ada", f"/users/{cleo.name}"))
+
+
 def listen(marks: list[str], stop: threading.Event) -> set[str]:
     """Which of these texts travel between the nodes, as this host, which carries their network, sees it."""
     found = set()
@@ -113,7 +126,7 @@ def test_data_and_token_travel_encrypted(cleo: Person) -> None:
         (
             *(f"echo {mark} > {kind}.mark" for kind, mark in marks.items()),
             *(f"xrdcp -f {kind}.mark {kind}://{host}/{folder}/{kind}.mark" for kind in ("root", "roots")),
-            f"curl -sS --fail {bearer} -T https.mark https://{host}:8443{folder}/https.mark",
+            f"curl -sS --fail --location {bearer} -T https.mark https://{host}:8443{folder}/https.mark",
             # what is heard if nobody encrypts it
             f"bash -c 'cat udp.mark > /dev/udp/{host}/9'",
         )

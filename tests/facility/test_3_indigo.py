@@ -31,7 +31,7 @@ OURS = "access: {client: farmlet}\n"  # whose tokens open a log-in; the IAM give
 JOB = """\
 #!/bin/sh
 printf 'header = "Authorization: Bearer %s"\\n' "$(cat "$BEARER_TOKEN_FILE")" |
-  curl -sS --fail --capath "$X509_CERT_DIR" -K - -T /etc/os-release {url}
+  curl -sS --fail --location --capath "$X509_CERT_DIR" -K - -T /etc/os-release {url}
 """
 SUBMIT = """\
 executable = write.sh

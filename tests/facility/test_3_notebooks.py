@@ -129,7 +129,7 @@ def run_cell(person: Person, hub: Hub, code: str) -> Any:
 
 def test_a_notebook_is_its_member_with_home_and_token(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
     url = f"https://head.{sandbox.domain}:8443/users/{nora.name}/note"
-    nora.ssh(f'echo from storage > note && curl -sSf -H "Authorization: Bearer $(cat $BEARER_TOKEN_FILE)" -T note {url} >&2')
+    nora.ssh(f'echo from storage > note && curl -sSfL -H "Authorization: Bearer $(cat $BEARER_TOKEN_FILE)" -T note {url} >&2')
     gateway = sandbox.exec("head", "docker network inspect farmlet --format '{{(index .IPAM.Config 0).Gateway}}'")
     told = run_cell(nora, hub, PROBE.format(domain=sandbox.domain, name=nora.name, gateway=gateway))
     assert told["id"] == nora.ssh("id")

@@ -76,7 +76,7 @@ SCRIPT = """
 cd $(mktemp -d); umask 077; printf %s '{token}' > token; head -c {size} /dev/zero > big
 BEARER_TOKEN_FILE=$PWD/token xrdcp -f big roots://{host}/{path} 2>&1 || echo xrdcp ended with $?
 printf 'header = "Authorization: Bearer %s"\n' "$(cat token)" > header
-curl -sS --fail-with-body -K header -T big https://{host}:8443{path} 2>&1 || echo curl ended with $?
+curl -sS --fail-with-body --location -K header -T big https://{host}:8443{path} 2>&1 || echo curl ended with $?
 """
 
 

@@ -1,16 +1,26 @@
-"""Elements that are not ours: real XRootD servers on the stand-in site's machine, set up by the pages that their admins get."""
+"""Elements that are not ours: real XRootD servers on the stand-in site's machine, set up by the pages that their admins get, and
+a stand-in for a dCache."""
 
 from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
+import pools
 import pytest
 from element import Element, find
 from person import Person
 from sandbox import Sandbox, until
 from terminal import Terminal
+
+from dcache import PREFIX, Dcache
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "unit" / "docs"))
+from commands import CURL, blocks  # noqa: E402
 
 pytestmark = [pytest.mark.facility, pytest.mark.lane("edit"), pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # what such a server has anyhow; the rest is the page's
@@ -50,9 +60,16 @@ rm -rf /srv/remote/{name} /run/remote-{name}
 PUT = """\
 for url; do
   printf 'header = "Authorization: Bearer %s"' "$(cat "$BEARER_TOKEN_FILE")" |
-    curl -sS -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
+    curl -sSL -o /dev/null -w '%{http_code}\\n' -X PUT -d x -K - "$url"
 done
 """
+OTHERS = (
+    'gfal() { BEARER_TOKEN=$(cat "$BEARER_TOKEN_FILE") "gfal-$@"; }',
+    'gfal copy -K ADLER32 "file://$PWD/data.root" BASE/users/ada/gfal/data.root',
+    'gfal copy BASE/users/ada/gfal/data.root "file://$PWD/back.root" && cmp data.root back.root',
+    "/opt/farmlet/analysis/bin/python -c 'import fsspec, sys; sys.stdout.buffer.write(fsspec.open(sys.argv[1]).open().read())' "
+    "BASE/users/ada/gfal/data.root > read.root && cmp data.root read.root",
+)
 JOB = """\
 executable = put.sh
 arguments = "{arguments}"
@@ -154,12 +171,23 @@ def test_where_paths_carry_a_prefix_scopes_name_what_is_below_it(
 
 
 @pytest.fixture(scope="module")
-def named(sandbox: Sandbox, grouped: Element, prefixed: Element) -> Iterator[None]:
-    """Both stand in the facility file."""
+def pooled(sandbox: Sandbox, running: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dcache]:
+    made = pools.start(sandbox, tmp_path_factory.mktemp("dcache"))
+    yield made
+    pools.stop(sandbox, made)
+
+
+@pytest.fixture(scope="module")
+def named(sandbox: Sandbox, grouped: Element, prefixed: Element, pooled: Dcache) -> Iterator[None]:
+    """All stand in the facility file."""
     path = sandbox.folder / "facility.yaml"
     before = path.read_text()
-    rows = (("grouped", grouped.url, "/vo/lab", "groups"), ("prefixed", prefixed.url, "/pnfs/example/lab", "scopes"))
-    entries = (f"{{name: {n}, kind: xrootd, url: '{u}', prefix: {p}, authorise: {a}}}" for n, u, p, a in rows)
+    rows = (
+        ("grouped", "xrootd", grouped.url, "/vo/lab", "groups"),
+        ("prefixed", "xrootd", prefixed.url, "/pnfs/example/lab", "scopes"),
+        ("pooled", "dcache", pooled.url, PREFIX, "scopes"),
+    )
+    entries = (f"{{name: {n}, kind: {k}, url: '{u}', prefix: {p}, authorise: {a}}}" for n, k, u, p, a in rows)
     path.write_text(before.replace("storage: {limits", f"storage: {{elements: [{', '.join(entries)}], limits", 1))
     try:
         sandbox.run("up")
@@ -189,6 +217,28 @@ def test_sessions_and_jobs_reach_both_with_the_one_token(
     gwen.ssh(f"cat > job.sub <<'.'\n{JOB.format(arguments=urls.replace('NAME', 'job'))}.\ncondor_submit job.sub")
     until(lambda: gwen.ssh("cat job.out job.err 2>/dev/null || true"), 90)
     assert gwen.ssh("cat job.out job.err").split() == ["201"] * 3
+
+
+def test_a_dcache_is_checked_and_used_by_the_lines_of_the_guide(
+    named: None, sandbox: Sandbox, pooled: Dcache, gwen: Person
+) -> None:
+    """With the clients of a node; copies are fetched and sent by our own element."""
+    told = {row["check"]: row["evidence"] for row in sandbox.json("check", "storage")}
+    assert "written, read back, deleted" in told["storage.keeps.pooled"]
+    guide = blocks(ROOT / "docs" / "howto" / "user" / "data.md", CURL)
+    here, site = "https://head.farmlet.test:8443", "https://tier1.sites.farmlet.test:8443"
+    script = [one.replace(here, pooled.base) for one in guide[:2]] + [one.replace(site, pooled.base) for one in guide[2:]]
+    text = "\n".join(["set -euo pipefail", "cd $(mktemp -d)", "head -c 3000000 /dev/urandom > data.root", *script, *OTHERS])
+    text = text.replace("BASE", pooled.base).replace("farmlet.test", sandbox.domain).replace("/users/ada", "/users/gwen")
+    pooled.heard.clear()
+    done = subprocess.run(gwen.command("bash"), input=text, text=True, capture_output=True, timeout=90)
+    assert done.returncode == 0 and done.stdout.count("success: Created") == 2, done
+    asked = {(one.port, one.method) for one in pooled.heard}
+    assert asked >= {("door", "PUT"), ("pool", "PUT"), ("pool", "GET"), ("door", "DELETE")} and ("door", "COPY") not in asked
+    # what its pools ask for beside our authority
+    crl = f"curl -sS --fail https://service.{sandbox.domain}/authority/NAME.crl | openssl crl -noout -issuer -nextupdate"
+    for name, issuer in (("facility", "Example"), ("renewal", "renewal authority")):
+        assert issuer in sandbox.exec("head", crl.replace("NAME", name))
 
 
 def test_in_the_file_they_are_told_of_and_checked_and_one_that_is_away_holds_up_nothing(

@@ -25,7 +25,7 @@ STORE = "condor_store_cred query-oauth -s farmlet"
 PUT = """\
 cat $BEARER_TOKEN_FILE; echo; sleep {seconds}
 printf 'header = "Authorization: Bearer %s"' "$(cat $BEARER_TOKEN_FILE)" |
-  curl -sS -o /dev/null -w '%{{http_code}}\\n' -X PUT -d x -K - {url}
+  curl -sSL -o /dev/null -w '%{{http_code}}\\n' -X PUT -d x -K - {url}
 cat $BEARER_TOKEN_FILE
 """
 
@@ -112,7 +112,7 @@ def test_a_job_in_a_container_of_the_facilitys_own_slots_reads_storage_without_a
     url = f"https://head.{tilda.sandbox.domain}:8443/users/{ME}/thesis"
     tilda.ssh(
         f'printf \'header = "Authorization: Bearer %s"\' "$(cat $BEARER_TOKEN_FILE)" > c && echo mine > thesis && '
-        f"curl -sS --fail -K c -T thesis {url} && rm c"
+        f"curl -sS --fail --location -K c -T thesis {url} && rm c"
     )
     script = f'import fsspec\nprint(fsspec.open("{url}").open().read())'
     tilda.ssh(f"printf '#!/usr/bin/env python3\\n%s\\n' '{script}' > read.py && chmod +x read.py")

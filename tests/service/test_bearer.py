@@ -17,6 +17,7 @@ import numpy
 import pytest
 import uproot
 
+from dcache.centre import Centre
 from farmlet.parts.software import bearer
 
 pytestmark = pytest.mark.service
@@ -97,8 +98,8 @@ def read(place: Path, *urls: str, before: str = "", options: str = "") -> None:
     run(place, READ.format(before=before, options=options), *urls)
 
 
-def run(place: Path, program: str, *arguments: str) -> None:
-    there = {"SSL_CERT_FILE": str(place / "cert.pem"), "X509_CERT_DIR": str(place / "certificates")}
+def run(place: Path, program: str, *arguments: str, cafile: str = "cert.pem") -> None:
+    there = {"SSL_CERT_FILE": str(place / cafile), "X509_CERT_DIR": str(place / "certificates")}
     there |= {"PYTHONPATH": str(place / "python"), "PATH": os.environ["PATH"], "BEARER_TOKEN_FILE": str(place / "token")}
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=60)
@@ -167,3 +168,27 @@ def test_uproot_reads_from_an_element(place: Path, servers: tuple[Server, Server
     program = "import sys, uproot; assert uproot.open(sys.argv[1] + ':tree')['x'].array(library='np').sum() == 499500"
     run(place, program, f"{element.url}/tree.root")
     assert None not in element.heard and element.heard
+
+
+def test_where_a_dcache_leads_on_to_its_pool_no_token_goes_along(place: Path, tmp_path: Path) -> None:
+    centre = Centre(tmp_path)
+    try:
+        (place / "storage.json").write_text(json.dumps({"elements": [{"name": "far", "url": centre.dcache.base}]}))
+        (place / "token").write_text(centre.token())
+        (place / "dcache.pem").write_text(centre.cafile.read_text())
+        program = f"""
+import os, sys, fsspec
+files = fsspec.filesystem("https")
+open("{tmp_path}/sent", "wb").write(b"data" * 100)
+files.put_file("{tmp_path}/sent", sys.argv[1], method="put")
+assert files.cat_file(sys.argv[1]) == b"data" * 100
+with fsspec.open(sys.argv[1]) as file:
+    file.seek(396)
+    assert file.read() == b"data"
+"""
+        run(place, program, f"{centre.dcache.base}/users/ada/file", cafile="dcache.pem")
+        heard = centre.dcache.heard
+        assert {one.method for one in heard if one.port == "pool"} == {"GET"}
+        assert all(("Authorization" in one.headers) == (one.port == "door") for one in heard)
+    finally:
+        centre.close()

@@ -14,10 +14,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
@@ -68,8 +70,9 @@ class House:
 
         def app(environ: Any, start: Any) -> Iterable[bytes]:
             """Both services, with the list of nodes that `up` gave them last."""
-            if environ["PATH_INFO"].startswith("/renewal"):
-                return Renewal(own.path, own.key, self.nodes, lambda: self.now)(environ, start)
+            if environ["PATH_INFO"].startswith(("/renewal", "/authority")):
+                published = {"facility.pem": str(self.ca), "facility.crl": str(folder / "ca.crl")}
+                return Renewal(own.path, own.key, self.nodes, lambda: self.now, published)(environ, start)
             return Control(data, {name: names[name] for name in self.nodes})(environ, start)
 
         self.server = make_server("127.0.0.1", 0, app, Server, Quiet)
@@ -110,6 +113,16 @@ class House:
         purpose = "sslclient" if one.client else "sslserver"
         strict = ["-x509_strict", "-no-CApath", "-purpose", purpose, "-attime", int(self.now)]
         openssl("verify", *strict, "-CAfile", self.ca, "-untrusted", one.path, one.path)
+        # and so does who wants a list of each authority
+        lists = self.folder / "lists.pem"
+        lists.write_text("".join(self.read(f"{name}.crl") for name in ("facility", "renewal")))
+        openssl("verify", *strict, "-crl_check_all", "-CRLfile", lists, "-CAfile", self.ca, "-untrusted", one.path, one.path)
+
+    def read(self, name: str) -> str:
+        """What is published for everybody."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        with urllib.request.urlopen(f"https://localhost:{self.relay.port}/authority/{name}", context=context) as answer:
+            return str(answer.read().decode())
 
     def close(self) -> None:
         self.relay.close()
@@ -163,6 +176,13 @@ def test_a_year_passes_and_nobody_touches_the_facility(house: House) -> None:
         house.now += STEP * DAY
     assert len(ends) >= 20 and house.told >= 20
     assert find_end(head.path.read_bytes()) < begun + 215 * DAY, "who was removed got no further one"
+
+
+def test_authorities_and_their_lists_are_there_for_everybody_and_no_more(house: House) -> None:
+    assert house.read("facility.pem") == house.ca.read_text() != house.read("renewal.pem")
+    for name in ("renewal.key", "ca.key", "../ca.key", "", "facility.crl/x"):
+        with pytest.raises(HTTPError, match="404"):
+            house.read(name)
 
 
 def ask(house: House, own: Renewable, *names: str, client: bool = False, key: Path | None = None) -> bytes:

@@ -64,8 +64,8 @@ def tell_element(args: argparse.Namespace) -> int:
     """Print the page for an element's admin. It needs no running facility, but the facility's authority."""
     deployment = open_deployment(args)
     facility = deployment.facility
-    ca = "" if facility.external else deployment.layout.authority().read() or MISSING
-    page = describe_element(facility, args.storage, ca)
+    own = deployment.layout.authority().read() or MISSING
+    page = describe_element(facility, args.storage, "" if facility.external else own, own)
     if args.json:
         print_json({"text": page.text, "files": dict(page.files)})
     else:

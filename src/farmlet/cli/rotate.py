@@ -21,7 +21,7 @@ def rotate_issuer(deployment: Deployment, now: bool, by: str) -> Rotated:
     if not now:
         return Rotated(found)
     forgot, failed = forget(deployment)
-    return Rotated(found, forgot, failed, admin.find_left(deployment.facility))
+    return Rotated(found, forgot, failed, admin.find_left(deployment.facility, deployment.layout.elements().values()))
 
 
 ROTATIONS: dict[str, Callable[[Deployment, bool, str], Rotated]] = {"issuer": rotate_issuer, "ca": rotate_ca}

@@ -68,7 +68,8 @@ class Machine:
     def curl(self, url: str, *options: str, token: str = "") -> str:
         """HTTP status of a request by curl; the token, if any, goes by a configuration on standard input."""
         given = f'header = "Authorization: Bearer {token}"\n'.encode()
-        command = ["curl", "--silent", "--show-error", "--max-time", "60", "--cacert", str(self.stage.cafile)]
+        # an element may send data on to another host; curl does not tell that one the token
+        command = ["curl", "--silent", "--show-error", "--location", "--max-time", "60", "--cacert", str(self.stage.cafile)]
         command += ["--write-out", "%{http_code}", *options, *(("--config", "-") if token else ()), url]
         return self.run(url, command, given if token else b"")
 

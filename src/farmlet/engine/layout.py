@@ -117,7 +117,8 @@ class Layout:
 
     def targets(self, keys: Mapping[str, Mapping[str, str]], sites: Mapping[str, SiteAccess]) -> list[Target]:
         """Every machine with all it should have, given the public keys and sites seen so far."""
-        trust = Trust(self.authority().read(), sites, self.elements())
+        authority = self.authority()
+        trust = Trust(authority.read(), sites, self.elements(), authority.read_list())
         machines = self.machines()
         found = [self._target(machines[node.name], node, trust) for node in self.facility.nodes.values()]
         for standin in self.standins:
@@ -189,8 +190,9 @@ class Layout:
             authority.ensure()
 
     def authority(self) -> Authority:
+        """Its name has the domain in it: elsewhere authorities are found by their names, and facilities may have one title."""
         domain = self.facility.domain
-        return Authority(self.store.path, "ca", domain, f"{self.facility.title or self.facility.name} authority")
+        return Authority(self.store.path, "ca", domain, f"{domain}: {self.facility.title or self.facility.name} authority")
 
     def site_authority(self, standin: StandIn) -> Authority:
         return Authority(

@@ -45,13 +45,20 @@ class SiteAccess:
 
 @dataclass(frozen=True)
 class ElementAccess:
-    """How members reach a storage element that is not ours: the facility's /data is at `url`/data. `ca`: PEM texts or ""."""
+    """How members reach a storage element that is not ours: the facility's /data is at `url`/data. `ca`: PEM texts or "".
+
+    `kind`: what software it is. `keeps_keys`: seconds for which that goes by the issuer's keys that it has; `afresh`: how its
+    admin has it ask for them at once.
+    """
 
     name: str
     url: str
     audience: str
     scopes: bool  # whether it goes by the scopes of tokens, else by their groups
     ca: str = ""
+    kind: str = "xrootd"
+    keeps_keys: int = 600
+    afresh: str = "restarts its server with an empty cache"
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Trust:
     ca: str  # the facility's authority
     sites: Mapping[str, SiteAccess] = field(default_factory=dict)
     elements: Mapping[str, ElementAccess] = field(default_factory=dict)
+    revoked: str = ""  # the list of what the facility's authority has revoked
 
     @property
     def authorities(self) -> dict[str, str]:

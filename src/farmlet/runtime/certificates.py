@@ -116,6 +116,28 @@ def sign(
     return leaf.public_bytes(serialization.Encoding.PEM).decode()
 
 
+def make_list(authority: bytes, key: Key, days: int, now: datetime | None = None) -> bytes:
+    """What the authority has revoked (PEM; RFC 5280 §5): nothing, and to say so is what some wait for. Its number is its time."""
+    own = x509.load_pem_x509_certificate(authority)
+    begin, end = _last(days, now, own.not_valid_after_utc)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(own.subject).last_update(begin).next_update(end)
+    builder = builder.add_extension(_identify(own), critical=False)
+    builder = builder.add_extension(x509.CRLNumber(int(begin.timestamp())), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def lasts(revoked: bytes, authority: bytes, days: int, now: datetime | None = None) -> bool:
+    """Whether a list (PEM) is the authority's, and good for so many days more."""
+    public = x509.load_pem_x509_certificate(authority).public_key()
+    try:
+        found = x509.load_pem_x509_crl(revoked)
+        end = found.next_update_utc
+        sound = isinstance(public, ec.EllipticCurvePublicKey) and found.is_signature_valid(public)
+    except ValueError:
+        return False
+    return sound and end is not None and end - (now or datetime.now(UTC)) > timedelta(days=days)
+
+
 def _identify(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)

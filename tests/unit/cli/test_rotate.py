@@ -14,12 +14,13 @@ from farmlet.engine.deployment import Deployment
 from farmlet.engine.nodes.fake import FakeDriver, FakeShell
 from farmlet.errors import CommandError
 from farmlet.facility.model import Facility
-from farmlet.parts.part import Part, Role
+from farmlet.parts.part import ElementAccess, Part, Role
 
 KEYS = [
     {"kid": "one", "algorithm": "ES256", "made": "x", "state": "signs"},
     {"kid": "two", "algorithm": "ES256", "made": "x", "state": "next", "from": "y"},
 ]
+FAR = ElementAccess("far", "https://far", "https://far", True, "", "dcache", 6 * 3600, "does this")
 FORGET = "rm -rf /var/cache/keys"
 
 
@@ -42,7 +43,7 @@ def shells(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Shell]:
     """A facility that is up, on fake nodes; `head` has a role that keeps keys."""
     parts = (
         Part("identity", "", (Role("provider", "control", lambda context: ()),), decides=1),
-        Part("work", "", (Role("do", "members", lambda context: (), forget=FORGET),)),
+        Part("work", "", (Role("do", "members", lambda context: (), forget=FORGET),), elements=lambda facility: {"far": FAR}),
     )
     driver, found = FakeDriver(), {"head": Shell(), "service": Shell()}
     driver.nodes.update(found)
@@ -79,6 +80,8 @@ def test_in_an_emergency(farmlet: Any, shells: dict[str, Shell]) -> None:
     assert words(shells["head"]) == [f"sh -c {FORGET}"]
     assert found["keys"] == KEYS and found["forgot"] == [{"node": "head", "role": "work.do"}] and found["failed"] == []
     assert any("refresh tokens stay good" in line for line in found["left"])
+    (far,) = (line for line in found["left"] if line.startswith("storage element far: "))
+    assert "up to 6 hours" in far and "unless its administrator does this" in far
 
 
 def test_a_node_that_cannot_forget_is_told(farmlet: Any, shells: dict[str, Shell]) -> None:

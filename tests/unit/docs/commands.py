@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 MARK = "<!-- run: facility -->"
+CURL = "<!-- run: curl -->"  # what members do with curl; runs against each kind of storage element
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
 SHELL = ("bash", "sh")
 ENDS = {"|", "||", "&&", ";", "&", ")", "}", ">", ">>", "<", "<<<", "2>", "2>&1"}
@@ -20,11 +21,11 @@ def pages() -> list[Path]:
     return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def blocks(path: Path) -> list[str]:
+def blocks(path: Path, mark: str = MARK) -> list[str]:
     """The scripts (bash) of a page that the facility tests run, in order: the blocks right under the mark."""
     text = path.read_text(encoding="utf-8")
     found = FENCE.finditer(text)
-    return [textwrap.dedent(match["text"]) for match in found if text[: match.start()].rstrip().endswith(MARK)]
+    return [textwrap.dedent(match["text"]) for match in found if text[: match.start()].rstrip().endswith(mark)]
 
 
 def scripts(path: Path) -> list[str]:

@@ -63,6 +63,13 @@ def test_marked_scripts_ask_nothing_and_destroy_nothing() -> None:
             assert not re.search(r"\b(down|purge|apt-get|rm -r|make)\b", script), f"{name(page)}: {script}"
 
 
+def test_every_line_that_carries_data_follows_to_where_data_is() -> None:
+    """A dCache sends it on to another machine; curl ends well without going there."""
+    carry = re.compile(r"\bcurl .*(?:--upload-file|--output|-T) .*(?:/users/|\$url/|\$here|\$there)")
+    lines = [line for page in pages() for script in scripts(page) for line in script.splitlines() if carry.search(line)]
+    assert len(lines) > 3 and not [line for line in lines if "--location " not in line]
+
+
 def test_blocks_come_dedented_and_in_order(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(

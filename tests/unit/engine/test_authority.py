@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from farmlet.engine.authority import Authority
 from farmlet.errors import FarmletError
+from farmlet.parts.resources import RENEWAL_DAYS
 from farmlet.runtime import certificates
 
 DOMAIN = "farmlet.test"
@@ -236,3 +237,30 @@ def test_what_it_signs_ends_with_it(authority: Authority) -> None:
     assert leaf.not_valid_after_utc == end
     with pytest.raises(FarmletError, match="ended"):
         sign_inside(chain, DOMAIN, end)
+
+
+def test_it_says_that_it_has_revoked_nothing(authority: Authority, tmp_path: Path) -> None:
+    """With lists of both, who wants one for each authority believes what either signs."""
+    key = certificates.make_key()
+    own, key_pem = authority.delegate(request(key=key)), certificates.write_key(key)
+    leaf = certificates.sign(own.encode(), certificates.load_key(key_pem), KEY.public_key(), ["head.farmlet.test"], False, 30)
+    (tmp_path / "own.pem").write_text(own)
+    (tmp_path / "lists.pem").write_bytes(authority.read_list().encode() + certificates.make_list(own.encode(), key, 30))
+    asked = ("-crl_check_all", "-untrusted", str(tmp_path / "own.pem"))
+    assert not openssl_accepts(authority, leaf, tmp_path, *asked)
+    assert openssl_accepts(authority, leaf, tmp_path, *asked, "-CRLfile", str(tmp_path / "lists.pem"))
+    direct = authority.sign(request(), ["head.farmlet.test"])
+    assert openssl_accepts(authority, direct, tmp_path, "-crl_check_all", "-CRLfile", str(tmp_path / "ca.crl"))
+
+
+def test_the_list_is_made_anew_in_time_and_with_a_new_key(authority: Authority) -> None:
+    first = authority.read_list()
+    authority.ensure()
+    assert authority.read_list() == first, "a second `up` changes nothing"
+    soon = datetime.now(UTC) + timedelta(days=RENEWAL_DAYS - 400 + 1)
+    assert certificates.lasts(first.encode(), authority.path.read_bytes(), 400)
+    assert not certificates.lasts(first.encode(), authority.path.read_bytes(), 400, soon)
+    authority.replace()
+    authority.ensure()
+    assert authority.read_list() != first and certificates.lasts(authority.read_list().encode(), authority.path.read_bytes(), 400)
+    assert not certificates.lasts(b"", authority.path.read_bytes(), 400)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from farmlet.engine import deployment as module
 from farmlet.engine.apply import Done
@@ -25,8 +26,9 @@ from farmlet.engine.store import Store
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility, Route
-from farmlet.parts.part import Check, Part, Role, SiteAccess, find
+from farmlet.parts.part import Check, Part, Role, SiteAccess, Trust, find
 from farmlet.parts.resources import Certificate, File
+from farmlet.runtime import certificates
 
 # the facility of these tests after `upper` was taken out of it
 WITHOUT = """\
@@ -485,11 +487,15 @@ def test_a_node_that_is_new_in_the_file_is_no_crash(store: Store) -> None:
         assert "fresh" in caught.value.where and "farmlet up" in caught.value.hint
 
 
+def show(trust: Trust) -> tuple[File, File]:
+    return File("/etc/ca.pem", trust.ca), File("/etc/ca.crl", trust.revoked)
+
+
 def test_a_new_authority_comes_with_a_new_renewal_authority(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Certificate("/var/renewal.crt", "/var/renewal.key", ("tiny.test",), signs=True)
     leaf = Certificate("/etc/node.crt", "/etc/node.key", ("service.tiny.test",))
     parts = rig.deployment.layout.parts
-    role = replace(parts["identity"].roles[0], configure=lambda context: (own, leaf, File("/etc/ca.pem", context.trust.ca)))
+    role = replace(parts["identity"].roles[0], configure=lambda context: (own, leaf, *show(context.trust)))
     monkeypatch.setitem(rig.deployment.layout.parts, "identity", replace(parts["identity"], roles=(role,)))  # type: ignore[arg-type]
     rig.deployment.up()
     assert not [words for words in rig.shell("service").commands if words[0] == "rm"]
@@ -498,5 +504,9 @@ def test_a_new_authority_comes_with_a_new_renewal_authority(rig: Rig, monkeypatc
     assert [words for words in rig.shell("service").commands if words[0] == "rm"] == [["rm", "-f", own.key, own.path]]
     after = rig.deployment.layout.authority().read()
     placed = [one for target in rig.deployment._targets for wanted in target.wanted for one in wanted.resources]
-    assert before != after and after in [one.content for one in placed if isinstance(one, File)]
+    contents = {one.path: str(one.content) for one in placed if isinstance(one, File)}
+    assert before != after == contents["/etc/ca.pem"]
+    assert certificates.lasts(contents["/etc/ca.crl"].encode(), after.encode(), 400), "and its own list of what it revoked"
+    (name,) = x509.load_pem_x509_certificate(after.encode()).subject
+    assert str(name.value).startswith("tiny.test: "), "others find it by its name, which is this facility's alone"
     assert found.failed == [] and found.keys[0]["state"] == "signs" and any("farmlet login" in line for line in found.left)

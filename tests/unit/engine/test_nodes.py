@@ -213,7 +213,9 @@ def test_the_probe_changes_nothing(node: Node, tmp_path: Path) -> None:
         Command("e", "touch /nowhere"),
     )
     node.authority.ensure()
-    assert {path for path in sorted(tmp_path.rglob("*")) if path not in before} <= {tmp_path / "ca.crt", tmp_path / "ca.key"}
+    assert {path for path in sorted(tmp_path.rglob("*")) if path not in before} <= {
+        tmp_path / f"ca.{end}" for end in ("crt", "key", "crl")
+    }
 
 
 @pytest.mark.parametrize("name", ["probe", "place", "steps"])

@@ -71,8 +71,8 @@ class Storage:
     def _request(self, method: str, url: str, data: bytes | None) -> bytes:
         """Try again where time may help: no connection, or a fault of the server (5xx)."""
         for attempt in range(ATTEMPTS):
-            headers = {"Authorization": f"Bearer {self.load_token()}", "Content-Type": "application/octet-stream"}
-            request = urllib.request.Request(url, data, headers, method=method)
+            request = urllib.request.Request(url, data, {"Content-Type": "application/octet-stream"}, method=method)
+            request.add_unredirected_header("Authorization", f"Bearer {self.load_token()}")  # for this element alone
             try:
                 with urllib.request.urlopen(request, timeout=30, context=self._trust()) as answer:
                     return bytes(answer.read())

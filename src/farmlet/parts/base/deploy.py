@@ -132,14 +132,17 @@ RENEWAL = units.Web(
 def configure_renewal(context: Context) -> Sequence[Resource]:
     user, folder = RENEWAL.user, "/var/lib/farmlet/renewal"
     certificate, key = f"{folder}/authority.crt", f"{folder}/authority.key"
+    revoked = f"{folder}/facility.crl"
     config = {
         "certificate": certificate,
         "key": key,
         "nodes": {node.fqdn: list(node.names) for node in context.facility.nodes.values()},
+        "published": {"facility.pem": CA, "facility.crl": revoked},
     }
     return (
         Account(user),
         Directory(folder, 0o700, user, user),
+        File(revoked, context.trust.revoked),
         # its key is made here and stays; the facility's authority, in the state folder, signs it
         Certificate(certificate, key, (context.facility.domain,), owner=user, group=user, signs=True),
         Farmlet(units.SERVICE, context.wheel),
@@ -296,7 +299,8 @@ PART = Part(
             "control",
             configure_renewal,
             checks=check_renewal,
-            routes=(Route("renewal", ("/renewal/*",), enter="nodes"),),
+            # some ask for the list of what an authority has revoked before they believe it
+            routes=(Route("renewal", ("/renewal/*",), enter="nodes"), Route("renewal", ("/authority/*",))),
         ),
         Role("proxy", "routes", configure_proxy, install_proxy, check_proxy, ports=(443,)),
         Role("agent", "every", configure_agent, install_agent, check_agent),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from farmlet.parts import units
@@ -12,6 +12,7 @@ from farmlet.parts.members import Members
 
 if TYPE_CHECKING:
     from farmlet.facility.model import Facility
+    from farmlet.parts.part import ElementAccess
 
 COMMAND = (
     "runuser", "-u", "farmlet-identity", "--",
@@ -39,13 +40,22 @@ def rotate(running: Running, now: bool, by: str) -> list[dict[str, Any]]:
     return found
 
 
-def find_left(facility: Facility) -> list[str]:
-    """Who is out of reach of `rotate` at once, and for how long they go on with the old keys."""
+def find_left(facility: Facility, elements: Iterable[ElementAccess] = ()) -> list[str]:
+    """Who is out of reach of `rotate` at once, and for how long they go on with the old keys. `elements`: those of others."""
     left = [
         f"site {name}: its storage keeps the issuer's keys up to 10 minutes; until then it takes tokens of the old key and may "
         "refuse new ones. While the issuer does not answer it keeps them for days: tell its administrators"
         for name in facility.sites
     ]
+    left += [
+        f"storage element {one.name}: it keeps the issuer's keys up to {_tell_time(one.keeps_keys)}; until then it takes tokens "
+        f"of the old key and refuses new ones, unless its administrator {one.afresh}: tell them"
+        for one in elements
+    ]
     if facility.has("access.authority"):
         left.append("SSH certificates: those given for tokens of the old key live on, 12 hours or what the file says")
     return [*left, "members: access tokens at hand are refused; programs get new ones by themselves, refresh tokens stay good"]
+
+
+def _tell_time(seconds: int) -> str:
+    return f"{seconds // 3600} hours" if seconds > 3600 else f"{seconds // 60} minutes"

@@ -44,6 +44,7 @@ WHO = ("openid", "profile", "email", "offline_access", "wlcg", "wlcg:1.0", "wlcg
 PERSON = (*WHO, *STORAGE)
 PAGE = ("openid", "profile", "wlcg.groups")  # of a web service that only wants to know who comes
 PROBES = (f"storage.read:{PROBE}", f"storage.modify:{PROBE}")
+HOUR = 3600
 DEVICE = (oauth.DEVICE_CODE, "refresh_token")
 
 
@@ -168,6 +169,12 @@ def dashboards(context: Context) -> list[Command]:
     return [client("grafana", scopes, ("authorization_code",), secret, redirect=named.back, trusted=False)]
 
 
+def find_ahead(context: Context) -> int:
+    """Seconds for which a new signing key is published before it signs: longer than any element goes by those it has."""
+    kept = max((one.keeps_keys for one in context.trust.elements.values()), default=0)
+    return max(HOUR, kept + min(kept, HOUR))
+
+
 def configuration(context: Context) -> dict[str, object]:
     """What the service reads at its start; see `service.configuration`."""
     facility, section = context.facility, context.section("identity")
@@ -180,7 +187,7 @@ def configuration(context: Context) -> dict[str, object]:
         "keys": f"{FOLDER}/keys",
         "secret_key_file": SECRET_KEY,
         "rights": facility.rights.to_json(),
-        "lifetimes": {"access": 3600, "refresh": 30 * 86400},
+        "lifetimes": {"access": HOUR, "refresh": 30 * 86400, "published": find_ahead(context)},
         "device_interval": 2,  # seconds between a device's questions (RFC 8628 §3.5)
         "registration": section.registration,
         "registered_logins": section.registered_logins,

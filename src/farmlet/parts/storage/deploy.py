@@ -132,9 +132,9 @@ def write_guide(context: Context) -> str:
     scopes = not context.facility.external
     urls = {node.name: element.url(node.fqdn) for node in context.facility.hosts("storage.element")}
     urls |= {site.name: site.storage for site in context.trust.sites.values() if site.storage}
-    rows = [{"name": name, "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
+    rows = [{"name": name, "kind": "xrootd", "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
     for one in context.trust.elements.values():
-        rows.append({"name": one.name, "url": one.url, "audience": one.audience, "scopes": one.scopes})
+        rows.append({"name": one.name, "kind": one.kind, "url": one.url, "audience": one.audience, "scopes": one.scopes})
     return json.dumps({"elements": rows}, indent=1) + "\n"
 
 
@@ -159,7 +159,7 @@ def check_probe(context: Context) -> Sequence[Check]:
             f"{PACKAGE}.probe:check_element",
             {"url": url, "audience": audience, "digest": name in own, **fixed},
             external=name in others,
-            seconds=20,  # it asks five times
+            seconds=20,  # it asks five times, up to twice at another machine
         )
         for name, (url, audience) in (own | others).items()
     )

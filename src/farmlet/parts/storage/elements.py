@@ -9,6 +9,12 @@ from farmlet.facility.model import Facility
 from farmlet.parts.part import ElementAccess
 from farmlet.parts.storage.config import Element, Storage
 
+# seconds for which an issuer's keys are kept, whatever key a token names (a dCache's are fixed in its code); of software that
+# is not known as much
+KEEPS_KEYS = {"xrootd": 600}
+LONGEST = 6 * 3600
+AFRESH = {"xrootd": ElementAccess.afresh, "dcache": "restarts the domain of gPlazma"}
+
 
 def elements(facility: Facility) -> tuple[Element, ...]:
     """The elements that the facility file names."""
@@ -18,9 +24,14 @@ def elements(facility: Facility) -> tuple[Element, ...]:
 
 def find_elements(facility: Facility) -> dict[str, ElementAccess]:
     """How members reach each of them, by name."""
-    return {
-        one.name: ElementAccess(one.name, one.base, one.audience, one.authorise == "scopes", one.ca) for one in elements(facility)
-    }
+    return {one.name: _describe(one) for one in elements(facility)}
+
+
+def _describe(one: Element) -> ElementAccess:
+    by_scopes, kept = one.authorise == "scopes", KEEPS_KEYS.get(one.kind, LONGEST)
+    return ElementAccess(
+        one.name, one.base, one.audience, by_scopes, one.ca, one.kind, kept, AFRESH.get(one.kind, "restarts its server")
+    )
 
 
 def validate(facility: Facility) -> Iterator[Issue]:

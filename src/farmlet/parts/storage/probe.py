@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import http.client
 import os
-import ssl
 import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from farmlet.errors import FarmletError
 from farmlet.facility.scopes import PROBE
+from farmlet.parts.storage.webdav import Busy, Client, Message, Refused
 from farmlet.runtime import oauth
-from farmlet.runtime.checks import TIMEOUT, Failed
+from farmlet.runtime.checks import Failed
 
 CLIENT = "storage"
 SCOPE = f"storage.read:{PROBE} storage.modify:{PROBE}"
 SIZE = 4096  # bytes
 MARGIN = 120.0  # seconds before its end at which a token is not used any more
+# seconds for which an element is left alone that took no token: a dCache closes its door to the whole node after three in 20 s
+REST = 60.0
 _tokens: dict[str, tuple[float, str]] = {}  # audience → end (monotonic), token: the agent checks four times a minute
-
-
-class Refused(Failed):
-    """The element takes no token like this one."""
+_resting: dict[str, tuple[float, str]] = {}  # URL → end (monotonic), what it said
 
 
 def check_element(url: str, audience: str, issuer: str, secret: str, folder: str, digest: bool = True) -> str:
@@ -38,6 +36,9 @@ def check_element(url: str, audience: str, issuer: str, secret: str, folder: str
     XRootD that is set up without any refuses.
     """
     began, known = time.monotonic(), audience in _tokens
+    end, said = _resting.get(url, (0.0, ""))
+    if began < end:
+        raise Failed(f"{said}; it is left alone for {end - began:.0f} s more")
 
     def attempt() -> None:
         _try(url, {"Authorization": f"Bearer {_token(issuer, secret, audience)}"}, folder, digest)
@@ -47,10 +48,17 @@ def check_element(url: str, audience: str, issuer: str, secret: str, folder: str
             attempt()
         except http.client.RemoteDisconnected:  # a server may close a connection that was kept; clients ask again then
             attempt()
-        except Refused:
-            if not known:
+        except Refused as refused:
+            _tokens.pop(audience, None)
+            # with a new token, as the issuer's keys may have changed; not where it counts who shows it bad ones
+            if not known or refused.counted:
                 raise
-            attempt()  # with a new token: the issuer's keys may have changed
+            attempt()
+    except (Refused, Busy) as error:
+        _tokens.pop(audience, None)
+        if isinstance(error, Busy) or error.counted:
+            _resting[url] = time.monotonic() + REST, str(error)
+        raise
     except (OSError, http.client.HTTPException) as error:
         raise Failed(f"{url}: {error}") from error
     return f"{url}: {SIZE} bytes written, read back, deleted in {time.monotonic() - began:.2f} s"
@@ -58,48 +66,26 @@ def check_element(url: str, audience: str, issuer: str, secret: str, folder: str
 
 def _try(url: str, bearer: dict[str, str], folder: str, digest: bool) -> None:
     """Write, read back, compare, delete. Raises Failed, OSError or HTTPException."""
-    place, data = urlsplit(url), os.urandom(SIZE)
-    context = ssl.create_default_context(capath=folder)
-    connection = http.client.HTTPSConnection(place.netloc, timeout=TIMEOUT, context=context)
-    target = f"{place.path.rstrip('/')}{PROBE}/check-{os.uname().nodename}-{os.getpid()}"
+    data, client = os.urandom(SIZE), Client(url, bearer, folder)
+    target = f"{PROBE}/check-{os.uname().nodename}-{os.getpid()}"
     try:
-        _ask(connection, "PUT", target, bearer, (200, 201, 204), data)
-        wish = {"Want-Digest": "adler32"} if digest else {}
-        headers, found = _ask(connection, "GET", target, bearer | wish, (200,))
+        client.ask("PUT", target, (200, 201, 204), data)
+        headers, found = client.ask("GET", target, (200,), headers={"Want-Digest": "adler32"} if digest else {})
         _compare(data, found, headers, url)
-        _ask(connection, "DELETE", target, bearer, (200, 204))
-        _ask(connection, "GET", target, bearer, (404,))
+        client.ask("DELETE", target, (200, 204))
+        client.ask("GET", target, (404,))
+    except (Refused, Busy):
+        raise  # to clean up after it would be one more refusal
     except Exception:
-        connection.close()  # the next request opens it anew
+        client.close()  # the next request opens it anew
         with suppress(Failed, OSError, http.client.HTTPException):
-            _ask(connection, "DELETE", target, bearer, (200, 204))
+            client.ask("DELETE", target, (200, 204))
         raise
     finally:
-        connection.close()
+        client.close()
 
 
-def _ask(
-    connection: http.client.HTTPSConnection,
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    wanted: tuple[int, ...],
-    data: bytes | None = None,
-) -> tuple[http.client.HTTPMessage, bytes]:
-    connection.request(method, path, body=data, headers=headers)
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status not in wanted:
-        said = body[:100].decode(errors="replace").strip()
-        told = f"{method} https://{connection.host}:{connection.port}{path} answers {answer.status}: {said}"
-        if answer.status in (401, 403):
-            _tokens.clear()
-            raise Refused(told)
-        raise Failed(told)
-    return answer.headers, body
-
-
-def _compare(data: bytes, found: bytes, headers: http.client.HTTPMessage, url: str) -> None:
+def _compare(data: bytes, found: bytes, headers: Message, url: str) -> None:
     """What came back is what was sent, and so says the checksum, where the element told one (RFC 3230)."""
     if found != data:
         raise Failed(f"{url}: of {SIZE} bytes {len(found)} others came back")

@@ -29,8 +29,9 @@ class Page:
     files: Mapping[str, str]
 
 
-def describe(facility: Facility, name: str, ca: str) -> Page:
-    """The page for the admin of the element `name`; `ca` is the authority (PEM) of the issuer's URL, "" for a public one.
+def describe(facility: Facility, name: str, ca: str, own: str = "") -> Page:
+    """The page for the admin of the element `name`; `ca` is the authority (PEM) of the issuer's URL, "" for a public one, `own`
+    that of the facility's elements.
 
     Raises InputError for a name that the facility file has not.
     """
@@ -45,6 +46,7 @@ def describe(facility: Facility, name: str, ca: str) -> Page:
         "facility": facility,
         "files": files,
         "ca": ca,
+        "own": own or ca,
         "audiences": [ANY, one.audience],
         "groups": _groups(facility, one),
     }

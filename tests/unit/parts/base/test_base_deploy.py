@@ -54,6 +54,7 @@ def test_a_log_in_nodes_proxy_opens_what_clients_of_motley_cue_need_and_no_more(
     assert [paths.split()[0] for _, paths in only.named] == [
         "/node/*",
         "/renewal/*",
+        "/authority/*",
         "/login/*",
         "/accounts/*",
         "/ssh/*",
@@ -107,3 +108,15 @@ def test_install_has_no_names_and_no_secrets() -> None:
         for item in role.install():
             assert not isinstance(item, File | Certificate)
             assert "farmlet.test" not in repr(item)
+
+
+def test_authorities_and_what_they_revoked_are_for_everybody(make_context: MakeContext) -> None:
+    context = make_context("service")
+    found = files(replace(context, trust=replace(context.trust, revoked="LIST\n")), "renewal")
+    published = json.loads(found["/etc/farmlet/renewal.json"])["published"]
+    assert found[published["facility.crl"]] == "LIST\n" and published["facility.pem"] == "/etc/farmlet/ca.pem"
+    # beside requests for certificates, which are the nodes' alone
+    blocks = files(context, "proxy")["/etc/caddy/Caddyfile"].split("\n\t@")
+    told = {name: next(one for one in blocks if f"path /{name}/*\n" in one) for name in ("renewal", "authority")}
+    assert all("renewal.sock" in one for one in told.values())
+    assert "only the nodes" in told["renewal"] and "only the nodes" not in told["authority"]

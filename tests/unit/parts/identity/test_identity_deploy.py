@@ -18,7 +18,7 @@ from farmlet.parts.identity.checks import check_keys
 from farmlet.parts.identity.config import Section
 from farmlet.parts.identity.deploy import PART
 from farmlet.parts.identity.service.django.configuration import parse
-from farmlet.parts.part import Context, SiteAccess
+from farmlet.parts.part import Context, ElementAccess, SiteAccess
 from farmlet.parts.resources import Command, File, Random, Unit
 from farmlet.runtime.checks import Failed
 
@@ -61,6 +61,18 @@ def test_registration_may_be_closed(make_context: MakeContext) -> None:
         assert parse(json.loads(text), "identity.json").registration == expected
     with pytest.raises(FarmletError, match="registration"):
         make_context("service", "identity: {registration: maybe}\n")
+
+
+@pytest.mark.parametrize(("kept", "hours"), [([], 1), ([600], 1), ([600, 6 * 3600], 7)])
+def test_new_keys_are_published_until_the_slowest_element_knows_them(
+    make_context: MakeContext, kept: list[int], hours: int
+) -> None:
+    context = make_context("service")
+    far = {str(one): ElementAccess(str(one), f"https://{one}", f"https://{one}", True, keeps_keys=one) for one in kept}
+    context = replace(context, trust=replace(context.trust, elements=far))
+    resources = PART.role("provider").configure(context)
+    text = next(str(item.content) for item in resources if isinstance(item, File) and item.path.endswith("identity.json"))
+    assert parse(json.loads(text), "identity.json").lifetimes.published == hours * 3600
 
 
 def find_audiences(context: Context) -> dict[str, list[str]]:

@@ -91,7 +91,7 @@ def secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(oauth, "obtain", obtain)
     path = tmp_path / "secret"
     path.write_text("secret\n")
-    probe._tokens.clear()
+    probe._tokens.clear(), probe._resting.clear()
     Shelf.kept.clear(), Shelf.seen.clear()
     Shelf.mood = ""
     yield str(path)
@@ -124,11 +124,14 @@ def test_an_element_of_others_is_asked_for_no_checksum_which_it_may_not_have(she
         run(shelf, secret)
 
 
-def test_a_token_that_was_refused_is_not_used_again(shelf: tuple[str, str], secret: str) -> None:
+def test_a_token_that_was_refused_is_not_used_again_and_no_other_for_a_minute(shelf: tuple[str, str], secret: str) -> None:
     Shelf.mood = "refused"
-    with pytest.raises(Failed, match="401"):
+    with pytest.raises(Failed, match="answers 401"):
         run(shelf, secret)
     Shelf.mood = ""
+    with pytest.raises(Failed, match=r"answers 401.*left alone for (60|59) s more"):
+        run(shelf, secret)
+    probe._resting[shelf[0]] = 0.0, "the minute is over"
     run(shelf, secret)
     assert Shelf.seen == ["Bearer token-0", "Bearer token-1"]
 

@@ -80,6 +80,13 @@ def test_two_on_one_host_differ_by_their_prefix() -> None:
     }
 
 
+def test_how_long_the_issuers_keys_are_kept_is_known_of_each_kind() -> None:
+    kinds = ("dcache", "xrootd", "webdav")
+    found = find_elements(load(*(one(kind, kind=kind, url=f"https://{kind}.example.org") for kind in kinds)))
+    assert {name: access.keeps_keys for name, access in found.items()} == {"dcache": 21600, "xrootd": 600, "webdav": 21600}
+    assert "gPlazma" in found["dcache"].afresh
+
+
 def test_each_certificate_is_a_file_of_its_own() -> None:
     trust = Trust("OWN\n", elements={"far": ElementAccess("far", "https://x", "https://x", True, PEM + PEM)})
     assert trust.authorities == {"facility": "OWN\n", "element-far": PEM, "element-far-2": PEM}
@@ -125,7 +132,7 @@ def test_a_name_that_is_not_in_the_file_is_told() -> None:
 
 
 def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere() -> None:
-    facility = load(one(prefix="/vo"), one("near", url="https://near.example.org", authorise="groups"))
+    facility = load(one(prefix="/vo", kind="dcache"), one("near", url="https://near.example.org", authorise="groups"))
     trust = Trust("CA\n", elements=find_elements(facility))
     contexts = {name: Context(facility, facility.nodes[name], trust, "0" * 64) for name in facility.nodes}
     guides = {name: json.loads(write_guide(context))["elements"] for name, context in contexts.items()}
@@ -137,6 +144,8 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
         "near": "https://near.example.org",
     }
     assert guides["head"] == guides["disk"] == guides["service"]
+    kinds = {row["name"]: row["kind"] for row in guides["disk"]}
+    assert kinds == {"head": "xrootd", "disk": "xrootd", "far": "dcache", "near": "xrootd"}
     # near goes by groups, which no program of ours is in
     probes = check_probe(contexts["service"])
     checked = {check.name: check.args["url"] for check in probes}
@@ -173,6 +182,10 @@ def test_dcache_goes_by_scopes_alone_or_by_them_first() -> None:
     scopes, groups = (remote.describe(load(one(kind="dcache", authorise=by)), "far", "").text for by in ("scopes", "groups"))
     assert "-authz-id=" in scopes and "multimap.file" not in scopes
     assert "-authz-id=" not in groups and "and not by scopes" not in groups and "only scopes open them" in groups
+    for text in (scopes, groups):  # without a home directory every login fails
+        assert re.search(r"^session +requisite +omnisession$", text, re.MULTILINE)
+        assert "\nusername:lab root:/ home:/\n" in text and "crl-mode = IF_VALID" in text
+        assert "Not tried" not in text and "11.2.5" in text
     named = re.findall(r"multimap.file=(\S+)", groups)
     assert named and f"`{named[0]}`" in groups
     assert re.search(r"^op:lab +uid:UID gid:GID,true username:lab\noidcgrp:/lab +gid:GID$", groups, re.MULTILINE)
@@ -181,5 +194,9 @@ def test_dcache_goes_by_scopes_alone_or_by_them_first() -> None:
 def test_what_holds_of_our_own_issuer_is_not_said_of_others() -> None:
     own = remote.describe(load(one(authorise="groups")), "far", "").text
     other = remote.describe(load(one(authorise="groups"), more=EXTERNAL), "far", "").text
+    # copies go by the authority of our elements, whosever the issuer is
+    dcache = load(one(kind="dcache", authorise="groups"), more=EXTERNAL)
+    assert "OWN\n```" in (text := remote.describe(dcache, "far", "", "OWN\n").text) and "keytool" not in text
+    assert "service.farmlet.test/authority/$file" in text
     assert "signed with ES256" in own and "ES256" not in other
     assert not re.search("checks this element", own + other)  # no program of ours is in a group

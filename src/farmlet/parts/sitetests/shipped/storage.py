@@ -12,10 +12,12 @@ import ssl
 import time
 import zlib
 from typing import Dict, List, Tuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 PATIENCE = 10.0  # seconds for one answer
 SIZE = 1024 * 1024  # bytes
+HOPS = 3  # an element may keep its data on other machines than it is asked at
+LEADS = {"GET": (301, 302, 303, 307, 308), "PUT": (307, 308)}
 
 
 def test() -> Tuple[int, str]:
@@ -35,7 +37,7 @@ def test() -> Tuple[int, str]:
             refuse(connection, urlsplit(url).path.rstrip("/") + "/data")
             if token and url in stores:
                 numbers += [
-                    f"'{label} {word}'={rate:.1f}MB" for word, rate in keep(connection, urlsplit(url).path, token).items()
+                    f"'{label} {word}'={rate:.1f}MB" for word, rate in keep(connection, urlsplit(url).path, token, trust).items()
                 ]
                 kept += 1
         except (OSError, http.client.HTTPException, AssertionError) as error:
@@ -68,16 +70,16 @@ def refuse(connection: http.client.HTTPSConnection, path: str) -> None:
     assert answer.status in (401, 403, 404), f"HTTP {answer.status}"
 
 
-def keep(connection: http.client.HTTPSConnection, prefix: str, token: str) -> Dict[str, float]:
+def keep(connection: http.client.HTTPSConnection, prefix: str, token: str, trust: ssl.SSLContext) -> Dict[str, float]:
     """Rates in MB/s of writing and reading."""
     data, site = os.urandom(SIZE), os.environ["FARMLET_SITE"]
     path = f"{prefix.rstrip('/')}/.farmlet/sitetests/{site}/{os.uname().nodename}-{os.getpid()}-{int(time.time())}"
     bearer = {"Authorization": "Bearer " + token}
     start = time.monotonic()
-    ask(connection, "PUT", path, bearer, (200, 201, 204), data)
+    ask(connection, "PUT", path, bearer, (200, 201, 204), data, trust)
     written = time.monotonic()
     try:
-        _, found = ask(connection, "GET", path, bearer, (200,))
+        _, found = ask(connection, "GET", path, bearer, (200,), b"", trust)
         read = time.monotonic()
         assert found == data, f"of {SIZE} bytes others came back ({len(found)})"
         headers, _ = ask(connection, "HEAD", path, dict(bearer, **{"Want-Digest": "adler32"}), (200,))
@@ -96,11 +98,33 @@ def ask(
     headers: "Dict[str, str]",
     wanted: "Tuple[int, ...]",
     data: "bytes" = b"",
+    trust: "ssl.SSLContext | None" = None,
 ) -> "Tuple[http.client.HTTPMessage, bytes]":
-    connection.request(method, path, data or None, headers)
-    answer = connection.getresponse()
-    body = answer.read()
-    print(f"{method} {connection.host}{path}: HTTP {answer.status}")
+    """With `trust` also where it is led on to, by https, and without the token at another host or port."""
+    answer, body = send(connection, method, path, headers, data)
+    place = urlsplit(f"https://{connection.host}:{connection.port}{path}")
+    for _ in range(HOPS):
+        if trust is None or answer.status not in LEADS.get(method, ()):
+            break
+        place = urlsplit(urljoin(place.geturl(), answer.headers.get("Location", "")))
+        assert place.scheme == "https", f"{method} {path} is led on to what is not https: {place.geturl()[:100]}"
+        home = (place.hostname, place.port or 443) == (connection.host, connection.port)
+        told = {name: value for name, value in headers.items() if home or name != "Authorization"}
+        other = http.client.HTTPSConnection(place.netloc, timeout=PATIENCE, context=trust)
+        try:
+            answer, body = send(other, method, place._replace(scheme="", netloc="").geturl(), told, data)
+        finally:
+            other.close()
     said = body[:100].decode(errors="replace").strip()
     assert answer.status in wanted, f"{method} {path} answers {answer.status}: {said}"
     return answer.headers, body
+
+
+def send(
+    connection: http.client.HTTPSConnection, method: str, path: str, headers: "Dict[str, str]", data: "bytes"
+) -> "Tuple[http.client.HTTPResponse, bytes]":
+    connection.request(method, path, data or None, headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    print(f"{method} {connection.host}{path.partition('?')[0]}: HTTP {answer.status}")  # what follows may be a ticket
+    return answer, body

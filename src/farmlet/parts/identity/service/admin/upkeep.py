@@ -45,7 +45,7 @@ def rotate_keys(provider: Provider, options: argparse.Namespace) -> None:
     if options.now:
         rotation.replace(folder)
     else:
-        rotation.rotate(folder, lifetime, begin=options.next)
+        rotation.rotate(folder, lifetime, begin=options.next, ahead=provider.keys.ahead)
     shown = rotation.describe(provider.keys, lifetime)
     after = {str(item["kid"]) for item in shown}
     # the keys come first here: an emergency must not wait for a log that cannot be written

@@ -25,4 +25,6 @@ class IdentityConfig(AppConfig):
         user_logged_in.connect(stamp)
         connection_created.connect(harden)
         configuration = settings.FARMLET
-        self.provider = Provider(configuration, Ring(configuration.keys, configuration.algorithm))
+        self.provider = Provider(
+            configuration, Ring(configuration.keys, configuration.algorithm, configuration.lifetimes.published)
+        )

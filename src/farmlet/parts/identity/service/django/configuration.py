@@ -26,6 +26,7 @@ class Lifetimes:
     device: int = 900  # a device code: the person has to find a browser and log in
     join: int = 604800
     session: int = 43200
+    published: int = 3600  # a signing key, before it signs
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The issuer's signing keys: one PEM file each, mode 0600, in a folder of their own.
 
 A file's name says when the key was made and for which algorithm; nothing else is kept about it. Of each algorithm the
-newest key signs that has been published for an hour, or the oldest where none has. Every key of the folder is published
+newest key signs that has been published long enough, or the oldest where none has. Every key of the folder is published
 and verifies. `rotation` makes and deletes them.
 """
 
@@ -22,7 +22,8 @@ from farmlet.runtime import files
 from farmlet.runtime.tokens import ALGORITHMS
 
 SUFFIX = ".pem"
-# seconds a key is published before it signs; those who verify keep keys for less: our Verifier 60 s, libscitokens 600 s
+# seconds a key is published before it signs, at least; those who verify keep keys for less: our Verifier 60 s, libscitokens
+# 600 s. Where the facility names an element that keeps them longer, its configuration says so (`Lifetimes.published`)
 PUBLISHED_FIRST = 3600
 
 
@@ -34,10 +35,9 @@ class Slot:
     made: int
     algorithm: str
 
-    @property
-    def ripe(self) -> int:
-        """When it may sign although there is an older key."""
-        return self.made + PUBLISHED_FIRST
+    def ripe(self, ahead: int) -> int:
+        """When it may sign although there is an older key: `ahead` seconds after it was made."""
+        return self.made + ahead
 
 
 def scan(folder: Path) -> list[Slot]:
@@ -51,10 +51,10 @@ def scan(folder: Path) -> list[Slot]:
     return sorted(found, key=lambda slot: (slot.made, slot.algorithm))
 
 
-def find_signing(slots: Sequence[Slot], algorithm: str, now: float) -> Slot | None:
-    """The key of `algorithm` that signs at `now`; `slots` as `scan` gives them."""
+def find_signing(slots: Sequence[Slot], algorithm: str, now: float, ahead: int = PUBLISHED_FIRST) -> Slot | None:
+    """The key of `algorithm` that signs at `now`; `slots` as `scan` gives them, published `ahead` seconds before they sign."""
     own = [slot for slot in slots if slot.algorithm == algorithm]
-    ripe = [slot for slot in own if slot.ripe <= now]
+    ripe = [slot for slot in own if slot.ripe(ahead) <= now]
     return next(iter(ripe[-1:] or own[:1]), None)
 
 
@@ -91,8 +91,8 @@ def ensure_secret(path: Path) -> bytes:
 class Ring:
     """The keys of a folder, read again when the folder changes, so that rotation needs no restart. Thread-safe."""
 
-    def __init__(self, folder: Path, algorithm: str) -> None:
-        self.folder, self.algorithm = folder, algorithm
+    def __init__(self, folder: Path, algorithm: str, ahead: int = PUBLISHED_FIRST) -> None:
+        self.folder, self.algorithm, self.ahead = folder, algorithm, ahead
         self._lock = threading.Lock()
         self._stamp = -1
         self._keys: dict[Slot, Key] = {}
@@ -101,7 +101,7 @@ class Ring:
     def signing(self, algorithm: str | None = None) -> Key:
         """The key that signs now, by `algorithm` or the configured one. Raises FarmletError if there is none."""
         keys, kind = self.held(), algorithm or self.algorithm
-        slot = find_signing(list(keys), kind, time.time())
+        slot = find_signing(list(keys), kind, time.time(), self.ahead)
         if slot is None:
             raise FarmletError(str(self.folder), f"no {kind} key", "run `farmlet-identity keys ensure`")
         return keys[slot]

@@ -1,8 +1,8 @@
 """Rotating the signing keys: calmly, so that no live token is ever refused, or at once, when a key may be known to others.
 
-A key's life: made and published → after an hour it signs → after 90 days a younger one is made, and an hour later
-signs → published until the last token it signed has ended → deleted. All of it follows from the files' names, so each
-step is done whenever it is due and may be repeated.
+A key's life: made and published → after an hour, or what the slowest element of the facility takes to know it, it signs →
+after 90 days a younger one is made, and so much later signs → published until the last token it signed has ended → deleted.
+All of it follows from the files' names, so each step is done whenever it is due and may be repeated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from farmlet.parts.identity.service.keys.keys import Ring, Slot, ensure_keys, find_signing, make_key, scan
+from farmlet.parts.identity.service.keys.keys import PUBLISHED_FIRST, Ring, Slot, ensure_keys, find_signing, make_key, scan
 from farmlet.runtime.files import remove
 from farmlet.runtime.tokens import ALGORITHMS
 
@@ -24,21 +24,21 @@ ROTATE_AFTER = 90 * 86400  # seconds until a key gets a successor
 LEEWAY = 60  # seconds between clocks: the last token of a key is verified so long after its end
 
 
-def rotate(folder: Path, lifetime: int, *, begin: bool = False, now: float | None = None) -> None:
+def rotate(folder: Path, lifetime: int, *, begin: bool = False, now: float | None = None, ahead: int = PUBLISHED_FIRST) -> None:
     """Do what is due; with `begin` make successors now, unless there are some that wait already.
 
-    `lifetime`: seconds the longest token lives.
+    `lifetime`: seconds the longest token lives; `ahead`: those for which a key is published before it signs.
     """
     with _locked(folder):
         moment = time.time() if now is None else now
         ensure_keys(folder, moment)
         slots = scan(folder)
         for slot, after in _succeed(slots):
-            if after is not None and after.ripe + lifetime + LEEWAY < moment:
+            if after is not None and after.ripe(ahead) + lifetime + LEEWAY < moment:
                 remove(slot.path)
         for algorithm in ALGORITHMS:
-            signing = find_signing(slots, algorithm, moment)
-            waits = any(slot.algorithm == algorithm and slot.ripe > moment for slot in slots if slot != signing)
+            signing = find_signing(slots, algorithm, moment, ahead)
+            waits = any(slot.algorithm == algorithm and slot.ripe(ahead) > moment for slot in slots if slot != signing)
             if signing and not waits and (begin or signing.made + ROTATE_AFTER <= moment):
                 make_key(folder, algorithm, moment)
 
@@ -56,17 +56,17 @@ def replace(folder: Path) -> None:
 def describe(ring: Ring, lifetime: int, now: float | None = None) -> list[dict[str, Any]]:
     """Each key's id, algorithm, when it was made, and its state: it `signs`, comes `next`, is `old`; until or from when."""
     moment = time.time() if now is None else now
-    keys = ring.held()
-    signing = [find_signing(list(keys), algorithm, moment) for algorithm in ALGORITHMS]
+    keys, ahead = ring.held(), ring.ahead
+    signing = [find_signing(list(keys), algorithm, moment, ahead) for algorithm in ALGORITHMS]
     shown: list[dict[str, Any]] = []
     for slot, after in _succeed(list(keys)):
         item = {"kid": keys[slot].kid, "algorithm": slot.algorithm, "made": _date(slot.made)}
         if slot in signing:
-            item |= {"state": "signs"} | ({"until": _date(after.ripe)} if after else {})
-        elif after is None or after.ripe > moment:
-            item |= {"state": "next", "from": _date(slot.ripe)}
+            item |= {"state": "signs"} | ({"until": _date(after.ripe(ahead))} if after else {})
+        elif after is None or after.ripe(ahead) > moment:
+            item |= {"state": "next", "from": _date(slot.ripe(ahead))}
         else:
-            item |= {"state": "old", "until": _date(after.ripe + lifetime + LEEWAY)}
+            item |= {"state": "old", "until": _date(after.ripe(ahead) + lifetime + LEEWAY)}
         shown.append(item)
     return shown
 

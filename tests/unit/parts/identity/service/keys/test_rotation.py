@@ -67,6 +67,24 @@ def test_a_calm_turn_step_by_step(tmp_path: Path) -> None:
     assert names(tmp_path) == [young]
 
 
+def test_where_an_element_keeps_keys_for_hours_a_new_one_waits_for_hours(tmp_path: Path) -> None:
+    ahead = 7 * 3600
+    rotate(tmp_path, LIFE, now=1000, ahead=ahead)
+    start = 1000 + ROTATE_AFTER
+    rotate(tmp_path, LIFE, now=start, ahead=ahead)
+    old, young = names(tmp_path)
+
+    def signs(now: float) -> str:
+        found = find_signing(scan(tmp_path), "ES256", now, ahead)
+        return found.path.name if found else ""
+
+    assert (signs(start + ahead - 1), signs(start + ahead)) == (old, young)
+    rotate(tmp_path, LIFE, now=start + ahead + LIFE + LEEWAY, ahead=ahead)
+    assert names(tmp_path) == [old, young], "its last token may live"
+    shown = [item for item in describe(Ring(tmp_path, "ES256", ahead), LIFE, start + 3601) if item["algorithm"] == "ES256"]
+    assert [item["state"] for item in shown] == ["signs", "next"]
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(1, 40 * DAY), st.booleans()), min_size=1, max_size=25))
 def test_no_live_token_is_ever_refused(steps: list[tuple[int, bool]]) -> None:
