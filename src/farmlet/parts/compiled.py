@@ -41,8 +41,8 @@ class Plugin:
 
     @property
     def compiled(self) -> Sequence[Resource]:
-        """The source, and the library made of it, unless there is one that is newer than the source and was made with the same
-        versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
+        """The source, what it includes, and the library made of them, unless there is one that is newer and was made with the
+        same versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
         source, path, built = f"{FOLDER}/{self.source}", self.path, f"{self.path}.built"
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
         versions = f"dpkg-query -W {' '.join(self.packages)}"
@@ -50,8 +50,8 @@ class Plugin:
         templates = files(self.package) / "templates"
         return (
             Directory(FOLDER),
-            *(File(f"{FOLDER}/{name}", (templates / name).read_text()) for name in self.headers),
             File(source, f"// {compiling}\n{(templates / self.source).read_text()}"),
+            *(File(f"{FOLDER}/{name}", (templates / name).read_text()) for name in self.headers),
             # a program that has the old one open keeps it; cut off before the last step, it is compiled once more
             Command(
                 self.what,

@@ -27,12 +27,12 @@ namespace {
 constexpr long long MOST = 1 << 20;  // bytes of a body that are read, to be passed over
 constexpr const char *XML = "Content-Type: application/xml; charset=\"utf-8\"";
 
-// A path as it stands in a URL (RFC 3986).
+// A path as it stands in a URL (RFC 3986) and in XML. What need not be quoted is not: some clients show names as they come.
 std::string quote(const std::string &path) {
     static const char digits[] = "0123456789ABCDEF";
     std::string quoted;
     for (unsigned char letter : path) {
-        if ((letter < 128 && isalnum(letter)) || (letter && strchr("-._~/", letter))) quoted += static_cast<char>(letter);
+        if ((letter < 128 && isalnum(letter)) || (letter && strchr("-._~/!$()*,:=@", letter))) quoted += static_cast<char>(letter);
         else quoted += {'%', digits[letter >> 4], digits[letter & 15]};
     }
     return quoted;
@@ -158,8 +158,8 @@ private:
     }
 
     static int answer(XrdHttpExtReq &request, int status, const std::string &text) {
-        bool silent = request.verb == "HEAD";
-        return request.SendSimpleResp(status, nullptr, nullptr, silent ? nullptr : (text + "\n").c_str(), silent ? 0 : text.size() + 1);
+        if (status == 204 || request.verb == "HEAD") return request.SendSimpleResp(status, nullptr, nullptr, nullptr, 0);
+        return request.SendSimpleResp(status, nullptr, nullptr, (text + "\n").c_str(), text.size() + 1);
     }
 
     static int fail(XrdHttpExtReq &request, XrdOucErrInfo &error) {
@@ -212,7 +212,7 @@ private:
         // room.cc knows this word
         const std::string wish = given + (given.empty() ? "" : "&") + (keep ? "" : "farmlet.replace=1");
         if (files_.rename(from.c_str(), to.c_str(), error, &request.GetSecEntity(), given.c_str(), wish.c_str()) == SFS_OK)
-            return answer(request, replaced ? 204 : 201, "");
+            return answer(request, replaced ? 204 : 201, "moved");
         if (error.getErrInfo() == EEXIST && keep) return answer(request, 412, "something is there, and Overwrite is F");
         if (error.getErrInfo() == EXDEV) return answer(request, 409, "Destination has a limit or a disk of its own: copy, then delete");
         return fail(request, error);
