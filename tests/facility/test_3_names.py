@@ -12,7 +12,8 @@ from urllib.parse import quote, unquote_to_bytes
 import pytest
 from element import DATA, Answer
 from house import House
-from sandbox import Sandbox
+from sandbox import Sandbox, until
+from test_3_uploads import begin_upload
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 FIT = [
@@ -205,6 +206,11 @@ def test_moves(house: House, folder: str) -> None:
         assert here.ask("MOVE", f"{at}b", token, headers={"Destination": wish}).status == status, wish
     for bearer in (house.reader, house.other, ""):
         assert here.ask("MOVE", f"{at}b", bearer, headers={"Destination": f"{at}c"}).status == 403
+    upload = begin_upload(house, f"{at}half")
+    for old, new in (("b", "half"), ("half", "c")):
+        assert move(house, at + old, at + new).status == 423, (old, new)
+    upload.close()
+    until(lambda: not house.exists(f"{at}half"), 15)
     create = house.owner.authorise(f"storage.create:{house.home} storage.read:/").access_token
     assert here.ask("MOVE", f"{at}b", create, headers={"Destination": f"{at}e/y"}).status == 403
     assert here.ask("PROPFIND", "/users/noemi", house.writer).status == here.ask("PROPFIND", folder, "").status == 403

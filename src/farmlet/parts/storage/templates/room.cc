@@ -249,16 +249,24 @@ public:
     }
 
     // Onto a file that is there only where this is asked for, as webdav.cc does; then that goes at the moment the other comes.
+    // What has not come as a whole stays under its name: if the rest does not come, XRootD removes what has that name then.
     int Rename(const char *old, const char *path, XrdOucEnv *given_old, XrdOucEnv *given) override {
         if (int refusal = find_refusal(path, given)) return -refusal;
-        if (!given || !given->Get("farmlet.replace")) return wrapPI.Rename(old, path, given_old, given);
         char from[4096], to[4096];
-        int result = wrapPI.Lfn2Pfn(old, from, sizeof from);
-        if (!result) result = wrapPI.Lfn2Pfn(path, to, sizeof to);
-        return result ? -abs(result) : rename(from, to) ? -errno : 0;
+        int error = wrapPI.Lfn2Pfn(old, from, sizeof from);
+        if (!error) error = wrapPI.Lfn2Pfn(path, to, sizeof to);
+        if (error) return -abs(error);
+        if (is_arriving(from) || is_arriving(to)) return -ETXTBSY;
+        if (!given || !given->Get("farmlet.replace")) return wrapPI.Rename(old, path, given_old, given);
+        return rename(from, to) ? -errno : 0;
     }
 
 private:
+    static bool is_arriving(const char *place) {
+        struct stat found;
+        return !lstat(place, &found) && S_ISREG(found.st_mode) && found.st_mode & XRDSFS_POSCPEND;
+    }
+
     // What clients and HTTP's Content-Length say of an upload, in bytes; 0 for what says nothing.
     static long long find_size(XrdOucEnv &environment) {
         const char *text = environment.Get("oss.asize");

@@ -25,6 +25,11 @@
 namespace {
 
 constexpr long long MOST = 1 << 20;  // bytes of a body that are read, to be passed over
+constexpr const char *ELSEWHERE = "Destination is elsewhere: MOVE stays on one element, COPY does not";
+constexpr const char *NO_URL = "Destination is no URL of a name here: UTF-8 of at most 254 bytes, percent-encoded, without control "
+                               "characters and without a question mark";
+constexpr const char *KEPT = "something is there, and Overwrite is F";
+constexpr const char *OTHER_DISK = "Destination has a limit or a disk of its own: copy, then delete";
 constexpr const char *XML = "Content-Type: application/xml; charset=\"utf-8\"";
 
 // A path as it stands in a URL (RFC 3986) and in XML. What need not be quoted is not: some clients show names as they come.
@@ -46,8 +51,7 @@ bool unquote(const std::string &quoted, std::string &path) {
             continue;
         }
         std::string digits = quoted.substr(place + 1, 2);
-        if (digits.size() != 2 || !isxdigit(static_cast<unsigned char>(digits[0])) || !isxdigit(static_cast<unsigned char>(digits[1])))
-            return false;
+        if (digits.size() != 2 || digits.find_first_not_of("0123456789ABCDEFabcdef") != std::string::npos) return false;
         path += static_cast<char>(std::stoi(digits, nullptr, 16));
         place += 2;
     }
@@ -91,9 +95,11 @@ int read_destination(const XrdHttpExtReq &request, std::string &path) {
     return names::are_fit(path.c_str()) ? 0 : 400;
 }
 
-// What an error means to who asked.
-int find_status(int error) {
-    switch (error) {
+// The HTTP status of what XRootD answered with; 0 if it did what was asked.
+int find_status(int result, XrdOucErrInfo &error) {
+    if (result == SFS_OK) return 0;
+    if (result != SFS_ERROR) return 503;  // later, or elsewhere
+    switch (error.getErrInfo()) {
         case ENOENT: case ENOTDIR: return 404;
         case EACCES: case EPERM: return 403;
         case EEXIST: case ENOTEMPTY: case EISDIR: case EXDEV: return 409;
@@ -162,60 +168,63 @@ private:
         return request.SendSimpleResp(status, nullptr, nullptr, (text + "\n").c_str(), text.size() + 1);
     }
 
-    static int fail(XrdHttpExtReq &request, XrdOucErrInfo &error) {
-        return answer(request, find_status(error.getErrInfo()), error.getErrText());
+    // 0, or the status of why it is not to be seen.
+    int look(const XrdHttpExtReq &request, const std::string &path, struct stat &found, XrdOucErrInfo &error) {
+        return find_status(files_.stat(path.c_str(), &found, error, &request.GetSecEntity(), find_given(request).c_str()), error);
     }
 
     int list(XrdHttpExtReq &request) {
-        const std::string path = request.resource, given = find_given(request), depth = find_header(request, "Depth");
+        const std::string path = request.resource, depth = find_header(request, "Depth");
         XrdOucErrInfo error("webdav");
         struct stat found;
         if (!depth.empty() && depth != "0" && depth != "1")
             return answer(request, 403, "Depth is 0 or 1 here: ask for each folder by itself");
-        if (files_.stat(path.c_str(), &found, error, &request.GetSecEntity(), given.c_str()) != SFS_OK) return fail(request, error);
+        if (int status = look(request, path, found, error)) return answer(request, status, error.getErrText());
         std::string listing = "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">\n";
         append(listing, path, found);
         if (depth == "1" && S_ISDIR(found.st_mode)) {
             std::unique_ptr<XrdSfsDirectory> folder(files_.newDir());
             if (!folder) return answer(request, 500, "no memory");
-            if (folder->open(path.c_str(), &request.GetSecEntity(), given.c_str()) != SFS_OK || folder->autoStat(&found) != SFS_OK)
-                return fail(request, folder->error);
-            while (const char *name = folder->nextEntry())
-                if (strcmp(name, ".") && strcmp(name, "..")) append(listing, path + (path.back() == '/' ? "" : "/") + name, found);
-            if (folder->error.getErrInfo()) return fail(request, folder->error);
-            folder->close();
+            if (int status = list_folder(request, *folder, path + (path.back() == '/' ? "" : "/"), listing))
+                return answer(request, status, folder->error.getErrText());
         }
         listing += "</D:multistatus>\n";
         return request.SendSimpleResp(207, "Multi-Status", XML, listing.c_str(), listing.size());
     }
 
+    // What is in a folder; 0, or the status of why not. `path` ends in a `/`.
+    static int list_folder(XrdHttpExtReq &request, XrdSfsDirectory &folder, const std::string &path, std::string &listing) {
+        struct stat found;
+        int result = folder.open(path.c_str(), &request.GetSecEntity(), find_given(request).c_str());
+        if (result == SFS_OK) result = folder.autoStat(&found);
+        if (result != SFS_OK) return find_status(result, folder.error);
+        while (const char *name = folder.nextEntry())
+            if (strcmp(name, ".") && strcmp(name, "..")) append(listing, path + name, found);
+        return folder.error.getErrInfo() ? find_status(SFS_ERROR, folder.error) : 0;
+    }
+
     int move(XrdHttpExtReq &request) {
         const std::string from = tidy(request.resource), given = find_given(request);
         std::string to;
-        if (int status = read_destination(request, to))
-            return answer(request, status, status == 502 ? "Destination is elsewhere: MOVE stays on one element, COPY does not"
-                                                         : std::string("Destination is no URL of a name here: ") + names::UNFIT);
+        if (int status = read_destination(request, to)) return answer(request, status, status == 502 ? ELSEWHERE : NO_URL);
         if (from == to) return answer(request, 403, "Destination is where it is");
         XrdOucErrInfo error("webdav");
         struct stat old, there, folder;
-        auto look = [&](const std::string &path, struct stat &found) {
-            return files_.stat(path.c_str(), &found, error, &request.GetSecEntity(), given.c_str()) == SFS_OK;
-        };
-        if (!look(from, old)) return fail(request, error);
-        if (look(to.substr(0, std::max<size_t>(to.rfind('/'), 1)), folder) ? !S_ISDIR(folder.st_mode)
-                                                                          : find_status(error.getErrInfo()) == 404)
+        if (int status = look(request, from, old, error)) return answer(request, status, error.getErrText());
+        int missing = look(request, to.substr(0, std::max<size_t>(to.rfind('/'), 1)), folder, error);
+        // whose bearer may not see the folder is told so below
+        if (missing == 404 || (!missing && !S_ISDIR(folder.st_mode)))
             return answer(request, 409, "the folder of Destination is not there");
-        bool keep = !strcasecmp(find_header(request, "Overwrite").c_str(), "F"), replaced = look(to, there);
-        if (replaced && keep) return answer(request, 412, "something is there, and Overwrite is F");
+        bool keep = !strcasecmp(find_header(request, "Overwrite").c_str(), "F"), replaced = !look(request, to, there, error);
+        if (replaced && keep) return answer(request, 412, KEPT);
         if (replaced && S_ISDIR(there.st_mode) != S_ISDIR(old.st_mode))
             return answer(request, 409, "a folder does not replace a file, nor a file a folder");
-        // room.cc knows this word
-        const std::string wish = given + (given.empty() ? "" : "&") + (keep ? "" : "farmlet.replace=1");
-        if (files_.rename(from.c_str(), to.c_str(), error, &request.GetSecEntity(), given.c_str(), wish.c_str()) == SFS_OK)
-            return answer(request, replaced ? 204 : 201, "moved");
-        if (error.getErrInfo() == EEXIST && keep) return answer(request, 412, "something is there, and Overwrite is F");
-        if (error.getErrInfo() == EXDEV) return answer(request, 409, "Destination has a limit or a disk of its own: copy, then delete");
-        return fail(request, error);
+        const std::string wish = keep ? given : given + (given.empty() ? "" : "&") + "farmlet.replace=1";  // a word to room.cc
+        int result = files_.rename(from.c_str(), to.c_str(), error, &request.GetSecEntity(), given.c_str(), wish.c_str());
+        int status = find_status(result, error);
+        if (!status) return answer(request, replaced ? 204 : 201, "moved");
+        if (error.getErrInfo() == EEXIST && keep) return answer(request, 412, KEPT);
+        return answer(request, status, error.getErrInfo() == EXDEV ? OTHER_DISK : error.getErrText());
     }
 };
 
