@@ -18,7 +18,7 @@ class Plugin:
     """A shared library out of one source file, `templates/<source>` of `package`.
 
     `compiler`: the command with the language's own flags; `libraries`: what follows the source on its command line;
-    `packages`: Debian's, with the compiler and the headers.
+    `packages`: Debian's, with the compiler and the headers; `headers`: files beside the source that it includes.
     """
 
     what: str
@@ -27,6 +27,7 @@ class Plugin:
     compiler: str
     packages: tuple[str, ...]
     libraries: str = ""
+    headers: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -40,18 +41,21 @@ class Plugin:
 
     @property
     def compiled(self) -> Sequence[Resource]:
-        """The source, and the library made of it, unless there is one that is newer than the source and was made with the same
-        versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
+        """The source, what it includes, and the library made of them, unless there is one that is newer and was made with the
+        same versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
         source, path, built = f"{FOLDER}/{self.source}", self.path, f"{self.path}.built"
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
         versions = f"dpkg-query -W {' '.join(self.packages)}"
+        newer = " && ".join(f"test {path} -nt {file}" for file in (source, *(f"{FOLDER}/{name}" for name in self.headers)))
+        templates = files(self.package) / "templates"
         return (
             Directory(FOLDER),
-            File(source, f"// {compiling}\n{(files(self.package) / 'templates' / self.source).read_text()}"),
+            File(source, f"// {compiling}\n{(templates / self.source).read_text()}"),
+            *(File(f"{FOLDER}/{name}", (templates / name).read_text()) for name in self.headers),
             # a program that has the old one open keeps it; cut off before the last step, it is compiled once more
             Command(
                 self.what,
                 f"{compiling} && mv {path}.new {path} && {versions} > {built}",
-                unless=f"test {path} -nt {source} && {versions} | cmp -s - {built}",
+                unless=f"{newer} && {versions} | cmp -s - {built}",
             ),
         )

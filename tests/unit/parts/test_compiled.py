@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,16 +50,28 @@ def test_it_is_compiled_anew_when_its_source_or_a_package_is(
 ) -> None:
     command = next(one for one in plugin.compiled if isinstance(one, Command))
     source, library = tmp_path / plugin.source, tmp_path / Path(plugin.path).name
-    source.touch()
-    os.utime(source, (1, 1))
+    headers = [tmp_path / name for name in plugin.headers]
+    for file in (source, *headers):
+        file.touch()
+        os.utime(file, (1, 1))
     assert not node(command.unless, "5.7")
     assert node(command.run, "5.7") and library.read_text() == "5.7\n"
     assert node(command.unless, "5.7"), "nothing changed"
     assert not node(command.unless, "5.8"), "its packages changed"
     assert node(command.run, "5.8") and node(command.unless, "5.8") and library.read_text() == "5.8\n"
-    os.utime(source)
-    os.utime(library, (1, 1))
-    assert not node(command.unless, "5.8"), "its source changed"
+    for file in (source, *headers):
+        os.utime(library, (2, 2))
+        assert node(command.unless, "5.8")
+        os.utime(file, (3, 3))
+        assert not node(command.unless, "5.8"), f"{file.name} changed"
+        os.utime(file, (1, 1))
+
+
+def test_what_a_source_includes_lies_beside_it() -> None:
+    for plugin in PLUGINS:
+        written = {Path(one.path).name: one.data.decode() for one in plugin.compiled if isinstance(one, File)}
+        assert set(re.findall(r'^#include "([a-z.]+)"$', written[plugin.source], re.M)) == set(plugin.headers)
+        assert set(written) == {plugin.source, *plugin.headers}
 
 
 def test_another_way_to_compile_it_makes_its_source_another() -> None:

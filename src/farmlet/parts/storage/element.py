@@ -25,6 +25,7 @@ ROOM = Plugin(
     source="room.cc",
     compiler="g++ -std=c++17 -isystem /usr/include/xrootd",
     packages=("g++", "libxrootd-server-dev"),
+    headers=("names.hh",),
 )
 PATHS = Plugin(
     what="plug-in that lets no path climb",
@@ -42,7 +43,27 @@ TRANSFER = Plugin(
     # what the server gives its handlers to answer with, and its files
     libraries="-lXrdHttpUtils -lXrdServer",
 )
-PLUGINS = (ROOM, PATHS, TRANSFER)
+WEBDAV = Plugin(
+    what="plug-in for listings and moves by WebDAV",
+    package=PACKAGE,
+    source="webdav.cc",
+    compiler=TRANSFER.compiler,
+    packages=("g++", "libxrootd-server-dev", "libxrootd-private-dev"),
+    headers=ROOM.headers,
+    libraries="-lXrdHttpUtils",
+)
+PLUGINS = (ROOM, PATHS, TRANSFER, WEBDAV)
+# of a request; XRootD knows none of them and would go on as if it were not there (RFC 9110 §8.4, §13.1, §14.4; RFC 9112 §6.1;
+# RFC 4918 §10.4). Transfer-Encoding: any but `chunked`, which it does know.
+REFUSED = (
+    "Content-Range",
+    "Content-Encoding",
+    "Transfer-Encoding",
+    "If",
+    "If-Match",
+    "If-None-Match",
+    "If-Unmodified-Since",
+)
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -108,6 +129,8 @@ def configure(
         room=ROOM.path,
         paths=PATHS.path,
         transfer=TRANSFER.path,
+        webdav=WEBDAV.path,
+        headers=REFUSED,
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,

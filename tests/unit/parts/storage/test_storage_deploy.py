@@ -42,6 +42,13 @@ def test_audience_issuer_and_strategy() -> None:
     assert tokens["onmissing"] == "deny"
 
 
+def test_headers_that_change_what_is_stored_reach_the_plug_in_that_refuses() -> None:
+    server = re.sub(r"#.*", "", files()[element.CONFIG])
+    assert re.findall(r"^ *http\.header2cgi (\S+) farmlet\.header$", server, re.M) == [*element.REFUSED]
+    # the first handler that wants a path has it: names are judged before a copy begins
+    assert re.findall(r"^ *http\.exthandler (\S+)", server, re.M) == ["webdav", "xrdtpc"]
+
+
 RIGHTS = Table(
     {
         "lab": GroupRights(read=("/public", "/data/shared"), write=("/users/{user}",)),

@@ -2,7 +2,8 @@
 // writes, and over HTTP it then breaks the connection off without a word. And an upload that fails, for whatever reason, takes
 // nothing with it: XRootD empties the file that is to be replaced, and removes what was not closed by its writer (`ofs.persist`)
 // under the name of the upload. Here what is to replace a file is written beside it, and takes its name when it is whole: so both
-// must fit. A plug-in for `ofs.osslib ++`; written by Farmlet.
+// must fit. Whatever changes what is stored passes here: so names that may not be made, and requests that mean something else than
+// XRootD would do, are refused here too. A plug-in for `ofs.osslib ++`; written by Farmlet.
 
 #include <atomic>
 #include <cerrno>
@@ -23,7 +24,10 @@
 #include "XrdOss/XrdOssWrapper.hh"
 #include "XrdOuc/XrdOucEnv.hh"
 #include "XrdSfs/XrdSfsFlags.hh"
+#include "XrdSys/XrdSysError.hh"
 #include "XrdVersion.hh"
+
+#include "names.hh"
 
 namespace {
 
@@ -186,6 +190,19 @@ private:
     }
 };
 
+// What clients are told with these numbers, which mean little by themselves, and which nothing else here answers with.
+const char *ALTERED = "the request has a header that is not understood here and would change what is stored: Content-Range, "
+                      "Content-Encoding, Transfer-Encoding, If, If-Match, If-None-Match or If-Unmodified-Since";
+const char *UNFIT = names::UNFIT;
+constexpr int REFUSE_HEADER = EBADRQC, REFUSE_NAME = EILSEQ;
+
+// Why a change is refused, as one of these numbers, or 0; `path`: what would be made, if anything. The configuration of the server
+// hands on such headers.
+int find_refusal(const char *path, XrdOucEnv *environment) {
+    if (environment && environment->Get("farmlet.header")) return REFUSE_HEADER;
+    return path && !names::are_fit(path) ? REFUSE_NAME : 0;
+}
+
 class Room : public XrdOssWrapper {
 public:
     explicit Room(XrdOss &wrapped) : XrdOssWrapper(wrapped) {}
@@ -200,7 +217,8 @@ public:
         struct stat old;
         bool known = !wrapPI.Lfn2Pfn(path, place, sizeof place), there = known && !lstat(place, &old);
         long long size = known ? find_size(environment) : 0;
-        int obstacle = size ? find_obstacle(place, size) : 0;
+        int obstacle = find_refusal(path, &environment);
+        if (size && !obstacle) obstacle = find_obstacle(place, size);
         // who may only create is held to a new file by the flags of open, which are in the second byte
         bool fresh = (options & XRDOSS_new) || ((options >> 8) & O_EXCL);
         bool replaces = there && S_ISREG(old.st_mode) && !fresh;
@@ -214,12 +232,41 @@ public:
 
     // Without an environment it is the server's own wish, after an upload that failed; a client's has one.
     int Unlink(const char *path, int options, XrdOucEnv *environment) override {
+        if (int refusal = find_refusal(nullptr, environment)) return -refusal;
         bool spare = !environment && (spared == path || replaced.has(path));
         spared.clear();
         return spare ? 0 : wrapPI.Unlink(path, options, environment);
     }
 
+    int Remdir(const char *path, int options, XrdOucEnv *environment) override {
+        int refusal = find_refusal(nullptr, environment);
+        return refusal ? -refusal : wrapPI.Remdir(path, options, environment);
+    }
+
+    int Mkdir(const char *path, mode_t mode, int parents, XrdOucEnv *environment) override {
+        int refusal = find_refusal(path, environment);
+        return refusal ? -refusal : wrapPI.Mkdir(path, mode, parents, environment);
+    }
+
+    // Onto a file that is there only where this is asked for, as webdav.cc does; then that goes at the moment the other comes.
+    // What has not come as a whole stays under its name: if the rest does not come, XRootD removes what has that name then.
+    int Rename(const char *old, const char *path, XrdOucEnv *given_old, XrdOucEnv *given) override {
+        if (int refusal = find_refusal(path, given)) return -refusal;
+        char from[4096], to[4096];
+        int error = wrapPI.Lfn2Pfn(old, from, sizeof from);
+        if (!error) error = wrapPI.Lfn2Pfn(path, to, sizeof to);
+        if (error) return -abs(error);
+        if (is_arriving(from) || is_arriving(to)) return -ETXTBSY;
+        if (!given || !given->Get("farmlet.replace")) return wrapPI.Rename(old, path, given_old, given);
+        return rename(from, to) ? -errno : 0;
+    }
+
 private:
+    static bool is_arriving(const char *place) {
+        struct stat found;
+        return !lstat(place, &found) && S_ISREG(found.st_mode) && found.st_mode & XRDSFS_POSCPEND;
+    }
+
     // What clients and HTTP's Content-Length say of an upload, in bytes; 0 for what says nothing.
     static long long find_size(XrdOucEnv &environment) {
         const char *text = environment.Get("oss.asize");
@@ -232,6 +279,8 @@ private:
 }  // namespace
 
 extern "C" XrdOss *XrdOssAddStorageSystem2(XrdOss *wrapped, XrdSysLogger *, const char *, const char *, XrdOucEnv *) {
+    XrdSysError::addTable(new XrdSysError_Table(REFUSE_HEADER, REFUSE_HEADER, &ALTERED));
+    XrdSysError::addTable(new XrdSysError_Table(REFUSE_NAME, REFUSE_NAME, &UNFIT));
     return new Room(*wrapped);
 }
 

@@ -176,6 +176,8 @@ public:
             bool source = !strcasecmp(name.c_str(), "Source"), target = !strcasecmp(name.c_str(), "Destination");
             if ((source || target) && value.rfind("https://", 0) && value.rfind("davs://", 0))
                 return refuse(request, 400, "a copy goes from and to https:// only");
+            for (const char *word : {"If", "If-Match", "If-None-Match", "If-Unmodified-Since"})
+                if (!strcasecmp(name.c_str(), word)) return refuse(request, 400, "a copy under a condition is not understood here");
         }
         XrdOucErrInfo error("transfer");
         if (!may_look(request, error)) {
