@@ -29,7 +29,7 @@ job = {"executable": "/bin/true", "request_memory": "128", "use_oauth_services":
 print(htcondor2.Schedd().submit(htcondor2.Submit(job)).cluster())
 """
 # a workflow of one script, which looks for its token once it is told to
-SCRIPT = "#!/bin/sh\nuntil [ -e go ]; do sleep 1; done\ncat \"$BEARER_TOKEN_FILE\" > late\n"
+SCRIPT = '#!/bin/sh\nuntil [ -e go ]; do sleep 1; done\ncat "$BEARER_TOKEN_FILE" > late\n'
 WORKFLOW = f"""
 mkdir flow && cd flow && printf '{SCRIPT}' > pre.sh && chmod +x pre.sh
 printf 'executable = /bin/true\nqueue\n' > a.sub; printf 'JOB a a.sub NOOP\nSCRIPT PRE a pre.sh\n' > a.dag
@@ -132,7 +132,8 @@ def test_a_job_in_a_container_of_the_facilitys_own_slots_reads_storage_without_a
     script = f'import fsspec\nprint(fsspec.open("{url}").open().read())'
     script += '\nimport os; print(os.environ["ODD"])'
     tilda.ssh(f"printf '#!/usr/bin/env python3\\n%s\\n' '{script}' > read.py && chmod +x read.py")
-    more = f"executable = read.py\n+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis\nenvironment = \"ODD='{ODD.replace('$', '$(DOLLAR)')}'\""
+    more = "executable = read.py\n+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis\n"
+    more += f"environment = \"ODD='{ODD.replace('$', '$(DOLLAR)')}'\""
     tilda.ssh(write(tilda, "inside", "", more))
     until(lambda: tilda.ssh("cat inside.out inside.err 2>/dev/null || true"), 60)
     assert tilda.ssh("cat inside.out inside.err") == f"b'mine\\n'\n{ODD}"

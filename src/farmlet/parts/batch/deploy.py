@@ -141,9 +141,7 @@ def find_largest(facility: Facility) -> dict[str, int | None] | None:
     if not (nodes := facility.hosts("batch.execute")):
         return None
     cores, memories = [node.cores for node in nodes], [leave_room(node.memory) for node in nodes]
-    return {
-        name: max(filter(None, sizes)) if all(sizes) else None for name, sizes in (("cores", cores), ("memory", memories))
-    }
+    return {name: max(filter(None, sizes)) if all(sizes) else None for name, sizes in (("cores", cores), ("memory", memories))}
 
 
 def configure_execute(context: Context) -> Sequence[Resource]:

@@ -183,7 +183,9 @@ def test_what_no_drone_takes_is_refused_and_held_in_words(sites: bool, reason: s
         (("batch.access",), CENTRAL, "True", "leave out +WantLocal"),
     ],
 )
-def test_what_no_slot_of_the_facilitys_own_takes(head: tuple[str, ...], service: tuple[str, ...], large: str, reason: str) -> None:
+def test_what_no_slot_of_the_facilitys_own_takes(
+    head: tuple[str, ...], service: tuple[str, ...], large: str, reason: str
+) -> None:
     context = make_context("head", head, service)
     values = settings(read(deploy.configure_access(context), f"{deploy.CONFIG}/30-farmlet-access.config"))
     assert values["FarmletLargeOwn"] == large and reason in values["FarmletLargeOwnReason"]
