@@ -1,7 +1,7 @@
 """Jobs that no drone takes, which must not keep drones: pure functions over what is seen. Standard library only.
 
-Whether a job's requirements are met HTCondor evaluates beside a slot only, so it is told by what happens: a drone that has been free
-for a while, beside a job of its size that has waited all the while, is not going to run it.
+Whether a job's requirements are met HTCondor evaluates beside a slot only, so it is told by what happens: a drone that has been
+free for a while, beside a job of its size that has waited all the while, is not going to run it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Key = tuple[str, str]  # access point, number of the job
 
 
 def parse(said: bytes) -> dict[str, Shape]:
-    """Drones that run nothing, by name, in the output of `condor_status -json` with ATTRIBUTES. Raises ValueError if that is none."""
+    """Drones that run nothing, by name, in the output of `condor_status -json` with ATTRIBUTES. Raises ValueError if it is none."""
     found = {}
     for ad in ads.read(said):
         cores, memory = ads.number(ad, "Cpus", MOST), ads.number(ad, "Memory", MOST)

@@ -37,7 +37,7 @@ ATTRIBUTES = ("ClusterId", "ProcId", "Owner", "JobStatus", "OAuthServicesNeeded"
 # What jobs need stands in them as a plain text. It is looked at as it is written: a member may write an expression there that
 # takes hours, or a list that fills the memory.
 PLAIN = r'regexp("^\"[A-Za-z0-9.+=_*, -]{1,2000}\"$", unparse(OAuthServicesNeeded))'
-# So HTCondor itself holds (CorruptedCredential) what began before there was a credential: condor_submit asks for one, others do not.
+# HTCondor's own hold (CorruptedCredential) of what began without a credential: condor_submit asks for one, others do not
 ABSENT = r'unparse(HoldReasonCode) =?= "4" && unparse(HoldReason) =?= "\"Job credentials are not available\""'
 HELD_SO = f'(unparse(HoldReasonSubCode) =?= "{CODE}" || {ABSENT})'
 # all that need tokens and are not about to leave, but those held for another reason
