@@ -187,6 +187,12 @@ def test_no_job_runs_in_another_image_than_it_names(mallory: Person, own: tuple[
     until(lambda: "no slot fetches images" in reason(mallory, "swapped"), 60)
 
 
+def test_names_that_would_be_others_are_refused(mallory: Person) -> None:
+    for word in ("output", "error"):
+        said = submit(mallory, f"{word} = kept;away")
+        assert said.returncode and "without a semicolon" in said.stderr, said
+
+
 def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> None:
     said = mallory.try_ssh("timeout 30 condor_submit -i stay.sub")
     assert said.returncode and "drones let nobody in" in said.stderr, said

@@ -20,7 +20,7 @@ Key = tuple[str, str]  # access point, number of the job
 
 
 def parse(said: bytes) -> dict[str, Shape]:
-    """Drones that run nothing, by name, in the output of `condor_status -json` with ATTRIBUTES. Raises ValueError if it is none."""
+    """Drones that run nothing, by name, as `condor_status -json` tells ATTRIBUTES. Raises ValueError for other output."""
     found = {}
     for ad in ads.read(said):
         cores, memory = ads.number(ad, "Cpus", MOST), ads.number(ad, "Memory", MOST)

@@ -97,7 +97,7 @@ def configure_sessions(context: Context) -> Sequence[Resource]:
     script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=CREDENTIAL)
     return (
         File(SESSION, script, 0o755),
-        File(f"/etc/systemd/system/{SESSION_UNIT.format(uid='')}", render(PACKAGE, "farmlet-session@.service", program=SESSION)),
+        File(f"/etc/systemd/system/{SESSION_UNIT.format(uid='')}", render(PACKAGE, "session-token@.service", program=SESSION)),
         Directory("/etc/systemd/system/user@.service.d"),
         File(
             "/etc/systemd/system/user@.service.d/farmlet-token.conf",
