@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shlex
+import subprocess
 
 import pytest
 from person import Person
 from sandbox import Sandbox, until
+from terminal import Terminal
+
+from farmlet.parts.overlay.deploy import TOLD
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(300)]
 
@@ -32,7 +37,7 @@ done
 PAYLOAD = """#!/bin/bash
 case $1 in
   link) ln -s /home/drone/farmlet-@DOMAIN@ link ;;
-  bind) ./look.sh ;;
+  bind) ./look.sh; printf %s "$ODD" > odd ;;
   plugin) cp seen brought && mv brought seen ;;
   stay) sleep 600 ;;
   disk) head -c 64M /dev/zero > large; sleep 600 ;;
@@ -49,6 +54,8 @@ priority = {priority}
 {more}
 queue
 """
+ODD = "price $5 $(id) `id` 'one' \\ %s"  # which a shell would make something else of
+WRITTEN = ODD.replace("'", "''").replace("$", "$(DOLLAR)")  # for HTCondor
 THEIRS = "/home/drone/.ssh/authorized_keys"
 
 
@@ -64,10 +71,12 @@ PATHS = {
     "output": f"+TransferOutput = {trick(THEIRS)}",
 }
 OTHERS = {
-    "bind": 'environment = "APPTAINER_BIND=/:/mnt SINGULARITY_BIND=/:/mnt"',
+    "bind": f"""environment = "APPTAINER_BIND=/:/mnt SINGULARITY_BIND=/:/mnt ODD='{WRITTEN}'\"""",
     "stay": "",
     "disk": "request_disk = 16M",
     "grown": "requirements = false",
+    "swapped": "requirements = false",
+    "never": 'requirements = TARGET.FarmletSite =?= "nowhere"',
 }
 
 
@@ -92,7 +101,8 @@ def mallory(sandbox: Sandbox, running: Sandbox) -> Person:
         if kind == "plugin":
             edits += """ TransferInput '"../look.sh,../plugin.sh,evil://x"'"""
         sandbox.exec("head", f"condor_qedit {find(person, kind)} {edits}")
-    person.ssh(f"condor_qedit {find(person, 'grown')} RequestCpus 9; condor_release -all")
+    swap = f"condor_qedit {find(person, 'swapped')} ContainerImage '\"docker://python:3.12-slim\"'"
+    person.ssh(f"{swap}; condor_qedit {find(person, 'grown')} RequestCpus 9; condor_release -all")
     return person
 
 
@@ -118,6 +128,11 @@ def test_what_runs_outside_of_the_container_finds_nothing_of_others(sandbox: San
         "tier1", f"cd $(mktemp -d) && chown drone . && runuser -u drone -- bash -c {shlex.quote(LOOK)}; cat seen"
     )
     assert f"token: /home/drone/farmlet-{sandbox.domain}" in there
+
+
+def test_the_environment_arrives_as_it_was_written(mallory: Person) -> None:
+    until(lambda: not find(mallory, "bind"), 240)
+    assert mallory.ssh("cat bind/odd") == ODD
 
 
 @pytest.mark.parametrize("kind", PATHS)
@@ -153,9 +168,51 @@ def test_commands_beside_the_payload_are_refused_when_they_are_submitted(mallory
     assert edited.returncode, edited
 
 
+def submit(person: Person, *lines: str) -> subprocess.CompletedProcess[str]:
+    """With a size of one's own, or none."""
+    more = shlex.quote("\n".join((*lines, "queue", "")))
+    return person.try_ssh(f"(grep -v -e ^request_memory -e ^queue stay.sub; printf %s {more}) | condor_submit")
+
+
+@pytest.mark.parametrize("own", [(), ("+WantLocal = true",)], ids=["drones", "own"])
+def test_no_job_runs_in_another_image_than_it_names(mallory: Person, own: tuple[str, ...]) -> None:
+    for image in (
+        "container_image = docker://python:3.12-slim",
+        "universe = docker\ndocker_image = python:3.12-slim",
+        '+SingularityImage = "docker://python:3.12-slim"',
+        "container_image = ./folder/",
+    ):
+        said = submit(mallory, image, *own)
+        assert said.returncode and "container_image = /cvmfs/unpacked/analysis, or in a .sif file of yours" in said.stderr, said
+    until(lambda: "no slot fetches images" in reason(mallory, "swapped"), 60)
+
+
+def test_names_that_would_be_others_are_refused(mallory: Person) -> None:
+    for word in ("output", "error"):
+        said = submit(mallory, f"{word} = kept;away")
+        assert said.returncode and "without a semicolon" in said.stderr, said
+
+
+def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> None:
+    said = mallory.try_ssh("timeout 30 condor_submit -i stay.sub")
+    assert said.returncode and "drones let nobody in" in said.stderr, said
+    mallory.ssh("(grep -v ^queue stay.sub; echo +WantLocal = true; echo queue) > inner.sub")
+    with Terminal(mallory, "condor_submit -i inner.sub") as terminal:
+        os.write(terminal.primary, b"hostname; exit\n")
+        terminal.read(rf"\nhead\.{re.escape(mallory.sandbox.domain)}\r")
+
+
+def test_a_job_that_free_drones_do_not_take_keeps_none(sandbox: Sandbox, mallory: Person) -> None:
+    name = f"{find(mallory, 'never')}.0 of {mallory.name} at head.{sandbox.domain}"
+    until(lambda: name in sandbox.exec("service", f"cat {TOLD}"), 180)
+
+
 def test_what_no_drone_takes_does_not_wait_for_ever(mallory: Person) -> None:
     for more in ("request_cpus = 2", "request_memory = 3G", "request_gpus = 1"):
-        said = mallory.try_ssh(f"(grep -v ^request_memory stay.sub | grep -v ^queue; echo {more}; echo queue) | condor_submit")
+        said = submit(mallory, more)
         assert said.returncode and re.search("drones have no more than request_cpus = 1", said.stderr), said
+    for more in ("request_cpus = 3", "request_memory = 9G"):
+        said = submit(mallory, more, "+WantLocal = true")
+        assert said.returncode and "the facility's own nodes have no slot for that" in said.stderr, said
     until(lambda: "drones have no more than request_cpus = 1" in reason(mallory, "grown"), 60)
     mallory.ssh("condor_rm -all")

@@ -169,6 +169,12 @@ def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Per
     assert ines.try_ssh(f"test -e {image}").returncode
 
 
+def test_a_members_image_begins_with_the_facilitys(ines: Person) -> None:
+    built = ines.try_ssh("cd /tmp && mkdir inez && cd inez && apptainer build --sandbox own /cvmfs/unpacked/analysis")
+    seen = ines.try_ssh("cd /tmp/inez && apptainer exec --containall own python3 -c 'import uproot' && rm -rf /tmp/inez")
+    assert (built.returncode, seen.returncode) == (0, 0), (built, seen)
+
+
 def test_what_is_no_package_is_refused_with_its_line(ines: Person) -> None:
     ines.ssh("mkdir odd; printf 'numpy\\n--index-url https://elsewhere.example.org\\n' > odd/requirements.txt")
     done = ines.try_ssh("farmlet-image odd")

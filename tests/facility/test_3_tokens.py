@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,20 @@ from terminal import Terminal
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(900)]
 ME = f"tilda{secrets.token_hex(3)}"
 HOUR = 3600
+ODD = "price $5 $(id)"  # of which a shell would make something else
+# what condor_submit would have asked a credential for first
+BINDINGS = """
+import htcondor2
+job = {"executable": "/bin/true", "request_memory": "128", "use_oauth_services": "farmlet", "My.WantLocal": "true"}
+print(htcondor2.Schedd().submit(htcondor2.Submit(job)).cluster())
+"""
+# a workflow of one script, which looks for its token once it is told to
+SCRIPT = '#!/bin/sh\nuntil [ -e go ]; do sleep 1; done\ncat "$BEARER_TOKEN_FILE" > late\n'
+WORKFLOW = f"""
+mkdir flow && cd flow && printf '{SCRIPT}' > pre.sh && chmod +x pre.sh
+printf 'executable = /bin/true\nqueue\n' > a.sub; printf 'JOB a a.sub NOOP\nSCRIPT PRE a pre.sh\n' > a.dag
+condor_submit_dag a.dag
+"""
 STORE = "condor_store_cred query-oauth -s farmlet"
 # at the end of a long session
 PUT = """\
@@ -115,11 +130,13 @@ def test_a_job_in_a_container_of_the_facilitys_own_slots_reads_storage_without_a
         f"curl -sS --fail --location -K c -T thesis {url} && rm c"
     )
     script = f'import fsspec\nprint(fsspec.open("{url}").open().read())'
+    script += '\nimport os; print(os.environ["ODD"])'
     tilda.ssh(f"printf '#!/usr/bin/env python3\\n%s\\n' '{script}' > read.py && chmod +x read.py")
-    more = "executable = read.py\n+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis"
+    more = "executable = read.py\n+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis\n"
+    more += f"environment = \"ODD='{ODD.replace('$', '$(DOLLAR)')}'\""
     tilda.ssh(write(tilda, "inside", "", more))
     until(lambda: tilda.ssh("cat inside.out inside.err 2>/dev/null || true"), 60)
-    assert tilda.ssh("cat inside.out inside.err") == "b'mine\\n'"
+    assert tilda.ssh("cat inside.out inside.err") == f"b'mine\\n'\n{ODD}"
 
 
 def test_a_session_has_the_token_and_loses_it_after_the_last(sandbox: Sandbox, tilda: Person, first: str) -> None:
@@ -141,12 +158,20 @@ def test_the_refresh_token_is_on_no_other_node(sandbox: Sandbox, tilda: Person, 
         assert found == "the sample only", (node, found)
 
 
-def test_taken_back_jobs_are_held_and_released_when_it_is_stored_anew(sandbox: Sandbox, hasty: None) -> None:
-    udo = join(sandbox, f"udo{secrets.token_hex(3)}")
+@pytest.fixture(scope="module")
+def udo(sandbox: Sandbox, hasty: None) -> Person:
+    return join(sandbox, f"udo{secrets.token_hex(3)}")
+
+
+def test_taken_back_jobs_are_held_and_released_when_it_is_stored_anew(udo: Person) -> None:
+    # one that HTCondor itself holds, since it begins without a credential
+    udo.ssh(f"python3 -c '{BINDINGS}'")
+    until(lambda: udo.ssh("condor_q -af JobStatus") == "5", 60)
     submit = write(udo, "wait", "0 x", "requirements = false")
     with Terminal(udo, submit) as terminal:
         terminal.allow()
         terminal.read(r"\d+\.0 - \d+\.0")
+    until(lambda: udo.ssh("condor_q -af JobStatus") == "1", 30)
     udo.ssh("condor_store_cred delete-oauth -s farmlet")
     until(lambda: udo.ssh("condor_q -af JobStatus") == "5", 90)
     assert "no credential for farmlet any more" in udo.ssh("condor_q -af HoldReason")
@@ -155,6 +180,16 @@ def test_taken_back_jobs_are_held_and_released_when_it_is_stored_anew(sandbox: S
     assert given.returncode == 0, given.stderr
     until(lambda: udo.ssh("condor_q -af JobStatus") == "1", 30)
     udo.ssh("condor_rm -all")
+
+
+def test_scripts_of_a_workflow_have_a_token_when_nobody_is_logged_in(sandbox: Sandbox, udo: Person) -> None:
+    udo.ssh(WORKFLOW)
+    uid, place = udo.ssh("id -u"), f"/run/farmlet-tokens/{udo.name}"
+    until(lambda: sandbox.exec("head", f"systemctl is-active user@{uid} || true") == "inactive", 60)
+    sandbox.exec("head", f"touch /home/{udo.name}/flow/go")
+    until(lambda: sandbox.exec("head", f"test -s /home/{udo.name}/flow/late && echo there || true"), 60)
+    assert claims(sandbox.exec("head", f"cat /home/{udo.name}/flow/late"))["exp"] > time.time()  # type: ignore[operator]
+    until(lambda: sandbox.exec("head", f"test -e {place} || echo gone") == "gone", 60)
 
 
 def test_a_job_of_three_lifetimes_writes_at_its_end(sandbox: Sandbox, tilda: Person, first: str) -> None:

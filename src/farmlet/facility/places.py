@@ -24,6 +24,11 @@ SCRATCH = 1024  # MiB of disk that a drone asks a site for
 
 IMAGES = f"{SOFTWARE}/unpacked"
 
+# of members who are logged in or have a workflow: NAME/token below it, by a unit that is there as long as either wants it;
+# monitoring leaves units out whose names begin so, for there is one for each member
+SESSIONS = "/run/farmlet-tokens"
+SESSION_UNIT = "session-token@{uid}.service"
+
 # of members who have a notebook: NAME/token below it, as the log-in sessions have theirs
 NOTEBOOKS = "/run/farmlet-notebooks"
 NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is

@@ -25,6 +25,7 @@ def follow(folder: Path) -> dict[str, Any]:
     """The controller over a queue that answers, fails and answers again; `condor_q` prints the file `queue`."""
     import trio
 
+    from farmlet.parts.overlay import demand, untaken
     from farmlet.parts.overlay.controller import DemandController
 
     messages: list[str] = []
@@ -55,6 +56,9 @@ def follow(folder: Path) -> dict[str, Any]:
         await ask("nonsense")
         await ask("")
         await ask(json.dumps([job | {"WantLocal": "a\tb"}, job]))
+        untaken.PATIENCE = 0.0
+        controller.free = {"slot1@drone": demand.Shape(4, 4000)}
+        await ask(json.dumps([job | {"WantLocal": "a\tb"}, job | {"ClusterId": 12, "ProcId": 0}, job]))
 
     trio.run(story)
     logging.getLogger("cobald.runtime.farmlet.demand").removeHandler(handler)

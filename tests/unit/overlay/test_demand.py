@@ -107,6 +107,9 @@ def test_the_check_tells_whose_jobs_are_left_out_and_when_nobody_looks(tmp_path:
     told.write_text(json.dumps({"at": time.time() - 1000, "demand": 4.0, "odd": {}, "silent": {}}))
     with pytest.raises(Failed, match="last read 1000 s ago"):
         check_demand(str(told))
+    found = {"at": time.time(), "demand": 0.0, "odd": {}, "silent": {}, "untaken": ["12.0 of ada at head"]}
+    told.write_text(json.dumps(found))
+    assert "free drones do not take 12.0 of ada at head: condor_q" in check_demand(str(told))
 
 
 def test_the_check_names_access_points_that_do_not_answer(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
+from farmlet.facility.places import SESSION_UNIT
+
 STARTER = b"condor_starter"  # above a job, which has limits of its own; it runs as root
 SLOTS = "*slot*"  # the cgroups of jobs, where there are any
 SERVICE = "system.slice/condor.service"
@@ -66,7 +68,10 @@ def _is_below(pid: int, parents: Mapping[int, int], above: Set[int]) -> bool:
 def adopt(uid: int, pids: list[int]) -> str:
     """Have systemd put processes into the slice of a member; what it says if it does not, or ""."""
     unit = f"farmlet-workflow-{uid}-{pids[0]}.scope"
-    properties = ["2", "PIDs", "au", str(len(pids)), *map(str, pids), "Slice", "s", f"user-{uid}.slice"]
+    session = SESSION_UNIT.format(uid=uid)
+    properties = ["4", "PIDs", "au", str(len(pids)), *map(str, pids), "Slice", "s", f"user-{uid}.slice"]
+    # a token for its scripts, as sessions have one, from the beginning on; where there are none, that is no matter
+    properties += ["Wants", "as", "1", session, "After", "as", "1", session]
     command = ["busctl", "--quiet", "call", *BUS, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", *properties, "0"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10)

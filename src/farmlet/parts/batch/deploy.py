@@ -92,11 +92,24 @@ def configure_access(context: Context) -> Sequence[Resource]:
     drone = context.section("overlay") if context.facility.sites else None
     guarded = "access.login" in context.node.roles
     dagman = WORKFLOW if guarded else "/usr/bin/condor_dagman"
-    text = render(PACKAGE, "access.config", interval=section.interval, groups=GROUPS, drone=drone, guarded=guarded, dagman=dagman)
+    text = render(
+        PACKAGE,
+        "access.config",
+        interval=section.interval,
+        groups=GROUPS,
+        drone=drone,
+        own=find_largest(context.facility),
+        guarded=guarded,
+        dagman=dagman,
+        software=places.SOFTWARE,
+        image=places.find_image(getattr(context.facility.parts.get("software"), "default", "analysis")),
+        known=f"^({places.SOFTWARE}/.*|[^:]*[.]sif)$",
+    )
+    workflow = render(PACKAGE, "workflow.sh", tokens=places.SESSIONS if "tokens.credmon" in context.node.roles else "")
     leaving = {"remove": section.deprovisioning == "remove", "first_uid": context.section("identity").first_uid}
     return (
         *configure_pool(context),
-        *((Directory("/usr/lib/farmlet"), File(WORKFLOW, render(PACKAGE, "workflow.sh"), 0o755)) if guarded else ()),
+        *((Directory("/usr/lib/farmlet"), File(WORKFLOW, workflow, 0o755)) if guarded else ()),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
@@ -118,9 +131,23 @@ def count_tasks(memory: int | None) -> int:
     return max(memory // TASK, TASKS) if memory else MANY_TASKS
 
 
+def leave_room(memory: int | None) -> int | None:
+    """MiB for jobs on a node with so many bytes, if that is known."""
+    return max(memory // MIB - RESERVE, memory // MIB // 2) if memory else None
+
+
+def find_largest(facility: Facility) -> dict[str, int | None] | None:
+    """The most `cores` and `memory` (MiB) that slots of the facility's own nodes have; None for what is not known of all of them,
+    and for all where there are none."""
+    if not (nodes := facility.hosts("batch.execute")):
+        return None
+    cores, memories = [node.cores for node in nodes], [leave_room(node.memory) for node in nodes]
+    return {name: max(filter(None, sizes)) if all(sizes) else None for name, sizes in (("cores", cores), ("memory", memories))}
+
+
 def configure_execute(context: Context) -> Sequence[Resource]:
     node = context.node
-    memory = max(node.memory // MIB - RESERVE, node.memory // MIB // 2) if node.memory else None
+    memory = leave_room(node.memory)
     software = "software.client" in node.roles
     mounted = name_attributes(list_mounted(context.facility, node))
     words = {"cores": node.cores, "memory": memory, "software": software, "wrapper": WRAPPER, "mounted": mounted}

@@ -49,11 +49,13 @@ def read_pause(path: Path, now: float) -> str:
 
 def check_demand(path: str, seconds: float = STALE) -> str:
     """The controller has read the queues lately, of each access point. Tells whose jobs it left out, since they ask for what no
-    job can."""
+    job can, or no drone takes them."""
     try:
         found = json.loads(Path(path).read_text())
         age, odd, silent = time.time() - found["at"], dict(found["odd"]), dict(found["silent"])
         told = f"drones for {found['demand']:g} cores are wanted"
+        if untaken := list(found.get("untaken", ())):
+            told += f"; free drones do not take {', '.join(untaken)}: condor_q -better-analyze says there why"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"the queues were not read yet ({error}): journalctl -u farmlet-overlay") from error
     if age > seconds:

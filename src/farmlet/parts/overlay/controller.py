@@ -5,7 +5,7 @@ queues of the access points. It is loaded by COBalD through `__type__` (see `ren
 virtual environment, so it imports COBalD, trio and the standard library only.
 
 What it found it leaves in a file, for the check: JSON {"at": seconds since 1970, "demand", "odd": {owner: jobs left out},
-"silent": {access point: why its queue cannot be read}}.
+"silent": {access point: why its queue cannot be read}, "untaken": [jobs that no drone takes]}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cobald.daemon import service
 from cobald.interfaces import Controller, Pool
 
 from farmlet.parts import gate
-from farmlet.parts.overlay import demand
+from farmlet.parts.overlay import demand, untaken
 from farmlet.runtime.files import write
 
 logger = logging.getLogger("cobald.runtime.farmlet.demand")
@@ -36,6 +36,8 @@ SLOWEST = 15.0  # seconds between queries of one access point after many failure
 SILENT = 30.0  # seconds after which the check tells an access point that does not answer; restarting it takes less
 KEPT = 900.0  # seconds for which the last known jobs of an access point count that does not answer
 TELL = 30.0  # seconds after which the file is written again though nothing changed
+LOOK = 5.0  # seconds between two looks at drones that are free
+TOLD = 5  # jobs that are named
 SHARE = 4  # a query never takes more than 1/(SHARE+1) of the time: a long queue is asked less often
 
 
@@ -81,6 +83,10 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
         self.gates = Gates(target, sites, Path(gates) if gates else None)
         self.interval = interval
         self.level = demand.Level(idle_timeout)
+        self._status = ["condor_status", "-pool", pool, "-constraint", untaken.CONSTRAINT]
+        self._status += ["-attributes", ",".join(untaken.ATTRIBUTES), "-json"]
+        self.free: dict[str, demand.Shape] = {}
+        self._untaken = untaken.Untaken()
         self._told = Path(told) if told else None
         self._said, self._due = dict[str, Any](), 0.0
         # TARDIS leaves the interval of COBalD's FactoryPool at 30 s and offers no setting for it.
@@ -93,6 +99,7 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
         async with trio.open_nursery() as nursery:
             for watch in self.watches:
                 nursery.start_soon(self.follow, watch)
+            nursery.start_soon(self.look)
 
     async def follow(self, watch: Watch) -> None:
         while True:
@@ -100,6 +107,17 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
             await self.ask(watch)
             self.settle()
             await trio.sleep(self.pause(watch, time.monotonic() - start))
+
+    async def look(self) -> None:
+        """Which drones are free; while that is not known, none is."""
+        while True:
+            try:
+                with trio.fail_after(PATIENCE):
+                    done = await trio.run_process(self._status, capture_stdout=True, capture_stderr=True)
+                self.free = untaken.parse(done.stdout)
+            except (OSError, subprocess.CalledProcessError, trio.TooSlowError, ValueError):
+                self.free = {}
+            await trio.sleep(LOOK)
 
     async def ask(self, watch: Watch) -> None:
         """Read one queue; when it cannot be read, what was known stays."""
@@ -125,15 +143,24 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
         queues = [watch.queue for watch in self.watches if watch.queue is not None]
         silent = {watch.name: watch.fault for watch in self.watches if watch.failures and now - watch.at > SILENT}
         if not queues and not any(watch.at for watch in self.watches):
-            self._tell({"demand": self.target.demand, "odd": {}, "silent": silent})
+            self._tell({"demand": self.target.demand, "odd": {}, "silent": silent, "untaken": []})
             return
-        jobs = [job for queue in queues for job in queue.jobs]
+        jobs, left = self.choose(now)
         wanted = demand.add(jobs, self.drone, self.gates.maximum)
         settled = min(self.level.settle(wanted, now), self.gates.maximum)
         if turned or self.target.demand != settled:
             logger.info("demand %g -> %g (wanted now: %g)", self.target.demand, settled, wanted)
             self.target.demand = settled
-        self._tell({"demand": settled, "odd": sum((queue.odd for queue in queues), Counter[str]()), "silent": silent})
+        odd = sum((queue.odd for queue in queues), Counter[str]())
+        self._tell({"demand": settled, "odd": odd, "silent": silent, "untaken": left[:TOLD]})
+
+    def choose(self, now: float) -> tuple[list[demand.Job], list[str]]:
+        """The jobs that count, and the names of those that do not since no drone takes them."""
+        known = [(watch.name, job) for watch in self.watches if watch.queue is not None for job in watch.queue.jobs]
+        idle = {(name, job.number): job for name, job in known if job.number and job.waits}
+        left = self._untaken.settle(idle, self.free, now)
+        jobs = [job for name, job in known if not left or (name, job.number) not in left]
+        return jobs, sorted(f"{number} at {name}" for name, number in left)
 
     def _tell(self, said: Mapping[str, Any]) -> None:
         """For the check; a full disk must not keep drones from being ordered."""

@@ -15,7 +15,7 @@ VANILLA = 5
 
 # Members write most of these. They are asked for as JSON, where what is no plain value stays as it is written; see `ads`.
 WRITTEN = ("RequestCpus", "RequestMemory", "WantLocal", "MachineAttrFarmletSite0")
-ATTRIBUTES = ("Owner", "JobUniverse", "JobStatus", *WRITTEN)
+ATTRIBUTES = ("ClusterId", "ProcId", "Owner", "JobUniverse", "JobStatus", *WRITTEN)
 CONSTRAINT = f"(JobStatus == {IDLE} || JobStatus == {RUNNING} || JobStatus == {TRANSFERRING}) && {ads.bound(*WRITTEN)}"
 MOST = 1e9  # cores, or MiB, that a job can want
 
@@ -28,7 +28,10 @@ class Shape(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What of a job matters here. `memory` in MiB; `local`: it refuses drones; `site`: the one whose drone it is on."""
+    """What of a job matters here. `memory` in MiB; `local`: it refuses drones; `site`: the one whose drone it is on.
+
+    `number`: with its owner, as people are told of it.
+    """
 
     status: int
     cores: float = 1
@@ -36,6 +39,12 @@ class Job(NamedTuple):
     local: bool = False
     site: str = ""
     universe: int = VANILLA
+    number: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a slot that may be a drone's."""
+        return self.status == IDLE and self.universe == VANILLA and not self.local
 
 
 class Queue(NamedTuple):
@@ -63,6 +72,7 @@ def _read(ad: ads.Ad) -> Job:
     status, universe = ads.whole(ad, "JobStatus"), ads.whole(ad, "JobUniverse")
     if status is None or universe is None:
         raise ValueError("no status or no universe")
+    cluster, process = ads.whole(ad, "ClusterId"), ads.whole(ad, "ProcId")
     local = ad.get("WantLocal")
     if not isinstance(local, bool | None) and not ads.is_expression(local):
         raise ValueError("WantLocal")
@@ -74,6 +84,7 @@ def _read(ad: ads.Ad) -> Job:
         local=bool(local),
         site=ads.text(ad, "MachineAttrFarmletSite0"),
         universe=universe,
+        number="" if cluster is None or process is None else f"{cluster}.{process} of {ads.text(ad, 'Owner')}",
     )
 
 

@@ -125,6 +125,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
         File(LAYER, image.read("layer.sh"), 0o755),
         File(CONFIG, told),
         Directory(places.IMAGES),
+        open_image(places.find_image(SHIPPED)),
         # an image that fails stops nothing else: its check tells
         Command(
             "images", f"{program} build > /dev/null", f"echo '{digest}  {CONFIG}' | sha256sum -c --status && {program} ready"
@@ -137,6 +138,11 @@ def configure_build(context: Context) -> Sequence[Resource]:
         Command("hash the authorities", f"openssl rehash {folder}"),
         *unpacked.configure(context),
     )
+
+
+def open_image(path: str) -> Resource:
+    """Members begin images of their own with it (`apptainer build`): devices and files of root's alone could not be copied."""
+    return Command("an image to begin with", f"chmod -R a+rX {path} && rm -rf {path}/dev/*", f'[ -z "$(ls -A {path}/dev)" ]')
 
 
 def install_client() -> Sequence[Resource]:

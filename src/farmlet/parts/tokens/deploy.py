@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
-from farmlet.facility.places import AUDIENCES, CREDENTIAL, CREDENTIALS, NOTEBOOKS
+from farmlet.facility.places import AUDIENCES, CREDENTIAL, CREDENTIALS, NOTEBOOKS, SESSION_UNIT, SESSIONS
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
@@ -21,7 +21,7 @@ PYTHON = f"{units.NODE}/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
 STORER = "/usr/local/bin/farmlet-credential"  # members call it too
 SESSION = "/usr/lib/farmlet/session"
-PLACES = "/run/farmlet-tokens"  # of sessions
+PLACES = SESSIONS
 FOLDER = CREDENTIALS
 
 
@@ -88,13 +88,21 @@ def describe(context: Context) -> dict[str, str]:
 
 
 def configure_sessions(context: Context) -> Sequence[Resource]:
-    """A token for whoever is logged in: user@UID.service comes with the first session and goes after the last one."""
+    """A token for whoever is logged in or has a workflow.
+
+    user@UID.service comes with the first session and goes after the last one; the guard makes a scope of each workflow. Both want
+    the unit that has the token.
+    """
     first_uid = context.section("identity").first_uid
     script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=CREDENTIAL)
     return (
         File(SESSION, script, 0o755),
+        File(f"/etc/systemd/system/{SESSION_UNIT.format(uid='')}", render(PACKAGE, "session-token@.service", program=SESSION)),
         Directory("/etc/systemd/system/user@.service.d"),
-        File("/etc/systemd/system/user@.service.d/farmlet-token.conf", render(PACKAGE, "session.conf", program=SESSION)),
+        File(
+            "/etc/systemd/system/user@.service.d/farmlet-token.conf",
+            render(PACKAGE, "session.conf", unit=SESSION_UNIT.format(uid="%i")),
+        ),
         File("/etc/security/pam_env.conf", render(PACKAGE, "environment.conf", places=PLACES)),
         # before the greeting, which ends with an empty line
         File(

@@ -37,8 +37,11 @@ ATTRIBUTES = ("ClusterId", "ProcId", "Owner", "JobStatus", "OAuthServicesNeeded"
 # What jobs need stands in them as a plain text. It is looked at as it is written: a member may write an expression there that
 # takes hours, or a list that fills the memory.
 PLAIN = r'regexp("^\"[A-Za-z0-9.+=_*, -]{1,2000}\"$", unparse(OAuthServicesNeeded))'
+# HTCondor's own hold (CorruptedCredential) of what began without a credential: condor_submit asks for one, others do not
+ABSENT = r'unparse(HoldReasonCode) =?= "4" && unparse(HoldReason) =?= "\"Job credentials are not available\""'
+HELD_SO = f'(unparse(HoldReasonSubCode) =?= "{CODE}" || {ABSENT})'
 # all that need tokens and are not about to leave, but those held for another reason
-NEED = f'{PLAIN} && JobStatus != 3 && JobStatus != 4 && (JobStatus != 5 || unparse(HoldReasonSubCode) =?= "{CODE}")'
+NEED = f"{PLAIN} && JobStatus != 3 && JobStatus != 4 && (JobStatus != 5 || {HELD_SO})"
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,7 @@ def sort(root: Path, jobs: Iterable[Job]) -> tuple[dict[str, list[str]], list[st
                 fault = OTHERWISE
             own.add(fault)
             held[fault].append(job.number)
-        elif fault == "" and job.status == HELD:
+        elif fault == "" and job.status == HELD and has_tokens(root, job):
             released.append(job.number)
     return dict(held), released
 
@@ -140,6 +143,11 @@ def _find_reason(root: Path, job: Job) -> str | None:
     except (OSError, ValueError) as error:  # whatever it is about this one, the others are settled
         log.warning("job %s: %s", job.number, error)
         return None
+
+
+def has_tokens(root: Path, job: Job) -> bool:
+    """Whether a job would have all its tokens now; without one HTCondor would hold it again as soon as it begins."""
+    return all((root / job.owner / f"{service}.use").exists() for service in job.services)
 
 
 def find_fault(folder: Path, service: str) -> str:

@@ -1,6 +1,7 @@
-"""Tokens of log-in sessions: `NAME/token` below a folder on tmpfs, for members who are logged in, or `NAME/notice`, why not.
+"""Tokens of log-in sessions: `NAME/token` below a folder on tmpfs, for members who are logged in or have a workflow, or
+`NAME/notice`, why not.
 
-The folder of a member is made when their first session opens and goes some seconds after the last one has ended
+The folder of a member is made when their first session or workflow begins and goes some seconds after the last one has ended
 (`templates/session.sh`); those of notebooks come and go with these (`places.NOTEBOOKS`). The monitor keeps the token in it equal
 to the one of their jobs.
 """

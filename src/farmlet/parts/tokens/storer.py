@@ -213,6 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FarmletError as error:
         # condor_submit leaves the cursor in the middle of a line
         print(f"\n{error}", file=sys.stderr)
+        if options.service:
+            print("(condor_submit ends with a line of its own, BAILING OUT, that says no more than this.)", file=sys.stderr)
         return 1
     return 0
 

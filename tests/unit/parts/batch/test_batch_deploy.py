@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -78,7 +79,7 @@ def test_overlay_may_advertise_only_where_there_is_one(service: tuple[str, ...],
 def test_local_slots_take_only_jobs_that_want_them_and_leave_room() -> None:
     text = read(deploy.configure_execute(make_context("head")), f"{deploy.CONFIG}/40-farmlet-execute.config")
     values = settings(text)
-    assert values["START"] == "TARGET.WantLocal =?= True"
+    assert values["START"].startswith("TARGET.WantLocal =?= True && ")
     assert (values["NUM_CPUS"], values["MEMORY"]) == ("2", str(5 * 1024))
     bare = deploy.configure_execute(make_context("service", service=("batch.execute", *CENTRAL)))
     assert "NUM_CPUS" not in settings(read(bare, f"{deploy.CONFIG}/40-farmlet-execute.config"))
@@ -166,9 +167,48 @@ def test_what_no_drone_takes_is_refused_and_held_in_words(sites: bool, reason: s
         parts = {**context.facility.parts, "overlay": Overlay()}
         context = replace(context, facility=context.facility.model_copy(update={"sites": {"tier1": site}, "parts": parts}))
     values = settings(read(deploy.configure_access(context), f"{deploy.CONFIG}/30-farmlet-access.config"))
-    assert reason in values["FarmletLargeReason"]
-    assert ("RequestCpus > 1 || RequestMemory > 1024" in values["FarmletLarge"]) is sites
+    assert reason in values["FarmletLargeSiteReason"]
+    assert ("RequestCpus > 1 || RequestMemory > 1024" in values["FarmletLargeSite"]) is sites
+    assert values["FarmletLargeOwn"] == f"RequestCpus > 2 || RequestMemory > {5 * 1024}"
+    assert "request_cpus = 2, none with more than request_memory = 5120: ask" in values["FarmletLargeOwnReason"]
     assert values["SUBMIT_REQUIREMENT_FarmletSize_REASON"] == values["SYSTEM_PERIODIC_HOLD_FarmletSize_REASON"]
+
+
+@pytest.mark.parametrize(
+    ("head", "service", "large", "reason"),
+    [
+        (MEMBER, CENTRAL, "RequestCpus > 2 || RequestMemory > 5120", "none with more than"),
+        # a host whose size the file does not say
+        (MEMBER, (*CENTRAL, "batch.execute"), "False || False", "no slot for that: ask"),
+        (("batch.access",), CENTRAL, "True", "leave out +WantLocal"),
+    ],
+)
+def test_what_no_slot_of_the_facilitys_own_takes(
+    head: tuple[str, ...], service: tuple[str, ...], large: str, reason: str
+) -> None:
+    context = make_context("head", head, service)
+    values = settings(read(deploy.configure_access(context), f"{deploy.CONFIG}/30-farmlet-access.config"))
+    assert values["FarmletLargeOwn"] == large and reason in values["FarmletLargeOwnReason"]
+
+
+@pytest.mark.parametrize(
+    ("image", "known"),
+    [
+        ("/cvmfs/unpacked/analysis", True),
+        ("/cvmfs/unpacked.example.org/group/tool:v1", True),
+        ("fit.sif", True),
+        ("/home/ada/fit/fit.sif", True),
+        ("docker://python:3.12-slim", False),
+        ("oras://registry.example.org/fit.sif", False),
+        ("python", False),
+        ("/home/ada/cvmfs/unpacked", False),
+    ],
+)
+def test_images_that_slots_know(image: str, known: bool) -> None:
+    values = settings(read(deploy.configure_access(make_context("head")), f"{deploy.CONFIG}/30-farmlet-access.config"))
+    (pattern,) = set(re.findall(r'regexp\("([^"]*)"', values["FarmletKnown"]))
+    assert bool(re.search(pattern, image)) is known
+    assert "container_image = /cvmfs/unpacked/analysis" in values["FarmletKnownReason"]
 
 
 @pytest.mark.parametrize("roles, program", [(("access.login", *MEMBER), deploy.WORKFLOW), (MEMBER, "/usr/bin/condor_dagman")])

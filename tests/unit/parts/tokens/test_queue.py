@@ -74,6 +74,9 @@ def test_jobs_go_by_what_is_stored(tmp_path: Path) -> None:
     words = ['1 0 ada 1 "farmlet"', '2 0 ada 5 "farmlet,farmlet*in"', '3 0 ada 2 "farmlet farmlet*out"', '4 1 bob 1 "farmlet"']
     jobs = [parse(line) for line in words]
     assert jobs[1].services == ("farmlet", "farmlet_in") and jobs[3].number == "4.1"
+    (folder / "farmlet.use").write_text("a token")
+    assert queue.sort(tmp_path, jobs)[1] == [], "HTCondor would hold it again at its start"
+    (folder / "farmlet_in.use").write_text("a token")
     held, released = queue.sort(tmp_path, jobs)
     assert released == ["2.0"] and sorted(number for numbers in held.values() for number in numbers) == ["3.0", "4.1"]
     assert all("farmlet-credential" in reason for reason in held)

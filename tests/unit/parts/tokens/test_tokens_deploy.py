@@ -16,6 +16,8 @@ from rotation import Issuer, store, watch
 
 from farmlet.errors import FarmletError
 from farmlet.facility.load import loads
+from farmlet.facility.places import SESSION_UNIT
+from farmlet.parts.access import adoption
 from farmlet.parts.access.deploy import PART as ACCESS
 from farmlet.parts.accounts.deploy import PART as ACCOUNTS
 from farmlet.parts.base.deploy import PART as BASE
@@ -62,6 +64,15 @@ def test_credmon_follows_the_access_point_and_asks_only_our_issuer() -> None:
     folder = next(directory for directory in folders if directory.path == FOLDER)
     assert (folder.mode, folder.owner, folder.group) == (0o2770, "root", "condor")
     assert json.loads(files["/etc/farmlet/credential.json"].data)["client"] == "batch"
+
+
+def test_sessions_and_workflows_want_the_unit_that_has_their_token() -> None:
+    files, _ = configure()
+    assert "StopWhenUnneeded=yes" in files["/etc/systemd/system/session-token@.service"].data.decode()
+    wanted = SESSION_UNIT.format(uid="%i")
+    assert f"Wants={wanted}\nAfter={wanted}\n" in files["/etc/systemd/system/user@.service.d/farmlet-token.conf"].data.decode()
+    # a workflow's scope is the guard's
+    assert adoption.SESSION_UNIT == SESSION_UNIT == "session-token@{uid}.service"
 
 
 @pytest.mark.parametrize("scopes", (True, False))

@@ -8,4 +8,6 @@ fi
 {% if certificates %}
 export APPTAINERENV_X509_CERT_DIR={{ certificates }} APPTAINERENV_SSL_CERT_FILE={{ certificates }}/bundle.pem
 {% endif %}
+# Apptainer would have a shell evaluate the job's environment
+export APPTAINER_NO_EVAL=1
 exec "$@"

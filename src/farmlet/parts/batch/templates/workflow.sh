@@ -10,4 +10,9 @@ is_in_slice() {
 until is_in_slice; do
     LC_ALL=C LOCPATH= GCONV_PATH= /usr/bin/sleep 0.1
 done
+{% if tokens %}
+# for its scripts; the one of the session it was begun in would be gone with that
+BEARER_TOKEN_FILE="{{ tokens }}/$(/usr/bin/id -un)/token"
+export BEARER_TOKEN_FILE
+{% endif %}
 exec /usr/bin/condor_dagman "$@"

@@ -105,10 +105,11 @@ UPDATE_INTERVAL = 10
 RunBenchmarks = False
 
 # What would run outside of the payload's container has nothing to look for there: access points refuse it in words
-# (access.config). The starter's namespaces are what keeps it harmless: an expression can be undefined here and a command there.
+# (access.config), as they do images that are no files. The starter's namespaces are what keeps it harmless: an expression can be
+# undefined here and a command there.
 START = TARGET.PreCmd =?= undefined && TARGET.PreArguments =?= undefined && TARGET.PostCmd =?= undefined && \\
   TARGET.ToolDaemonCmd =?= undefined && TARGET.TransferPlugins =?= undefined && \\
-  TARGET.WantLocal =!= True
+  TARGET.WantLocal =!= True && TARGET.WantDocker =!= True && TARGET.DockerImage =?= undefined
 ENABLE_SSH_TO_JOB = False
 SUSPEND = False
 PREEMPT = False
@@ -127,7 +128,8 @@ SINGULARITY_IMAGE_EXPR = TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${
 STARTD_JOB_ATTRS = \$(STARTD_JOB_ATTRS) ContainerImage SingularityImage
 SINGULARITY_TARGET_DIR = /srv
 SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
-STARTER_JOB_ENVIRONMENT = "X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"
+# Apptainer would have a shell evaluate the job's environment
+STARTER_JOB_ENVIRONMENT = "APPTAINER_NO_EVAL=1 X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"
 # the starter fetches renewed credentials this often (s); the default is 300
 SEC_CREDENTIAL_REFRESH = 30
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Written by farmlet: `open UID` when a member's first session begins, `close UID` some seconds after the last one has ended.
+# Written by farmlet: `open UID` when a member's first session or workflow begins, `close UID` some seconds after the last has ended.
 # The token in between is kept fresh by the credential monitor, which finds the member's folder here.
 set -eu
 name=$(id -un "$2") && [ "$2" -ge {{ first_uid }} ] || exit 0
