@@ -82,6 +82,7 @@ class Sources(Entry):
 
     apt: Url | None = None
     pip: Url | None = None
+    npm: Url | None = None
     ca: str | None = None
 
 

@@ -10,6 +10,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
+from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
@@ -60,6 +61,7 @@ def install_hub() -> Sequence[Resource]:
         File("/etc/systemd/system/docker.service.d/farmlet.conf", dropin),
         Packages(("docker.io", "docker-cli", "iptables", "node-configurable-http-proxy")),
         Environment(HUB, (files("farmlet.parts") / "requirements" / "hub.txt").read_text()),
+        *editor.install(),
     )
 
 
@@ -83,6 +85,7 @@ def describe(context: Context) -> dict[str, object]:
         "usage": places.USAGE,
         "closed": CLOSED,
         "inside": INSIDE,
+        "editor": editor.EDITOR,
         "cores": section.cores,
         "memory": section.memory,
         "idle": section.idle_hours * 3600,
@@ -110,9 +113,12 @@ def list_inside() -> Iterator[Resource]:
     """What is mounted into every server: its start, and what JupyterLab gets of ours."""
     source = files(PACKAGE) / "inside"
     jupyter = f"{INSIDE}/jupyter"
-    folders = (f"{INSIDE}/config", f"{INSIDE}/settings", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
+    names = ("config", "settings", "python", "jupyter")
+    folders = (*(f"{INSIDE}/{name}" for name in names), f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
     yield from map(Directory, (INSIDE, *folders))
     yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
+    yield File(f"{INSIDE}/config/editor.yaml", (source / "editor.yaml").read_text())
+    yield File(f"{INSIDE}/python/farmlet_editor.py", (source / "python" / "farmlet_editor.py").read_text())
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
     yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
     yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())

@@ -36,6 +36,7 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         str(group): "/etc/group",
         BUNDLE: BUNDLE,
         settings.inside: settings.inside,
+        settings.editor: settings.editor,
         str(image / "usr"): "/usr",
         "/cvmfs": "/cvmfs",
         INIT: "/init",

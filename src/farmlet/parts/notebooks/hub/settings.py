@@ -15,7 +15,8 @@ class Settings:
 
     Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
     `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
-    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours. `network`: Docker's.
+    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours, `editor`: VS Code.
+    `network`: Docker's.
     `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     usage: str
     closed: str
     inside: str
+    editor: str
     cores: int
     memory: int
     idle: int
