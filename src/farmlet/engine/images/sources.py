@@ -42,7 +42,7 @@ def python(index: str | None = None, bundle: str | None = None) -> Sources:
 
 
 def npm(registry: str | None = None) -> dict[str, str]:
-    """npm's settings for nodes; `registry` is the facility file's, else this host's is taken, and npm's own where it says nothing.
+    """npm's settings for nodes; `registry` is the facility file's, else this host's is taken, and npm's own if it has none.
     What npm shows to a registry that asks who comes stays here."""
     if registry:
         return {NPM: _open(registry, "sources.npm")}

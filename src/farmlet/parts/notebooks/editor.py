@@ -16,7 +16,10 @@ EDITOR = "/opt/farmlet/editor"
 SCRIPT = "/usr/lib/farmlet/build-editor.sh"
 VERSION = "4.139.1"
 # sha512 of the package as npm keeps it
-DIGEST = "7d462f255773e19a1525f6a41a21965c532917c2b539bb2ba46bd7d7b67136928ecdd347b3b940353ebbd094ebe19840f039d6ab2bef9851bf7771d5f58cba7b"
+DIGEST = (
+    "7d462f255773e19a1525f6a41a21965c532917c2b539bb2ba46bd7d7b6713692"
+    "8ecdd347b3b940353ebbd094ebe19840f039d6ab2bef9851bf7771d5f58cba7b"
+)
 
 
 def install() -> Sequence[Resource]:
