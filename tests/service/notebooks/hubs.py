@@ -89,6 +89,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
         certificates="/etc/ssl/certs",
         cores=1,
         memory=GIB,
+        servers=2,
         idle=0,
         proxy=port,
         api=port,

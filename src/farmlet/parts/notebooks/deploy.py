@@ -88,6 +88,7 @@ def describe(context: Context) -> dict[str, object]:
         "editor": editor.EDITOR,
         "cores": section.cores,
         "memory": section.memory,
+        "servers": section.servers,
         "idle": section.idle_hours * 3600,
         "proxy": PROXY,
         "api": API,

@@ -17,7 +17,7 @@ class Settings:
     `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
     scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours, `editor`: VS Code.
     `network`: Docker's.
-    `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
+    `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
     title: str
@@ -39,6 +39,7 @@ class Settings:
     editor: str
     cores: int
     memory: int
+    servers: int
     idle: int
     proxy: int
     api: int
