@@ -91,11 +91,13 @@ def configure_access(context: Context) -> Sequence[Resource]:
     drone = context.section("overlay") if context.facility.sites else None
     guarded = "access.login" in context.node.roles
     dagman = WORKFLOW if guarded else "/usr/bin/condor_dagman"
-    text = render(PACKAGE, "access.config", interval=section.interval, groups=GROUPS, drone=drone, guarded=guarded, dagman=dagman)
+    words = {"interval": section.interval, "groups": GROUPS, "meet": places.MEET, "drone": drone}
+    text = render(PACKAGE, "access.config", **words, guarded=guarded, dagman=dagman)
     leaving = {"remove": section.deprovisioning == "remove", "first_uid": context.section("identity").first_uid}
     return (
         *configure_pool(context),
         *((Directory("/usr/lib/farmlet"), File(WORKFLOW, render(PACKAGE, "workflow.sh"), 0o755)) if guarded else ()),
+        Directory(places.MEET, 0o1777),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it

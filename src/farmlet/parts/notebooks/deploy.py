@@ -25,6 +25,7 @@ CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
 ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
 INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
+CONDOR = f"{INSIDE}/condor.config"
 NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
 # JupyterLab's settings of all: it asks nobody for news or newer versions
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -86,6 +87,9 @@ def describe(context: Context) -> dict[str, object]:
         "closed": CLOSED,
         "inside": INSIDE,
         "editor": editor.EDITOR,
+        "condor": CONDOR,
+        "meet": places.MEET,
+        "readers": places.POOL_READERS,
         "cores": section.cores,
         "memory": section.memory,
         "servers": section.servers,
@@ -94,6 +98,13 @@ def describe(context: Context) -> dict[str, object]:
         "api": API,
         "hub": PORT,
     }
+
+
+def describe_pool(context: Context) -> dict[str, str]:
+    """What HTCondor's programs in a notebook are told: they belong to the access point of the same node."""
+    facility = context.facility
+    where = {"central": facility.host("batch.central").fqdn, "fqdn": context.node.fqdn, "domain": facility.domain}
+    return {**where, "meet": places.MEET, "readers": places.POOL_READERS, "inside": INSIDE}
 
 
 def find_image(context: Context) -> str:
@@ -120,6 +131,7 @@ def list_inside() -> Iterator[Resource]:
     yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
     yield File(f"{INSIDE}/config/editor.yaml", (source / "editor.yaml").read_text())
     yield File(f"{INSIDE}/python/farmlet_editor.py", (source / "python" / "farmlet_editor.py").read_text())
+    yield File(f"{INSIDE}/credential.sh", (source / "credential.sh").read_text(), 0o755)
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
     yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
     yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())
@@ -165,6 +177,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
         *list_inside(),
+        File(CONDOR, render(PACKAGE, "condor.config", **describe_pool(context))),
         *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),

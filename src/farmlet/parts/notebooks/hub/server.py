@@ -140,7 +140,8 @@ class Server(DockerSpawner):  # type: ignore[misc]
         if Path(self.settings.closed).exists():
             raise Refused("closed", "This node is being emptied: no notebook begins here just now.")
         if len(self.list_others()) >= (most := self.count(member.name)):
-            raise Refused("number", f"You may have {most} server{'s' if most > 1 else ''} at a time: stop another one first.", 400)
+            words = f"You may have {most} server{'s' if most > 1 else ''} at a time: stop another one first."
+            raise Refused("number", words, 400)
         size = self.choose_size()
         software = self.find_software()
         # nothing else of it counts
