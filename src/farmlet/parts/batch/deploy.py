@@ -98,6 +98,8 @@ def configure_access(context: Context) -> Sequence[Resource]:
         *configure_pool(context),
         *((Directory("/usr/lib/farmlet"), File(WORKFLOW, render(PACKAGE, "workflow.sh"), 0o755)) if guarded else ()),
         Directory(places.MEET, 0o1777),
+        # what a program that was killed has left there
+        File("/etc/tmpfiles.d/farmlet-meet.conf", f"e {places.MEET} - - - 1d\n"),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
