@@ -56,7 +56,7 @@ service: setup
 	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
 
 facility: setup
-	tools/packages $(LDAP_PACKAGES)
+	tools/packages $(LDAP_PACKAGES) chromium
 	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance
