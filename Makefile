@@ -58,7 +58,7 @@ service: setup
 	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
 
 facility: setup
-	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES)
+	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES) chromium
 	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ROOT / "src/farmlet/parts"
 SERVICE = PARTS / "requirements/service.txt"
 FILES = (
+    PARTS / "requirements/editor.txt",
     PARTS / "requirements/hub.txt",
     PARTS / "requirements/motley.txt",
     PARTS / "requirements/tardis.txt",

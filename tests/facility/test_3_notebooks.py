@@ -13,6 +13,7 @@ from jobs import deposit
 from notebooks import ask, enter, find_containers, join, read
 from person import Person
 from sandbox import Sandbox, until
+from screen import keep, open_screen
 
 from farmlet.demo.notebook import Hub
 from farmlet.errors import FarmletError
@@ -62,6 +63,49 @@ async def look():
     return {"kept": kept == [busy], "used": config.TerminalsExtensionApp.terminal_manager_class is names["Terminals"]}
 told = await look()
 print(json.dumps(told))
+"""
+# what VS Code listens on, and what keeps its server from ending
+EDITOR = """
+import json, pathlib, psutil, sys
+sys.path.append("/opt/farmlet/notebook/python")
+import farmlet_editor
+(socket,) = pathlib.Path("/tmp").glob("jupyter-server-proxy-*/socket")
+node = [one for one in psutil.process_iter(["exe"]) if str(one.info["exe"]).startswith("/opt/farmlet/editor/")]
+busy = [child.name() for shell in farmlet_editor.find_busy() for child in psutil.Process(shell).children()]
+print(json.dumps({
+    "folder": oct(socket.parent.stat().st_mode), "socket": oct(socket.stat().st_mode), "owner": socket.parent.owner(),
+    "ports": [found.laddr.port for one in node for found in one.net_connections() if found.status == "LISTEN"],
+    "busy": busy, "idle": farmlet_editor.Editor().current_activity() is None,
+}))
+"""
+# a job sent by condor_submit and one by the Python bindings, and what the queue and the pool say
+JOBS = """
+import htcondor2, json, os, pathlib, subprocess, time
+def run(*words):
+    done = subprocess.run(words, capture_output=True, text=True)
+    return done.stdout.strip() if not done.returncode else f"{words}: {done.stdout} {done.stderr}"
+os.makedirs("sent", exist_ok=True)
+os.chdir("sent")
+pathlib.Path("job.sub").write_text('''executable = /usr/bin/id
+arguments = -un
+transfer_executable = false
++WantLocal = true
+request_memory = 100
+output = job.out
+log = job.log
+queue
+''')
+text = pathlib.Path("job.sub").read_text().replace("job.out", "bound.out").replace("queue", "")
+said = run("condor_submit", "-terse", "job.sub")
+number = said.split(".")[0]
+schedd = htcondor2.Schedd()
+bound = str(schedd.submit(htcondor2.Submit(text)).cluster())
+owners = run("condor_q", number, bound, "-af", "Owner").split()
+done = run("condor_wait", "-wait", "120", "job.log")
+print(json.dumps({
+    "said": said, "owners": owners, "waited": done, "out": [pathlib.Path(name).read_text() for name in ("job.out", "bound.out")],
+    "slots": bool(run("condor_status", "-af", "Name")),
+}))
 """
 # what a cell of somebody else's notebook gets of nora's: statuses, 0 where nothing answers
 NEIGHBOUR = """
@@ -159,6 +203,46 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
         "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"": 1,
     }
     assert {words: other.try_ssh(words).returncode for words in tries} == tries
+
+
+def test_vs_code_comes_by_one_click_and_what_runs_in_its_terminal_keeps_the_server(
+    sandbox: Sandbox, nora: Person, hub: Hub
+) -> None:
+    nora.ssh("touch seen")
+    with open_screen(nora) as context:
+        lab = context.new_page()
+        lab.goto(f"{hub.server}/lab")
+        icon = lab.locator(".jp-LauncherCard").filter(has_text="VS Code")
+        icon.wait_for()
+        icon.locator("svg").wait_for()
+        keep(lab, "lab-launcher")
+        with context.expect_page() as opened:
+            icon.click()
+        code = opened.value
+        code.locator(".explorer-folders-view").get_by_text("seen", exact=True).wait_for()  # the home
+        code.keyboard.press("Control+Backquote")
+        code.locator(".terminal.xterm").wait_for()
+        until(lambda: "ptyHost" in sandbox.exec("head", f"docker top farmlet-notebook-{nora.name}"), 30)
+        code.keyboard.type("sleep 300\n", delay=20)
+        until(lambda: "sleep 300" in sandbox.exec("head", f"docker top farmlet-notebook-{nora.name}"), 30)
+        keep(code, "vscode")
+    told = run_cell(nora, hub, EDITOR)
+    assert told == {
+        "folder": "0o40700", "socket": "0o140600", "owner": nora.name, "ports": [], "busy": ["sleep"], "idle": False,
+    }  # fmt: skip
+    assert "farmlet_editor | extension was successfully loaded" in sandbox.exec(
+        "head", f"docker logs farmlet-notebook-{nora.name} 2>&1"
+    )
+    other = enter(join(sandbox, "oskar"))
+    other.log_in()
+    assert ask(nora, f"{hub.server}/vscode/", hub.token) == 200
+    assert ask(nora, f"{hub.server}/vscode/", other.token) in (403, 404)
+
+
+def test_jobs_are_sent_from_a_notebook_as_from_a_shell(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
+    told = run_cell(nora, hub, JOBS)
+    assert told["owners"] == [nora.name] * 2, told
+    assert told["out"] == [f"{nora.name}\n"] * 2 and told["slots"], told
 
 
 def find_address(sandbox: Sandbox, person: Person) -> str:

@@ -230,7 +230,8 @@ class Deployment:
 
     def sources(self) -> Sources:
         named = self.facility.sources
-        return sources.python(named.pip, named.ca)
+        found = sources.python(named.pip, named.ca)
+        return replace(found, environment={**found.environment, **sources.npm(named.npm)})
 
     def open(self) -> None:
         """Drivers for the nodes as the last `up` left them; nothing is made."""

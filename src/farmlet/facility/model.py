@@ -82,6 +82,7 @@ class Sources(Entry):
 
     apt: Url | None = None
     pip: Url | None = None
+    npm: Url | None = None
     ca: str | None = None
 
 
@@ -146,10 +147,11 @@ class Site(SiteEntry):
 
 
 class Notebooks(Entry):
-    """The largest notebook a member may start: cores, and memory in bytes."""
+    """The largest notebook a member may start: cores, and memory in bytes; and how many of them at a time (`servers`)."""
 
     cores: Count | None = None
     memory: Memory | None = None
+    servers: Count | None = None
 
 
 class Sessions(Entry):

@@ -29,6 +29,11 @@ IMAGES = f"{SOFTWARE}/unpacked"
 SESSIONS = "/run/farmlet-tokens"
 SESSION_UNIT = "session-token@{uid}.service"
 
+# where members and HTCondor's daemons meet, to show who they are: what either makes there belongs to them, as the other sees. And
+# what lets members read the pool: NAME/tokens below it
+MEET = "/var/lib/farmlet/batch/meet"
+POOL_READERS = "/var/lib/farmlet/batch/readers"
+
 # of members who have a notebook: NAME/token below it, as the log-in sessions have theirs
 NOTEBOOKS = "/run/farmlet-notebooks"
 NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is

@@ -51,6 +51,7 @@ RIGHTS = (
     Right("scratch", "scratch", "largest", "keep {} in scratch", size=True),
     Right("notebooks_cores", "notebooks.cores", "largest", "start a notebook with {} cores"),
     Right("notebooks_memory", "notebooks.memory", "largest", "start a notebook with {} of memory", size=True),
+    Right("notebooks_servers", "notebooks.servers", "largest", "run {} notebooks at a time"),
     Right("batch_share", "batch.share", "largest", "run jobs, with a share of {}", COMPUTE, scim="scopes"),
     Right("read", "storage.read", "united", "read {}", ("storage.read",), "scopes"),
     # modify overwrites and deletes, create only adds, so that a job can ask for the lesser one
@@ -81,6 +82,7 @@ class GroupRights:
     scratch: int | None = None
     notebooks_cores: int | None = None
     notebooks_memory: int | None = None
+    notebooks_servers: int | None = None
     batch_share: float | None = None
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class Rights:
     session_tasks: int | None = None
     home: int | None = None
     scratch: int | None = None
+    notebooks_servers: int | None = None
 
 
 @dataclass(frozen=True)

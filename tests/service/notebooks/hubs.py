@@ -72,9 +72,8 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
         (folder / name).chmod(0o600)
-    paths = {
-        name: str(folder / name) for name in ("state", "tokens", "sessions", "credentials", "image", "scratch", "usage", "closed")
-    }
+    names = "state tokens sessions credentials image scratch usage closed condor meet readers"
+    paths = {name: str(folder / name) for name in names.split()}
     for name in ("state", "tokens", "credentials", "home"):
         (folder / name).mkdir()
     settings = Settings(
@@ -85,10 +84,12 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
         client="farmlet-notebooks",
         roster=str(folder / "roster.json"),
         inside="/opt/farmlet/notebook",
+        editor="/opt/farmlet/editor",
         network="farmlet",
         certificates="/etc/ssl/certs",
         cores=1,
         memory=GIB,
+        servers=2,
         idle=0,
         proxy=port,
         api=port,

@@ -148,3 +148,41 @@ def test_while_identity_is_away_the_hub_says_so(tmp_path: Path, pictures: Path, 
         assert window.open(f"{hub.url}/hub/") == 503
         window.look("hub-away", "log-in does not answer just now")
         context.close()
+
+
+def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(hedda={"servers": 2})
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        enter(window, hub, "hedda")
+        guard = window.page.evaluate("window.jhdata.xsrf_token")
+        context.route("**/user/**", lambda route: route.abort())
+        place, token = f"{hub.url}/hub/api/users/hedda", hub.folder / "tokens" / "hedda"
+
+        def begin(path: str) -> str:
+            """What is said against it; nothing once it runs."""
+            answer = context.request.post(f"{place}/{path}?_xsrf={guard}", data={})
+            name = path.partition("/")[2]
+            if answer.ok:
+                until(lambda: read(context, place, guard)["servers"].get(name, {}).get("ready"))
+            return "" if answer.ok else str(answer.json()["message"])
+
+        def end(path: str) -> None:
+            assert context.request.delete(f"{place}/{path}?_xsrf={guard}").ok
+            name = path.partition("/")[2]
+            until(lambda: not read(context, place, guard)["servers"].get(name, {}).get("ready"))
+
+        assert [begin("server"), begin("servers/second")] == ["", ""]
+        window.open(f"{hub.url}/hub/home")
+        window.look("hub-named", "second")
+        assert "maximum of 1 named" in begin("servers/third")
+        hub.write_roster(hedda={})  # as usual, which is two
+        end("server")
+        assert token.is_dir(), "the second server has it"
+        hub.write_roster(hedda={"servers": 1})
+        assert "You may have 1 server at a time" in begin("server")
+        end("servers/second")
+        assert not token.exists() and begin("server") == ""
+        context.close()

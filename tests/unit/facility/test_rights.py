@@ -232,6 +232,7 @@ GROUP = st.builds(
     administer=st.booleans(),
     notebooks_cores=st.none() | st.integers(1, 9),
     notebooks_memory=st.none() | st.integers(1, 9),
+    notebooks_servers=st.none() | st.integers(1, 9),
     home=st.none() | st.integers(1, 9),
     scratch=st.none() | st.integers(1, 9),
     batch_share=st.none() | st.floats(0.5, 9),
@@ -272,6 +273,7 @@ def test_more_groups_never_give_less(table: Table, groups: set[str], more: set[s
     assert many.login >= few.login and many.administer >= few.administer
     assert (many.notebooks_cores or 0) >= (few.notebooks_cores or 0)
     assert (many.notebooks_memory or 0) >= (few.notebooks_memory or 0)
+    assert (many.notebooks_servers or 0) >= (few.notebooks_servers or 0)
     assert (many.home or 0) >= (few.home or 0) and (many.scratch or 0) >= (few.scratch or 0)
     lines = [table.groups[path] for path in many.groups]
     assert many.home == max((line.home for line in lines if line.home), default=None)

@@ -1,9 +1,10 @@
-"""Where packages come from: read from this host's own apt and pip configuration, or from the facility file's `sources`."""
+"""Where packages come from: read from this host's own apt, pip and npm configuration, or from the facility file's `sources`."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ PIP_VARIABLES = (
     "HTTPS_PROXY",
     "NO_PROXY",
 )
+NPM = "npm_config_registry"
 OPTIONS = ("::Proxy ", "Acquire::Check-Valid-Until ")
 BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
@@ -37,6 +39,22 @@ def python(index: str | None = None, bundle: str | None = None) -> Sources:
         environment["PIP_INDEX_URL"] = _open(index, "sources.pip")
     path = _bundle(bundle)
     return Sources(environment, path.read_bytes() if path else b"")
+
+
+def npm(registry: str | None = None) -> dict[str, str]:
+    """npm's settings for nodes; `registry` is the facility file's, else this host's is taken, and npm's own if it has none.
+    What npm shows to a registry that asks who comes stays here."""
+    if registry:
+        return {NPM: _open(registry, "sources.npm")}
+    found = os.environ.get(NPM) or os.environ.get(NPM.upper()) or _npm_config()
+    return {NPM: found} if found.startswith("http") else {}
+
+
+def _npm_config() -> str:
+    program = shutil.which("npm")
+    if program is None:
+        return ""
+    return subprocess.run([program, "config", "get", "registry"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _bundle(named: str | None) -> Path | None:

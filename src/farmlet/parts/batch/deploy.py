@@ -97,6 +97,7 @@ def configure_access(context: Context) -> Sequence[Resource]:
         "access.config",
         interval=section.interval,
         groups=GROUPS,
+        meet=places.MEET,
         drone=drone,
         own=find_largest(context.facility),
         guarded=guarded,
@@ -110,6 +111,9 @@ def configure_access(context: Context) -> Sequence[Resource]:
     return (
         *configure_pool(context),
         *((Directory("/usr/lib/farmlet"), File(WORKFLOW, workflow, 0o755)) if guarded else ()),
+        Directory(places.MEET, 0o1777),
+        # what a program that was killed has left there
+        File("/etc/tmpfiles.d/farmlet-meet.conf", f"e {places.MEET} - - - 1d\n"),
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it

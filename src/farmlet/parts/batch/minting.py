@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from farmlet.facility import places
 from farmlet.facility.model import Facility, Node
 from farmlet.parts import units
 from farmlet.parts.part import Context
@@ -27,7 +28,7 @@ STATE = "/var/lib/farmlet/batch"
 READER = f"{STATE}/reader"  # the token of this node's own key that reads
 READERS = "reader-tokens"  # the item: as a node leaves it, its own; as it gets it, all
 ALL_READERS = f"{STATE}/all-readers"
-TOKENS = f"{STATE}/readers"  # a folder for each who may look at the pool
+TOKENS = places.POOL_READERS  # a folder for each who may look at the pool
 READER_LIFE = 3 * 86400
 # once the key is there, which the collector makes at its first start
 UNITS = (Unit("farmlet-pool-tokens.service"), Unit("farmlet-pool-tokens.timer"))

@@ -10,7 +10,8 @@ GIB = 1 << 30
 
 
 class Notebooks(BaseModel):
-    """How large a notebook is for who does not choose: `cores`, and `memory` in bytes.
+    """How large a notebook is for who does not choose: `cores`, and `memory` in bytes. `servers`: how many a member may have at a
+    time, each with a name of its own but for the first.
 
     `idle_hours`: a server where nothing runs and nobody looks ends after so many (0: never); so do kernels and terminals, unless
     they work. `client`: with an external issuer, the id of the confidential client there as which the Hub logs members in; its
@@ -21,5 +22,6 @@ class Notebooks(BaseModel):
 
     cores: Count = 1
     memory: Memory = 2 * GIB
+    servers: Count = 2
     idle_hours: int = Field(default=12, ge=0, le=720)
     client: str = Field(default="farmlet-notebooks", min_length=1, max_length=256, pattern="^[!-9;-~]+$")

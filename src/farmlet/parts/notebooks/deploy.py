@@ -10,6 +10,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
+from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
@@ -25,6 +26,7 @@ CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
 ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
 INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
+CONDOR = f"{INSIDE}/condor.config"
 NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
 # JupyterLab's settings of all: it asks nobody for news or newer versions
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
@@ -61,6 +63,7 @@ def install_hub() -> Sequence[Resource]:
         File("/etc/systemd/system/docker.service.d/farmlet.conf", dropin),
         Packages(("docker.io", "docker-cli", "iptables", "node-configurable-http-proxy")),
         Environment(HUB, (files("farmlet.parts") / "requirements" / "hub.txt").read_text()),
+        *editor.install(),
     )
 
 
@@ -86,13 +89,25 @@ def describe(context: Context) -> dict[str, object]:
         "inside": INSIDE,
         # what is mounted while the server runs is to be seen in it
         "mounted": "ro,rslave" if list_mounted(facility, context.node) else "ro",
+        "editor": editor.EDITOR,
+        "condor": CONDOR,
+        "meet": places.MEET,
+        "readers": places.POOL_READERS,
         "cores": section.cores,
         "memory": section.memory,
+        "servers": section.servers,
         "idle": section.idle_hours * 3600,
         "proxy": PROXY,
         "api": API,
         "hub": PORT,
     }
+
+
+def describe_pool(context: Context) -> dict[str, str]:
+    """What HTCondor's programs in a notebook are told: they belong to the access point of the same node."""
+    facility = context.facility
+    where = {"central": facility.host("batch.central").fqdn, "fqdn": context.node.fqdn, "domain": facility.domain}
+    return {**where, "meet": places.MEET, "readers": places.POOL_READERS, "inside": INSIDE}
 
 
 def find_image(context: Context) -> str:
@@ -113,9 +128,13 @@ def list_inside() -> Iterator[Resource]:
     """What is mounted into every server: its start, and what JupyterLab gets of ours."""
     source = files(PACKAGE) / "inside"
     jupyter = f"{INSIDE}/jupyter"
-    folders = (f"{INSIDE}/config", f"{INSIDE}/settings", jupyter, f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
+    names = ("config", "settings", "python", "jupyter")
+    folders = (*(f"{INSIDE}/{name}" for name in names), f"{jupyter}/labextensions", NOTICE, f"{NOTICE}/static")
     yield from map(Directory, (INSIDE, *folders))
     yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
+    yield File(f"{INSIDE}/config/editor.yaml", (source / "editor.yaml").read_text())
+    yield File(f"{INSIDE}/python/farmlet_editor.py", (source / "python" / "farmlet_editor.py").read_text())
+    yield File(f"{INSIDE}/credential.sh", (source / "credential.sh").read_text(), 0o755)
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
     yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
     yield File(f"{NOTICE}/package.json", (source / "notice.json").read_text())
@@ -161,6 +180,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
         *list_inside(),
+        File(CONDOR, render(PACKAGE, "condor.config", **describe_pool(context))),
         *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),

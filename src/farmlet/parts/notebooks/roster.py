@@ -23,7 +23,7 @@ log = logging.getLogger("farmlet.agent")
 
 @dataclass(frozen=True)
 class Member:
-    """Who may have a notebook. `cores` and `memory` (bytes): the most of it; 0: no more than the usual one."""
+    """Who may have a notebook. `cores` and `memory` (bytes): the most of it, `servers`: how many at a time; 0: as usual."""
 
     sub: str
     name: str
@@ -32,6 +32,7 @@ class Member:
     home: str
     cores: int = 0
     memory: int = 0
+    servers: int = 0
 
 
 def apply(data: bytes, path: str, first_uid: int = FIRST_UID) -> None:

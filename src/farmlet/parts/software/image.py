@@ -54,7 +54,7 @@ class Image:
 def analysis() -> Image:
     """The image of the demo and the default of jobs: Python with the Scikit-HEP tools, and the clients of storage."""
     python = ("libpython3-stdlib", "python3", "python3-venv")
-    return Image("analysis", requirements(), ("ca-certificates", "git", "openssh-client", "procps", *python, *CLIENTS))
+    return Image("analysis", requirements(), ("ca-certificates", "condor", "git", "openssh-client", "procps", *python, *CLIENTS))
 
 
 def requirements() -> str:

@@ -107,6 +107,19 @@ def test_a_folder_of_this_host_means_nothing_elsewhere(bare: Path) -> None:
     assert "PIP_INDEX_URL" not in sources.python().environment
 
 
+def test_npms_registry(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (sources.NPM, sources.NPM.upper()):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert sources.npm() == {}, "a host without npm: the default is npm's own"
+    (tmp_path / "npm").write_text('#!/bin/sh\n[ "$*" = "config get registry" ] && echo https://npm.example.org/\n')
+    (tmp_path / "npm").chmod(0o755)
+    assert sources.npm() == {"npm_config_registry": "https://npm.example.org/"}
+    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://environment.example.org/")
+    assert sources.npm() == {"npm_config_registry": "https://environment.example.org/"}
+    assert sources.npm("https://file.example.org") == {"npm_config_registry": "https://file.example.org"}
+
+
 def test_the_bundle(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named, variable, configured = (tmp_path / name for name in ("named.pem", "variable.pem", "configured.pem"))
     for path in (named, variable, configured):
@@ -130,6 +143,7 @@ def test_a_mirror_with_a_password_is_refused(bare: Path) -> None:
     for ask in (
         lambda: sources.debian("trixie", "http://u:hunter2@example.org/"),
         lambda: sources.python("https://u:hunter2@e.org"),
+        lambda: sources.npm("https://u:hunter2@e.org"),
     ):
         with pytest.raises(InputError) as caught:
             ask()

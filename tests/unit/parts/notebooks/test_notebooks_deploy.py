@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 
 import pytest
@@ -11,10 +12,11 @@ from farmlet.errors import Errors
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts import part
+from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.deploy import PART, SECRET
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Command, File, Resource
+from farmlet.parts.resources import Command, Directory, File, Resource
 
 TEXT = """
 farmlet: 1
@@ -98,6 +100,30 @@ def test_the_files_are_whole() -> None:
         if isinstance(one, File):
             assert "{{" not in str(one.content).replace("{{.", ""), one.path
     assert PART.role("hub").install()
+
+
+def test_htcondor_in_a_notebook_meets_the_access_point_of_its_node() -> None:
+    found, access = read(configure("notebooks.hub", "head"), "condor.config"), configure("batch.access", "head")
+    meet = "FS_LOCAL_DIR = /var/lib/farmlet/batch/meet"
+    assert meet in found.splitlines() and meet in read(access, "access.config").splitlines()
+    assert "SCHEDD_HOST = head.af.test" in found and "COLLECTOR_HOST = service.af.test:9618" in found
+    (folder,) = [one for one in access if isinstance(one, Directory) and one.path.endswith("/meet")]
+    assert folder.mode == 0o1777  # nobody removes what another one made there
+
+
+def test_vs_code_is_built_anew_when_what_goes_into_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell() -> tuple[str, str]:
+        found = editor.install()
+        return str(next(one.content for one in found if isinstance(one, File))), next(
+            one.unless for one in found if isinstance(one, Command)
+        )
+
+    script, stamp = tell()
+    assert editor.DIGEST in script and "--ignore-scripts" in script and "https://" not in script
+    assert subprocess.run(["bash", "-n", "-c", script], check=True).returncode == 0
+    assert stamp.rpartition("= ")[2].removesuffix(" ]") in script
+    monkeypatch.setattr(editor, "VERSION", "4.139.2")
+    assert tell()[1] != stamp
 
 
 def test_the_network_needs_no_chain_that_docker_makes_later() -> None:

@@ -20,7 +20,7 @@ from farmlet.runtime.rows import FIRST_UID, dump
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
 LIMITS = ("cores", "memory", "tasks")
-SIZES = ("cores", "memory")
+SIZES = ("cores", "memory", "servers")
 FOLDERS = ("home", "scratch")
 EXPIRED = "1"  # shadowExpire, in days since 1970: long ago
 

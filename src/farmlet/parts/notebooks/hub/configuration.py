@@ -44,6 +44,9 @@ def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
     hub.cookie_max_age_days = SESSION_DAYS
     # the proxy and the servers live on without the Hub, which finds them again
     hub.cleanup_servers = False
+    # those with a name; how many run at a time is looked at when one starts
+    hub.allow_named_servers = True
+    hub.named_server_limit_per_user = lambda handler: max(1, Server.count(handler.current_user.name) - 1)
     hub.cleanup_proxy = False
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.api}"
@@ -82,7 +85,6 @@ def configure_servers(c: Any, settings: Settings) -> None:
     server.hub_connect_url = settings.origin
     server.network_name = settings.network
     server.use_internal_ip = True
-    server.name_template = "farmlet-notebook-{username}"
     server.remove = True
     server.pull_policy = "Never"
     server.cmd = ["/init", "--", "python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]

@@ -29,13 +29,16 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
     scratch = f"{settings.scratch}/{member.name}"
     folders = [member.home, *([scratch] if Path(scratch).is_dir() else [])]
     passwd, group = write_names(settings, member, groups, image)
-    server.volumes = {folder: folder for folder in folders}
+    server.volumes = {folder: folder for folder in (*folders, settings.meet)}
     server.read_only_volumes = {
         str(token): inside,
         str(passwd): "/etc/passwd",
         str(group): "/etc/group",
         BUNDLE: BUNDLE,
         settings.inside: settings.inside,
+        settings.editor: settings.editor,
+        settings.condor: "/etc/condor/config.d/90-farmlet.config",
+        **({tokens: tokens} if Path(tokens := f"{settings.readers}/{member.name}").is_dir() else {}),
         str(image / "usr"): "/usr",
         SOFTWARE: {"bind": SOFTWARE, "mode": settings.mounted},
         INIT: "/init",

@@ -14,6 +14,7 @@ import requests.exceptions
 from docker.errors import DockerException
 from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
+from traitlets import default
 
 from farmlet.facility.places import CREDENTIAL
 from farmlet.parts import images
@@ -48,6 +49,11 @@ class Server(DockerSpawner):  # type: ignore[misc]
     settings: Settings  # both set by `configuration`
     roster: Roster
     stage = (0, "")  # how far the start is, in percent and in words
+
+    @default("name_template")
+    def _name_template(self) -> str:
+        """Of the container. A dot is in no member's name: no two may have the same."""
+        return "farmlet-notebook-{username}" + (".{servername}" if self.name else "")
 
     def options_form(self, *_: Any) -> str:
         """The fields of the page; within the member's limits."""
@@ -108,6 +114,16 @@ class Server(DockerSpawner):  # type: ignore[misc]
     def has_credential(self) -> bool:
         return Path(self.settings.credentials, self.user.name, f"{CREDENTIAL}.use").exists()
 
+    @classmethod
+    def count(cls, name: str) -> int:
+        """How many servers the member of this name may have at a time."""
+        member = cls.roster.find(name)
+        return (member and member.servers) or cls.settings.servers
+
+    def list_others(self) -> list[Server]:
+        """The member's other servers that run or begin to."""
+        return [one for one in self.user.spawners.values() if one is not self and one.active]
+
     def find_member(self) -> Member:
         member = self.roster.find(self.user.name)
         if member is None:
@@ -123,6 +139,9 @@ class Server(DockerSpawner):  # type: ignore[misc]
         member = self.find_member()
         if Path(self.settings.closed).exists():
             raise Refused("closed", "This node is being emptied: no notebook begins here just now.")
+        if len(self.list_others()) >= (most := self.count(member.name)):
+            words = f"You may have {most} server{'s' if most > 1 else ''} at a time: stop another one first."
+            raise Refused("number", words, 400)
         size = self.choose_size()
         software = self.find_software()
         # nothing else of it counts
@@ -200,4 +219,5 @@ class Server(DockerSpawner):  # type: ignore[misc]
 
     async def stop(self, now: bool = False) -> None:
         await super().stop(now)
-        shutil.rmtree(Path(self.settings.tokens, self.user.name), ignore_errors=True)
+        if not self.list_others():  # the token is theirs too
+            shutil.rmtree(Path(self.settings.tokens, self.user.name), ignore_errors=True)

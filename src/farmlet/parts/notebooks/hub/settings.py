@@ -15,9 +15,12 @@ class Settings:
 
     Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
     `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
-    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours. `network`: Docker's.
-    `mounted`: the mode in which they have /cvmfs.
-    `cores` and `memory` (bytes): the usual size; `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
+    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours, `editor`: VS Code,
+    `condor`: settings for HTCondor's programs in servers; `meet`, `readers`: see `places`. `mounted`: the mode in which they
+    have /cvmfs.
+
+    `network`: Docker's. `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually;
+    `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
     title: str
@@ -37,8 +40,13 @@ class Settings:
     closed: str
     inside: str
     mounted: str
+    editor: str
+    condor: str
+    meet: str
+    readers: str
     cores: int
     memory: int
+    servers: int
     idle: int
     proxy: int
     api: int

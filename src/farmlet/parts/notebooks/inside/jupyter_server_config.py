@@ -1,14 +1,19 @@
-"""Jupyter's configuration of every server: what JupyterLab starts with, and when a terminal is idle.
+"""Jupyter's configuration of every server: what JupyterLab starts with, VS Code beside it, and when a terminal is idle.
 
 The image's own Python reads it.
 """
 
+import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 from jupyter_server_terminals.terminalmanager import TerminalManager
+
+INSIDE = Path(__file__).parent.parent
+sys.path.append(str(INSIDE / "python"))
+from farmlet_editor import EDITOR, describe, works  # type: ignore[import-not-found]  # noqa: E402
 
 
 class Terminals(TerminalManager):  # type: ignore[misc]
@@ -21,14 +26,9 @@ class Terminals(TerminalManager):  # type: ignore[misc]
         await super()._cull_terminals()
 
 
-def works(shell: int) -> bool:
-    """Whether the process of a terminal has others below it."""
-    try:
-        return bool(psutil.Process(shell).children())
-    except psutil.NoSuchProcess:
-        return False
-
-
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.TerminalsExtensionApp.terminal_manager_class = Terminals
-c.LabApp.app_settings_dir = str(Path(__file__).parent.parent / "settings")
+c.LabApp.app_settings_dir = str(INSIDE / "settings")
+if EDITOR.is_dir():
+    c.ServerApp.jpserver_extensions = {"farmlet_editor": True}
+    c.ServerProxy.servers = {"vscode": describe(Path(__file__).parent, os.environ)}

@@ -17,7 +17,14 @@ ROOM = 1 << 20  # bytes that a server writes without being asked: settings, hist
 SECONDS = 5  # for a look at what is largest; who has millions of files is told without
 MOST = 5
 # what a server, its kernels and JupyterLab would write below the home
-PLACES = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR")
+PLACES = (
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+    "IPYTHONDIR",
+    "FARMLET_EDITOR_DIR",
+)
 OFF_HOME = Path("/tmp/farmlet")
 
 

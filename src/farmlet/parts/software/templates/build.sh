@@ -43,13 +43,13 @@ if [ -n "$authorities" ]; then
 fi
 install -m 644 "${0%/*}/requirements.txt" "${0%/*}/bearer.py" "$root/tmp/"
 inside() { env -u SSL_CERT_DIR -u REQUESTS_CA_BUNDLE -u CURL_CA_BUNDLE HOME=/tmp "${options[@]}" chroot "$root" "$@"; }
-# A throw-away environment holds pip; only the pinned packages land in the image's own Python.
+# A throw-away environment holds pip; only the pinned packages land in the image's own Python, before Debian's of the same name.
 inside python3 -m venv /tmp/pip
 inside /tmp/pip/bin/python -m pip --python /usr/bin/python3 install --quiet --disable-pip-version-check --no-cache-dir \
-  --no-deps --only-binary=:all: --require-hashes --break-system-packages --root-user-action=ignore -r /tmp/requirements.txt
+  --no-deps --ignore-installed --only-binary=:all: --require-hashes --break-system-packages --root-user-action=ignore -r /tmp/requirements.txt
 inside python3 /tmp/bearer.py --register
 inside python3 -c 'import aiohttp, awkward, fsspec_xrootd, hist, iminuit, ipykernel, matplotlib.pyplot, uproot'
-inside python3 -c 'import dask.distributed, jupyter_resource_usage, jupyterhub, jupyterlab, jupyterlab_git'
+inside python3 -c 'import dask.distributed, jupyter_resource_usage, htcondor2, jupyterhub, jupyterlab, jupyterlab_git'
 find "$root/usr/local/lib" -depth -type d -name tests -exec rm -rf {} +
 # mount points of the nodes, and the files that Apptainer replaces by the node's own
 mkdir -p "$root/cvmfs" "$root/srv"
