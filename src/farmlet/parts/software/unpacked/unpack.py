@@ -24,6 +24,7 @@ from farmlet.parts.software.unpacked import layers
 from farmlet.parts.software.unpacked.layers import Told, show
 from farmlet.parts.software.unpacked.registry import Layer, Manifest
 from farmlet.parts.software.unpacked.tools import Tools
+from farmlet.runtime.files import rename
 
 SPARE = 1 << 30  # bytes of disk that stay free
 MEMORY = 2 << 30
@@ -75,7 +76,7 @@ def _open(tools: Tools, layer: Layer, content: str, blobs: Path) -> Layer:
         found = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     if found != content:
         raise FarmletError("its layers", "have not the content that its configuration names", "tell who made the image")
-    path.rename(blobs / _hex(found))
+    rename(path, blobs / _hex(found))
     return Layer(found, 0, "tar")
 
 
@@ -93,7 +94,7 @@ def lay(place: Path, config: str, opened: Iterable[Layer], blobs: Path) -> None:
     def describe(kind: str, digest: str) -> dict[str, Any]:
         target = folder / _hex(digest)
         if not target.exists():
-            (blobs / _hex(digest)).rename(target)
+            rename(blobs / _hex(digest), target)
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest, "size": target.stat().st_size}
 
     packed = {"tar": "layer.v1.tar", "gzip": "layer.v1.tar+gzip"}
