@@ -75,16 +75,17 @@ std::string find_header(const XrdHttpExtReq &request, const char *name) {
 
 // What XRootD itself appends to the path for all who judge a request: the bearer's token, and headers (`http.header2cgi`).
 std::string find_given(const XrdHttpExtReq &request) {
-    std::string full = find_header(request, "xrd-http-fullresource");
-    size_t start = full.find('?');  // none is in the path: see `MatchesPath`
-    return start == std::string::npos ? "" : full.substr(start + 1);
+    auto full = request.headers.find("xrd-http-fullresource");  // XRootD's own; a client's would be written otherwise
+    if (full == request.headers.end()) return "";
+    size_t start = full->second.find('?');  // none is in the path: see `MatchesPath`
+    return start == std::string::npos ? "" : full->second.substr(start + 1);
 }
 
 // The path that a Destination names, decoded; else the status that says why not.
 int read_destination(const XrdHttpExtReq &request, std::string &path) {
     std::string place = find_header(request, "Destination");
     size_t authority = place.find("://");
-    if (authority != std::string::npos) {
+    if (place[0] != '/' && authority != std::string::npos) {
         size_t start = authority + 3, end = std::min(place.find('/', start), place.size());
         if (strcasecmp(place.substr(start, end - start).c_str(), find_header(request, "Host").c_str())) return 502;
         place.erase(0, end);
