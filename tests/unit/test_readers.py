@@ -62,7 +62,7 @@ WRITTEN = ["JobStatus", "JobUniverse", *demand.WRITTEN, "OAuthServicesNeeded", "
 @given(changed(WRITTEN))
 def test_demand(odd: dict[str, Any]) -> None:
     found = demand.parse(dump(JOB, JOB | odd | {"Owner": "eve"}, JOB))
-    assert found.jobs[0] == found.jobs[-1] == demand.Job(demand.IDLE)
+    assert found.jobs[0] == found.jobs[-1] == demand.Job(demand.IDLE, number="1.0 of ada")
     assert len(found.jobs) + found.odd["eve"] == 3
     drone = demand.Shape(2, 1000)
     assert 2 <= demand.add(found.jobs, drone, maximum=100) <= 2 + drone.cores
