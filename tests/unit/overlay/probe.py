@@ -58,7 +58,9 @@ def follow(folder: Path) -> dict[str, Any]:
         await ask(json.dumps([job | {"WantLocal": "a\tb"}, job]))
         untaken.PATIENCE = 0.0
         controller.free = {"slot1@drone": demand.Shape(4, 4000)}
-        await ask(json.dumps([job | {"WantLocal": "a\tb"}, job | {"ClusterId": 12, "ProcId": 0}, job]))
+        passed_over = json.dumps([job | {"WantLocal": "a\tb"}, job | {"ClusterId": 12, "ProcId": 0}, job])
+        for queue in (passed_over, None, passed_over):
+            await ask(queue)
 
     trio.run(story)
     logging.getLogger("cobald.runtime.farmlet.demand").removeHandler(handler)

@@ -73,6 +73,8 @@ def test_writes_its_configuration_and_starts_with_a_clean_environment(tmp_path: 
     assert lines["LIBEXEC"] == "/site/LIBEXEC"
     assert lines["CCB_ADDRESS"] == "$(COLLECTOR_HOST)"
     assert "/srv/.condor_creds/lab.use" in lines["STARTER_JOB_ENVIRONMENT"]
+    assert "APPTAINER_NO_EVAL=1 " in lines["STARTER_JOB_ENVIRONMENT"], "a shell would evaluate what a job's owner wrote"
+    assert "TARGET.WantDocker =!= True && TARGET.DockerImage =?= undefined\n" in config
     for refused in ("PreCmd", "PostCmd", "ToolDaemonCmd", "TransferPlugins"):
         assert f"TARGET.{refused} =?= undefined" in config
     environment = (tmp_path / "overlay/environment").read_text()

@@ -157,7 +157,9 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
     def choose(self, now: float) -> tuple[list[demand.Job], list[str]]:
         """The jobs that count, and the names of those that do not since no drone takes them."""
         known = [(watch.name, job) for watch in self.watches if watch.queue is not None for job in watch.queue.jobs]
-        idle = {(name, job.number): job for name, job in known if job.number and job.waits}
+        # of a queue that cannot be read the pool takes no jobs either
+        heard = {watch.name for watch in self.watches if not watch.failures}
+        idle = {(name, job.number): job for name, job in known if name in heard and job.number and job.waits}
         left = self._untaken.settle(idle, self.free, now)
         jobs = [job for name, job in known if not left or (name, job.number) not in left]
         return jobs, sorted(f"{number} at {name}" for name, number in left)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import stat
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_without_a_terminal_nobody_is_asked(credd: Path) -> None:
         storer.ensure(Request("farmlet"), CONFIG, wait=False)
     assert "farmlet-credential" in caught.value.hint
     assert (credd / "words").read_text() == "query-oauth -s farmlet\n"
+
+
+def test_the_last_line_of_condor_submit_is_explained_before_it(credd: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = credd / "config"
+    config.write_text(json.dumps(asdict(CONFIG)))
+    for words, explained in ((["farmlet"], True), ([], False)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(storer, "CONFIG", config)
+            assert storer.main(words) == 1
+        said = capsys.readouterr().err
+        assert "hint: once, on a terminal: farmlet-credential\n" in said and ("BAILING OUT" in said) is explained
 
 
 def test_what_became_of_the_one_there_was_is_told_at_the_next_submission(credd: Path, capsys: pytest.CaptureFixture[str]) -> None:
