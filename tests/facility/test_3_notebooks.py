@@ -214,7 +214,7 @@ def test_vs_code_comes_by_one_click_and_what_runs_in_its_terminal_keeps_the_serv
         lab.goto(f"{hub.server}/lab")
         icon = lab.locator(".jp-LauncherCard").filter(has_text="VS Code")
         icon.wait_for()
-        icon.locator("svg").wait_for()
+        icon.locator("img").wait_for()
         keep(lab, "lab-launcher")
         with context.expect_page() as opened:
             icon.click()

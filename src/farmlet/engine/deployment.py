@@ -229,9 +229,7 @@ class Deployment:
         return {name: url for name, url in found.items() if url}
 
     def sources(self) -> Sources:
-        named = self.facility.sources
-        found = sources.python(named.pip, named.ca)
-        return replace(found, environment={**found.environment, **sources.npm(named.npm)})
+        return sources.find(self.facility.sources)
 
     def open(self) -> None:
         """Drivers for the nodes as the last `up` left them; nothing is made."""

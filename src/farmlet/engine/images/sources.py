@@ -7,11 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from farmlet.engine.apply import Sources
 from farmlet.errors import InputError
+from farmlet.facility.model import Sources as Named
 
 DEBIAN_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP_VARIABLES = (
@@ -25,6 +27,12 @@ PIP_VARIABLES = (
 NPM = "npm_config_registry"
 OPTIONS = ("::Proxy ", "Acquire::Check-Valid-Until ")
 BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def find(named: Named) -> Sources:
+    """All that nodes are told: what the facility file names, else what this host is configured for."""
+    found = python(named.pip, named.ca)
+    return replace(found, environment={**found.environment, **npm(named.npm)})
 
 
 def python(index: str | None = None, bundle: str | None = None) -> Sources:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from farmlet.engine.apply import apply
 from farmlet.engine.images import build as images
-from farmlet.engine.images import trees
-from farmlet.engine.images.sources import python
+from farmlet.engine.images import sources, trees
 from farmlet.engine.images.wheel import pack
 from farmlet.engine.layout import Layout, addresses, free_address
 from farmlet.engine.nodes.container import ContainerDriver
@@ -194,8 +193,7 @@ class Sandbox:
                 for resource in wanted.resources
                 if trees.find_key(resource.digest, base.key) not in taken
             ]
-        named = self.facility.sources
-        apply(targets, changes, {}, pack(), python(named.pip, named.ca), report.done)
+        apply(targets, changes, {}, pack(), sources.find(self.facility.sources), report.done)
 
     def ensure_names(self, layout: Layout) -> None:
         """The names of all machines that DNS need not know, in this host's hosts file."""

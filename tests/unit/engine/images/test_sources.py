@@ -8,6 +8,7 @@ import pytest
 
 from farmlet.engine.images import sources
 from farmlet.errors import InputError
+from farmlet.facility.model import Sources
 
 RELEASE = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
 SUITE = RELEASE.get("VERSION_CODENAME", "").strip('"')
@@ -118,6 +119,9 @@ def test_npms_registry(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://environment.example.org/")
     assert sources.npm() == {"npm_config_registry": "https://environment.example.org/"}
     assert sources.npm("https://file.example.org") == {"npm_config_registry": "https://file.example.org"}
+    named = Sources(pip="https://pip.example.org", npm="https://file.example.org")
+    found = sources.find(named).environment
+    assert (found["PIP_INDEX_URL"], found["npm_config_registry"]) == (named.pip, named.npm)
 
 
 def test_the_bundle(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

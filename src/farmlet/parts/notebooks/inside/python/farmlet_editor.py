@@ -33,7 +33,6 @@ def describe(folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         "timeout": START_SECONDS,
         "launcher_entry": {
             "title": "VS Code",
-            "category": "Other",
             "icon_path": str(EDITOR / "code/src/browser/media/favicon.svg"),
         },
     }
