@@ -17,6 +17,8 @@ import jmespath
 import pytest
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from farmlet.errors import Errors
@@ -26,6 +28,7 @@ from farmlet.parts.identity.deploy import PART as IDENTITY
 from farmlet.parts.monitoring import checks, store
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.grafana import deploy, program
+from farmlet.parts.monitoring.grafana.api import Grafana
 from farmlet.parts.monitoring.grafana.program import Run, run
 from farmlet.parts.monitoring.grafana.things import Board, differ, list_things
 from farmlet.parts.part import Context, Trust, find
@@ -206,6 +209,26 @@ def test_one_that_is_away(desk: Desk) -> None:
     desk.write(url="http://127.0.0.1:1")
     (fault,) = desk.go().faults
     assert "http://127.0.0.1:1 does not answer: " in fault
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+KEYS = st.sampled_from(["uid", "title", "version", "meta", "dashboard", "folderUid", "provisioned", "readOnly", "status"])
+MORE = st.sampled_from(["message", "settings", "enabled", "login", "role", "authLabels", "panels", "jsonData"])
+ODD = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | MORE, inner, max_size=5), max_leaves=12
+)
+BODIES = ODD.map(lambda found: json.dumps(found).encode()) | st.binary(max_size=20) | st.just(b"[" * 100_000)
+
+
+@given(st.lists(st.tuples(st.sampled_from([200, 200, 200, 201, 302, 400, 401, 403, 404, 409, 412, 500]), BODIES), max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_no_answer_ends_the_program(answers: list[tuple[int, bytes]]) -> None:
+    waiting = [(200, b'{"version": "11.0.0"}'), *answers]
+    asked = Grafana("https://g", TOKEN)
+    asked._send = lambda *_: (*(waiting.pop(0) if waiting else (404, b"{}")), "")  # type: ignore[method-assign]
+    made = Run(asked, {}, look=False)
+    made.go(deploy.describe(make()), "r" * 64)
+    assert made.faults and json.dumps([made.kept, made.notes, made.faults])
 
 
 def test_one_that_dribbles_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ class Grafana:
         status, data, moved = self._send(method, path, body)
         try:
             found = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if status == 200 and found is not None:
             return found
