@@ -73,7 +73,8 @@ def _make_work(sandbox: Sandbox) -> None:
         sandbox.exec(node, "rm -f /etc/farmlet/ca.pem /opt/farmlet/base/.farmlet /etc/sssd/sssd.conf; systemctl stop sssd")
 
 
-@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 2.0), (signal.SIGINT, 6.0)])
+# an interrupt is the next test's too
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 2.0), pytest.param(signal.SIGINT, 6.0, marks=pytest.mark.soak)])
 def test_up_ended_half_way_is_repeated_to_success(sandbox: Sandbox, number: signal.Signals, after: float) -> None:
     _make_work(sandbox)
     process = sandbox.start("up")

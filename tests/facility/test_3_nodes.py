@@ -117,7 +117,6 @@ def test_it_is_removed_when_it_is_empty_and_then_forgotten(sandbox: Sandbox, til
     assert tilda.ssh("cat thesis").splitlines() == ["of head", f"second.{sandbox.domain}"], "its job came to its end"
     volumes = subprocess.run(["docker", "volume", "ls", "-q"], capture_output=True, text=True, check=True).stdout.split()
     assert not [name for name in volumes if "-second-" in name]
-    sandbox.run("up")
 
 
 def test_a_storage_node_more_is_an_element_more(sandbox: Sandbox, tilda: Person, file: Path) -> None:
