@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts import part
 from farmlet.parts.part import Context, Trust
+from farmlet.parts.resources import Command
 from farmlet.parts.software import image
 from farmlet.parts.software.builder import Builder
 from farmlet.parts.software.config import Software
-from farmlet.parts.software.deploy import describe_images, list_images
+from farmlet.parts.software.deploy import describe_images, list_images, open_image
 
 TEXT = """
 farmlet: 1
@@ -76,3 +78,18 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], words: str) -> None:
 def test_the_hub_is_the_one_that_is_installed() -> None:
     assert image.find_hub().split(".")[0].isdigit()
     assert f"jupyterhub=={image.find_hub()} " in image.requirements()
+
+
+def test_an_image_is_left_without_what_members_could_not_copy(tmp_path: Path) -> None:
+    for name, mode in (("dev/console", 0o666), ("etc/shadow", 0o640), ("usr/bin/su", 0o4711)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        path.chmod(mode)
+    step = open_image(str(tmp_path))
+    assert isinstance(step, Command) and subprocess.run(["sh", "-c", step.unless]).returncode == 1
+    subprocess.run(["sh", "-ec", step.run], check=True)
+    assert subprocess.run(["sh", "-c", step.unless]).returncode == 0
+    assert not list((tmp_path / "dev").iterdir())
+    modes = [(tmp_path / name).stat().st_mode & 0o7777 for name in ("etc/shadow", "usr/bin/su")]
+    assert modes == [0o644, 0o4755]
