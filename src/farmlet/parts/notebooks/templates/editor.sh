@@ -44,7 +44,7 @@ arch=$(node -p process.arch)
 (cd node_modules/@vscode/ripgrep-universal/bin && find . -mindepth 1 -maxdepth 1 ! -name "linux-$arch" -exec rm -rf {} +)
 (cd node_modules/node-pty && rm -rf third_party deps src && find prebuilds -mindepth 1 -maxdepth 1 ! -name "linux-$arch" -exec rm -rf {} +)
 (cd node_modules && rm -rf @github @microsoft/mxc-sdk @devcontainers @vscode/sandbox-runtime @vscode/windows-* kerberos cpu-features nan)
-# these want a compiler of TypeScript that comes without a hash
+# of services of others; and one that wants a compiler of TypeScript, which comes without a hash
 (cd extensions && rm -rf copilot mermaid-markdown-features typescript-language-features microsoft-authentication)
 # what everybody begins with; each may set it otherwise
 mkdir extensions/farmlet
