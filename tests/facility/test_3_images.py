@@ -28,7 +28,7 @@ import imagery
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 PLACE = "/var/tmp/farmlet-test-images"  # on the node, instead of /cvmfs: the sandbox's own images stay as they are
-CONFIG = f"{PLACE}/unpacked.json"
+CONFIG = "/run/farmlet-test-unpacked.json"  # units see no /var/tmp
 PACKAGE = "particle"  # wheels of pure Python, which the shipped image has not
 SUBMIT = """\
 executable = ask.py
@@ -131,7 +131,7 @@ def registry(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
     words = f"systemd-run --quiet --unit=test-registry {PLACE}/docker-registry serve {PLACE}/registry.json"
     sandbox.exec("service", f"{words}; until curl -sf http://127.0.0.1:5000/v2/; do sleep 0.1; done")
     yield folder
-    sandbox.exec("service", f"systemctl stop test-registry; rm -rf {PLACE} {folder} {unit}; systemctl daemon-reload")
+    sandbox.exec("service", f"systemctl stop test-registry; rm -rf {PLACE} {folder} {unit} {CONFIG}; systemctl daemon-reload")
 
 
 def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Person, registry: str) -> None:

@@ -50,7 +50,8 @@ def tell(found: Sequence[Mapping[str, Any]]) -> None:
     for row in found:
         if row["error"]:
             print(f"\n{row['error']}")
-            verb = "publish" if ":" in row["base"] else "build"  # from a line of the wish list
-            print(f"next: mend it, `farmlet up` if the file changed, or `farmlet images {verb} {row['name']}`")
+            wished = ":" in row["base"]  # FILE:LINE
+            asked = "registries are asked each hour" if wished else f"or `farmlet images build {row['name']}`"
+            print(f"next: mend it, `farmlet up` if the file changed, {asked}")
         if row["note"]:
             print(f"\n{row['name']}: {row['note']}")
