@@ -64,8 +64,12 @@ class Setting:
 
 def start(found: Unpacked) -> None:
     """That a program of it starts, confined as the tests of images are. Raises FarmletError."""
-    if found.shell:
+    if not found.shell:
+        return
+    try:
         trial.enter(found.root, ["/bin/sh", "-c", ":"], "its shell")
+    except FarmletError as error:
+        raise FarmletError("its shell", f"does not start here: {error.what}", "tell who made the image") from error
 
 
 class Area:
