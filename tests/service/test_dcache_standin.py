@@ -52,13 +52,14 @@ def centre(running: Centre) -> Centre:
         {"scope": None},
         {"scope": "storage.read"},
         {"scope": "storage.read:/ storage.modify:/%zz"},
-        {"exp": int(time.time()) - 1},
-        {"nbf": int(time.time()) + 60},
-        {"key": ECKey.generate_key("P-256", {"kid": "first"})},
+        {"exp": lambda: int(time.time()) - 1},
+        {"nbf": lambda: int(time.time()) + 60},
+        {"key": lambda: ECKey.generate_key("P-256", {"kid": "first"})},
     ],
-    ids=str,
+    ids=",".join,
 )
 def test_a_token_that_is_not_taken_gets_401_and_never_a_reason(centre: Centre, claims: dict[str, object]) -> None:
+    claims = {name: value() if callable(value) else value for name, value in claims.items()}
     answer = centre.ask("GET", "/", centre.token(**claims))  # type: ignore[arg-type]
     assert (answer.status, answer.body, answer.phrase) == (401, b"", "login failed")
     assert answer.headers["www-authenticate"] == 'Basic realm=""'
