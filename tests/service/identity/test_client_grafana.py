@@ -52,7 +52,7 @@ def party(service: Service, context: Context) -> Party:
 
 @pytest.mark.parametrize(
     ("name", "group", "role"),
-    [("gwen", "lab/production", "Editor"), ("gero", "lab", "Viewer"), ("gitta", "board", "Admin"), ("gunnar", "guests", None)],
+    [("gudula", "lab/production", "Editor"), ("gero", "lab", "Viewer"), ("gitta", "board", "Admin"), ("gunnar", "guests", None)],
 )
 def test_groups_are_roles(service: Service, context: Context, party: Party, name: str, group: str, role: str | None) -> None:
     (text,) = [one.data.decode() for one in deploy.configure(context, "") if isinstance(one, File) and one.path == deploy.INI]
