@@ -31,7 +31,7 @@ SESSION_UNIT = "session-token@{uid}.service"
 
 # where members and HTCondor's daemons meet, to show who they are: what either makes there belongs to them, as the other sees. And
 # what lets members read the pool: NAME/tokens below it
-MEET = "/var/lib/farmlet/batch/meet"
+MEET = "/run/farmlet.meet"
 POOL_READERS = "/var/lib/farmlet/batch/readers"
 
 # of members who have a notebook: NAME/token below it, as the log-in sessions have theirs

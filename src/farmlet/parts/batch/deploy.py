@@ -17,6 +17,7 @@ from farmlet.parts.repositories import list_mounted, name_attributes
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
 
 CONFIG = "/etc/condor/config.d"
+MEET = f"{places.MEET[1:].replace('/', '-')}.mount"
 POOL = f"{CONFIG}/10-farmlet-pool.config"
 PORT = 9618
 GROUPS = "/etc/condor/farmlet-groups.map"
@@ -109,9 +110,11 @@ def configure_access(context: Context) -> Sequence[Resource]:
     workflow = render(PACKAGE, "workflow.sh", tokens=places.SESSIONS if "tokens.credmon" in context.node.roles else "")
     leaving = {"remove": section.deprovisioning == "remove", "first_uid": context.section("identity").first_uid}
     return (
+        # notebooks that run have it mounted, and must not be left with another one
+        File(f"/etc/systemd/system/{MEET}", render(PACKAGE, "meet.mount", meet=places.MEET)),
+        Unit(MEET, reload=True),
         *configure_pool(context),
         *((Directory("/usr/lib/farmlet"), File(WORKFLOW, workflow, 0o755)) if guarded else ()),
-        Directory(places.MEET, 0o1777),
         # what a program that was killed has left there
         File("/etc/tmpfiles.d/farmlet-meet.conf", f"e {places.MEET} - - - 1d\n"),
         File(f"{CONFIG}/30-farmlet-access.config", text),

@@ -16,7 +16,7 @@ from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.deploy import PART, SECRET
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Command, Directory, File, Resource
+from farmlet.parts.resources import Command, File, Resource
 
 TEXT = """
 farmlet: 1
@@ -104,11 +104,11 @@ def test_the_files_are_whole() -> None:
 
 def test_htcondor_in_a_notebook_meets_the_access_point_of_its_node() -> None:
     found, access = read(configure("notebooks.hub", "head"), "condor.config"), configure("batch.access", "head")
-    meet = "FS_LOCAL_DIR = /var/lib/farmlet/batch/meet"
+    meet = "FS_LOCAL_DIR = /run/farmlet.meet"
     assert meet in found.splitlines() and meet in read(access, "access.config").splitlines()
     assert "SCHEDD_HOST = head.af.test" in found and "COLLECTOR_HOST = service.af.test:9618" in found
-    (folder,) = [one for one in access if isinstance(one, Directory) and one.path.endswith("/meet")]
-    assert folder.mode == 0o1777  # nobody removes what another one made there
+    # nobody removes what another one made there, or fills the node's disk
+    assert "Options=mode=1777,nosuid,nodev,noexec,size=1M" in read(access, "run-farmlet.meet.mount")
 
 
 def test_vs_code_is_built_anew_when_what_goes_into_it_changes(monkeypatch: pytest.MonkeyPatch) -> None:
