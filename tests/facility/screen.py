@@ -6,19 +6,28 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from person import Person
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-EXECUTABLE = "/usr/bin/chromium"
+from host import docker
 
 
 @contextmanager
 def open_screen(person: Person) -> Iterator[BrowserContext]:
-    """Chromium with the cookies that the member has. It reaches the facility only."""
-    options = ["--no-sandbox", f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.{person.sandbox.domain}"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=options)
+    """Chromium with the cookies that the member has. It reaches the facility only.
+
+    It is in the network of `service`: it gives up what it loads when an interface comes or goes, and on this host they do.
+    """
+    sandbox = person.sandbox
+    options = ["--no-sandbox", f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE *.{sandbox.domain}"]
+    process = docker("inspect", "-f", "{{.State.Pid}}", sandbox.container("service"))
+    with TemporaryDirectory() as folder, sync_playwright() as playwright:
+        program = Path(folder) / "chromium"
+        program.write_text(f'#!/bin/sh\nexec nsenter --net=/proc/{process}/ns/net /usr/bin/chromium "$@"\n')
+        program.chmod(0o755)
+        browser = playwright.chromium.launch(executable_path=program, args=options)
         context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 800})
         context.set_default_timeout(120_000)
         for one in person.browser.cookies:
