@@ -26,6 +26,7 @@ TMPFS = {"/run": "", "/run/lock": "", "/tmp": "exec"}
 SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "1024"}
 PERIOD = 100_000  # µs, of the kernel's CPU quota
 GIB = 1 << 30
+ATTEMPTS = 5  # to hear what a short command says
 
 
 class ContainerDriver:
@@ -236,9 +237,14 @@ class ContainerDriver:
         found = self._find(machine)
         if found is None:
             raise FarmletError(f"node {machine.name}", "is not there", "farmlet up")
-        code, output = found.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
-        text = output.decode(errors="replace")
-        if code or not text.startswith("ssh-ed25519 "):
+        text = ""
+        for _ in range(ATTEMPTS):  # on a busy machine Docker may lose what a short command says
+            code, output = found.exec_run(["cat", "/etc/ssh/ssh_host_ed25519_key.pub"])
+            text = output.decode(errors="replace")
+            if code or text:
+                break
+            time.sleep(0.2)
+        if not text.startswith("ssh-ed25519 "):
             raise FarmletError(f"node {machine.name}", f"shows no host key: {text.strip()}", f"docker logs {self.name(machine)}")
         return " ".join(text.split()[:2])
 
