@@ -24,7 +24,7 @@ from farmlet.facility.load import default_text
 from farmlet.parts.storage.element import CERTIFICATE, KEY
 from host import prepare
 from lanes import find_lane
-from once import folder, once
+from once import alone, folder, once
 
 SELDOM = "\nbase: {check_seconds: 30}\nsitetests: {every: 86400}\nmonitoring: {scrape_seconds: 60}"
 # What tests want to find in the file of their sandbox, so that they need not change it: what goes before which line. Checks run
@@ -74,8 +74,14 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
 @pytest.fixture(scope="module")
 def running(sandbox: Sandbox, images: None) -> Sandbox:
     """The sandbox, up: so that each file of tests can be run by itself."""
-    sandbox.report = once(f"{sandbox.name}.up", lambda: sandbox.json("up"))
+    sandbox.report = once(f"{sandbox.name}.up", lambda: bring_up(sandbox))
     return sandbox
+
+
+def bring_up(sandbox: Sandbox) -> Any:
+    """One after another: several that come up at once take longer than that, and all other tests meanwhile."""
+    with alone("up"):
+        return sandbox.json("up")
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +90,7 @@ def images(request: pytest.FixtureRequest) -> None:
     if not os.environ.get("FARMLET_SANDBOX"):
         request.getfixturevalue("before")
         test = Sandbox(Path(once("test.file", lambda: write_file("test"))), "test", DOMAINS["test"])
-        once("test.up", lambda: test.json("up"))
+        once("test.up", lambda: bring_up(test))
 
 
 @pytest.fixture(autouse=True)
