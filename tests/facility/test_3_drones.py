@@ -13,8 +13,6 @@ from person import Person
 from sandbox import Sandbox, until
 from terminal import Terminal
 
-from farmlet.parts.overlay.deploy import TOLD
-
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(300)]
 
 TOKEN = "eyJ[A-Za-z0-9_-]{16,}[.]eyJ"
@@ -76,7 +74,6 @@ OTHERS = {
     "disk": "request_disk = 16M",
     "grown": "requirements = false",
     "swapped": "requirements = false",
-    "never": 'requirements = TARGET.FarmletSite =?= "nowhere"',
 }
 
 
@@ -200,11 +197,6 @@ def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> No
     with Terminal(mallory, "condor_submit -i inner.sub") as terminal:
         os.write(terminal.primary, b"hostname; exit\n")
         terminal.read(rf"[^@.]head\.{re.escape(mallory.sandbox.domain)}\r")  # beside the prompt of the job's shell
-
-
-def test_a_job_that_free_drones_do_not_take_keeps_none(sandbox: Sandbox, mallory: Person) -> None:
-    name = f"{find(mallory, 'never')}.0 of {mallory.name} at head.{sandbox.domain}"
-    until(lambda: name in sandbox.exec("service", f"cat {TOLD}"), 180)
 
 
 def test_what_no_drone_takes_does_not_wait_for_ever(mallory: Person) -> None:

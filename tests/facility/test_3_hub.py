@@ -14,6 +14,7 @@ from farmlet.errors import FarmletError
 
 pytestmark = [
     pytest.mark.facility,
+    pytest.mark.lane("edit"),
     pytest.mark.disturbs("notebooks"),
     pytest.mark.usefixtures("running"),
     pytest.mark.timeout(600),

@@ -11,6 +11,7 @@ from sandbox import Sandbox, until
 
 pytestmark = [
     pytest.mark.facility,
+    pytest.mark.lane("edit"),
     pytest.mark.disturbs("access", "batch"),
     pytest.mark.usefixtures("running"),
     pytest.mark.timeout(600),
