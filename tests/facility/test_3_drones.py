@@ -113,18 +113,21 @@ def reason(person: Person, kind: str) -> str:
     return person.ssh(f"condor_q -constraint 'Args == \"{kind}\" && JobStatus == 5' -af HoldReason")
 
 
+@pytest.fixture(scope="module")
+def outside(sandbox: Sandbox, mallory: Person) -> str:
+    """What the site's account finds outside of the container."""
+    return sandbox.exec("tier1", f"cd $(mktemp -d) && chown drone . && runuser -u drone -- bash -c {shlex.quote(LOOK)}; cat seen")
+
+
 @pytest.mark.parametrize("kind", [*COMMANDS, "bind"])
-def test_what_runs_outside_of_the_container_finds_nothing_of_others(sandbox: Sandbox, mallory: Person, kind: str) -> None:
+def test_what_runs_outside_of_the_container_finds_nothing_of_others(mallory: Person, outside: str, kind: str) -> None:
     until(lambda: not find(mallory, kind), 240)
     seen = set(mallory.ssh(f"cat {kind}/seen").splitlines())
     assert not [line for line in seen if line.startswith("token: ")]
     assert not seen & {"condor_startd", "condor_master"}
     # it did run there, and would have found them
     assert ("condor_starter" in seen) is (kind != "bind")
-    there = sandbox.exec(
-        "tier1", f"cd $(mktemp -d) && chown drone . && runuser -u drone -- bash -c {shlex.quote(LOOK)}; cat seen"
-    )
-    assert f"token: /home/drone/farmlet-{sandbox.domain}" in there
+    assert f"token: /home/drone/farmlet-{mallory.sandbox.domain}" in outside
 
 
 def test_the_environment_arrives_as_it_was_written(mallory: Person) -> None:
