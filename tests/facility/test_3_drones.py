@@ -115,7 +115,8 @@ def reason(person: Person, kind: str) -> str:
 
 @pytest.fixture(scope="module")
 def outside(sandbox: Sandbox, mallory: Person) -> str:
-    """What the site's account finds outside of the container."""
+    """What the site's account finds outside of the container, once there were drones."""
+    until(lambda: not find(mallory, "pre"), 240)
     return sandbox.exec("tier1", f"cd $(mktemp -d) && chown drone . && runuser -u drone -- bash -c {shlex.quote(LOOK)}; cat seen")
 
 
