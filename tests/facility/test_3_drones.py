@@ -153,7 +153,7 @@ def test_nobody_logs_in_to_a_drone_or_is_told_whose_jobs_it_runs(sandbox: Sandbo
     until(lambda: mallory.ssh("condor_q -constraint 'Args == \"stay\"' -af JobStatus") == "2", 240)
     drone = mallory.ssh("condor_q -constraint 'Args == \"stay\"' -af RemoteHost").partition("@")[2]
     address = shlex.quote(mallory.ssh(f"condor_status slot1@{drone} -af MyAddress"))
-    said = sandbox.exec("tier1", f"runuser -u nobody -- timeout 20 condor_status -direct {address} -af Name 2>&1 || true")
+    said = sandbox.exec("tier1", f"runuser -u nobody -- timeout 60 condor_status -direct {address} -af Name 2>&1 || true")
     assert "Failed to authenticate" in said, said
     tried = mallory.try_ssh(f"timeout 60 condor_ssh_to_job {find(mallory, 'stay')} true")
     assert tried.returncode not in (0, 124), tried
@@ -195,7 +195,7 @@ def test_names_that_would_be_others_are_refused(mallory: Person) -> None:
 
 
 def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> None:
-    said = mallory.try_ssh("timeout 30 condor_submit -i stay.sub")
+    said = mallory.try_ssh("timeout 90 condor_submit -i stay.sub")
     assert said.returncode and "drones let nobody in" in said.stderr, said
     mallory.ssh("(grep -v ^queue stay.sub; echo +WantLocal = true; echo queue) > inner.sub")
     with Terminal(mallory, "condor_submit -i inner.sub") as terminal:

@@ -232,7 +232,7 @@ def test_a_change_there_is_followed_within_a_poll(guest: tuple[Sandbox, Collabor
     command = ["ssh", "-o", "LogLevel=INFO", *zoe.command("true")[1:]]  # the very next one
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert refused.returncode == 255 and f"{iam.issuer} says that you are suspended." in refused.stderr, refused
-    session.wait(MARGIN)
+    session.wait(3 * MARGIN)
     # what was stored for jobs is gone, and word of it is left; the element here knows whose groups count no more
     credentials = "ls /var/lib/condor/oauth_credentials/zoe-muller"
     until(lambda: house.exec("head", credentials) == "farmlet.refused", MARGIN)
