@@ -114,3 +114,10 @@ def test_what_takes_longest_begins_first() -> None:
     ranks = [rank(find_lane(test)) for test in sorted(quiet, key=lambda test: -table[Path(test.split("::")[0]).stem][1])]
     assert ranks == sorted(ranks)
     assert rank(FIRST) < rank("harm") < ranks[0] and ranks[-1] < rank(LAST)
+
+
+def test_who_opens_a_browser_says_so() -> None:
+    """Those run before containers come and go."""
+    texts = {path.stem: path.read_text() for path in (ROOT / "tests" / "service").rglob("test_*.py")}
+    marked = {name for name, text in texts.items() if "pytest.mark.browser" in text}
+    assert marked == {name for name, text in texts.items() if "launch()" in text or "open_window" in text}
