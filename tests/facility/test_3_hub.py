@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.lane("edit"),
     pytest.mark.disturbs("notebooks"),
     pytest.mark.usefixtures("running"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),  # a sandbox that has to come up, after another
 ]
 
 
