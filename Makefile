@@ -14,8 +14,6 @@ TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 LANES := -n 3 --dist loadscope --no-loadscope-reorder
-# of what brings up whole facilities, no more than cores
-SANDBOXES := -n 2 --dist loadscope --no-loadscope-reorder
 BENCH_PACKAGES := wrk $(LDAP_PACKAGES)
 
 # some images set it: every `farmlet` would then compile all of its modules anew, which takes longer than most of its verbs
@@ -30,8 +28,8 @@ demo: setup  ## the sandbox, and a new member's first analysis in it
 test: setup lint unit  ## everything, from lint to the sandbox
 	tools/packages $(TEST_PACKAGES)
 	# apart: Chromium gives up what it loads when a container's network comes or goes
-	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
-	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/contract tests/facility
+	$(BIN)/pytest -q $(LANES) --durations=10 -m 'browser and not soak' tests/service
+	$(BIN)/pytest -q $(LANES) --durations=40 -m 'not browser and not soak' tests/service tests/contract tests/facility
 
 setup: $(VENV)/.ready  ## what this machine needs: Debian packages, the Python environment of the lock file
 
@@ -59,7 +57,7 @@ service: setup
 
 facility: setup
 	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES) chromium
-	$(BIN)/pytest -q $(SANDBOXES) --durations=30 tests/facility
+	$(BIN)/pytest -q $(LANES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance
 	tools/packages $(TEST_PACKAGES)

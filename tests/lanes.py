@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xdist.scheduler import LoadScopeScheduling
 
+import budgets
+
 if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
-# A lane that is named here begins in this order, all others after these. `up` makes the sandbox that the rest of the facility
-# tests stand on; until then the other processes take what needs none. `purge` comes when everything else has ended.
-ORDER = ("up", "harm", "edit", "guest", "sqlite", "postgresql")
+# `up` makes the sandbox that the rest of the facility tests stand on; until then the other processes take what needs none. Then
+# come the lanes that make one of their own, with one between them, for two that come up at once keep all others waiting; then
+# the longest. `purge` comes when everything else has ended.
+ORDER = ("up", "sqlite", "postgresql", "harm", "guest", "demo", "edit")
 FIRST, LAST = "up", "purge"
 LANE = re.compile(r'pytest\.mark\.lane\("(\w+)"\)')
 ROOT = Path(__file__).parents[1]
@@ -40,8 +44,18 @@ def _read_lane(file: str) -> str:
     return "harm" if "pytest.mark.disturbs(" in text else path.stem
 
 
-def rank(lane: str) -> int:
-    return ORDER.index(lane) if lane in ORDER else len(ORDER) + (lane == LAST)
+def rank(lane: str) -> tuple[int, int]:
+    """By which lanes are sorted: where they stand in ORDER, and how long they may take."""
+    return ORDER.index(lane) if lane in ORDER else len(ORDER) + (lane == LAST), -_read_budgets()[lane]
+
+
+@cache
+def _read_budgets() -> Counter[str]:
+    """Seconds that the facility tests of a lane may take together."""
+    found: Counter[str] = Counter()
+    for file, (lane, seconds) in budgets.read().items():
+        found[file if lane == "test" else lane] += seconds
+    return found
 
 
 class Lanes(LoadScopeScheduling):

@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,18 @@ def is_of_a_dead_run(path: Path) -> bool:
     return True
 
 
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """No other process of this run does what has that name meanwhile."""
+    with (folder() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def once(name: str, make: Callable[[], Any]) -> Any:
     """What `make` answered, by way of JSON. The first that asks calls it, the others wait; when it fails, it fails for all."""
     kept = folder() / f"{name}.json"
-    with (folder() / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(name):
         if not kept.exists():
             try:
                 found = {"answer": make()}

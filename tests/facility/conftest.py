@@ -16,27 +16,27 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import budgets
 import pytest
 from sandbox import DOMAINS, FARMLET, Sandbox, until
 
+import budgets
 from farmlet.facility.load import default_text
 from farmlet.parts.storage.element import CERTIFICATE, KEY
 from host import prepare
 from lanes import find_lane
-from once import folder, once
+from once import alone, folder, once
 
-SELDOM = "\nbase: {check_seconds: 30}\nsitetests: {every: 86400}\nmonitoring: {scrape_seconds: 60}"
+HALF_MINUTE = "\nbase: {check_seconds: 30}"
+SELDOM = f"{HALF_MINUTE}\nsitetests: {{every: 86400}}\nmonitoring: {{scrape_seconds: 60}}"
 # What tests want to find in the file of their sandbox, so that they need not change it: what goes before which line. Checks run
-# half as often where nobody waits for them, for all sandboxes share two cores; where sites are broken on purpose, they are not
-# tested meanwhile.
+# half as often, for all sandboxes share two cores; where sites are broken on purpose, they are not tested meanwhile.
 MORE = {
-    "test": ("\n  lab/production:", "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}"),
-    "harm": ("\nidentity:", SELDOM),
-    "edit": (
-        "\nidentity:",
-        SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}",
-    ),
+    "test": {
+        "\n  lab/production:": "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}",
+        "\nidentity:": HALF_MINUTE,
+    },
+    "harm": {"\nidentity:": SELDOM},
+    "edit": {"\nidentity:": SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}"},
 }
 
 OWN = ("harm", "edit")  # lanes with a sandbox of their own
@@ -47,8 +47,9 @@ def write_file(name: str) -> str:
     place = folder() / name
     place.mkdir()
     text = default_text().replace("name: lab ", f"name: {name} ").replace("domain: farmlet.test", f"domain: {DOMAINS[name]}")
-    line, more = MORE[name]
-    (place / "facility.yaml").write_text(text.replace(line, more + line, 1))
+    for line, more in MORE[name].items():
+        text = text.replace(line, more + line, 1)
+    (place / "facility.yaml").write_text(text)
     return str(place)
 
 
@@ -74,8 +75,14 @@ def sandbox(request: pytest.FixtureRequest) -> Sandbox:
 @pytest.fixture(scope="module")
 def running(sandbox: Sandbox, images: None) -> Sandbox:
     """The sandbox, up: so that each file of tests can be run by itself."""
-    sandbox.report = once(f"{sandbox.name}.up", lambda: sandbox.json("up"))
+    sandbox.report = once(f"{sandbox.name}.up", lambda: bring_up(sandbox))
     return sandbox
+
+
+def bring_up(sandbox: Sandbox) -> Any:
+    """One after another: several that come up at once take longer than that, and all other tests meanwhile."""
+    with alone("up"):
+        return sandbox.json("up")
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +91,7 @@ def images(request: pytest.FixtureRequest) -> None:
     if not os.environ.get("FARMLET_SANDBOX"):
         request.getfixturevalue("before")
         test = Sandbox(Path(once("test.file", lambda: write_file("test"))), "test", DOMAINS["test"])
-        once("test.up", lambda: test.json("up"))
+        once("test.up", lambda: bring_up(test))
 
 
 @pytest.fixture(autouse=True)

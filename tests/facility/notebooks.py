@@ -27,7 +27,7 @@ def ask(person: Person, url: str, token: str) -> int:
     """HTTP status of a page; 0 while nobody answers."""
     request = urllib.request.Request(url, headers={"Authorization": f"token {token}"})
     try:
-        with person.browser._opener.open(request, timeout=10) as answer:
+        with person.browser._opener.open(request, timeout=30) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -42,5 +42,5 @@ def find_containers(sandbox: Sandbox, name: str) -> str:
 def read(person: Person, url: str, token: str) -> str:
     """The text of a page."""
     request = urllib.request.Request(url, headers={"Authorization": f"token {token}"})
-    with person.browser._opener.open(request, timeout=30) as answer:
+    with person.browser._opener.open(request, timeout=60) as answer:
         return str(answer.read().decode())

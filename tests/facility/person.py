@@ -93,9 +93,9 @@ class Person:
         context = ssl.create_default_context(cafile=self.ca)
         body = json.dumps({"public_key": key.with_suffix(".pub").read_text()}).encode()
         request = urllib.request.Request(f"{self.issuer}/ssh/sign", body, {"Authorization": f"Bearer {token}"})
-        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             (self.folder / "key-cert.pub").write_text(json.load(answer)["certificate"] + "\n")
-        with urllib.request.urlopen(f"{self.issuer}/ssh/known_hosts", context=context, timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.issuer}/ssh/known_hosts", context=context, timeout=60) as answer:
             (self.folder / "known_hosts").write_bytes(answer.read())
         (self.folder / "ssh_config").write_text(CONFIG.format(name=self.name, folder=self.folder))
 

@@ -51,7 +51,7 @@ def fetch_keys(issuer: str, ca: str) -> dict[str, Any]:
     context = ssl.create_default_context(cafile=ca)
 
     def load(url: str) -> dict[str, Any]:
-        with urllib.request.urlopen(url, context=context, timeout=30) as answer:
+        with urllib.request.urlopen(url, context=context, timeout=60) as answer:
             return dict(json.load(answer))
 
     return load(str(load(f"{issuer}/.well-known/openid-configuration")["jwks_uri"]))

@@ -29,11 +29,16 @@ PATIENCE = 3  # several facilities come up beside a test: whoever waits does so 
 
 
 def until(condition: Callable[[], object], seconds: float) -> float:
-    """Seconds until the condition was true. `seconds`: how long it may take on an idle machine."""
-    began = time.monotonic()
+    """Seconds until the condition was true. `seconds`: how long it may take on an idle machine.
+
+    What takes long to ask is asked less often: a log-in or a `farmlet` a second would keep a core from all other lanes.
+    """
+    began = asked = time.monotonic()
     while not condition():
+        took = time.monotonic() - asked
         assert time.monotonic() - began < seconds * PATIENCE, f"not within {PATIENCE} times {seconds} s"
-        time.sleep(0.5)
+        time.sleep(min(max(0.5, 3 * took), 5))
+        asked = time.monotonic()
     return time.monotonic() - began
 
 

@@ -60,7 +60,7 @@ def test_endpoints_answer_by_name_from_this_host(sandbox: Sandbox) -> None:
     status = sandbox.json("status")
     context = ssl.create_default_context(cafile=status["ca"])
     url = f"{status['endpoints']['issuer']}/.well-known/openid-configuration"
-    with urllib.request.urlopen(url, context=context, timeout=20) as answer:
+    with urllib.request.urlopen(url, context=context, timeout=60) as answer:
         assert json.load(answer)["issuer"] == status["endpoints"]["issuer"]
 
 
@@ -72,9 +72,9 @@ def test_who_sends_slowly_holds_no_thread_of_the_issuer(sandbox: Sandbox) -> Non
     form = f"POST /token HTTP/1.1\r\nHost: {host}\r\n{kind}\r\nContent-Length: 900\r\n\r\na="
     with ExitStack() as stack:
         for _ in range(20):
-            plain = stack.enter_context(socket.create_connection((host, 443), timeout=30))
+            plain = stack.enter_context(socket.create_connection((host, 443), timeout=60))
             stack.enter_context(context.wrap_socket(plain, server_hostname=host)).sendall(form.encode())
-        with urllib.request.urlopen(f"https://{host}/jwks", context=context, timeout=20) as answer:
+        with urllib.request.urlopen(f"https://{host}/jwks", context=context, timeout=60) as answer:
             assert answer.status == 200
 
 

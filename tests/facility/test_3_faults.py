@@ -73,20 +73,26 @@ def _make_work(sandbox: Sandbox) -> None:
         sandbox.exec(node, "rm -f /etc/farmlet/ca.pem /opt/farmlet/base/.farmlet /etc/sssd/sssd.conf; systemctl stop sssd")
 
 
-# an interrupt is the next test's too
-@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 2.0), pytest.param(signal.SIGINT, 6.0, marks=pytest.mark.soak)])
-def test_up_ended_half_way_is_repeated_to_success(sandbox: Sandbox, number: signal.Signals, after: float) -> None:
+def _end_half_way(sandbox: Sandbox, number: signal.Signals, after: float) -> None:
     _make_work(sandbox)
     process = sandbox.start("up")
     time.sleep(after)
     kill_group(process, number)
     assert process.returncode != 0
     until(lambda: not is_held(sandbox), 60)  # what it began on nodes ends there, in a moment
+
+
+# one after another they are the next test
+@pytest.mark.soak
+@pytest.mark.parametrize(("number", "after"), [(signal.SIGKILL, 2.0), (signal.SIGINT, 6.0)])
+def test_up_ended_half_way_is_repeated_to_success(sandbox: Sandbox, number: signal.Signals, after: float) -> None:
+    _end_half_way(sandbox, number, after)
     sandbox.run("up")
     sandbox.run("plan", code=0)
 
 
-def test_interrupt_is_told_in_words_and_two_ups_at_once_are_refused(sandbox: Sandbox) -> None:
+def test_up_killed_then_interrupted_is_repeated_to_success_and_two_at_once_are_refused(sandbox: Sandbox) -> None:
+    _end_half_way(sandbox, signal.SIGKILL, 2.0)
     _make_work(sandbox)
     first = sandbox.start("up")
     until(lambda: is_held(sandbox), 60)
@@ -97,6 +103,7 @@ def test_interrupt_is_told_in_words_and_two_ups_at_once_are_refused(sandbox: San
     assert "Traceback" not in stderr
     assert "repeat" in stderr
     sandbox.run("up")
+    sandbox.run("plan", code=0)
 
 
 def test_stopped_and_started_again_keeps_members(sandbox: Sandbox) -> None:

@@ -14,9 +14,10 @@ from farmlet.errors import FarmletError
 
 pytestmark = [
     pytest.mark.facility,
+    pytest.mark.lane("edit"),
     pytest.mark.disturbs("notebooks"),
     pytest.mark.usefixtures("running"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),  # a sandbox that has to come up, after another
 ]
 
 

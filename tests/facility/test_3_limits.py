@@ -11,6 +11,7 @@ from sandbox import Sandbox, until
 
 pytestmark = [
     pytest.mark.facility,
+    pytest.mark.lane("edit"),
     pytest.mark.disturbs("access", "batch"),
     pytest.mark.usefixtures("running"),
     pytest.mark.timeout(600),
@@ -54,7 +55,7 @@ def eve(sandbox: Sandbox, running: Sandbox) -> Iterator[Person]:
 def look(ruth: Person) -> None:
     """Log-in and queue go on. How quick they are meanwhile: benchmarks/limits.py."""
     for _ in range(3):
-        ruth.ssh("timeout 20 condor_q -totals")
+        ruth.ssh("timeout 60 condor_q -totals")
 
 
 @pytest.mark.parametrize("kind", BOMBS)

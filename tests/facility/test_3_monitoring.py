@@ -49,7 +49,7 @@ def fetch(sandbox: Sandbox, url: str, method: str = "GET", **headers: str) -> in
     data = b"farmlet_check_ok 1\n" if method == "POST" else None
     request = urllib.request.Request(url, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

@@ -94,7 +94,7 @@ class Client:
     def ask(self, path: str, token: str) -> int:
         request = urllib.request.Request(f"{self.endpoint}{path}", headers={"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=self.person.ca), timeout=30) as answer:
+            with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=self.person.ca), timeout=60) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code

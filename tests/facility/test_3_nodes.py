@@ -74,7 +74,7 @@ def test_what_is_taken_out_of_a_node_is_stopped_there(sandbox: Sandbox, tilda: P
     file.write_text(file.read_text().replace(LINE, WORKER))
     refused = sandbox.run("up", code=2).stderr
     assert "nodes.second.runs: no longer has access.login" in refused and "tilda" in refused
-    session.communicate("", timeout=30)
+    session.communicate("", timeout=90)
     until(lambda: "access.login" not in sandbox.run("up", code=None).stderr, 60)
     assert tilda.try_ssh("true", "second").returncode == 255
     running = sandbox.exec("second", "ps -e -o comm=").split()
@@ -104,7 +104,7 @@ def test_emptied_it_takes_nothing_new_and_ends_what_it_has(sandbox: Sandbox, til
     assert "running, drained" in sandbox.run("node", "list").stdout
     sandbox.run("up")  # it stays so
     assert tilda.try_ssh("true", "second").returncode
-    said = session.communicate("now\nstill here\n", timeout=30)[0]
+    said = session.communicate("now\nstill here\n", timeout=90)[0]
     assert "please submit on another node" in said and said.endswith("\nstill here\n")
 
 

@@ -16,6 +16,7 @@ from jobs import FOLDER, LIFE, claims, deposit, join, secret, shorten, write
 from person import Person
 from sandbox import Sandbox, until
 
+from farmlet.parts.overlay.deploy import TOLD
 from farmlet.parts.tokens.queue import NEED
 
 pytestmark = [
@@ -44,7 +45,22 @@ while time.time() < until:
 """
 # an expression that takes ages, and a list that fills the memory when it is printed
 ODD = "\n".join(["+A0 = 1", *(f"+A{n} = A{n - 1} + A{n - 1}" for n in range(1, 40)), "+OAuthServicesNeeded = A39"])
+NOWHERE = """executable = /bin/true
+requirements = TARGET.FarmletSite =?= "nowhere"
+request_memory = 128
+queue
+"""
 DEEP = f"+OAuthServicesNeeded = {'{' * 500}1{'}' * 500}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def never(sandbox: Sandbox, running: Sandbox) -> Iterator[str]:
+    """A job that no drone takes, in the queue from the start: nobody else has jobs for drones here, so that they become free."""
+    nicodemus = Person.join(sandbox, "nicodemus", "lab")
+    until(lambda: nicodemus.try_ssh("true").returncode == 0, 30)
+    number = nicodemus.ssh(f"condor_submit -terse - <<'.'\n{NOWHERE}.\n").split(" ")[0]
+    yield f"{number} of nicodemus at head.{sandbox.domain}"
+    nicodemus.ssh("condor_rm -all")
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +157,7 @@ def are_fresh(sandbox: Sandbox, name: str, before: str) -> bool:
     made, tokens = [int(word) for word in said[::2]], said[1::2]
     good = all(float(str(claims(text)["exp"])) > time.time() + LIFE / 6 for text in tokens)
     return len(tokens) == len(before.splitlines()) and all(made) and good
+
+
+def test_a_job_that_free_drones_do_not_take_keeps_none(sandbox: Sandbox, never: str) -> None:
+    until(lambda: never in sandbox.exec("service", f"cat {TOLD}"), 180)

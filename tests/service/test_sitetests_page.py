@@ -22,7 +22,7 @@ from farmlet.web import theme
 from farmlet.web.guard import PERSON, answer
 from farmlet.web.login import Person
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.browser, pytest.mark.timeout(300)]
 
 SITES = ("tier1", "hpc", "campus")
 TESTS = ("clock", "image", "network", "power", "queue", "room", "storage")

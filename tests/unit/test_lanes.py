@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lanes import FIRST, LAST, Lanes, find_lane
+import budgets
+from lanes import FIRST, LAST, Lanes, find_lane, rank
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,12 +102,22 @@ def test_a_part_of_them_comes_to_its_end_too(tests: list[str]) -> None:
 
 
 def test_each_file_has_its_row_in_contributing() -> None:
-    import sys
-
-    sys.path.append(str(ROOT / "tests" / "facility"))
-    import budgets
-
     files = sorted(path.stem for path in (ROOT / "tests" / "facility").glob("test_*.py"))
     lanes = {name: find_lane(f"tests/facility/{name}.py::test") for name in files}
     told = {name: lane if lane != "test" else name for name, (lane, _) in budgets.read().items()}
     assert told == lanes
+
+
+def test_what_takes_longest_begins_first() -> None:
+    table = budgets.read()
+    quiet = [f"tests/facility/{name}.py::test" for name, (lane, _) in table.items() if lane == "test"]
+    ranks = [rank(find_lane(test)) for test in sorted(quiet, key=lambda test: -table[Path(test.split("::")[0]).stem][1])]
+    assert ranks == sorted(ranks)
+    assert rank(FIRST) < rank("harm") < ranks[0] and ranks[-1] < rank(LAST)
+
+
+def test_who_opens_a_browser_says_so() -> None:
+    """Those run before containers come and go."""
+    texts = {path.stem: path.read_text() for path in (ROOT / "tests" / "service").rglob("test_*.py")}
+    marked = {name for name, text in texts.items() if "pytest.mark.browser" in text}
+    assert marked == {name for name, text in texts.items() if "launch()" in text or "open_window" in text}

@@ -30,3 +30,11 @@ def test_what_no_run_made_is_nobodys_to_remove(path: str) -> None:
 
 def test_this_run_lives() -> None:
     assert not once.is_of_a_dead_run(once.folder() / "test")
+
+
+def test_what_is_done_alone_waits_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(once.VARIABLE, str(tmp_path))
+    with once.alone("up"), (tmp_path / "up.lock").open("w") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (tmp_path / "up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -41,12 +41,15 @@ class Plugin:
 
     @property
     def compiled(self) -> Sequence[Resource]:
-        """The source, what it includes, and the library made of them, unless there is one that is newer and was made with the
-        same versions of `packages`. The source begins with how it is compiled, so that another way makes it new."""
+        """The source, what it includes, and the library made of them, unless there is one of the same files and the same versions
+        of `packages`. The source begins with how it is compiled, so that another way makes it new.
+
+        By content: in an image of a node times are cut to whole seconds, so that nothing is newer than what it was made of.
+        """
         source, path, built = f"{FOLDER}/{self.source}", self.path, f"{self.path}.built"
         compiling = f"{self.compiler} {FLAGS} -o {path}.new {source} {self.libraries}".strip()
-        versions = f"dpkg-query -W {' '.join(self.packages)}"
-        newer = " && ".join(f"test {path} -nt {file}" for file in (source, *(f"{FOLDER}/{name}" for name in self.headers)))
+        sources = " ".join([source, *(f"{FOLDER}/{name}" for name in self.headers)])
+        made_of = f"{{ dpkg-query -W {' '.join(self.packages)}; sha256sum {sources}; }}"
         templates = files(self.package) / "templates"
         return (
             Directory(FOLDER),
@@ -55,7 +58,7 @@ class Plugin:
             # a program that has the old one open keeps it; cut off before the last step, it is compiled once more
             Command(
                 self.what,
-                f"{compiling} && mv {path}.new {path} && {versions} > {built}",
-                unless=f"{newer} && {versions} | cmp -s - {built}",
+                f"{compiling} && mv {path}.new {path} && {made_of} > {built}",
+                unless=f"test -e {path} && {made_of} | cmp -s - {built}",
             ),
         )

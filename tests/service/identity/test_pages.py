@@ -14,7 +14,7 @@ from issuer import ANY, ELEMENTS, PASSWORD, Service
 from party import WIDE, Party
 from test_registration import Registrar
 
-pytestmark = [pytest.mark.service, pytest.mark.once]
+pytestmark = [pytest.mark.service, pytest.mark.once, pytest.mark.browser]
 LONG = "Ærøskøbing–Ünïversität·研究所 für Hochenergiephysik " * 4  # a name of 200 characters and more
 
 

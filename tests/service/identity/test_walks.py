@@ -7,7 +7,7 @@ from chromium import Open, Window
 from issuer import PASSWORD, Service
 from party import WIDE, Party
 
-pytestmark = [pytest.mark.service, pytest.mark.once]
+pytestmark = [pytest.mark.service, pytest.mark.once, pytest.mark.browser]
 INJECT = """async () => {
   const blocked = [], here = document.body
   document.addEventListener('securitypolicyviolation', event => blocked.push(event.effectiveDirective))

@@ -25,7 +25,7 @@ from farmlet.web import theme
 from farmlet.web.guard import PERSON, answer
 from farmlet.web.login import Person
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.browser, pytest.mark.timeout(300)]
 NODES = ("head", "service")
 SECONDS = 3600
 

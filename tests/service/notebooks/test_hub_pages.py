@@ -12,7 +12,7 @@ from chromium import Window, launch
 from hubs import GIB, Hub, start, until
 from playwright.sync_api import Browser, BrowserContext
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -52,19 +52,20 @@ def test_it_is_compiled_anew_when_its_source_or_a_package_is(
     source, library = tmp_path / plugin.source, tmp_path / Path(plugin.path).name
     headers = [tmp_path / name for name in plugin.headers]
     for file in (source, *headers):
-        file.touch()
-        os.utime(file, (1, 1))
+        file.write_text("as it was")
     assert not node(command.unless, "5.7")
     assert node(command.run, "5.7") and library.read_text() == "5.7\n"
     assert node(command.unless, "5.7"), "nothing changed"
     assert not node(command.unless, "5.8"), "its packages changed"
     assert node(command.run, "5.8") and node(command.unless, "5.8") and library.read_text() == "5.8\n"
     for file in (source, *headers):
-        os.utime(library, (2, 2))
-        assert node(command.unless, "5.8")
-        os.utime(file, (3, 3))
+        os.utime(file)
+        assert node(command.unless, "5.8"), "made of the same, whatever the times that an image keeps"
+        file.write_text("another")
         assert not node(command.unless, "5.8"), f"{file.name} changed"
-        os.utime(file, (1, 1))
+        file.write_text("as it was")
+    library.unlink()
+    assert not node(command.unless, "5.8"), "it is gone"
 
 
 def test_what_a_source_includes_lies_beside_it() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
+PAGE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 ROW = re.compile(r"^\| `(test_\w+)` \| (\w+) \| (\d+) \|", re.MULTILINE)
 
 
