@@ -31,9 +31,12 @@ HOLDS = {
     34: f"let it have more, `condor_qedit {{id}} RequestMemory MIB`, {AGAIN}",
 }
 OTHER_HOLD = f"mend what the reason names, {AGAIN}"
-STEP = re.compile(r"^\[\d+\] +(\d+)  (.+)$", re.MULTILINE)  # of `condor_q -better-analyze`: slots that meet it, the condition
+# of `condor_q -better-analyze`: a number, how many slots meet the condition, which may be of others by their numbers
+STEP = re.compile(r"^\[(\d+)\] +(\d+|never|always)  (.+)$", re.MULTILINE)
+OTHER_STEP = re.compile(r"\[(\d+)\]")
 REPOSITORY = re.compile(r"\bHAS_?CVMFS_\w+", re.IGNORECASE)
-SITE = re.compile(r'\bFarmletSite *=[=?]=? *"([^"]*)"')
+SITE = re.compile(r'\bFarmletSite (?:is|==) "([^"]*)"')
+OTHERWISE = "its owner changes `requirements`, with `condor_qedit` or in a new job"
 SIZES = re.compile(r"\bRequest(Cpus|Memory|Disk)\b")  # told by what a whole slot has
 
 
@@ -124,27 +127,33 @@ def _tell_idle(number: str, node: str, found: Mapping[str, Any], overlay: Mappin
 
 def _tell_conditions(analysis: str, slots: Sequence[ads.Ad], place: Place) -> Iterator[Reason]:
     """Conditions that no slot meets. While there is no slot of the kind, only what none will ever meet."""
-    for count, condition in STEP.findall(analysis):
-        names, sites = set(REPOSITORY.findall(condition)), SITE.findall(condition)
-        if unknown := sorted(names - set(place.repositories)):
-            text = f"no slot is asked for the CVMFS repository of {', '.join(map(clean, unknown))}"
+    for condition in _find_unmet(analysis):
+        names, sites = sorted(set(REPOSITORY.findall(condition))), SITE.findall(condition)
+        if unknown := [name for name in names if name not in place.repositories]:
+            text = f"no slot is asked for the CVMFS repository of {clean(', '.join(unknown))}"
             yield Reason("repository", text, "name it in `software: {cvmfs: {repositories: …}}` of the facility file")
         elif sites and not set(sites) & set(place.sites):
-            text = f"the facility has no site {clean(sites[0])}"
-            yield Reason("site", text, f"sites: {', '.join(place.sites) or 'none'}")
-        elif count == "0" and slots and names:
-            yield Reason(
-                "repository",
-                f"no slot that is there now has {', '.join(sorted(names))}",
-                "condor_status -af FarmletSite " + min(names),
-            )
-        elif count == "0" and slots and "HasSIF" in condition:
-            text = "no slot that is there now mounts image files (.sif)"
-            yield Reason(
-                "image", text, "hosts of the site need squashfuse and /dev/fuse; images below /cvmfs/unpacked do without"
-            )
-        elif count == "0" and slots and not SIZES.search(condition):
-            yield Reason("condition", f"no slot that is there now meets {clean(condition)}", "its owner changes `requirements`")
+            yield Reason("site", f"the facility has no site {clean(sites[0])}", f"sites: {', '.join(place.sites) or 'none'}")
+        elif condition == "false":
+            yield Reason("condition", "its own `requirements` are false", OTHERWISE)
+        elif not slots or SIZES.search(condition):
+            continue
+        elif names:
+            text = f"no slot that is there now has {', '.join(names)}"
+            yield Reason("repository", text, f"condor_status -af FarmletSite {names[0]}")
+        elif "HasSIF" in condition:
+            text = "hosts of the site need squashfuse and /dev/fuse; images below /cvmfs/unpacked do without"
+            yield Reason("image", "no slot that is there now mounts image files (.sif)", text)
+        else:
+            yield Reason("condition", f"no slot that is there now meets {clean(condition)}", OTHERWISE)
+
+
+def _find_unmet(analysis: str) -> list[str]:
+    """The conditions that no slot meets, without those beside which another one will do."""
+    steps = {number: (count in ("0", "never"), condition) for number, count, condition in STEP.findall(analysis)}
+    whole = {number: OTHER_STEP.findall(condition) for number, (_, condition) in steps.items()}
+    spared = {part for number, parts in whole.items() if not steps[number][0] for part in parts}
+    return [text for number, (unmet, text) in steps.items() if unmet and not whole[number] and number not in spared]
 
 
 def _tell_size(job: ads.Ad, slots: Sequence[ads.Ad]) -> Iterator[Reason]:

@@ -36,7 +36,7 @@ SITE = {"closed": "", "pause": "", "ordered": []}
 
 
 def ask(
-    more: dict[str, Any], slots: tuple[dict[str, Any], ...] = (), condition: str = "", count: int = 0, **overlay: Any
+    more: dict[str, Any], slots: tuple[dict[str, Any], ...] = (), condition: str = "", count: int | str = 0, **overlay: Any
 ) -> list[tuple[str, str]]:
     """Code and words of each reason."""
     analysis = TABLE.format(count, condition) if condition else ""
@@ -77,6 +77,7 @@ def test_running() -> None:
         ("HasCVMFS_atlas_example_org", "repository", "is asked for the CVMFS repository of HasCVMFS_atlas_example_org"),
         ("TARGET.HasCVMFS_sft_cern_ch", "repository", "there now has HasCVMFS_sft_cern_ch"),
         ('TARGET.FarmletSite == "moon"', "site", "no site moon"),
+        ('TARGET.FarmletSite is "moon"', "site", "no site moon"),
         ("TARGET.HasSIF", "image", "mounts image files"),
         ("TARGET.Odd > 3", "condition", "meets TARGET.Odd > 3"),
     ],
@@ -87,6 +88,15 @@ def test_what_no_slot_meets(condition: str, code: str, words: str) -> None:
     if code not in ("site",) and "atlas" not in condition:
         assert [one for one, _ in ask({}, (), condition)] == ["soon"], "what a drone would have is not known before there is one"
         assert [one for one, _ in ask({}, (FREE,), condition, 1)] == ["soon"]
+
+
+def test_one_of_several_conditions_is_enough() -> None:
+    either = 'Machine == "x"\n[1]           1  Cpus > 0\n[2]           {}  [0] || [1]'
+    assert [code for code, _ in ask({}, (FREE,), either.format(1))] == ["soon"]
+    assert next(words for _, words in ask({}, (FREE,), either.format(0))).startswith(
+        'no slot that is there now meets Machine == "x"'
+    )
+    assert "`requirements` are false" in ask({}, (), "false", "never")[0][1]
 
 
 def test_sizes() -> None:
