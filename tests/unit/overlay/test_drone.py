@@ -116,7 +116,7 @@ def test_refuses_to_start_without_a_token(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("device", "taken"), [("/dev/null", True), ("/dev/no-fuse", False)], ids=["mounted", "unpacked"])
 def test_takes_image_files_only_where_they_are_mounted(tmp_path: Path, device: str, taken: bool) -> None:
-    """To unpack one takes half a minute, for each job anew."""
+    """To unpack one takes longer than many jobs run, for each of them anew."""
     run(tmp_path, ARGUMENTS, device=device, squashfuse="", unsquashfs="")
     assert f"\nHasSIF = {taken}\nSTARTD_ATTRS = $(STARTD_ATTRS) HasSIF\n" in (tmp_path / "overlay/condor_config").read_text()
 
