@@ -94,7 +94,10 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, i
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"
     version = said[0].split()[1]
     assert ines.ssh("ls -A fit") == "fit.sif\nrequirements.txt"
-    for name, more in (("own", "+WantLocal = true"), ("drone", "requirements = TARGET.FarmletSite =!= undefined")):
+    for name, more in (
+        ("own", "universe = container\n+WantLocal = true"),
+        ("drone", "requirements = TARGET.FarmletSite =!= undefined"),
+    ):
         text = SUBMIT.format(image="fit/fit.sif", name=name, more=more)
         ines.ssh(f"cat > {name}.sub <<'.'\n{text}.\ncondor_submit {name}.sub")
     mounted = set[str]()
