@@ -113,11 +113,11 @@ def _tell_idle(number: str, node: str, found: Mapping[str, Any], overlay: Mappin
     local = job.get("WantLocal") is True
     slots = [slot for slot in found["slots"] if bool(ads.text(slot, "FarmletSite")) is not local]
     never = [*_tell_conditions(found["analysis"], slots, place), *_tell_size(job, slots)]
-    if any(str(one).startswith(f"{number} of ") and str(one).endswith(f" at {node}") for one in overlay.get("untaken", ())):
-        text = "drones that were free for a minute did not take it, so it orders none for a quarter of an hour"
-        never.append(Reason("untaken", text, f"`condor_q -better-analyze {number}` on {node} says which condition it is"))
     if never:
         return never
+    if any(str(one).startswith(f"{number} of ") and str(one).endswith(f" at {node}") for one in overlay.get("untaken", ())):
+        text = "drones that were free for a minute did not take it, so it orders none for a quarter of an hour"
+        return [Reason("untaken", text, f"`condor_q -better-analyze {number}` on {node} says which condition it is")]
     passing = [] if local else list(_tell_sites(overlay))
     if any(_fits(job, slot) for slot in slots):
         return [*passing, Reason("soon", "a slot is free for it: it is matched within seconds")]
