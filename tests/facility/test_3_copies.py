@@ -159,6 +159,22 @@ def test_a_copy_in_several_streams_is_whole_or_nothing(elements: tuple[Element, 
     assert here.get(path, token) == 404
 
 
+@pytest.mark.parametrize("streams", ["0", "1", "4"])
+def test_a_copy_of_an_empty_file_is_an_empty_file(elements: tuple[Element, Element], token: str, streams: str) -> None:
+    for one, other in (elements, elements[::-1]):
+        assert one.put("/users/cilla/empty", token, b"") == 201
+        for at, header, path, place in (
+            (other, "Source", "/users/cilla/void", f"{one.url}/users/cilla/empty"),
+            (one, "Destination", "/users/cilla/empty", f"{other.url}/users/cilla/void"),
+        ):
+            given = {header: place, "X-Number-Of-Streams": streams, "TransferHeaderAuthorization": f"Bearer {token}"}
+            answer = at.ask("COPY", path, token, headers=given)
+            assert answer.copied, answer
+            got = other.ask("GET", "/users/cilla/void", token)
+            assert (got.status, got.body) == (200, b"")
+            assert other.ask("DELETE", "/users/cilla/void", token).status == 200
+
+
 @pytest.mark.parametrize("old", [None, b"what it was to replace"])
 def test_a_copy_whose_source_breaks_off_leaves_no_half_file(
     elements: tuple[Element, Element], token: str, lure: list[str], old: bytes | None

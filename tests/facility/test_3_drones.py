@@ -108,6 +108,12 @@ def find(person: Person, kind: str) -> str:
     return person.ssh(f"condor_q -constraint 'Args == \"{kind}\"' -af ClusterId")
 
 
+def explain(sandbox: Sandbox, number: str) -> tuple[str, str, str]:
+    """State, site and code of the first reason, as an admin is told."""
+    (job,) = sandbox.json("explain", "job", f"{number}.0")["jobs"]
+    return job["state"], job["site"], job["reasons"][0]["code"] if job["reasons"] else ""
+
+
 def reason(person: Person, kind: str) -> str:
     """Why its job is held, if it is."""
     return person.ssh(f"condor_q -constraint 'Args == \"{kind}\" && JobStatus == 5' -af HoldReason")
@@ -155,6 +161,7 @@ def test_nobody_logs_in_to_a_drone_or_is_told_whose_jobs_it_runs(sandbox: Sandbo
     address = shlex.quote(mallory.ssh(f"condor_status slot1@{drone} -af MyAddress"))
     said = sandbox.exec("tier1", f"runuser -u nobody -- timeout 60 condor_status -direct {address} -af Name 2>&1 || true")
     assert "Failed to authenticate" in said, said
+    assert explain(sandbox, find(mallory, "stay")) == ("running", "tier1", "")
     tried = mallory.try_ssh(f"timeout 60 condor_ssh_to_job {find(mallory, 'stay')} true")
     assert tried.returncode not in (0, 124), tried
     mallory.ssh(f"condor_rm {find(mallory, 'stay')}")
@@ -201,6 +208,16 @@ def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> No
     with Terminal(mallory, "condor_submit -i inner.sub") as terminal:
         os.write(terminal.primary, b"hostname; exit\n")
         terminal.read(rf"[^@.]head\.{re.escape(mallory.sandbox.domain)}\r")  # beside the prompt of the job's shell
+
+
+def test_admins_are_told_why_a_job_is_where_it_is(sandbox: Sandbox, mallory: Person) -> None:
+    ended = mallory.ssh("condor_history -constraint 'Args == \"bind\"' -limit 1 -af ClusterId")
+    assert explain(sandbox, ended) == ("completed", "tier1", "ended")
+    until(lambda: reason(mallory, "swapped"), 60)
+    said = sandbox.run("explain", "job", f"{find(mallory, 'swapped')}.0").stdout
+    assert f" of {mallory.name} (lab), submitted on head.{sandbox.domain}: held since 20" in said
+    assert "no slot fetches images" in said and "`condor_rm " in said
+    sandbox.run("explain", "job", "999999.0", code=2)
 
 
 def test_what_no_drone_takes_does_not_wait_for_ever(mallory: Person) -> None:

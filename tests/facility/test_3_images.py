@@ -40,7 +40,12 @@ log = jobs.log
 {more}
 queue
 """
-ASK = "#!/usr/bin/env python3\nimport numpy, particle\nprint(particle.__version__, particle.Particle.from_pdgid(23).name)\n"
+ASK = """\
+#!/usr/bin/env python3
+import time, numpy, particle
+print(particle.__version__, particle.Particle.from_pdgid(23).name)
+time.sleep(5)
+"""
 
 
 def build(sandbox: Sandbox, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -84,14 +89,27 @@ def ines(sandbox: Sandbox, running: Sandbox) -> Person:
     return person
 
 
-def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(ines: Person) -> None:
+def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, ines: Person) -> None:
     said = ines.ssh("farmlet-image fit").splitlines()
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"
     version = said[0].split()[1]
     assert ines.ssh("ls -A fit") == "fit.sif\nrequirements.txt"
-    for name, more in (("own", "+WantLocal = true"), ("drone", "requirements = TARGET.FarmletSite =!= undefined")):
+    for name, more in (
+        ("own", "universe = container\n+WantLocal = true"),
+        ("drone", "requirements = TARGET.FarmletSite =!= undefined"),
+    ):
         text = SUBMIT.format(image="fit/fit.sif", name=name, more=more)
         ines.ssh(f"cat > {name}.sub <<'.'\n{text}.\ncondor_submit {name}.sub")
+    mounted = set[str]()
+
+    def look() -> bool:
+        """Whether both have the image mounted: nothing is unpacked, which would take longer than many jobs run."""
+        for node in ("head", "tier1"):
+            if "squashfuse" in sandbox.exec(node, "cat /proc/[0-9]*/comm 2> /dev/null || true"):
+                mounted.add(node)
+        return len(mounted) == 2
+
+    until(look, 90)
     until(lambda: not ines.ssh("condor_q -af ClusterId"), 120)
     for name in ("own", "drone"):
         assert ines.ssh(f"cat {name}.out {name}.err") == f"{version} Z0", ines.ssh("cat jobs.log")

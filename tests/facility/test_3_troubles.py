@@ -161,3 +161,5 @@ def are_fresh(sandbox: Sandbox, name: str, before: str) -> bool:
 
 def test_a_job_that_free_drones_do_not_take_keeps_none(sandbox: Sandbox, never: str) -> None:
     until(lambda: never in sandbox.exec("service", f"cat {TOLD}"), 180)
+    (job,) = sandbox.json("explain", "job", never.partition(" ")[0])["jobs"]
+    assert (job["state"], job["site"], job["reasons"][0]["code"]) == ("idle", "", "site")

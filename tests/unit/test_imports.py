@@ -79,6 +79,7 @@ ON_NODES = {
     "farmlet.parts.accounts.slices": CLASH,
     "farmlet.parts.accounts.source*": CLASH,
     "farmlet.parts.batch.deprovisioning": CLASH,
+    "farmlet.parts.*.look": CLASH,
     "farmlet.parts.tokens.credmon": CLASH,
     "farmlet.parts.tokens.storer": CLASH,
     "farmlet.parts.tokens.deprovisioning": CLASH,

@@ -1,4 +1,5 @@
-"""`farmlet explain`: what a member may do, and which lines of the facility file say so; or what an element's admin must do."""
+"""`farmlet explain`: what a member may do, and which lines of the facility file say so; why a job is where it is; or what an
+element's admin must do."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import argparse
 from dataclasses import asdict, replace
 from typing import Any
 
+from farmlet.cli import job
 from farmlet.cli.opening import open_deployment, open_members
 from farmlet.cli.options import print_json
 from farmlet.errors import InputError
@@ -21,7 +23,8 @@ MISSING = "(the first `farmlet up` makes it)"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="USER", nargs="?", help="the member's UNIX name")
+    parser.add_argument("name", metavar="USER", nargs="?", help="the member's UNIX name; or `job`, and ID")
+    parser.add_argument("id", metavar="ID", nargs="?", help="after `job`: its number, ClusterId.ProcId: why it is where it is")
     parser.add_argument(
         "--storage",
         metavar="ELEMENT",
@@ -38,10 +41,15 @@ def run(args: argparse.Namespace) -> int:
     if (args.name is None) == (args.storage is None):
         both = "explains a member or a storage element, one at a time" if args.name else "needs a member or a storage element"
         raise InputError("farmlet explain", both, "farmlet explain USER, or farmlet explain --storage ELEMENT")
+    if (args.id is not None) is not (args.name == "job") or (args.id is not None and args.why_not is not None):
+        hint = "farmlet explain job ID, or farmlet explain USER"
+        raise InputError("farmlet explain", "explains a job or a member, one at a time", hint)
     if args.storage is not None and args.why_not is not None:
         raise InputError("farmlet explain --why-not", "is about a member", "farmlet explain USER --why-not RIGHT")
     if args.storage is not None:
         return tell_element(args)
+    if args.id is not None:
+        return job.tell(args)
     if args.why_not is not None:
         parse(args.why_not)  # a word that is not known needs no facility
     deployment = open_deployment(args, running=True)

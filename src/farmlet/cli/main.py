@@ -33,7 +33,7 @@ VERBS = {
     "node": "nodes: list, drain, remove, exec",
     "images": "software images: list, build, test, publish, remove",
     "sitetest": "tests of the sites: list, run, show; close a site to new drones",
-    "explain": "what a member may do, and which line of the file says so",
+    "explain": "what a member may do, and which line of the file says so; `explain job ID`: why a job is where it is",
     "rotate": "new keys: issuer [--now], ca",
     "login": "a member's own machine: token, SSH certificate, and what ssh needs to use it",
     "logout": "end a log-in and remove what it made on this machine",

@@ -34,7 +34,7 @@ SYSTEM = """
     openldap sssd caddy docker podman condor condor_pool slurm slurmctld munge xrootd cvmfs jupyterhub grafana
     prometheus victoriametrics telegraf influxdb alertmanager motley-cue
     debian ubuntu fedora centos rocky almalinux opensuse ec2-user azureuser cloud-user cloudadmin vagrant
-    farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone
+    farmlet identity accounts access batch overlay tokens storage software notebooks monitoring sitetests portal drone job
 """
 RESERVED = frozenset(SYSTEM.split())
 SYSTEMD = "systemd-"  # and whatever follows: more of them come with each version

@@ -49,6 +49,14 @@ def test_a_group_one_is_not_in_is_left_out_and_the_answer_says_so(service: Servi
     assert claims(answer["access_token"])["wlcg.groups"] == ["/guests"]
 
 
+@pytest.mark.parametrize("granted", ["wlcg.groups", "wlcg.groups:/guests wlcg.groups:/lab/alarm"])
+def test_a_refresh_names_no_group_one_is_not_in(service: Service, paulos: Browser, granted: str) -> None:
+    token = service.connect(paulos, scope=f"openid offline_access {granted}")["refresh_token"]
+    answer = service.refresh(token, scope="wlcg.groups:/guests wlcg.groups:/lab/production").body
+    assert answer.get("scope", "") == "wlcg.groups:/guests", answer
+    assert claims(answer["access_token"])["scope"] == "wlcg.groups:/guests"
+
+
 def test_an_optional_group_is_not_added_at_refresh(service: Service, piroska: Browser) -> None:
     token = service.connect(piroska, scope="openid offline_access wlcg.groups")["refresh_token"]
     answer = service.refresh(token, scope="wlcg.groups:/lab/production wlcg.groups:/lab/alarm").body

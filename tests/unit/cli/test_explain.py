@@ -71,3 +71,11 @@ def test_each_right_is_told_in_words(farmlet: Any, ada: dict[str, Any]) -> None:
     assert "  may run jobs, with a share of 2" in lines and "  may keep any amount in their home" in lines
     assert "  may write /data" in lines and "  may use 3G of a node's memory in sessions" in lines
     assert not [line for line in lines if "notebook" in line]
+
+
+@pytest.mark.parametrize(
+    "words", [("job",), ("ada", "12.0"), ("job", "12"), ("job", "12.0", "--why-not", "login"), ("job", "1.0;x")]
+)
+def test_what_is_no_job_is_said(farmlet: Any, ada: dict[str, Any], words: tuple[str, ...]) -> None:
+    result = farmlet("explain", *words)
+    assert result.code == 2 and ("farmlet explain job 12.0" in result.err or "farmlet explain job ID" in result.err)

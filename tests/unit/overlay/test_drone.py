@@ -37,15 +37,18 @@ STAND_INS = {
 }
 
 
-def run(folder: Path, arguments: dict[str, str], token: str = "a.b.c", **others: str) -> subprocess.CompletedProcess[str]:
-    """drone.sh in `folder` with its PATH turned to the stand-ins first, and to `others`."""
+def run(
+    folder: Path, arguments: dict[str, str], token: str = "a.b.c", device: str = "/dev/fuse", **others: str
+) -> subprocess.CompletedProcess[str]:
+    """drone.sh in `folder` with its PATH turned to the stand-ins first, and to `others`; `device`: instead of /dev/fuse."""
     programs = folder / "bin"
     programs.mkdir()
     for name, body in (STAND_INS | others).items():
         (programs / name).write_text(f"#!/bin/sh\n{body}\n")
         (programs / name).chmod(0o755)
     text, count = re.subn(r"^export PATH=", f"export PATH={programs}:", DRONE.read_text(), flags=re.MULTILINE)
-    assert count == 1
+    assert count == 1 and "/dev/fuse" in text
+    text = text.replace("/dev/fuse", device)
     (folder / "drone.sh").write_text(text)
     (folder / "starter.py").write_text(STARTER.read_text())
     if token:
@@ -109,6 +112,13 @@ def test_refuses_characters_that_would_change_its_configuration(tmp_path: Path, 
 
 def test_refuses_to_start_without_a_token(tmp_path: Path) -> None:
     assert "no token at" in run(tmp_path, ARGUMENTS, token="").stderr
+
+
+@pytest.mark.parametrize(("device", "taken"), [("/dev/null", True), ("/dev/no-fuse", False)], ids=["mounted", "unpacked"])
+def test_takes_image_files_only_where_they_are_mounted(tmp_path: Path, device: str, taken: bool) -> None:
+    """To unpack one takes longer than many jobs run, for each of them anew."""
+    run(tmp_path, ARGUMENTS, device=device, squashfuse="", unsquashfs="")
+    assert f"\nHasSIF = {taken}\nSTARTD_ATTRS = $(STARTD_ATTRS) HasSIF\n" in (tmp_path / "overlay/condor_config").read_text()
 
 
 SHOWS_ALL = 'while [ "$1" != -- ]; do shift; done; shift; exec "$@"'

@@ -10,7 +10,7 @@ from importlib.resources import files
 from farmlet.facility.model import Node, Route
 from farmlet.parts import units
 from farmlet.parts.base.config import Section
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import CERTIFICATE, Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import (
     Account,
@@ -40,6 +40,8 @@ def install_trust() -> Sequence[Resource]:
 
 def configure_trust(context: Context) -> Sequence[Resource]:
     authorities = {f"farmlet-{name}": text for name, text in context.trust.authorities.items()}
+    more = CERTIFICATE.findall(context.section("base").ca)
+    authorities |= {f"farmlet-file-{number}": text for number, text in enumerate(more, start=1)}
     keep = " ".join(f"! -name {name}.crt" for name in authorities)
     return (
         # systemd shares mounts at boot; where something took that back, LoadCredential= silently gives nothing

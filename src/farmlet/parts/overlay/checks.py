@@ -55,7 +55,7 @@ def check_demand(path: str, seconds: float = STALE) -> str:
         age, odd, silent = time.time() - found["at"], dict(found["odd"]), dict(found["silent"])
         told = f"drones for {found['demand']:g} cores are wanted"
         if untaken := list(found.get("untaken", ())):
-            told += f"; free drones do not take {', '.join(untaken)}: condor_q -better-analyze says there why"
+            told += f"; free drones do not take {', '.join(untaken[:5])}: condor_q -better-analyze says there why"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"the queues were not read yet ({error}): journalctl -u farmlet-overlay") from error
     if age > seconds:

@@ -37,7 +37,7 @@ SILENT = 30.0  # seconds after which the check tells an access point that does n
 KEPT = 900.0  # seconds for which the last known jobs of an access point count that does not answer
 TELL = 30.0  # seconds after which the file is written again though nothing changed
 LOOK = 5.0  # seconds between two looks at drones that are free
-TOLD = 5  # jobs that are named
+TOLD = 200  # jobs that are named
 SHARE = 4  # a query never takes more than 1/(SHARE+1) of the time: a long queue is asked less often
 
 

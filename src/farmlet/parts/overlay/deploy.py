@@ -23,6 +23,7 @@ CONFIG = "/etc/farmlet/overlay"
 STATE = "/var/lib/farmlet/overlay"
 KEY = places.SITE_KEY
 TOLD = f"{STATE}/demand.json"
+REGISTRY = f"{STATE}/drones.db"
 # which of our files drones run, and what they are called at sites
 PROGRAMS = {"templates/drone.sh": "/usr/lib/farmlet/drone.sh", "starter.py": "/usr/lib/farmlet/starter.py"}
 UNIT = "farmlet-overlay.service"
@@ -67,7 +68,7 @@ def describe_pool(context: Context) -> Pool:
         schedds=[node.fqdn for node in facility.hosts("batch.access")],
         programs=list(PROGRAMS.values()),
         settings=f"{CONFIG}/tardis.yml",
-        registry=f"{STATE}/drones.db",
+        registry=REGISTRY,
         credential=places.CREDENTIAL,
         idle_timeout=context.section("overlay").idle_timeout,
         told=TOLD,

@@ -11,7 +11,7 @@ import pytest
 
 from farmlet.facility.model import Route
 from farmlet.parts import units
-from farmlet.parts.base.deploy import PACKAGE, PART, Origin, find_origins
+from farmlet.parts.base.deploy import LOCAL_CA, PACKAGE, PART, Origin, find_origins
 from farmlet.parts.part import Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Certificate, Directory, File
@@ -120,3 +120,13 @@ def test_authorities_and_what_they_revoked_are_for_everybody(make_context: MakeC
     told = {name: next(one for one in blocks if f"path /{name}/*\n" in one) for name in ("renewal", "authority")}
     assert all("renewal.sock" in one for one in told.values())
     assert "only the nodes" in told["renewal"] and "only the nodes" not in told["authority"]
+
+
+def test_nodes_trust_whom_the_file_names(make_context: MakeContext) -> None:
+    one, two = (f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n" for text in ("QUJD", "REVG"))
+    text = "".join(f"    {line}\n" for line in (one + two).splitlines())
+    found = {
+        path: text for path, text in files(make_context("head", f"base:\n  ca: |\n{text}"), "trust").items() if "file" in path
+    }
+    assert found == {f"{LOCAL_CA}/farmlet-file-1.crt": one, f"{LOCAL_CA}/farmlet-file-2.crt": two}
+    assert not [path for path in files(make_context("head"), "trust") if "file" in path]

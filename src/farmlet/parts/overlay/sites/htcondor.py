@@ -49,7 +49,7 @@ class HTCondor:
             "pool": pool["collector"],
             "pending": site["pending"],
             "lifetime": site["pending"] + site["walltime"] + MARGIN,
-            "told": find_pause(pool, site["name"]),
+            "told": find_pause(pool["told"], site["name"]),
         }
         return {
             "executor": executor,
@@ -87,5 +87,5 @@ class HTCondor:
 
     def check(self, pool: Pool, access: SiteAccess) -> Check:
         asked = {"host": access.host, "user": access.user, "question": QUESTION.format(folder=find_folder(pool))}
-        asked["pause"] = find_pause(pool, access.name)
+        asked["pause"] = find_pause(pool["told"], access.name)
         return Check(f"overlay.site.{access.name}", "farmlet.parts.overlay.checks:check_site", asked, external=True)

@@ -63,9 +63,9 @@ class Pool(TypedDict):
     gates: str
 
 
-def find_pause(pool: Pool, name: str) -> str:
-    """Where the executor of the site `name` tells that it orders no drones for a while."""
-    return str(PurePath(pool["told"]).with_name(f"pause-{name}.json"))
+def find_pause(told: str, name: str) -> str:
+    """Where the executor of the site `name` tells that it orders no drones for a while; `told`: of the pool."""
+    return str(PurePath(told).with_name(f"pause-{name}.json"))
 
 
 class Kind(Protocol):

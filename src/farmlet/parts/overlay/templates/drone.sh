@@ -41,10 +41,11 @@ mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d}
 mv "$token" "$home/tokens.d/overlay" # the only copy in this slot
 install -m 700 "$scratch/starter.py" "$home/starter"
 
-# HTCondor's own test of such images needs one that Debian does not ship
+# Image files (.sif) are mounted, so that a job in one begins at once. Where Apptainer would unpack them, for many seconds and for
+# each job anew, none are taken. HTCondor's own test of such images needs one that Debian does not ship.
 sif=False
-for name in squashfuse squashfuse_ll unsquashfs; do
-  if command -v "$name" > /dev/null; then sif=True; fi
+for name in squashfuse_ll squashfuse /usr/libexec/apptainer/bin/squashfuse_ll; do
+  if command -v "$name" > /dev/null && [[ -c /dev/fuse ]] && (: <> /dev/fuse) 2> /dev/null; then sif=True; fi
 done
 
 cat > "$home/condor_config" <<EOF

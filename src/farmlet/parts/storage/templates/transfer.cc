@@ -43,6 +43,8 @@ public:
 
     int open(const char *path, XrdSfsFileOpenMode how, mode_t mode, const XrdSecEntity *client, const char *given) override {
         int result = XrdOfsFileFull::open(path, how, mode, client, given);
+        const char *size = given ? strstr(given, "&oss.asize=0") : nullptr;
+        empty_ = size && strchr("&", size[strlen("&oss.asize=0")]);  // or the end
         if (result == SFS_OK && how & (SFS_O_WRONLY | SFS_O_RDWR | SFS_O_CREAT | SFS_O_TRUNC)) arriving = this;
         return result;
     }
@@ -52,8 +54,12 @@ public:
     XrdSfsXferSize write(XrdSfsFileOffset offset, const char *bytes, XrdSfsXferSize size) override {
         XrdSfsXferSize written = XrdOfsFileFull::write(offset, bytes, size);
         whole_ = whole_ && written == size;
+        empty_ = false;
         return written;
     }
+
+    // Whether the source has said that it is empty, and nothing came.
+    bool is_empty() const { return empty_; }
 
     // Closes it; false if not all that was to be written is there.
     bool keep() {
@@ -72,7 +78,7 @@ public:
     static thread_local Copied *arriving;
 
 private:
-    bool whole_ = true;
+    bool whole_ = true, empty_ = false;
 
     void forget() {
         if (arriving == this) arriving = nullptr;
@@ -232,11 +238,15 @@ bool stand_before() {
 
 }  // namespace
 
+// What the handler says when several streams had nothing to bring: it waits for the result of one that it never began.
+constexpr const char *NO_RESULT = "failure: Internal state error in libcurl";
+
 // Stands before XRootD's own, by which the handler tells how a copy goes (markers of its progress) and ends: `success` and
 // `failure` are the words of HTTP-TPC. Before the end is told, the file is there, or it is gone.
 __attribute__((visibility("default"))) int XrdHttpExtReq::ChunkResp(const char *text, long long length) {
     Copied *file = Copied::arriving;
     if (file && !begins(text, "Perf Marker")) {
+        if (file->is_empty() && begins(text, NO_RESULT)) text = "success: Created";
         if (!begins(text, "success")) file->drop();
         else if (!file->keep()) text = "failure: what had come could not be kept";
     }

@@ -59,5 +59,7 @@ def probes(scope: str) -> bool:
 
 
 def narrow(requested: Iterable[str], held: Iterable[str], rights: Rights) -> tuple[str, ...]:
-    """The requested scopes within those a connection or token has. An optional group it did not ask for is not among them."""
-    return intersect(requested, held, rights.optional)
+    """The requested scopes within those a connection or token has. An optional group it did not ask for is not among them, nor is
+    one that its member is not in."""
+    found = intersect(requested, held, rights.optional)
+    return tuple(scope for scope in found if name_group(scope) in ("", *rights.groups))
