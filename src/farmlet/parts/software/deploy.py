@@ -21,6 +21,7 @@ from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount
 from farmlet.parts.resources import Command, Directory, Environment, Farmlet, File, Packages, Resource
+from farmlet.parts.sharing import fetches
 from farmlet.parts.software import image
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.builder import CONFIG, LAYER
@@ -28,6 +29,7 @@ from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
+from farmlet.parts.software.sharing import deploy as sharing
 from farmlet.parts.software.unpacked import deploy as unpacked
 
 BUILT = "/usr/lib/farmlet/images"
@@ -47,6 +49,7 @@ def install_build() -> Sequence[Resource]:
         File(script, image.render(recipe), 0o755),
         Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target), fills=target),
         *unpacked.install(),
+        Packages(("squashfs-tools",)),
     )
 
 
@@ -137,6 +140,7 @@ def configure_build(context: Context) -> Sequence[Resource]:
         File(f"{folder}/bundle.pem", context.trust.bundle),
         Command("hash the authorities", f"openssl rehash {folder}"),
         *unpacked.configure(context),
+        *sharing.configure_server(context),
     )
 
 
@@ -168,6 +172,7 @@ def configure_client(context: Context) -> Sequence[Resource]:
         ),
         File(SOURCES, image.read("sources.sh"), 0o755),
         Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
+        *sharing.configure_host(context),
     )
 
 
@@ -178,16 +183,21 @@ def list_images(facility: Facility) -> list[str]:
 
 def check_build(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_image"
-    return *unpacked.check(context), *(
-        Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
-        for name in list_images(context.facility)
+    return (
+        *unpacked.check(context),
+        *sharing.check_server(context),
+        *(
+            Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
+            for name in list_images(context.facility)
+        ),
     )
 
 
 def check_client(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_run"
-    run = Check("software.run", call, {"path": places.find_image(image.analysis().name)}, seconds=30)
-    return (run, *client.list_checks(context))
+    late = fetches(context.facility, context.node)
+    run = Check("software.run", call, {"path": places.find_image(image.analysis().name)}, external=late, seconds=30)
+    return (run, *sharing.check_host(context), *client.list_checks(context))
 
 
 PART = Part(
@@ -200,7 +210,14 @@ PART = Part(
     needs=("base", "storage"),
     roles=(
         Role(
-            "build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure
+            "build",
+            "control",
+            configure_build,
+            install_build,
+            check_build,
+            publishes=places.SOFTWARE,
+            metrics=unpacked.measure,
+            routes=(sharing.ROUTE,),
         ),
         Role(
             "client",
