@@ -16,6 +16,7 @@ from farmlet.parts.overlay.sites.kind import Pool, Site
 from farmlet.parts.part import Check, Context, Metric, Part, Role, SiteAccess, find_lack
 from farmlet.parts.repositories import list_repositories
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, KeyPair, Packages, Resource, Unit
+from farmlet.parts.sharing import find_url, serves
 
 USER = "overlay"
 VENV = "/opt/farmlet/tardis"
@@ -25,6 +26,8 @@ KEY = places.SITE_KEY
 TOLD = f"{STATE}/demand.json"
 # which of our files drones run, and what they are called at sites
 PROGRAMS = {"templates/drone.sh": "/usr/lib/farmlet/drone.sh", "starter.py": "/usr/lib/farmlet/starter.py"}
+# and what else they need where the facility's part of /cvmfs can be fetched
+FETCHING = ("/usr/lib/farmlet/published.py", "/usr/lib/farmlet/facility.pem")
 UNIT = "farmlet-overlay.service"
 
 
@@ -50,6 +53,8 @@ def configure_controller(context: Context) -> Sequence[Resource]:
         KeyPair(KEY, USER, f"overlay of {facility.name}"),
         File(places.SITE_HOSTS, known),
         *(File(path, files("farmlet.parts.overlay").joinpath(name).read_text(), 0o755) for name, path in PROGRAMS.items()),
+        File(FETCHING[0], files("farmlet.runtime").joinpath("published.py").read_text(), 0o755),
+        File(FETCHING[1], context.trust.ca),
         *(File(site["order"], KINDS[site["kind"]].write_order(pool, site)) for site in sites),
         File(f"{CONFIG}/tardis.yml", render.tardis(pool, sites)),
         File(f"{CONFIG}/cobald.yml", render.cobald(pool, sites) if sites else ""),
@@ -65,7 +70,7 @@ def describe_pool(context: Context) -> Pool:
         collector=f"{facility.host('batch.central').fqdn}:9618",
         trust=facility.domain,
         schedds=[node.fqdn for node in facility.hosts("batch.access")],
-        programs=list(PROGRAMS.values()),
+        programs=[*PROGRAMS.values(), *(FETCHING if serves(facility) else ())],
         settings=f"{CONFIG}/tardis.yml",
         registry=f"{STATE}/drones.db",
         credential=places.CREDENTIAL,
@@ -101,6 +106,8 @@ def describe_site(context: Context, access: SiteAccess) -> Site:
         idle=max(120, 4 * section.idle_timeout),
         pending=section.pending,
         repositories=list_repositories(facility),
+        software=find_url(facility) if serves(facility) else "",
+        cache=section.cache,
     )
 
 

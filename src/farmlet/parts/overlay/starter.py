@@ -7,7 +7,9 @@ account's home. The payload's container comes on top of this.
 
 It comes to the site with the drone and runs there by whatever Python from 3.6 on is there: nothing but the standard library.
 From the drone's environment: CONDOR_CONFIG, FARMLET_STARTER (HTCondor's starter), FARMLET_SHOWN (folders with programs that the
-site keeps elsewhere, with blanks between them). `--try COMMAND…` runs something else in the same namespaces.
+site keeps elsewhere, with blanks between them). And where the site has not the facility's part of /cvmfs, which is then put
+together: FARMLET_FETCHED, the folder with images; FARMLET_OWN, which folder of /cvmfs the drone has; FARMLET_CVMFS, repositories
+of the site's, with colons between them. `--try COMMAND…` runs something else in the same namespaces.
 """
 
 import os
@@ -41,7 +43,21 @@ def isolate(home: str, own: str, shown: "list[str]", command: "list[str]") -> "l
     # its settings, and the address at which the drone is reached
     for name in ("condor_config", "lock"):
         words += ["--ro-bind", f"{home}/{name}", f"{home}/{name}"]
+    words += show_published(home, os.environ)
     return [*words, "--chdir", "/", "--remount-ro", "/", "--", *command]
+
+
+def show_published(home: str, environment: "Mapping[str, str]") -> "list[str]":
+    """/cvmfs put together where the site has not all of it."""
+    fetched = environment.get("FARMLET_FETCHED")
+    if not fetched:
+        return []
+    words = ["--tmpfs", "/cvmfs", "--ro-bind", f"{home}/published", environment["FARMLET_OWN"]]
+    for path in (fetched, f"{home}/images"):
+        words += ["--ro-bind", path, path]
+    for name in filter(None, environment.get("FARMLET_CVMFS", "").split(":")):
+        words += ["--ro-bind-try", f"/cvmfs/{name}", f"/cvmfs/{name}"]
+    return words
 
 
 def clean(environment: "Mapping[str, str]") -> "dict[str, str]":
