@@ -111,6 +111,11 @@ class Store:
             os.utime(str(place))
         return place
 
+    def drop(self, digest: str) -> None:
+        """Remove the file of this digest, if it is here."""
+        if (self._folder / digest).exists():
+            (self._folder / digest).unlink()
+
     def _fetch(self, digest: str, size: int, part: Path) -> None:
         found, left = hashlib.sha256(), size
         with self._open(digest) as answer, part.open("wb") as stream:

@@ -70,13 +70,13 @@ class Mirror:
                 packed = self._store.get(digest, size)
                 words = ["unsquashfs", "-quiet", "-no-progress", "-no-xattrs", "-dest", str(fresh / "root"), str(packed)]
                 done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-                packed.unlink()
                 if done.returncode:
                     raise FarmletError("unsquashfs", (done.stderr or done.stdout).strip()[-300:], "")
             os.sync()  # all of it is on disk before it has its name
             rename(fresh / "root", self._kept / digest)
         finally:
             shutil.rmtree(fresh)
+            self._store.drop(digest)
 
     def _link(self, path: str, digest: str) -> None:
         link = self._top / path[1:]
