@@ -21,7 +21,8 @@ class Image(BaseModel):
 
     `from`: the image that it begins with, one above it in the list. `packages`: Debian's, without what they recommend.
     `requirements`: Python packages (pip's format, wheels only). `lock`: a file of such lines beside the facility file, in their
-    stead. `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
+    stead. `dockerfile`: a folder beside the facility file with a Dockerfile, whose steps come then; its `FROM` is that image.
+    `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
     That its Python starts and a notebook runs is tested in any case. `title`: what members read when they choose.
     """
 
@@ -33,6 +34,7 @@ class Image(BaseModel):
     packages: tuple[Package, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     lock: File = ""
+    dockerfile: File = ""
     test: str = Field(default="", max_length=10000)
 
     @model_validator(mode="after")
@@ -41,8 +43,8 @@ class Image(BaseModel):
             raise ValueError(f"`{SHIPPED}` is the facility's own and always there; give yours another name")
         if self.requirements and self.lock:
             raise ValueError("has `requirements` and `lock`; one of them says it")
-        if not (self.packages or self.requirements or self.lock):
-            raise ValueError("adds nothing; name `packages`, `requirements` or `lock`")
+        if not (self.packages or self.requirements or self.lock or self.dockerfile):
+            raise ValueError("adds nothing; name `packages`, `requirements`, `lock` or `dockerfile`")
         return self
 
 

@@ -65,11 +65,11 @@ def _run(name: str, module: str, what: str, writable: Sequence[str], seconds: in
 def check_server(context: Context) -> Sequence[Check]:
     if not serves(context.facility):
         return ()
-    return (Check("software.sharing", f"{PACKAGE}.checks:check_sharing", {"folder": FILES}),)
+    # minutes of packing do not keep `up` from its end, nor do gigabytes on their way
+    return (Check("software.sharing", f"{PACKAGE}.checks:check_sharing", {"folder": FILES}, external=True),)
 
 
 def check_host(context: Context) -> Sequence[Check]:
     if not fetches(context.facility, context.node):
         return ()
-    # gigabytes on their way do not keep `up` from its end
     return (Check("software.mirror", f"{PACKAGE}.checks:check_mirror", {"path": str(Path(WORK, mirror.STATE))}, external=True),)

@@ -10,12 +10,10 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
-import io
 import json
 import shutil
 import subprocess
 import sys
-import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +21,14 @@ from pathlib import Path
 from farmlet.errors import FarmletError
 from farmlet.parts import images
 from farmlet.parts.software import trial
+from farmlet.parts.software.bundle import bundle
 from farmlet.runtime.files import rename, sync, write
 
 CONFIG = "/etc/farmlet/sharing.json"
 INDEX, STATE = "index.json", "state.json"
 SPARE = 1 << 30  # bytes of disk that stay free
 # zstd: any site's Apptainer reads it, and a node unpacks it as fast as its disk writes
-OPTIONS = ["-noappend", "-no-xattrs", "-no-progress", "-quiet", "-comp", "zstd", "-Xcompression-level", "6"]
+OPTIONS = ["-noappend", "-no-xattrs", "-no-progress", "-quiet", "-comp", "zstd", "-Xcompression-level", "3"]
 OPTIONS += ["-mem", "256M", "-processors", "2"]
 
 
@@ -134,19 +133,6 @@ class Packer:
         self._state[str(root)] = Packed(digest, (self._folder / digest).stat().st_size, room)
         self._save()
         return self._state[str(root)]
-
-
-def bundle(place: Path) -> bytes:
-    """A small folder as a tar, the same for the same content."""
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for path in sorted(place.rglob("*")):
-            info = archive.gettarinfo(path, str(path.relative_to(place)))
-            info.uid = info.gid = info.mtime = 0
-            info.uname = info.gname = "root"
-            with path.open("rb") if info.isreg() else io.BytesIO() as content:
-                archive.addfile(info, content)
-    return stream.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
