@@ -84,7 +84,9 @@ class HTCondor:
                 )
         arguments = " ".join(f"--{name}={value}" for name, value in values.items())
         text = files("farmlet.parts.overlay").joinpath("templates/drone.jdl").read_text()
-        limit, more = str(site["walltime"] + MARGIN), ", published.py, facility.pem" if site["software"] else ""
+        more = ", published.py, facility.pem" if site["software"] else ""
+        more += ", mounts.sh" if site["repositories"] else ""
+        limit = str(site["walltime"] + MARGIN)
         return _At(text).substitute(arguments=arguments, pending=str(site["pending"]), limit=limit, more=more)
 
     def check(self, pool: Pool, access: SiteAccess) -> Check:

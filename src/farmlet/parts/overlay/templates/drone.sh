@@ -4,7 +4,7 @@
 # Arguments: from TARDIS --cores --memory (MiB) --disk (KiB) --uuid; from the facility --collector --trust --site
 # --image --certificates --credential --walltime (s) --idle (s); --cvmfs (repositories, with colons between them) if there are any;
 # --software (URL of what the facility publishes) and --cache (MiB of it) if that can be fetched. Beside it lie the token as
-# <uuid>.token, starter.py, and for the last published.py and facility.pem.
+# <uuid>.token, starter.py, mounts.sh for --cvmfs, published.py and facility.pem for --software.
 set -euo pipefail
 umask 077
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -171,7 +171,7 @@ EOF
 # A clean environment: neither the site's HTCondor context nor the account's variables reach the drone or its jobs.
 clean=(env -i PATH="$PATH" HOME="$home" CONDOR_CONFIG="$home/condor_config"
   FARMLET_STARTER="${place[SBIN]}/condor_starter" FARMLET_SHOWN="${place[*]}"
-  FARMLET_FETCHED="$fetched" FARMLET_OWN="${fetched:+$own}" FARMLET_CVMFS="${arg[cvmfs]:-}")
+  FARMLET_FETCHED="$fetched" FARMLET_OWN="${fetched:+$own}")
 
 # A host that cannot keep jobs apart from drones and their account, or run containers all the same, must not run members' jobs.
 try='for path in "$1" "$2"; do [ ! -e "$path" ] || { echo "$path is seen there"; exit 1; }; done
@@ -180,12 +180,32 @@ tokens=$(getent passwd "$(id -u)" | cut -d : -f 6 || true)/farmlet-${arg[trust]}
 said=$("${clean[@]}" "$home/starter" --try sh -c "$try" try "$home/tokens.d" "$tokens" "$image" 2>&1 < /dev/null) ||
   die "this host cannot run ${arg[image]} in namespaces of its own: ${said##*$'\n'}"
 
-# Which of the CVMFS repositories a job would see, each under our name and the one that other pools have for it.
+# Which of the CVMFS repositories a job would see, each under our name and the one that other pools have for it. What the site does
+# not mount, its client does for this drone, where it is there and FUSE lets it.
 if [[ -n ${arg[cvmfs]:-} ]]; then
   [[ ${arg[cvmfs]} =~ ^[a-z0-9._:-]+$ ]] || die "argument --cvmfs has characters that do not belong there"
   IFS=: read -ra repositories <<< "${arg[cvmfs]}"
-  look='for name; do { timeout -k 1 20 ls -A "/cvmfs/$name" 2> /dev/null | grep -q . && echo "$name"; } & done; wait'
-  seen=$("${clean[@]}" "$home/starter" --try sh -c "$look" look "${repositories[@]}" 2> /dev/null < /dev/null) || true
+  look() {
+    local names='for name; do { timeout -k 1 20 ls -A "/cvmfs/$name" 2> /dev/null | grep -q . && echo "$name"; } & done; wait'
+    seen=$("${clean[@]}" "$home/starter" --try sh -c "$names" look "${repositories[@]}" 2> /dev/null < /dev/null) || true
+  }
+  look
+  missing=$(printf '%s\n' "${repositories[@]}" | grep -vxF -e "${seen:-:}") || true
+  if [[ -n $missing && -s $scratch/mounts.sh && -r /dev/fuse && -w /dev/fuse ]] && command -v cvmfs2 > /dev/null; then
+    mkdir "$home/cvmfs"
+    # shellcheck disable=SC2086
+    setpriv --pdeathsig KILL unshare --user --map-root-user --mount --propagation slave --pid --fork --kill-child \
+      bash "$scratch/mounts.sh" "$home" $missing > "$home/log/mounts" 2>&1 < /dev/null &
+    holder=$!
+    for ((waited = 0; waited < 600; waited++)); do
+      if [[ -e $home/cvmfs/ready ]] || ! kill -0 "$holder" 2> /dev/null; then break; fi
+      sleep 0.1
+    done
+    if [[ -e $home/cvmfs/ready ]]; then
+      clean+=(FARMLET_HOLDER="$holder")
+      look
+    fi
+  fi
   for name in "${repositories[@]}"; do
     has=False
     if grep -qxF -- "$name" <<< "$seen"; then has=True; fi
