@@ -52,9 +52,10 @@ class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
     `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `cvmfs`: repositories of others.
     `unpacked`: a wish list (DUCC's format) of images of registries, a file beside the facility file; they are unpacked below
-    `/cvmfs/unpacked.DOMAIN`. `shared`: whether something else takes /cvmfs of the node that builds to all other nodes and
-    sites (`true`), or nothing does (`false`), so that they fetch by https what they miss; if neither is said, containers of one
-    machine share it and others do not.
+    `/cvmfs/unpacked.DOMAIN`. `publisher`: the host that builds is the publisher of the CVMFS repository of that name
+    (`cvmfs_server mkfs` was run there), which carries them. `shared`: whether something else takes /cvmfs of the node that builds
+    to all other nodes and sites (`true`), or nothing does (`false`), so that they fetch by https what they miss; if neither is
+    said, containers of one machine share it and others do not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,10 +65,13 @@ class Software(BaseModel):
     keep_days: int = Field(default=7, ge=1, le=365)
     cvmfs: Cvmfs | None = None
     unpacked: File = ""
+    publisher: bool = False
     shared: bool | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Software:
+        if self.publisher and not self.unpacked:
+            raise ValueError("`publisher` has nothing to publish; name a wish list, `unpacked: wishlist.yaml`")
         known = [SHIPPED]
         for one in self.images:
             if one.name in known:

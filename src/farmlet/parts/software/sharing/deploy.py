@@ -14,6 +14,7 @@ from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Resource, Unit
 from farmlet.parts.sharing import fetches, find_url, serves
 from farmlet.parts.software.sharing import mirror, pack
+from farmlet.parts.software.unpacked import deploy as unpacked
 
 PACKAGE = "farmlet.parts.software"
 FOLDER = "/var/lib/farmlet/sharing"
@@ -28,7 +29,9 @@ def configure_server(context: Context) -> Sequence[Resource]:
     facility = context.facility
     if not serves(facility):
         return ()
-    lists = [places.IMAGES, places.find_unpacked(facility.domain)]
+    lists = [places.IMAGES]
+    if not unpacked.has_publisher(facility):
+        lists.append(places.find_unpacked(facility.domain))
     told = {"folder": FILES, "lists": lists, "plain": [places.find_published(facility.domain)]}
     return (
         Directory(FOLDER),
