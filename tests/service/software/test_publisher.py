@@ -40,6 +40,7 @@ case $(tail -n 1 "$LAB/calls") in
   *) exit 9 ;;
 esac
 """
+HANGS = '#!/bin/sh\ncase "$*" in *--dry-run*) exec /usr/bin/rsync "$@";; *) exec sleep 50;; esac\n'
 
 
 class Lab:
@@ -122,9 +123,7 @@ def test_a_transaction_that_was_killed_is_ended_and_somebody_elses_is_not(lab: L
         lab.run()
     assert lab.calls() == [] and (lab.place / "open").exists()
     (lab.place / "open").unlink()
-    (lab.place / "bin/rsync").write_text(
-        '#!/bin/sh\ncase "$*" in *--dry-run*) exec /usr/bin/rsync "$@";; *) exec sleep 50;; esac\n'
-    )
+    (lab.place / "bin/rsync").write_text(HANGS)
     (lab.place / "bin/rsync").chmod(0o755)
     code = f"from pathlib import Path; from {publish.__name__} import *; "
     code += f"Publisher(Path({str(lab.area)!r}), {NAME!r}, Path({str(lab.place / 'cvmfs')!r})).run()"
