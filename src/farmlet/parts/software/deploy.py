@@ -178,12 +178,15 @@ def configure_dockerfiles(context: Context) -> Sequence[Resource]:
     found = [one for one in context.section("software").images if one.dockerfile]
     if not found:
         return ()
-    user = dockerfile.USER
+    user, home = dockerfile.USER, "/var/lib/farmlet/buildah"
     # the same ids as members have, by their own: nobody else's
     give = f'for file in /etc/subuid /etc/subgid; do echo "{user}:$(($(id -u {user}) << 16)):65536" >> $file; done'
     return (
-        Packages(("buildah",)),
-        Account(user),
+        Packages(("buildah", "netavark")),
+        # RUN does not begin where these two are not there
+        Account(user, home),
+        Directory(home, 0o700, user, user),
+        Directory(f"{home}/.config", 0o700, user, user),
         Command("ids for buildah", give, f"grep -q ^{user}: /etc/subuid && grep -q ^{user}: /etc/subgid"),
         File(dockerfile.SCRIPT, image.read("dockerfile.sh"), 0o755),
         *(File(find_context(one), read_folder(context.facility, one)) for one in found),

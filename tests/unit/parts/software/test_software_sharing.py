@@ -88,7 +88,7 @@ def test_a_dockerfiles_folder_goes_to_the_node_that_builds(tmp_path: Path) -> No
     write(tmp_path, "FROM analysis\nCOPY tool /usr/bin/tool\n")
     facility = load("container", "container", "container", DOCKERFILE, tmp_path)
     found = configure(facility, "service", "build")
-    assert Packages(("buildah",)) in found
+    assert Packages(("buildah", "netavark")) in found
     told = {one.path: one for one in found if isinstance(one, File)}
     recipe = json.loads(told["/etc/farmlet/images.json"].content)["images"][1]
     assert (recipe["base"], recipe["context"], len(recipe["content"])) == ("analysis", "/usr/lib/farmlet/images/fit.tar", 64)

@@ -8,7 +8,7 @@ set -euo pipefail
 umask 022
 root=${1:?usage: dockerfile.sh ROOT WORK USER} work=${2:?usage: dockerfile.sh ROOT WORK USER} user=${3:?usage: dockerfile.sh ROOT WORK USER}
 given=$work/given
-mkdir -p "$given" "$work/out"
+mkdir -p "$given" "$work/out" "$work/run"
 suite=$(. "$root/etc/os-release"; echo "${VERSION_CODENAME:-}")
 apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
   grep -E "^deb [^ ]+ $suite(-updates|-security)? " | sort -u > "$given/farmlet.list" || true
@@ -41,7 +41,7 @@ done
 as=("${clean[@]}" setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups --pdeathsig KILL prlimit --core=0 --)
 store=(--storage-driver vfs --root "$work/store" --runroot "$work/run")
 cd "$work"
-"${as[@]}" buildah "${store[@]}" build --quiet --isolation chroot --pull=never --layers=false --volume "$given:/run/farmlet:ro" \
+"${as[@]}" buildah "${store[@]}" build --quiet --isolation chroot --network host --pull=never --layers=false --volume "$given:/run/farmlet:ro" \
   "${options[@]}" --file Dockerfile --tag image --output type=local,dest="$work/out" context > /dev/null
 "${as[@]}" buildah "${store[@]}" inspect --type image image > "$work/config.json"
 # places where something was mounted
