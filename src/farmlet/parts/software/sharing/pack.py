@@ -29,7 +29,7 @@ INDEX, STATE = "index.json", "state.json"
 SPARE = 1 << 30  # bytes of disk that stay free
 # zstd: any site's Apptainer reads it, and a node unpacks it as fast as its disk writes
 OPTIONS = ["-noappend", "-no-xattrs", "-no-progress", "-quiet", "-comp", "zstd", "-Xcompression-level", "3"]
-OPTIONS += ["-mem", "256M", "-processors", "2"]
+OPTIONS += ["-mem", "256M", "-processors", "2", "-wildcards", "-e", "dev/*"]
 
 
 @dataclass(frozen=True)
