@@ -27,10 +27,18 @@ apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created
     echo 'cert = /run/farmlet/bundle.pem'
   fi
 } > "$given/pip.conf"
+# images of the facility have none of their own
+cat > "$given/pip" <<'PIP'
+#!/bin/sh
+[ -x /tmp/.farmlet-pip/bin/python ] || python3 -m venv /tmp/.farmlet-pip || exit
+exec /tmp/.farmlet-pip/bin/python -m pip --python /usr/bin/python3 "$@"
+PIP
+chmod 755 "$given/pip"
 tar -C "$root" --exclude='./dev/?*' -cf "$work/context/.farmlet-base.tar" .
 chown -R "$user:" "$work"
-options=()
-for one in pip.conf:etc/pip.conf apt.conf:etc/apt/apt.conf.d/99farmlet farmlet.list:etc/apt/sources.list.d/farmlet.list; do
+options=() places=(pip.conf:etc/pip.conf apt.conf:etc/apt/apt.conf.d/99farmlet farmlet.list:etc/apt/sources.list.d/farmlet.list)
+if [ ! -e "$root/usr/bin/pip" ] && [ ! -e "$root/usr/local/bin/pip" ]; then places+=(pip:usr/local/bin/pip); fi
+for one in "${places[@]}"; do
   options+=(--volume "$given/${one%%:*}:/${one#*:}:ro")
 done
 
@@ -44,9 +52,11 @@ cd "$work"
 "${as[@]}" buildah "${store[@]}" build --quiet --isolation chroot --network host --pull=never --layers=false --volume "$given:/run/farmlet:ro" \
   "${options[@]}" --file Dockerfile --tag image --output type=local,dest="$work/out" context > /dev/null
 "${as[@]}" buildah "${store[@]}" inspect --type image image > "$work/config.json"
-# places where something was mounted
-for one in etc/pip.conf etc/apt/apt.conf.d/99farmlet etc/apt/sources.list.d/farmlet.list; do
-  if [ -f "$work/out/$one" ] && [ ! -L "$work/out/$one" ] && [ ! -s "$work/out/$one" ]; then rm "$work/out/$one"; fi
+# places where something was mounted; a link of the image's leads no further than USER may go
+for one in "${places[@]}"; do
+  one=$work/out/${one#*:}
+  if [ -f "$one" ] && [ ! -L "$one" ] && [ ! -s "$one" ]; then "${as[@]}" rm -f "$one"; fi
 done
-rmdir "$work/out/run/farmlet" 2> /dev/null || true
+"${as[@]}" rm -rf "$work/out/tmp/.farmlet-pip"
+"${as[@]}" rmdir "$work/out/run/farmlet" 2> /dev/null || true
 "${as[@]}" buildah unshare rm -rf "$work/store"
