@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,21 +20,29 @@ from farmlet.parts.software.dockerfile import build
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 SCRIPT = Path(dockerfile.__file__).parent / "templates" / "dockerfile.sh"
+USER = "farmlet-test-build"
 PROGRAMS = ("bash", "cat", "chmod", "chown", "id", "ln", "mkdir", "mknod", "mount", "touch")
 
 
 @pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The program, for a user who owns nothing here but ids."""
-    place = tmp_path_factory.mktemp("bin") / "dockerfile.sh"
-    shutil.copy(SCRIPT, place)
-    place.chmod(0o755)
-    before = {path: path.read_text() for path in (Path("/etc/subuid"), Path("/etc/subgid"))}
-    for path, text in before.items():
-        path.write_text(f"{text}nobody:4000000000:65536\n")
-    yield str(place)
-    for path, text in before.items():
-        path.write_text(text)
+def script() -> Iterator[str]:
+    """The program, for an account that owns nothing here but ids, and a home that newer versions want."""
+    with tempfile.TemporaryDirectory(prefix="farmlet-test-", dir="/var/tmp") as name:
+        home = Path(name)
+        (home / ".config").mkdir()
+        shutil.copy(SCRIPT, home / "dockerfile.sh")
+        (home / "dockerfile.sh").chmod(0o755)
+        before = {path: path.read_text() for path in (Path("/etc/subuid"), Path("/etc/subgid"))}
+        subprocess.run(["useradd", "--system", "--home-dir", name, USER], check=True)
+        try:
+            subprocess.run(["chown", "-R", f"{USER}:", name], check=True)
+            for path, text in before.items():
+                path.write_text(f"{text}{USER}:4000000000:65536\n")
+            yield str(home / "dockerfile.sh")
+        finally:
+            subprocess.run(["userdel", USER], check=True)
+            for path, text in before.items():
+                path.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +71,7 @@ class Kitchen:
     """A copy of the image, and a folder with a Dockerfile."""
 
     def __init__(self, place: Path, image: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(dockerfile, "USER", "nobody")
+        monkeypatch.setattr(dockerfile, "USER", USER)
         self.root, self.folder, self.script, self._tar = place / "root", place / "folder", script, place / "context.tar"
         shutil.copytree(image, self.root, symlinks=True)
         self.folder.mkdir()
