@@ -42,7 +42,7 @@ class Route:
     keep what belongs to different origins apart. `enter`: `all`, where the service itself asks who comes, or `nodes`, for the
     nodes of the facility only, which the proxy knows by their certificates. `client`: the OAuth client as which the service logs
     people in at our own issuer, which registers it and hands its secret to the node (`places.find_secret`); `back`: the path of
-    the origin to which the issuer sends them back.
+    the origin to which the issuer sends them back. `folder`: there is no service, but files for everybody.
     """
 
     socket: str
@@ -52,6 +52,7 @@ class Route:
     enter: Literal["all", "nodes"] = "all"
     client: str = ""
     back: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True)

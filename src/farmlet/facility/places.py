@@ -23,6 +23,7 @@ GATES = "/var/lib/farmlet/sitetests/gates"
 SCRATCH = 1024  # MiB of disk that a drone asks a site for
 
 IMAGES = f"{SOFTWARE}/unpacked"
+SHARED = "/software"  # what of the URL of the node that publishes is for those that fetch it
 
 # of members who are logged in or have a workflow: NAME/token below it, by a unit that is there as long as either wants it;
 # monitoring leaves units out whose names begin so, for there is one for each member

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from farmlet.facility.model import Facility, Node
 
+END = "-----END PUBLIC KEY-----"
 # ours, and what sites of other pools call the same: submit files from there hold here
 PREFIXES = ("HasCVMFS_", "HAS_CVMFS_")
 
@@ -37,3 +38,16 @@ def name_suffix(repository: str) -> str:
 def name_attributes(repositories: Iterable[str]) -> list[str]:
     """The attributes of a slot that say that it has the repositories: HasCVMFS_sft_cern_ch."""
     return [prefix + name_suffix(one) for one in repositories for prefix in PREFIXES]
+
+
+def describe_mounts(facility: Facility) -> dict[str, object]:
+    """How a drone mounts them: `servers` and `keys` (PEM texts) by domain, as far as the file names them, and `proxies`."""
+    section = getattr(facility.parts.get("software"), "cvmfs", None)
+    domains = getattr(section, "domains", {})
+    return {
+        "servers": {name: ";".join(one.servers) for name, one in domains.items()},
+        "keys": {
+            name: [f"{key}{END}\n" for key in one.keys.replace("\n\n", "\n").split(END)[:-1]] for name, one in domains.items()
+        },
+        "proxies": ";".join(getattr(section, "proxies", ())),
+    }

@@ -99,6 +99,8 @@ def make_settings(folder: Path = Path("/")) -> tuple[Pool, Site]:
         idle=60,
         pending=600,
         repositories=[],
+        software="",
+        cache=1024,
     )
     return pool, site
 

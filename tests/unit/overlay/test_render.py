@@ -46,6 +46,8 @@ def make_site(name: str = "tier1", **changes: Any) -> Site:
         idle=120,
         pending=1800,
         repositories=[],
+        software="",
+        cache=1024,
     )
     site.update(changes)  # type: ignore[typeddict-item]
     return site

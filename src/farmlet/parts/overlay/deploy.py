@@ -14,9 +14,12 @@ from farmlet.parts.overlay.config import Overlay
 from farmlet.parts.overlay.sites import KINDS, validate_kinds
 from farmlet.parts.overlay.sites.kind import Pool, Site
 from farmlet.parts.part import Check, Context, Metric, Part, Role, SiteAccess, find_lack
-from farmlet.parts.repositories import list_repositories
+from farmlet.parts.render import render as write
+from farmlet.parts.repositories import describe_mounts, list_repositories
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, KeyPair, Packages, Resource, Unit
+from farmlet.parts.sharing import find_url, serves
 
+PACKAGE = "farmlet.parts.overlay"
 USER = "overlay"
 VENV = "/opt/farmlet/tardis"
 CONFIG = "/etc/farmlet/overlay"
@@ -26,6 +29,10 @@ TOLD = f"{STATE}/demand.json"
 REGISTRY = f"{STATE}/drones.db"
 # which of our files drones run, and what they are called at sites
 PROGRAMS = {"templates/drone.sh": "/usr/lib/farmlet/drone.sh", "starter.py": "/usr/lib/farmlet/starter.py"}
+# and what else they need where the facility's part of /cvmfs can be fetched
+FETCHING = ("/usr/lib/farmlet/published.py", "/usr/lib/farmlet/facility.pem")
+MOUNTS = "/usr/lib/farmlet/mounts.sh"  # and where there are CVMFS repositories
+QUOTA = 1000  # MB that a drone keeps of each
 UNIT = "farmlet-overlay.service"
 
 
@@ -51,6 +58,9 @@ def configure_controller(context: Context) -> Sequence[Resource]:
         KeyPair(KEY, USER, f"overlay of {facility.name}"),
         File(places.SITE_HOSTS, known),
         *(File(path, files("farmlet.parts.overlay").joinpath(name).read_text(), 0o755) for name, path in PROGRAMS.items()),
+        File(FETCHING[0], files("farmlet.runtime").joinpath("published.py").read_text(), 0o755),
+        File(FETCHING[1], context.trust.ca),
+        File(MOUNTS, write(PACKAGE, "mounts.sh", quota=QUOTA, **describe_mounts(facility)), 0o755),
         *(File(site["order"], KINDS[site["kind"]].write_order(pool, site)) for site in sites),
         File(f"{CONFIG}/tardis.yml", render.tardis(pool, sites)),
         File(f"{CONFIG}/cobald.yml", render.cobald(pool, sites) if sites else ""),
@@ -66,7 +76,11 @@ def describe_pool(context: Context) -> Pool:
         collector=f"{facility.host('batch.central').fqdn}:9618",
         trust=facility.domain,
         schedds=[node.fqdn for node in facility.hosts("batch.access")],
-        programs=list(PROGRAMS.values()),
+        programs=[
+            *PROGRAMS.values(),
+            *(FETCHING if serves(facility) else ()),
+            *([MOUNTS] if list_repositories(facility) else []),
+        ],
         settings=f"{CONFIG}/tardis.yml",
         registry=REGISTRY,
         credential=places.CREDENTIAL,
@@ -102,6 +116,8 @@ def describe_site(context: Context, access: SiteAccess) -> Site:
         idle=max(120, 4 * section.idle_timeout),
         pending=section.pending,
         repositories=list_repositories(facility),
+        software=find_url(facility) if serves(facility) else "",
+        cache=section.cache,
     )
 
 

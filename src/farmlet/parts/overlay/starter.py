@@ -7,7 +7,9 @@ account's home. The payload's container comes on top of this.
 
 It comes to the site with the drone and runs there by whatever Python from 3.6 on is there: nothing but the standard library.
 From the drone's environment: CONDOR_CONFIG, FARMLET_STARTER (HTCondor's starter), FARMLET_SHOWN (folders with programs that the
-site keeps elsewhere, with blanks between them). `--try COMMAND…` runs something else in the same namespaces.
+site keeps elsewhere, with blanks between them). /cvmfs is the site's, and what the drone has besides: FARMLET_OWN, a folder of
+the facility's, with images in FARMLET_FETCHED; repositories that FARMLET_HOLDER mounted, a process with namespaces for that.
+`--try COMMAND…` runs something else in the same namespaces.
 """
 
 import os
@@ -30,7 +32,7 @@ HEARD = {getattr(signal, "SIG" + name) for name in ("TERM", "QUIT", "HUP", "INT"
 
 def isolate(home: str, own: str, shown: "list[str]", command: "list[str]") -> "list[str]":
     """The words that run `command` in its namespaces; `home`: the drone's folder, `own`: what is there for this starter alone."""
-    words = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent"]
+    words = [*enter(os.environ), "--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent"]
     for path in shown:
         words += ["--ro-bind-try", path, path]
     words += ["--proc", "/proc", "--dev", "/dev", "--dev-bind-try", "/dev/fuse", "/dev/fuse"]
@@ -41,7 +43,34 @@ def isolate(home: str, own: str, shown: "list[str]", command: "list[str]") -> "l
     # its settings, and the address at which the drone is reached
     for name in ("condor_config", "lock"):
         words += ["--ro-bind", f"{home}/{name}", f"{home}/{name}"]
+    words += show_published(home, os.environ)
     return [*words, "--chdir", "/", "--remount-ro", "/", "--", *command]
+
+
+def show_published(home: str, environment: "Mapping[str, str]") -> "list[str]":
+    """/cvmfs put together where the drone has something that the site has not."""
+    fetched, own, words = environment.get("FARMLET_FETCHED"), environment.get("FARMLET_OWN"), []
+    mounted = [path.name for path in Path(home, "mounts").iterdir()] if environment.get("FARMLET_HOLDER") else []
+    if not fetched and not mounted:
+        return []
+    for path in Path("/cvmfs").iterdir() if Path("/cvmfs").is_dir() else ():
+        words += ["--ro-bind-try", str(path), str(path)]
+    for name in mounted:
+        words += ["--ro-bind-try", f"{home}/mounts/{name}", f"/cvmfs/{name}"]
+    if fetched and own:
+        words += ["--ro-bind", f"{home}/published", own]
+        for name in (fetched, f"{home}/images"):
+            words += ["--ro-bind", name, name]
+    return ["--tmpfs", "/cvmfs", *words]
+
+
+def enter(environment: "Mapping[str, str]") -> "list[str]":
+    """Words before those of bubblewrap: it begins where repositories are mounted, and is the drone's user again in there."""
+    holder = environment.get("FARMLET_HOLDER")
+    if not holder:
+        return ["bwrap"]
+    user = ["--uid", str(os.getuid()), "--gid", str(os.getgid()), "--cap-drop", "ALL"]
+    return ["nsenter", "--user", "--mount", "--preserve-credentials", "-t", holder, "--", "bwrap", *user]
 
 
 def clean(environment: "Mapping[str, str]") -> "dict[str, str]":

@@ -31,7 +31,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility.places import IMAGES
 from farmlet.parts import images
 from farmlet.parts.images import Row
-from farmlet.parts.software import trial
+from farmlet.parts.software import dockerfile, trial
 from farmlet.runtime.files import rename
 
 CONFIG = "/etc/farmlet/images.json"
@@ -45,7 +45,8 @@ STORED = re.compile(r"[a-z0-9][a-z0-9._-]*-[0-9a-f]{12}")
 @dataclass(frozen=True)
 class Recipe:
     """What an image is made of. `source`: a root file system that the node has already, of content `stamp`; else it is `base`
-    with Debian `packages` and Python `requirements` added."""
+    with Debian `packages` and Python `requirements` added, and then what a Dockerfile makes of that: `context` is a tar of its
+    folder, of `content` (sha256)."""
 
     name: str
     title: str = ""
@@ -55,10 +56,14 @@ class Recipe:
     packages: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     test: str = ""
+    context: str = ""
+    content: str = ""
 
     def want(self, base: str) -> str:
         """sha256 (hex) of all that decides what comes of it; `base`: the digest of what it begins with."""
-        made = {name: value for name, value in asdict(self).items() if name != "title"}
+        made = {name: value for name, value in asdict(self).items() if name not in ("title", "context", "content")}
+        if self.content:
+            made["content"] = self.content
         return hashlib.sha256(json.dumps([made, base], sort_keys=True).encode()).hexdigest()
 
 
@@ -159,14 +164,19 @@ class Builder:
         if not (source / STAMP).is_file():
             why = f"{recipe.base} is not offered" if recipe.base else f"{recipe.source} is not there"
             raise FarmletError(f"image {recipe.name}", why, "farmlet images list")
-        need = trial.measure(source) + SPARE
+        # buildah keeps what it begins with, what comes of it, and both packed
+        need = trial.measure(source) * (5 if recipe.context else 1) + SPARE
         if (free := shutil.disk_usage(self._stored).free) < need:
             raise FarmletError(
                 f"image {recipe.name}", f"needs {need >> 20} MiB of disk, {free >> 20} MiB are free", "df -h /cvmfs"
             )
         _run(["cp", "-a", "--reflink=auto", f"{source}/.", str(fresh)], f"image {recipe.name}")
-        if recipe.source:
-            return
+        if recipe.packages or recipe.requirements:
+            self._add(recipe, fresh)
+        if recipe.context:
+            dockerfile.build(fresh, Path(recipe.context), recipe.base, f"image {recipe.name}")
+
+    def _add(self, recipe: Recipe, fresh: Path) -> None:
         with tempfile.TemporaryDirectory(prefix="farmlet-image-", dir="/var/tmp") as work:
             Path(work, "packages").write_text("".join(f"{one}\n" for one in recipe.packages))
             Path(work, "requirements.txt").write_text("".join(f"{one}\n" for one in recipe.requirements))
@@ -177,7 +187,8 @@ class Builder:
         """The digest of the content, written into it: of a recipe's own if all in it is pinned, else of every version found."""
         digest = recipe.stamp
         if not recipe.source:
-            said = json.dumps([self._find_base(recipe), told.python, told.debian], sort_keys=True)
+            made = [self._find_base(recipe), told.python, told.debian, *([recipe.content] if recipe.content else [])]
+            said = json.dumps(made, sort_keys=True)
             digest = hashlib.sha256(said.encode()).hexdigest()
         (fresh / STAMP).write_text(f"{recipe.name} {digest}\n")
         return digest

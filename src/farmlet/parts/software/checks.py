@@ -58,3 +58,34 @@ def check_unpacked(folder: str) -> str:
     if age > LATE:
         raise Failed(evidence)
     return evidence
+
+
+def check_sharing(folder: str) -> str:
+    """What is published is packed for those who fetch it, and was looked at lately."""
+    path = Path(folder) / "index.json"
+    try:
+        found, age = json.loads(path.read_text()), time.time() - path.stat().st_mtime
+    except (OSError, ValueError):
+        raise Failed("nothing was packed yet: systemctl status farmlet-sharing") from None
+    size = sum(one["size"] for one in found["files"].values())
+    evidence = f"{len(found['shown'])} images for those who fetch, {size >> 20} MiB, looked at {age / 60:.0f} min ago"
+    offered = [row["path"] for rows in found["lists"].values() for row in rows["images"] if row["offered"]]
+    if missing := [path for path in offered if path not in found["shown"]]:
+        raise Failed(f"{evidence}; not packed: {' '.join(missing[:5])}")
+    if age > LATE:
+        raise Failed(evidence)
+    return evidence
+
+
+def check_mirror(path: str) -> str:
+    """All that the facility publishes is here, as it was minutes ago."""
+    try:
+        found = json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        raise Failed("nothing was fetched yet: systemctl status farmlet-mirror") from None
+    age = time.time() - found["run"]
+    if found["failed"]:
+        raise Failed("; ".join(" ".join(one.split())[:300] for one in found["failed"][:5]))
+    if age > LATE:
+        raise Failed(f"looked {age / 60:.0f} min ago: systemctl status farmlet-mirror")
+    return f"as published {age / 60:.0f} min ago"

@@ -21,7 +21,8 @@ class Image(BaseModel):
 
     `from`: the image that it begins with, one above it in the list. `packages`: Debian's, without what they recommend.
     `requirements`: Python packages (pip's format, wheels only). `lock`: a file of such lines beside the facility file, in their
-    stead. `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
+    stead. `dockerfile`: a folder beside the facility file with a Dockerfile, whose steps come then; its `FROM` is that image.
+    `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
     That its Python starts and a notebook runs is tested in any case. `title`: what members read when they choose.
     """
 
@@ -33,6 +34,7 @@ class Image(BaseModel):
     packages: tuple[Package, ...] = ()
     requirements: tuple[Requirement, ...] = ()
     lock: File = ""
+    dockerfile: File = ""
     test: str = Field(default="", max_length=10000)
 
     @model_validator(mode="after")
@@ -41,8 +43,8 @@ class Image(BaseModel):
             raise ValueError(f"`{SHIPPED}` is the facility's own and always there; give yours another name")
         if self.requirements and self.lock:
             raise ValueError("has `requirements` and `lock`; one of them says it")
-        if not (self.packages or self.requirements or self.lock):
-            raise ValueError("adds nothing; name `packages`, `requirements` or `lock`")
+        if not (self.packages or self.requirements or self.lock or self.dockerfile):
+            raise ValueError("adds nothing; name `packages`, `requirements`, `lock` or `dockerfile`")
         return self
 
 
@@ -50,7 +52,10 @@ class Software(BaseModel):
     """Images that jobs and notebooks may run in. `default`: the image of those that name none. `images`: more than the shipped
     `analysis`. `keep_days`: how long an image that was replaced stays for what still runs in it. `cvmfs`: repositories of others.
     `unpacked`: a wish list (DUCC's format) of images of registries, a file beside the facility file; they are unpacked below
-    `/cvmfs/unpacked.DOMAIN`.
+    `/cvmfs/unpacked.DOMAIN`. `publisher`: the host that builds is the publisher of the CVMFS repository of that name
+    (`cvmfs_server mkfs` was run there), which carries them. `shared`: whether something else takes /cvmfs of the node that builds
+    to all other nodes and sites (`true`), or nothing does (`false`), so that they fetch by https what they miss; if neither is
+    said, containers of one machine share it and others do not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,9 +65,13 @@ class Software(BaseModel):
     keep_days: int = Field(default=7, ge=1, le=365)
     cvmfs: Cvmfs | None = None
     unpacked: File = ""
+    publisher: bool = False
+    shared: bool | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Software:
+        if self.publisher and not self.unpacked:
+            raise ValueError("`publisher` has nothing to publish; name a wish list, `unpacked: wishlist.yaml`")
         known = [SHIPPED]
         for one in self.images:
             if one.name in known:

@@ -20,14 +20,17 @@ from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount
-from farmlet.parts.resources import Command, Directory, Environment, Farmlet, File, Packages, Resource
-from farmlet.parts.software import image
+from farmlet.parts.resources import Account, Command, Directory, Environment, Farmlet, File, Packages, Resource
+from farmlet.parts.sharing import fetches
+from farmlet.parts.software import dockerfile, image
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.builder import CONFIG, LAYER
+from farmlet.parts.software.bundle import bundle
 from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.cvmfs import client
 from farmlet.parts.software.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
+from farmlet.parts.software.sharing import deploy as sharing
 from farmlet.parts.software.unpacked import deploy as unpacked
 
 BUILT = "/usr/lib/farmlet/images"
@@ -47,6 +50,7 @@ def install_build() -> Sequence[Resource]:
         File(script, image.render(recipe), 0o755),
         Command(f"build image {recipe.name}", f"{script} {target}", image.built(recipe, target), fills=target),
         *unpacked.install(),
+        Packages(("squashfs-tools",)),
     )
 
 
@@ -62,6 +66,7 @@ def describe_images(context: Context) -> dict[str, object]:
             "packages": list(one.packages),
             "requirements": read_lock(context.facility, one) if one.lock else list(one.requirements),
             "test": one.test,
+            **({"context": find_context(one), "content": digest(read_folder(context.facility, one))} if one.dockerfile else {}),
         }
         for one in section.images
     ]
@@ -80,14 +85,38 @@ def read_lock(facility: Facility, one: Image) -> list[str]:
     return parse(text, one.lock)
 
 
+def read_folder(facility: Facility, one: Image) -> bytes:
+    """The folder with the Dockerfile, beside the facility file, as a tar. Raises InputError."""
+    place, where = (facility.folder or Path.cwd()) / one.dockerfile, f"software.images: {one.name}"
+    try:
+        text = (place / dockerfile.NAME).read_text()
+        data = bundle(place)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(where, f"cannot read {place}: {error}", "it lies beside the facility file") from None
+    for fault in dockerfile.find_faults(text, one.base):
+        raise InputError(where, f"{one.dockerfile}/{fault}", "")
+    if len(data) > dockerfile.LARGEST:
+        raise InputError(where, f"{place} has more than {dockerfile.LARGEST >> 20} MiB", "let its Dockerfile fetch what is large")
+    return data
+
+
+def find_context(one: Image) -> str:
+    return f"{BUILT}/{one.name}.tar"
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def validate(facility: Facility) -> Iterator[Issue]:
     section = facility.parts.get("software")
     for number, one in enumerate(section.images if isinstance(section, Software) else ()):
-        try:
-            if one.lock:
-                read_lock(facility, one)
-        except FarmletError as error:
-            yield ("software", "images", number, "lock"), f"{error.where}: {error.what}", error.hint
+        for key, read in (("lock", read_lock), ("dockerfile", read_folder)):
+            try:
+                if getattr(one, key):
+                    read(facility, one)
+            except FarmletError as error:
+                yield ("software", "images", number, key), f"{error.where}: {error.what}", error.hint
     yield from validate_cvmfs(facility)
     yield from unpacked.validate(facility)
 
@@ -116,19 +145,22 @@ def note(facility: Facility) -> Iterator[str]:
 
 def configure_build(context: Context) -> Sequence[Resource]:
     told = json.dumps(describe_images(context), indent=1) + "\n"
-    digest, program = hashlib.sha256(told.encode()).hexdigest(), " ".join(COMMAND)
+    program = " ".join(COMMAND)
     folder = places.find_authorities(context.facility.domain)
     return (
         Farmlet(units.NODE, context.wheel),
         Directory("/usr/lib/farmlet"),
         Directory(BUILT),
         File(LAYER, image.read("layer.sh"), 0o755),
+        *configure_dockerfiles(context),
         File(CONFIG, told),
         Directory(places.IMAGES),
         open_image(places.find_image(SHIPPED)),
         # an image that fails stops nothing else: its check tells
         Command(
-            "images", f"{program} build > /dev/null", f"echo '{digest}  {CONFIG}' | sha256sum -c --status && {program} ready"
+            "images",
+            f"{program} build > /dev/null",
+            f"echo '{digest(told.encode())}  {CONFIG}' | sha256sum -c --status && {program} ready",
         ),
         Directory(places.find_published(context.facility.domain)),
         *client.list_points(context),
@@ -137,6 +169,27 @@ def configure_build(context: Context) -> Sequence[Resource]:
         File(f"{folder}/bundle.pem", context.trust.bundle),
         Command("hash the authorities", f"openssl rehash {folder}"),
         *unpacked.configure(context),
+        *sharing.configure_server(context),
+    )
+
+
+def configure_dockerfiles(context: Context) -> Sequence[Resource]:
+    """Nothing where no image has one."""
+    found = [one for one in context.section("software").images if one.dockerfile]
+    if not found:
+        return ()
+    user, home = dockerfile.USER, "/var/lib/farmlet/buildah"
+    # the same ids as members have, by their own: nobody else's
+    give = f'for file in /etc/subuid /etc/subgid; do echo "{user}:$(($(id -u {user}) << 16)):65536" >> $file; done'
+    return (
+        Packages(("buildah", "netavark")),
+        # RUN does not begin where these two are not there
+        Account(user, home),
+        Directory(home, 0o700, user, user),
+        Directory(f"{home}/.config", 0o700, user, user),
+        Command("ids for buildah", give, f"grep -q ^{user}: /etc/subuid && grep -q ^{user}: /etc/subgid"),
+        File(dockerfile.SCRIPT, image.read("dockerfile.sh"), 0o755),
+        *(File(find_context(one), read_folder(context.facility, one)) for one in found),
     )
 
 
@@ -168,6 +221,7 @@ def configure_client(context: Context) -> Sequence[Resource]:
         ),
         File(SOURCES, image.read("sources.sh"), 0o755),
         Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
+        *sharing.configure_host(context),
     )
 
 
@@ -178,16 +232,21 @@ def list_images(facility: Facility) -> list[str]:
 
 def check_build(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_image"
-    return *unpacked.check(context), *(
-        Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
-        for name in list_images(context.facility)
+    return (
+        *unpacked.check(context),
+        *sharing.check_server(context),
+        *(
+            Check("software.image" if name == SHIPPED else f"software.image.{name}", call, {"path": places.find_image(name)})
+            for name in list_images(context.facility)
+        ),
     )
 
 
 def check_client(context: Context) -> Sequence[Check]:
     call = "farmlet.parts.software.checks:check_run"
-    run = Check("software.run", call, {"path": places.find_image(image.analysis().name)}, seconds=30)
-    return (run, *client.list_checks(context))
+    late = fetches(context.facility, context.node)
+    run = Check("software.run", call, {"path": places.find_image(image.analysis().name)}, external=late, seconds=30)
+    return (run, *sharing.check_host(context), *client.list_checks(context))
 
 
 PART = Part(
@@ -200,7 +259,14 @@ PART = Part(
     needs=("base", "storage"),
     roles=(
         Role(
-            "build", "control", configure_build, install_build, check_build, publishes=places.SOFTWARE, metrics=unpacked.measure
+            "build",
+            "control",
+            configure_build,
+            install_build,
+            check_build,
+            publishes=places.SOFTWARE,
+            metrics=unpacked.measure,
+            routes=(sharing.ROUTE,),
         ),
         Role(
             "client",

@@ -73,6 +73,8 @@ class HTCondor:
         }
         if site["repositories"]:
             values["cvmfs"] = ":".join(site["repositories"])
+        if site["software"]:
+            values |= {"software": site["software"], "cache": str(site["cache"])}
         for name, value in values.items():
             if not WORD.fullmatch(value):
                 raise FarmletError(
@@ -82,8 +84,10 @@ class HTCondor:
                 )
         arguments = " ".join(f"--{name}={value}" for name, value in values.items())
         text = files("farmlet.parts.overlay").joinpath("templates/drone.jdl").read_text()
+        more = ", published.py, facility.pem" if site["software"] else ""
+        more += ", mounts.sh" if site["repositories"] else ""
         limit = str(site["walltime"] + MARGIN)
-        return _At(text).substitute(arguments=arguments, pending=str(site["pending"]), limit=limit)
+        return _At(text).substitute(arguments=arguments, pending=str(site["pending"]), limit=limit, more=more)
 
     def check(self, pool: Pool, access: SiteAccess) -> Check:
         asked = {"host": access.host, "user": access.user, "question": QUESTION.format(folder=find_folder(pool))}

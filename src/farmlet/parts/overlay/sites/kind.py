@@ -21,7 +21,8 @@ class Site(TypedDict):
     `known`, a known_hosts file, and of `order`, the text that `Kind.write_order` makes. `cores`, `memory`, `disk`: of one
     drone; `quota`: cores at once. `image`: default container image of jobs, `certificates`: folder of CA certificates
     with a `bundle.pem`, paths at the site. `idle`: unclaimed for so long a drone ends itself. `pending`: longest wait
-    in the site's queue. `repositories`: of CVMFS, whose presence the drone tells.
+    in the site's queue. `repositories`: of CVMFS, whose presence the drone tells. `software`: the URL at which drones fetch what
+    their site has not of /cvmfs, "" for none; `cache`: MiB that they keep of it on a host.
     """
 
     name: str
@@ -41,6 +42,8 @@ class Site(TypedDict):
     idle: int
     pending: int
     repositories: Sequence[str]
+    software: str
+    cache: int
 
 
 class Pool(TypedDict):

@@ -2,8 +2,9 @@
 # A drone: turns this batch slot of a site into a slot of the facility's pool, as the plain user it is started as.
 #
 # Arguments: from TARDIS --cores --memory (MiB) --disk (KiB) --uuid; from the facility --collector --trust --site
-# --image --certificates --credential --walltime (s) --idle (s), and --cvmfs (repositories, with colons between them)
-# if there are any. Beside it lie the token as <uuid>.token, and starter.py.
+# --image --certificates --credential --walltime (s) --idle (s); --cvmfs (repositories, with colons between them) if there are any;
+# --software (URL of what the facility publishes) and --cache (MiB of it) if that can be fetched. Beside it lie the token as
+# <uuid>.token, starter.py, mounts.sh for --cvmfs, published.py and facility.pem for --software.
 set -euo pipefail
 umask 077
 export PATH=/usr/bin:/bin:/usr/sbin:/sbin
@@ -37,9 +38,34 @@ for name in BIN SBIN LIB LIBEXEC SHARE; do
 done
 
 home=$scratch/overlay
-mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d}
+mkdir -p "$home"/{log,spool,execute,lock,run,tokens.d,passwords.d,images}
 mv "$token" "$home/tokens.d/overlay" # the only copy in this slot
 install -m 700 "$scratch/starter.py" "$home/starter"
+
+# Where the facility's part of /cvmfs is not there, it is fetched: the certificates now, each image when a job names it. Drones on
+# a host share what they have of it. Jobs see it at the same paths; what fetches for them runs out here, where they do not reach.
+image=${arg[image]} fetched='' own=${arg[certificates]%/*} hooks='' expression=''
+if [[ -n ${arg[software]:-} ]] && ! timeout -k 1 20 ls "${arg[certificates]}/bundle.pem" > /dev/null 2>&1; then
+  [[ ${arg[software]} =~ ^https://[A-Za-z0-9._:/-]+$ && ${arg[cache]:-} =~ ^[0-9]+$ ]] || die "arguments --software and --cache are odd"
+  cp "$scratch/published.py" "$scratch/facility.pem" "$home/images/"
+  fetched=/var/tmp/farmlet-${arg[trust]}-$(id -u)
+  mkdir -p "$fetched" 2> /dev/null || true
+  # a name that anybody could have taken
+  [[ -d $fetched && ! -L $fetched && -O $fetched && -w $fetched && $(stat -c %a "$fetched") = 700 ]] || fetched=$home/fetched
+  published() {
+    python3 -I "$home/images/published.py" "$1" "${arg[software]}" "$home/images/facility.pem" "$fetched" \
+      $((arg[cache] << 20)) "${@:2}"
+  }
+  said=$(published unpack "$own" "$home/published" 2>&1) || die "no $own here, and it was not fetched: ${said##*$'\n'}"
+  image=$(published get "${arg[image]}" 2>&1) || die "no ${arg[image]} here, and it was not fetched: ${image##*$'\n'}"
+  (cd "$home/images" && exec setpriv --pdeathsig KILL python3 -I published.py serve "${arg[software]}" facility.pem "$fetched" \
+    $((arg[cache] << 20)) images.sock > /dev/null 2> "$home/log/images") &
+  printf '#!/bin/sh\nexec python3 -I %q hook %q %q\n' "$home/images/published.py" "$home/images" "${arg[image]}" > "$home/images/hook"
+  chmod 700 "$home/images/hook"
+  hooks="STARTER_JOB_HOOK_KEYWORD = FARMLET
+FARMLET_HOOK_PREPARE_JOB_BEFORE_TRANSFER = $home/images/hook"
+  expression='TARGET.FarmletImageFile ?: '
+fi
 
 # Image files (.sif) are mounted, so that a job in one begins at once. Where Apptainer would unpack them, for many seconds and for
 # each job anew, none are taken. HTCondor's own test of such images needs one that Debian does not ship.
@@ -124,10 +150,11 @@ SINGULARITY_JOB = True
 SINGULARITY_RUN_TEST_BEFORE_JOB = False
 HasSIF = $sif
 STARTD_ATTRS = \$(STARTD_ATTRS) HasSIF
-SINGULARITY_IMAGE_EXPR = TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${arg[image]}"
+SINGULARITY_IMAGE_EXPR = ${expression}TARGET.SingularityImage ?: TARGET.ContainerImage ?: "${arg[image]}"
 # who removes old images sees here what runs in one
 STARTD_JOB_ATTRS = \$(STARTD_JOB_ATTRS) ContainerImage SingularityImage
 SINGULARITY_TARGET_DIR = /srv
+$hooks
 SINGULARITY_BIND_EXPR = "/cvmfs:/cvmfs:ro"
 # Apptainer would have a shell evaluate the job's environment
 STARTER_JOB_ENVIRONMENT = "APPTAINER_NO_EVAL=1 X509_CERT_DIR=${arg[certificates]} SSL_CERT_FILE=${arg[certificates]}/bundle.pem BEARER_TOKEN_FILE=/srv/.condor_creds/${arg[credential]}.use"
@@ -144,21 +171,42 @@ EOF
 
 # A clean environment: neither the site's HTCondor context nor the account's variables reach the drone or its jobs.
 clean=(env -i PATH="$PATH" HOME="$home" CONDOR_CONFIG="$home/condor_config"
-  FARMLET_STARTER="${place[SBIN]}/condor_starter" FARMLET_SHOWN="${place[*]}")
+  FARMLET_STARTER="${place[SBIN]}/condor_starter" FARMLET_SHOWN="${place[*]}"
+  FARMLET_FETCHED="$fetched" FARMLET_OWN="${fetched:+$own}")
 
 # A host that cannot keep jobs apart from drones and their account, or run containers all the same, must not run members' jobs.
 try='for path in "$1" "$2"; do [ ! -e "$path" ] || { echo "$path is seen there"; exit 1; }; done
 exec apptainer -s exec --containall "$3" true'
 tokens=$(getent passwd "$(id -u)" | cut -d : -f 6 || true)/farmlet-${arg[trust]}
-said=$("${clean[@]}" "$home/starter" --try sh -c "$try" try "$home/tokens.d" "$tokens" "${arg[image]}" 2>&1 < /dev/null) ||
+said=$("${clean[@]}" "$home/starter" --try sh -c "$try" try "$home/tokens.d" "$tokens" "$image" 2>&1 < /dev/null) ||
   die "this host cannot run ${arg[image]} in namespaces of its own: ${said##*$'\n'}"
 
-# Which of the CVMFS repositories a job would see, each under our name and the one that other pools have for it.
+# Which of the CVMFS repositories a job would see, each under our name and the one that other pools have for it. What the site does
+# not mount, its client does for this drone, where it is there and FUSE lets it.
 if [[ -n ${arg[cvmfs]:-} ]]; then
   [[ ${arg[cvmfs]} =~ ^[a-z0-9._:-]+$ ]] || die "argument --cvmfs has characters that do not belong there"
   IFS=: read -ra repositories <<< "${arg[cvmfs]}"
-  look='for name; do { timeout -k 1 20 ls -A "/cvmfs/$name" 2> /dev/null | grep -q . && echo "$name"; } & done; wait'
-  seen=$("${clean[@]}" "$home/starter" --try sh -c "$look" look "${repositories[@]}" 2> /dev/null < /dev/null) || true
+  look() {
+    local names='for name; do { timeout -k 1 20 ls -A "/cvmfs/$name" 2> /dev/null | grep -q . && echo "$name"; } & done; wait'
+    seen=$("${clean[@]}" "$home/starter" --try sh -c "$names" look "${repositories[@]}" 2> /dev/null < /dev/null) || true
+  }
+  look
+  missing=$(printf '%s\n' "${repositories[@]}" | grep -vxF -e "${seen:-:}") || true
+  if [[ -n $missing && -s $scratch/mounts.sh && -r /dev/fuse && -w /dev/fuse ]] && command -v cvmfs2 > /dev/null; then
+    mkdir "$home/cvmfs"
+    # shellcheck disable=SC2086
+    setpriv --pdeathsig KILL unshare --user --map-root-user --mount --propagation slave --pid --fork --kill-child \
+      bash "$scratch/mounts.sh" "$home" $missing > "$home/log/mounts" 2>&1 < /dev/null &
+    holder=$!
+    for ((waited = 0; waited < 600; waited++)); do
+      if [[ -e $home/cvmfs/ready ]] || ! kill -0 "$holder" 2> /dev/null; then break; fi
+      sleep 0.1
+    done
+    if [[ -e $home/cvmfs/ready ]]; then
+      clean+=(FARMLET_HOLDER="$holder")
+      look
+    fi
+  fi
   for name in "${repositories[@]}"; do
     has=False
     if grep -qxF -- "$name" <<< "$seen"; then has=True; fi

@@ -44,7 +44,7 @@ class Flat:
 @dataclass(frozen=True)
 class Setting:
     """What the node is told, by `deploy.configure`. `file`: the list's name; `pool`: whose collector knows the jobs, "": nobody;
-    `most`: bytes that an image may have."""
+    `most`: bytes that an image may have. `shown`: where members find the folder, if a CVMFS repository carries it there."""
 
     folder: str
     file: str
@@ -54,6 +54,7 @@ class Setting:
     most: int
     wishes: tuple[Wish, ...]
     faults: tuple[Fault, ...]
+    shown: str = ""
 
     @classmethod
     def read(cls, text: str) -> Setting:
@@ -82,7 +83,7 @@ class Area:
         try_it: Callable[[Unpacked], None] = start,
     ) -> None:
         self._setting, self._jobs, self._try = setting, jobs, try_it
-        self._folder = Path(setting.folder)
+        self._folder, self._shown = Path(setting.folder), Path(setting.shown or setting.folder)
         self._work = self._folder / ".work"
         self._tools = Tools(setting.user, self._work, setting.most)
         self._registry = Registry(self._tools)
@@ -167,7 +168,7 @@ class Area:
         except (FarmletError, OSError) as error:
             return replace(before, error=self._say(wish, error))
         return replace(
-            before, offered=True, digest=manifest.digest, path=str(self._folder / wish.name), size=size, note=note,
+            before, offered=True, digest=manifest.digest, path=str(self._shown / wish.name), size=size, note=note,
             tested=time.time(), seconds=round(time.time() - begun, 1),
         )  # fmt: skip
 
@@ -240,7 +241,7 @@ class Area:
             jobs = self._jobs(self._setting.pool)
         except (Failed, ValueError) as error:
             raise FarmletError(where, f"nobody can say whether a job runs in it: {error}", "farmlet check") from error
-        if users := sum(leases.find_name(job, self._folder) == name for job in jobs):
+        if users := sum(leases.find_name(job, self._shown) == name for job in jobs):
             raise FarmletError(where, f"is in use: {users} jobs run in it", "wait for them, or ask their owners")
         self._leave(name)
         link = self._folder / name
@@ -265,7 +266,7 @@ class Area:
         now = time.time()
         for flat in (self._folder / ".flat").glob("??/*"):
             known = self.flats.setdefault(flat.name, Flat(until=now))
-            if flat.name in shown or leases.is_used(flat.name, known.names, known.until, jobs, self._folder):
+            if flat.name in shown or leases.is_used(flat.name, known.names, known.until, jobs, self._shown):
                 known.used = now
             elif now - max(known.used, known.until) > self._setting.keep_days * DAY:
                 with self._room():

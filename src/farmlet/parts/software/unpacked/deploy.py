@@ -14,6 +14,7 @@ from farmlet.facility.model import Facility
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
+from farmlet.parts.repositories import can_mount
 from farmlet.parts.resources import Account, Directory, File, Packages, Resource, Unit
 from farmlet.parts.software.config import Software
 from farmlet.parts.software.unpacked.program import CONFIG
@@ -23,6 +24,9 @@ PACKAGE = "farmlet.parts.software"
 USER = "farmlet-unpacked"
 UNIT = "farmlet-unpacked"
 MOST = 40 << 30  # bytes that one image may have
+PREPARED = "/var/lib/farmlet/unpacked"  # what is there before a publisher has published it
+PUBLISHER = "farmlet-publisher"
+PUBLISH = (f"{units.NODE}/bin/python", "-I", "-m", f"{PACKAGE}.unpacked.publish")
 COMMAND = (f"{units.NODE}/bin/python", "-I", "-m", f"{PACKAGE}.unpacked.program")
 
 
@@ -43,6 +47,17 @@ def read(facility: Facility) -> Wishes:
     return parse(text, name, find_repository(facility))
 
 
+def find_folder(facility: Facility) -> str:
+    """Where the area is on the node that builds: at its place, unless that is a repository's, into which it is published."""
+    name = places.find_unpacked(facility.domain)
+    return f"{PREPARED}/{Path(name).name}" if has_publisher(facility) else name
+
+
+def has_publisher(facility: Facility) -> bool:
+    section = facility.parts.get("software")
+    return isinstance(section, Software) and section.publisher
+
+
 def find_repository(facility: Facility) -> str:
     """The name of the CVMFS repository, and of the folder below /cvmfs."""
     return Path(places.find_unpacked(facility.domain)).name
@@ -57,6 +72,9 @@ def validate(facility: Facility) -> Iterator[Issue]:
     except FarmletError as error:
         for one in error.errors if isinstance(error, Errors) else [error]:
             yield ("software", "unpacked"), f"{one.where}: {one.what}", one.hint
+    for node in facility.hosts("software.build") if has_publisher(facility) else []:
+        if not can_mount(node):
+            yield ("software", "publisher"), f"{node.name} is a container, and publishers are hosts", "leave it out here"
 
 
 def note(facility: Facility) -> Iterator[str]:
@@ -80,9 +98,10 @@ def configure(context: Context) -> Sequence[Resource]:
     name = find_file(facility)
     if not name:
         return ()
-    wishes, folder = read(facility), places.find_unpacked(facility.domain)
+    wishes, folder = read(facility), find_folder(facility)
     told = {
         "folder": folder,
+        "shown": places.find_unpacked(facility.domain),
         "file": name,
         "user": USER,
         "pool": facility.host("batch.central").fqdn if facility.has("batch.central") else "",
@@ -100,19 +119,38 @@ def configure(context: Context) -> Sequence[Resource]:
         File(f"/etc/systemd/system/{UNIT}.timer", render(PACKAGE, f"{UNIT}.timer")),
         # it begins at once when the list is another one, and nobody waits for it
         Unit(f"{UNIT}.timer"),
+        *(configure_publisher(context) if has_publisher(facility) else ()),
+    )
+
+
+def configure_publisher(context: Context) -> Sequence[Resource]:
+    folder, name = find_folder(context.facility), find_repository(context.facility)
+    words = {"command": " ".join((*PUBLISH, folder, name)), "folder": folder}
+    return (
+        Packages(("rsync",)),
+        Directory(PREPARED),
+        *(
+            File(f"/etc/systemd/system/{PUBLISHER}.{kind}", render(PACKAGE, f"{PUBLISHER}.{kind}", **words))
+            for kind in ("service", "path")
+        ),
+        Unit(f"{PUBLISHER}.path"),
     )
 
 
 def check(context: Context) -> Sequence[Check]:
     if not find_file(context.facility):
         return ()
-    args = {"folder": places.find_unpacked(context.facility.domain)}
+    args = {"folder": find_folder(context.facility)}
     # what registries have is theirs
-    return (Check("software.unpacked", f"{PACKAGE}.checks:check_unpacked", args, external=True),)
+    area = Check("software.unpacked", f"{PACKAGE}.checks:check_unpacked", args, external=True)
+    if not has_publisher(context.facility):
+        return (area,)
+    call, told = f"{PACKAGE}.unpacked.publish:check_publisher", {**args, "repository": find_repository(context.facility)}
+    return (area, Check("software.publisher", call, told, external=True, seconds=30))
 
 
 def measure(context: Context) -> Sequence[Metric]:
     if not find_file(context.facility):
         return ()
-    args = {"folder": places.find_unpacked(context.facility.domain)}
+    args = {"folder": find_folder(context.facility)}
     return (Metric("software.unpacked", f"{PACKAGE}.metrics:count_unpacked", args),)
