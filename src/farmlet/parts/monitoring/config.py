@@ -33,6 +33,7 @@ Outsider = Annotated[
     str, checked(lambda text: None if OUTSIDER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
 ]
 PATH = re.compile(r"/[A-Za-z0-9._/-]+")
+Path = Annotated[str, checked(lambda text: None if PATH.fullmatch(text) else f"{text!r} is no absolute path of plain signs")]
 
 
 class Also(BaseModel):
@@ -45,14 +46,7 @@ class Also(BaseModel):
 
     url: Url
     user: str = Field(default="", pattern="^[A-Za-z0-9._@-]*$")
-    password_file: str = ""
-
-    @field_validator("password_file")
-    @classmethod
-    def _check_file(cls, value: str) -> str:
-        if value and not PATH.fullmatch(value):
-            raise ValueError(f"{value!r} is no absolute path of plain signs")
-        return value
+    password_file: Path = ""
 
 
 def _read_url(value: object) -> object:
@@ -120,8 +114,9 @@ class Section(BaseModel):
     `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
     nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
     numbers of their own, `readers`: of such that may read all; each has a token. `grafana`: yours, by URL, which gets our
-    dashboards and reads with a token too. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is
-    asked for its numbers.
+    dashboards and reads with a token too. `backups`: by node the folder there in which your backup leaves a file each time, or a
+    file that it touches: an alarm tells when that is two days old. `keep_days`: how long numbers are kept. `scrape_seconds`: how
+    often each node is asked for its numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,6 +128,7 @@ class Section(BaseModel):
     writers: tuple[Outsider, ...] = ()
     readers: tuple[Outsider, ...] = ()
     grafana: Annotated[Grafana, BeforeValidator(_read_url)] | None = None
+    backups: Mapping[str, Path] = Field(default_factory=dict)
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
 

@@ -14,7 +14,11 @@ from farmlet.parts.part import Part, Role, find_lack
 
 def validate(facility: Facility) -> Iterator[Issue]:
     yield from find_lack(facility, ("monitoring.exporter",), "monitoring.store")
-    named = getattr(facility.parts.get("monitoring"), "grafana", None)
+    section = facility.parts.get("monitoring")
+    for node in getattr(section, "backups", ()):
+        if node not in facility.nodes:
+            yield ("monitoring", "backups", node), f"{node} is no node of the file", f"its nodes: {', '.join(facility.nodes)}"
+    named = getattr(section, "grafana", None)
     for path in named.roles if named else ():
         if path not in facility.groups:
             what = f"{path} is no group of the file"
