@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
+from alarms import ask, find_alarms
 from sandbox import DOMAINS, Sandbox
 
 from host import snapshot
 from once import folder
 
 pytestmark = [pytest.mark.facility, pytest.mark.lane("purge"), pytest.mark.timeout(600)]
+SETTLED = 300  # seconds after the first number
+
+
+def test_no_alarm_has_fired_where_nothing_was_disturbed(running: Sandbox) -> None:
+    (row,) = ask(running, "min(tfirst_over_time(up[1d]))")
+    # its parts came one after another, some while after the first number
+    whole = int(time.time() - float(row["value"][1])) - SETTLED
+    if whole < 60:
+        pytest.skip("it has not been up for long")
+    assert find_alarms(running, f"{whole}s") == []
 
 
 def test_purge_leaves_nothing(before: dict[str, Any], sandbox: Sandbox) -> None:

@@ -50,6 +50,7 @@ SHARED = {
     "members",
     "images",
     "repositories",
+    "vendor",
 }  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly

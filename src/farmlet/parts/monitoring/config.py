@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from farmlet.facility.fields import checked
 from farmlet.facility.names import check_port
+from farmlet.parts.vendor import Source
 
 # of mail a relay takes: no quoted names, nothing that a header or a list of addresses would read otherwise
 ADDRESS = re.compile(r"[A-Za-z0-9._%+/=-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -57,7 +58,9 @@ Role = Literal["Viewer", "Editor", "Admin"]  # as Grafana calls them
 
 
 class Grafana(BaseModel):
-    """Your Grafana, which gets folder, data source and dashboards by its API. `url`: as people open it, by https.
+    """Your Grafana, which gets folder, data source and dashboards by its API. `url`: as people open it, by https; none where a
+    node runs `monitoring.grafana`, which installs one. `source`: where that comes from; without it from where the host's apt
+    takes packages.
 
     `roles`: who may log in to it as what, by group; groups below one have its role too. Groups that administer are `Admin` in any
     case. Whoever is in none of them is not let in: a Grafana reads all numbers. The token of a service account of it, with the
@@ -66,7 +69,8 @@ class Grafana(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Url
+    url: Url = ""
+    source: Source | None = None
     roles: Mapping[str, Role] = Field(default_factory=dict)
 
     @field_validator("url")
@@ -131,12 +135,6 @@ class Section(BaseModel):
     backups: Mapping[str, Path] = Field(default_factory=dict)
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
-
-    @property
-    def outsiders(self) -> Mapping[str, tuple[str, ...]]:
-        """Who outside has a token, by what it is for."""
-        own = (READER,) if self.grafana else ()
-        return {"writers": self.writers, "readers": tuple(dict.fromkeys((*self.readers, *own)))}
 
     @property
     def tells(self) -> bool:
