@@ -9,6 +9,8 @@ import pytest
 from alarms import ask, find_alarms
 from sandbox import DOMAINS, Sandbox
 
+from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.store import load_panels
 from host import snapshot
 from once import folder
 
@@ -23,6 +25,13 @@ def test_no_alarm_has_fired_where_nothing_was_disturbed(running: Sandbox) -> Non
     if whole < 60:
         pytest.skip("it has not been up for long")
     assert find_alarms(running, f"{whole}s") == []
+
+
+def test_each_panel_has_drawn_something(running: Sandbox) -> None:
+    """After the demo and all else that was done with it."""
+    of = {"site": "tier1", "node": "head"}
+    queries = {(panel["page"], panel["title"]): fill(panel["query"], of.get(panel["page"], ""), 60) for panel in load_panels()}
+    assert [title for title, query in queries.items() if not ask(running, f"last_over_time(({query})[1d:1m])")] == []
 
 
 def test_purge_leaves_nothing(before: dict[str, Any], sandbox: Sandbox) -> None:

@@ -210,17 +210,17 @@ class Pieces:
     def start_door(self) -> None:
         self._stack.enter_context(serve(Door(self.root / "store.sock", self.port)))
 
-    def start_node(self, copies: Copies | None = None) -> None:
+    def start_node(self, copies: Copies | None = None, every: str = "1s") -> None:
         """The exporter, vmagent, and what it hands its numbers to."""
         self._stack.enter_context(serve(self.exporter))
-        self.start_agent("vmagent", "head", [self.exporter.server_port], copies)
+        self.start_agent("vmagent", "head", [self.exporter.server_port], copies, every)
 
-    def start_agent(self, name: str, node: str, ports: Sequence[int], copies: Copies | None = None) -> None:
-        """The vmagent `name` of a node, which asks what is on these ports."""
+    def start_agent(self, name: str, node: str, ports: Sequence[int], copies: Copies | None = None, every: str = "1s") -> None:
+        """The vmagent `name` of a node, which asks what is on these ports, so often."""
         server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES, copies), f"{node}.farmlet.test"), WSGIServer, Quiet)
         self._stack.enter_context(serve(server))
         target = {"targets": [f"127.0.0.1:{port}" for port in ports], "labels": {"node": "another"}}
-        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
+        config = {"global": {"scrape_interval": every}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
         (self.root / f"{name}.json").write_text(json.dumps(config))
         words = [f"-promscrape.config={self.root}/{name}.json", f"-remoteWrite.tmpDataPath={self.root}/{name}.buffer"]
         to = f"-remoteWrite.url=http://127.0.0.1:{server.server_port}{PATH}"

@@ -1,8 +1,8 @@
 """Grafana itself on the control node, from its vendor's packages (`runs: [monitoring.grafana]`).
 
 Its own unit stays; ours is what it reads. It listens at a unix socket in a folder of its own, before which stands one that only
-the reverse proxy opens. Sources: Grafana's documentation (configure Grafana, generic OAuth), and its Debian package's unit,
-which takes CONF_FILE from an EnvironmentFile and makes /run/grafana.
+the reverse proxy opens. Sources: Grafana's documentation (configure Grafana, generic OAuth), and its Debian package's
+unit, which takes CONF_FILE from an EnvironmentFile.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from farmlet.parts.resources import Directory, File, Random, Resource, Unit
 USER, SERVER, DOOR = "grafana", "grafana-server", "farmlet-grafana-door"  # the first two are the package's
 FOLDER = "/etc/farmlet/grafana"
 INI, KEY, SECRET = f"{FOLDER}/grafana.ini", f"{FOLDER}/secret.key", f"{FOLDER}/client.secret"
-DATA = "/var/lib/grafana"
+DATA, SOCKET = "/var/lib/grafana", "/run/grafana/grafana.sock"
 ROUTES = (Route("grafana", default=True, origin=deploy.ORIGIN, client=deploy.ORIGIN, back="/login/generic_oauth"),)
 DROPIN = f"""\
 [Service]
 EnvironmentFile={FOLDER}/environment
 # the agent brings it when the issuer has made it; Grafana does not start without
 ExecStartPre=/bin/sh -c 'until [ -s {SECRET} ]; do sleep 1; done'
+ExecStartPost=/bin/sh -c 'until [ -S {SOCKET} ]; do sleep 1; done'
+RuntimeDirectory=grafana
+RuntimeDirectoryMode=0750
 TimeoutStartSec=180
 Restart=always
 RestartSec=2
@@ -38,7 +41,13 @@ RestartSec=2
 def write_settings(context: Context) -> str:
     url = deploy.require(context.facility).url
     server = render(
-        deploy.PACKAGE, "grafana-server.ini", url=url, host=url.removeprefix("https://"), password=deploy.PASSWORD, key=KEY
+        deploy.PACKAGE,
+        "grafana-server.ini",
+        url=url,
+        host=url.removeprefix("https://"),
+        socket=SOCKET,
+        password=deploy.PASSWORD,
+        key=KEY,
     )
     return server + deploy.write_login(context.facility, SECRET, "/etc/farmlet/ca.pem", deploy.PAGE)
 
@@ -53,7 +62,7 @@ def deliver() -> str:
 def configure(context: Context) -> Sequence[Resource]:
     source = deploy.require(context.facility).source
     opened = "SocketUser=root\nSocketGroup=caddy\nSocketMode=0660\nDirectoryMode=0755\n"
-    proxy = door(DOOR, "/run/grafana/grafana.sock", USER, DOOR, SERVER)
+    proxy = door(DOOR, SOCKET, USER, DOOR, SERVER)
     return (
         *vendor.install("grafana", source, "monitoring: {grafana: {source: …}}"),
         Directory(FOLDER, 0o750, "root", USER),

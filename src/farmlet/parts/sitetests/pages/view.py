@@ -188,6 +188,16 @@ def history(changes: Sequence[Change], closures: Sequence[Closed], now: float) -
     return "".join(parts)
 
 
+def order(site: str, test: str, may: bool, asked: bool) -> str:
+    """The button by which it runs now, for who may."""
+    if asked:
+        return '<p role="status">It runs as soon as the site takes it. Open this page again in a minute.</p>'
+    fields = "".join(
+        f'<input type="hidden" name="{name}" value="{text(value)}">' for name, value in (("site", site), ("test", test))
+    )
+    return f'<form method="post" action="/run">{fields}<button class="second">Run it now</button></form>' if may else ""
+
+
 def result(site: str, one: Result, others: Sequence[tuple[float, Result]], admin: bool) -> str:
     """What one run found; `others`: when they were stored, and the last results of the test there."""
     parts = [f'<p><strong class="c{one.code}">{SIGNS[one.code]} {one.word}</strong> {text(one.text)}</p>']
