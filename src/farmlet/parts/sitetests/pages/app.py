@@ -155,7 +155,7 @@ class Pages:
             raise Missing("result")
         others = store.find_runs(site, test, LAST)
         may = admin and test in self._tests()[1:]
-        return f"{test} at {site}", view.order(site, test, may, "asked" in query) + view.result(site, found, others, admin)
+        return f"{test} at {site}", view.result(site, found, others, admin, view.order(site, test, may, "asked" in query))
 
 
 def _number(query: Mapping[str, str], name: str) -> float | None:
