@@ -7,7 +7,7 @@ PACKAGES := docker.io mmdebstrap debian-archive-keyring python3-venv openssh-cli
 # (a Node.js that is not Debian's brings its own npm, and Debian's would not go beside it)
 LDAP_PACKAGES := slapd python3-ldap
 # real servers of monitoring, and promtool, which tests rules
-MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus libjs-chart.js influxdb
+MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus prometheus-node-exporter libjs-chart.js influxdb
 # a registry of images, and what brings and unpacks them
 REGISTRY_PACKAGES := buildah docker-registry netavark skopeo squashfs-tools umoci zstd
 TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) $(REGISTRY_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)

@@ -5,6 +5,7 @@ It was never compared with a real one. `moods` make it unkind.
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 import urllib.error
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 TOKEN = "glsa_a-token-of-a-service-account"
+PASSWORD = "a-password-of-its-own-admin"
+KNOWN = (f"Bearer {TOKEN}", "Basic " + base64.b64encode(f"admin:{PASSWORD}".encode()).decode())
 ADMIN = {"orgId": 1, "userId": 1, "login": "admin", "email": "admin@localhost", "role": "Admin"}
 
 
@@ -38,7 +41,7 @@ class StandIn:
         self.turn_away(method, path)
         if path == "/api/health":
             return {"commit": "0", "database": "ok", "version": self.version}
-        if token != f"Bearer {TOKEN}":
+        if token not in KNOWN:
             raise Answer(401, {"message": "Invalid API key"})
         if method != "GET":
             if "viewer" in self.moods:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 import urllib.error
 import urllib.request
 
 import pytest
+from alarms import ask, find_alarms
 from person import PASSWORD, Person
 from sandbox import Sandbox, until
 
+from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import fill
-from farmlet.parts.monitoring.store import SOCKET, load_panels
+from farmlet.parts.monitoring.rules import widen
+from farmlet.parts.monitoring.store import load_panels
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # what a member tries on head: nothing of monitoring listens there
@@ -35,12 +39,6 @@ EOF
 def _monitored(running: Sandbox) -> None:
     if "monitoring" not in running.report["endpoints"]:
         pytest.skip("no node of this sandbox runs monitoring")
-
-
-def ask(sandbox: Sandbox, query: str) -> list[dict[str, object]]:
-    words = f"curl -sSf --unix-socket {SOCKET} http://store/api/v1/query --data-urlencode 'query={query}'"
-    found: list[dict[str, object]] = json.loads(sandbox.exec("service", words))["data"]["result"]
-    return found
 
 
 def fetch(sandbox: Sandbox, url: str, method: str = "GET", **headers: str) -> int:
@@ -88,6 +86,36 @@ def test_admins_see_each_node(sandbox: Sandbox, running: Sandbox) -> None:
     assert page.url == f"{url}/"
     told = person.browser.call("GET", f"{url}/data?page=node&of=head", {})
     assert told["title"] == "Node head" and [panel["title"] for panel in told["panels"] if not panel["series"]] == [], told
+
+
+# ended by 1 at once, as all jobs on a machine where nothing works; and one that nobody takes
+FAILING = "executable = /bin/false\nrequirements = TARGET.FarmletSite =!= undefined\nrequest_memory = 128\nqueue 3"
+WAITING = "executable = /bin/true\nrequirements = false\nrequest_memory = 128\nqueue"
+PROBE = "farmlet-probe.service"
+
+
+def test_alarms_see_a_unit_that_failed_and_jobs_that_fail_or_wait(sandbox: Sandbox, running: Sandbox) -> None:
+    """The numbers by real ones, out of which tests/service/monitoring/test_broken.py makes alarms."""
+    person = Person.join(sandbox, "bela", "lab")
+    failed = 'sum(farmlet_batch_quick_failures_total{site="tier1",group="lab"})'
+    before = sum(float(row["value"][1]) for row in ask(sandbox, failed))  # type: ignore[index]
+    sandbox.exec("head", f"systemd-run --quiet --no-block --unit={PROBE} sh -c 'exit 1'")
+    for text in (FAILING, WAITING):
+        submit = f"cat > probe.sub <<'.'\n{text}\n.\ncondor_submit -terse probe.sub"
+        until(lambda submit=submit: person.try_ssh(submit).returncode == 0, 30)  # type: ignore[misc]
+    (rule,) = [alert for alert in rules.load() if alert.name == "UnitDown"]
+    until(lambda: PROBE in str(ask(sandbox, widen(rule.expr, 60))), 90)
+    sandbox.exec("head", f"systemctl reset-failed {PROBE}")
+    until(lambda: ask(sandbox, 'farmlet_batch_waiting_seconds{group="lab"} > 10'), 90)
+    until(lambda: ask(sandbox, f"{failed} >= {before + 3}"), 120)
+    person.ssh("condor_rm -all")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(2 * 3600)
+def test_an_hour_without_an_alarm(sandbox: Sandbox, running: Sandbox) -> None:
+    time.sleep(3600)
+    assert find_alarms(sandbox, "1h") == []
 
 
 def test_members_write_nothing(sandbox: Sandbox, running: Sandbox) -> None:

@@ -40,11 +40,12 @@ def weather(sandbox: Sandbox, running: Sandbox) -> Iterator[str]:
 
 def test_shipped_and_own_tests_run_at_the_site_and_are_shown(sandbox: Sandbox, weather: str) -> None:
     found = {row["test"]: row for row in sandbox.json("sitetest", "run")}
-    assert set(found) == {"queue", "network", "storage", "image", "room", "clock", "power", "token", weather}
+    assert set(found) == {"queue", "network", "storage", "image", "room", "clock", "power", "token", "cvmfs", weather}
     assert {name: row["text"] for name, row in found.items() if row["result"] != "ok"} == {}
     (shown,) = sandbox.json("sitetest", "show", weather, "--site", "tier1")
     assert (shown["text"], shown["numbers"]) == ("dry at tier1", {"rain": {"value": 3.0, "unit": "mm"}})
     assert shown["output"].splitlines()[1] == "drone"
+    assert "fetches nothing" not in found["storage"]["text"], "third-party copies"
     assert found["power"]["numbers"]["score"]["value"] > 0 and "1 keep 1048576 bytes" in found["storage"]["text"]
     # nothing of it stays there
     until(lambda: not sandbox.exec("tier1", "find /home/drone/farmlet-sitetests-* -name result.json"), 30)

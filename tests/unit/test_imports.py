@@ -51,6 +51,7 @@ SHARED = {
     "images",
     "repositories",
     "sharing",
+    "vendor",
 }  # of farmlet.parts: what every part may use
 
 # programs that nodes run, and what they call: patterns of modules → what they must never reach, however indirectly

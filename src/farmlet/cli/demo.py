@@ -6,6 +6,7 @@ import argparse
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from farmlet.cli.opening import open_deployment, open_members
@@ -83,9 +84,17 @@ def set_stage(deployment: Deployment, group: str, workdir: Path) -> Stage:
         pool=pool,
         notebooks=found.get("notebooks", ""),
         group=group,
-        links={name: found[name] for name in ("notebooks",) if name in found} | {"identity": found["issuer"], "storage": storage},
+        links=find_links(found, storage),
         guest=invite(facility, chosen, bundle) if facility.external else None,
     )
+
+
+def find_links(found: Mapping[str, str], storage: str) -> dict[str, str]:
+    """Where to look at the end, by title: services, and the pages that show what was done. `found`: the endpoints."""
+    links = {name: found[name] for name in ("notebooks",) if name in found} | {"identity": found["issuer"], "storage": storage}
+    if page := found.get("monitoring"):
+        links |= {"its jobs": f"{page}/?page=queue", "its drones": f"{page}/?page=overlay"}
+    return links | ({"tests of its site": found["sitetests"]} if "sitetests" in found else {})
 
 
 def invite(facility: Facility, group: str, cafile: Path) -> Guest:

@@ -8,7 +8,7 @@ import socketserver
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -177,6 +177,7 @@ class Pieces:
     port: int = field(default_factory=find_port)  # of the store
     _stack: ExitStack = field(default_factory=ExitStack)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _commands: dict[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def store(self) -> Store:
@@ -184,9 +185,18 @@ class Pieces:
 
     def start(self, program: str, *words: str, name: str = "") -> None:
         name = name or program
+        self._commands[name] = (program, *words)
         log = (self.root / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen([program, *words], stdout=log, stderr=log, cwd=self.root)
         self._stack.callback(self.stop, name)
+
+    def restart(self, name: str) -> None:
+        self.stop(name)
+        self.start(*self._commands[name], name=name)
+
+    def find(self, name: str) -> int:
+        """The number of its process."""
+        return self._processes[name].pid
 
     def stop(self, name: str) -> None:
         if process := self._processes.pop(name, None):
@@ -200,26 +210,28 @@ class Pieces:
     def start_door(self) -> None:
         self._stack.enter_context(serve(Door(self.root / "store.sock", self.port)))
 
-    def start_node(self, copies: Copies | None = None) -> None:
-        """Its exporter, vmagent, and what it hands its numbers to."""
+    def start_node(self, copies: Copies | None = None, every: str = "1s") -> None:
+        """The exporter, vmagent, and what it hands its numbers to."""
         self._stack.enter_context(serve(self.exporter))
-        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES, copies), "head.farmlet.test"), WSGIServer, Quiet)
-        self._stack.enter_context(serve(server))
-        target = {"targets": [f"127.0.0.1:{self.exporter.server_port}"], "labels": {"node": "another"}}
-        config = {"global": {"scrape_interval": "1s"}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
-        (self.root / "scrape.json").write_text(json.dumps(config))
-        to = f"-remoteWrite.url=http://127.0.0.1:{server.server_port}{PATH}"
-        buffer = f"-remoteWrite.tmpDataPath={self.root}/buffer"
-        self.start(
-            "vmagent", f"-promscrape.config={self.root}/scrape.json", to, buffer, "-httpListenAddr=", "-remoteWrite.queues=1"
-        )
+        self.start_agent("vmagent", "head", [self.exporter.server_port], copies, every)
 
-    def start_alarms(self, alerts: Mapping[str, Mapping[str, str]]) -> None:
+    def start_agent(self, name: str, node: str, ports: Sequence[int], copies: Copies | None = None, every: str = "1s") -> None:
+        """The vmagent `name` of a node, which asks what is on these ports, so often."""
+        server = make_server("127.0.0.1", 0, show(Intake(self.store, NODES, copies), f"{node}.farmlet.test"), WSGIServer, Quiet)
+        self._stack.enter_context(serve(server))
+        target = {"targets": [f"127.0.0.1:{port}" for port in ports], "labels": {"node": "another"}}
+        config = {"global": {"scrape_interval": every}, "scrape_configs": [{"job_name": "node", "static_configs": [target]}]}
+        (self.root / f"{name}.json").write_text(json.dumps(config))
+        words = [f"-promscrape.config={self.root}/{name}.json", f"-remoteWrite.tmpDataPath={self.root}/{name}.buffer"]
+        to = f"-remoteWrite.url=http://127.0.0.1:{server.server_port}{PATH}"
+        self.start("vmagent", *words, to, "-httpListenAddr=", "-remoteWrite.queues=1", name=name)
+
+    def start_alarms(self, alerts: Mapping[str, Mapping[str, str]], nodes: Sequence[str] = ("head",)) -> None:
         """`alerts`: the shipped ones that are looked at, each second, with what is changed of them for a quick test."""
         self._stack.enter_context(serve(self.sink))
         self._stack.enter_context(serve(self.hook))
         found = [replace(alert, **alerts[alert.name]) for alert in rules.load() if alert.name in alerts]  # type: ignore[arg-type]
-        (self.root / "rules.json").write_text(rules.render(found, ["head"], "https://monitoring.farmlet.test/", 1))
+        (self.root / "rules.json").write_text(rules.render(found, nodes, "https://monitoring.farmlet.test/", 1))
         smtp = f"127.0.0.1:{self.sink.server_address[1]}"
         mail = {"to": ["admin@example.org"], "smtp": smtp, "from": "farmlet@example.org", "tls": False}
         hook = f"http://127.0.0.1:{self.hook.server_port}"

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from farmlet.cli import demo
 from farmlet.cli.main import OWN, VERBS
 from farmlet.demo.run import Report, StepFailed
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.nodes.fake import FakeDriver, FakeShell
 from farmlet.errors import CommandError, Errors, FarmletError
 from farmlet.parts.members import Members
+from farmlet.parts.monitoring.store import load_panels
 
 ADA = {"name": "ada", "kind": "person", "owner": None, "state": "active", "expires": None, "groups": ["tiny"], "uid": 20000}
 WIKI = {"client_id": "wiki", "name": "The wiki", "of": "admin", "grants": [], "used": None}
@@ -178,3 +180,11 @@ def test_a_bad_file(farmlet: Any, facility: Path, verb: str) -> None:
     words = next(words for words, _, _ in CASES if words[0] == verb)
     result = farmlet(*lead(words))
     assert result.code == 2 and "facility.yaml:2" in [one["where"] for one in read_errors(result)]
+
+
+def test_a_demo_ends_with_the_pages_that_show_it() -> None:
+    found = {"issuer": "https://i", "monitoring": "https://m", "sitetests": "https://s", "portal": "https://p"}
+    links = demo.find_links(found, "https://e")
+    assert links["its jobs"] == "https://m/?page=queue" and links["tests of its site"] == "https://s"
+    assert {"queue", "overlay"} <= {panel["page"] for panel in load_panels()}
+    assert demo.find_links({"issuer": "https://i"}, "https://e") == {"identity": "https://i", "storage": "https://e"}

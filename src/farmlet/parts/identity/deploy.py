@@ -163,7 +163,7 @@ def pages(context: Context) -> list[Command]:
 def dashboards(context: Context) -> list[Command]:
     """The client as which a Grafana that the file names logs members in. Its admin fetches the secret."""
     named = getattr(context.facility.parts.get("monitoring"), "grafana", None)
-    if named is None or not context.facility.has("monitoring.store"):
+    if named is None or not named.url or not context.facility.has("monitoring.store"):
         return []
     secret, scopes = f"{FOLDER}/clients/grafana.secret", (*PAGE, "email")
     return [client("grafana", scopes, ("authorization_code",), secret, redirect=named.back, trusted=False)]

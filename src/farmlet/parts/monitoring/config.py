@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from farmlet.facility.fields import checked
 from farmlet.facility.names import check_port
+from farmlet.parts.vendor import Source
 
 # of mail a relay takes: no quoted names, nothing that a header or a list of addresses would read otherwise
 ADDRESS = re.compile(r"[A-Za-z0-9._%+/=-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -33,6 +34,7 @@ Outsider = Annotated[
     str, checked(lambda text: None if OUTSIDER.fullmatch(text) else f"{text!r} is not like telegraf: a-z, 0-9 and -")
 ]
 PATH = re.compile(r"/[A-Za-z0-9._/-]+")
+Path = Annotated[str, checked(lambda text: None if PATH.fullmatch(text) else f"{text!r} is no absolute path of plain signs")]
 
 
 class Also(BaseModel):
@@ -45,14 +47,7 @@ class Also(BaseModel):
 
     url: Url
     user: str = Field(default="", pattern="^[A-Za-z0-9._@-]*$")
-    password_file: str = ""
-
-    @field_validator("password_file")
-    @classmethod
-    def _check_file(cls, value: str) -> str:
-        if value and not PATH.fullmatch(value):
-            raise ValueError(f"{value!r} is no absolute path of plain signs")
-        return value
+    password_file: Path = ""
 
 
 def _read_url(value: object) -> object:
@@ -63,7 +58,9 @@ Role = Literal["Viewer", "Editor", "Admin"]  # as Grafana calls them
 
 
 class Grafana(BaseModel):
-    """Your Grafana, which gets folder, data source and dashboards by its API. `url`: as people open it, by https.
+    """Your Grafana, which gets folder, data source and dashboards by its API. `url`: as people open it, by https; none where a
+    node runs `monitoring.grafana`, which installs one. `source`: where that comes from; without it from where the host's apt
+    takes packages.
 
     `roles`: who may log in to it as what, by group; groups below one have its role too. Groups that administer are `Admin` in any
     case. Whoever is in none of them is not let in: a Grafana reads all numbers. The token of a service account of it, with the
@@ -72,7 +69,8 @@ class Grafana(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: Url
+    url: Url = ""
+    source: Source | None = None
     roles: Mapping[str, Role] = Field(default_factory=dict)
 
     @field_validator("url")
@@ -120,8 +118,9 @@ class Section(BaseModel):
     `deadman`: is told every minute, by a POST, that fresh numbers of every node come; it is outside, and calls when it hears
     nothing. `also`: further stores that get the same numbers, by URL. `writers`: names of programs outside that may write
     numbers of their own, `readers`: of such that may read all; each has a token. `grafana`: yours, by URL, which gets our
-    dashboards and reads with a token too. `keep_days`: how long numbers are kept. `scrape_seconds`: how often each node is
-    asked for its numbers.
+    dashboards and reads with a token too. `backups`: by node the folder there in which your backup leaves a file each time, or a
+    file that it touches: an alarm tells when that is two days old. `keep_days`: how long numbers are kept. `scrape_seconds`: how
+    often each node is asked for its numbers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -133,14 +132,9 @@ class Section(BaseModel):
     writers: tuple[Outsider, ...] = ()
     readers: tuple[Outsider, ...] = ()
     grafana: Annotated[Grafana, BeforeValidator(_read_url)] | None = None
+    backups: Mapping[str, Path] = Field(default_factory=dict)
     keep_days: int = Field(default=400, ge=2, le=3650)
     scrape_seconds: int = Field(default=15, ge=5, le=60)
-
-    @property
-    def outsiders(self) -> Mapping[str, tuple[str, ...]]:
-        """Who outside has a token, by what it is for."""
-        own = (READER,) if self.grafana else ()
-        return {"writers": self.writers, "readers": tuple(dict.fromkeys((*self.readers, *own)))}
 
     @property
     def tells(self) -> bool:

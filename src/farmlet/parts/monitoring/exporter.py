@@ -130,7 +130,10 @@ def check(context: Context) -> Sequence[Check]:
 def list_metrics(context: Context) -> Sequence[Metric]:
     tasks = {"tasks": "/etc/farmlet/agent.d"}
     clock = {"host": context.facility.control.fqdn, "ca": "/etc/farmlet/ca.pem"}
+    backup = context.section("monitoring").backups.get(context.node.name)
+    kept = (Metric("monitoring.backup", f"{PACKAGE}.metrics:measure_backup", {"path": backup}),) if backup else ()
     return (
         Metric("monitoring.certificates", f"{PACKAGE}.metrics:measure_certificates", tasks),
         Metric("monitoring.clock", f"{PACKAGE}.metrics:measure_clock", clock),
+        *kept,
     )

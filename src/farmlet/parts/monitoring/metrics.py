@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import time
 from email.utils import parsedate_to_datetime
@@ -22,6 +23,18 @@ def measure_certificates(tasks: str) -> list[Sample]:
     found = {str(path): _find_end(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()}
     name = "certificate_end_timestamp"
     return [Sample(name, end, {"path": path}, "seconds", help=help_) for path, end in found.items()]
+
+
+def measure_backup(path: str) -> list[Sample]:
+    """When the backup in the folder `path` was made, by its newest file; 0 where there is none, and what is empty is none. A file
+    instead of a folder is one that is touched each time."""
+    place = Path(path)
+    try:
+        files = [entry.stat() for entry in os.scandir(place) if entry.is_file()] if place.is_dir() else [place.stat()]
+    except FileNotFoundError:
+        files = []
+    made = max((one.st_mtime for one in files if one.st_size or not place.is_dir()), default=0.0)
+    return [Sample("backup_timestamp", made, {"path": path}, "seconds", help="when the last backup was made, since 1970")]
 
 
 def measure_clock(host: str, ca: str) -> list[Sample]:

@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name
 NODES, COUNT = "NODES", "COUNT"  # of one about all nodes: a pattern of their names, and how many they are
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 Severity = Literal["critical", "warning", "none"]
 WATCHDOG = "Watchdog"  # the one that fires while all is well, for who is told that it does
 
@@ -75,7 +76,17 @@ def read(found: Mapping[str, Any]) -> Alert:
     return alert
 
 
+def widen(expr: str, seconds: int) -> str:
+    """Its windows, made long enough for three numbers that come each `seconds`: in a window without any nothing is wrong."""
+
+    def stretch(window: re.Match[str]) -> str:
+        return f"[{max(int(window[1]) * SECONDS[window[2]], 3 * seconds)}s"
+
+    return re.sub(r"\[(\d+)([smh])", stretch, expr)
+
+
 def render(alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int) -> str:
-    """vmalert's file of rules, which are looked at each `seconds`; JSON is YAML too."""
+    """vmalert's file of rules, which are looked at each `seconds`, as often as numbers come; JSON is YAML too."""
     rules = [rule for alert in alerts for rule in alert.rules(nodes, url)]
+    rules = [{**rule, "expr": widen(rule["expr"], seconds)} for rule in rules]
     return json.dumps({"groups": [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]}, indent=1) + "\n"

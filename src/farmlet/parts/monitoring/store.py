@@ -13,12 +13,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from farmlet.facility.model import Route
+from farmlet.facility.model import Facility, Route
 from farmlet.facility.places import find_secret
 from farmlet.parts import units
 from farmlet.parts.monitoring import exporter, notifier, relay, rules
 from farmlet.parts.monitoring.config import READER, Section
 from farmlet.parts.monitoring.grafana import deploy as grafana
+from farmlet.parts.monitoring.grafana import installed
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
 
@@ -102,10 +103,7 @@ def describe(context: Context) -> Mapping[str, Any]:
     return {
         "store": SOCKET,
         "also": relay.SOCKET if context.section("monitoring").also else "",
-        **{
-            kind: {name: find_token(kind, name) for name in names}
-            for kind, names in context.section("monitoring").outsiders.items()
-        },
+        **{kind: {name: find_token(kind, name) for name in names} for kind, names in list_outsiders(facility).items()},
         "nodes": {node.fqdn: node.name for node in facility.nodes.values()},
         "content": {
             "title": facility.title or facility.name,
@@ -127,14 +125,21 @@ def describe(context: Context) -> Mapping[str, Any]:
     }
 
 
+def list_outsiders(facility: Facility) -> Mapping[str, Sequence[str]]:
+    """Who outside has a token, by what it is for."""
+    section: Section = facility.parts["monitoring"]  # type: ignore[assignment]
+    own = (READER,) if grafana.find(facility) else ()
+    return {"writers": section.writers, "readers": list(dict.fromkeys((*section.readers, *own)))}
+
+
 def find_token(kind: str, name: str) -> str:
     return f"{TOKENS}/{kind}/{name}"
 
 
-def _keep_tokens(section: Section) -> Iterator[Resource]:
-    if any(section.outsiders.values()):
-        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in section.outsiders)))
-    for kind, names in section.outsiders.items():
+def _keep_tokens(outsiders: Mapping[str, Sequence[str]]) -> Iterator[Resource]:
+    if any(outsiders.values()):
+        yield from (Directory(path, 0o700, WEB, WEB) for path in (TOKENS, *(f"{TOKENS}/{kind}" for kind in outsiders)))
+    for kind, names in outsiders.items():
         yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in names)
 
 
@@ -166,15 +171,25 @@ def configure(context: Context) -> Sequence[Resource]:
         *(relay.configure(section.also, STORE, WEB) if section.also else ()),
         Farmlet(units.SERVICE, context.wheel),
         Directory(FOLDER, 0o700, WEB, WEB),
-        *_keep_tokens(section),
+        *_keep_tokens(list_outsiders(facility)),
         Random(KEY, owner=WEB, group=WEB),
         Directory("/etc/farmlet/agent.d"),
         File("/etc/farmlet/agent.d/monitoring.store.json", json.dumps(describe_secret(), indent=1) + "\n"),
         File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
         *web(context).files,
         *web(context).units,
-        *(grafana.configure(context, find_token("readers", READER)) if section.grafana else ()),
+        *(grafana.configure(context, find_token("readers", READER)) if names_grafana(facility) else ()),
     )
+
+
+def names_grafana(facility: Facility) -> bool:
+    """Whether the file names one that somebody else runs."""
+    return grafana.find(facility) is not None and not facility.has(grafana.ROLE)
+
+
+def configure_grafana(context: Context) -> Sequence[Resource]:
+    """Of the role that installs one: the server, then what fills it."""
+    return (*installed.configure(context), *grafana.configure(context, find_token("readers", READER)))
 
 
 def check(context: Context) -> Sequence[Check]:
@@ -183,5 +198,5 @@ def check(context: Context) -> Sequence[Check]:
     args = {"socket": SOCKET, "nodes": list(facility.nodes), "seconds": 60 + 4 * section.scrape_seconds}
     found = {f"monitoring.store.{name.removeprefix('farmlet-')}": {"unit": f"{name}.service"} for name in names}
     checks = (Check(name, "farmlet.runtime.checks:check_unit", unit) for name, unit in found.items())
-    named = grafana.check(section.grafana) if section.grafana else ()
+    named = grafana.check(facility) if names_grafana(facility) else ()
     return (*checks, Check("monitoring.store.nodes", f"{PACKAGE}.checks:check_nodes", args), *named)

@@ -13,6 +13,7 @@ from farmlet.facility.model import Facility, Route
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
+from farmlet.parts.repositories import list_repositories
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource
 from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.command import CONFIG
@@ -21,6 +22,7 @@ from farmlet.parts.sitetests.suite import EXTRA, LARGEST, show
 
 USER = "farmlet-sitetests"
 STATE = "/var/lib/farmlet/sitetests"
+ASKED = f"{STATE}/asked"  # what is to run now, by the page
 OWN = "/etc/farmlet/sitetests"  # the collaboration's tests
 NEEDED = ("overlay.controller",)
 SECRET_OF_TOKENS = "/var/lib/farmlet/identity/clients/sitetests.secret"  # made by identity
@@ -49,6 +51,7 @@ WEB = units.Web(
     user=PAGE,
     app=f'{PACKAGE}.pages.app:load("{PAGE_CONFIG}")',
     threads=4,
+    writable=(ASKED,),
 )
 
 
@@ -95,7 +98,11 @@ def describe(context: Context) -> dict[str, object]:
             "name": access.name,
             "host": access.host,
             "user": access.user,
-            "environment": {"FARMLET_SITE": access.name, "FARMLET_STORAGE": access.storage},
+            "environment": {
+                "FARMLET_SITE": access.name,
+                "FARMLET_STORAGE": access.storage,
+                "FARMLET_REPOSITORIES": " ".join(list_repositories(facility)) if access.name in section.cvmfs else "",
+            },
         }
         for access in context.trust.sites.values()
         if access.key
@@ -135,6 +142,7 @@ def configure_page(context: Context) -> Sequence[Resource]:
     return (
         Account(PAGE, groups=(USER,)),  # reads the results
         Directory(FOLDER, 0o700, PAGE, PAGE),
+        Directory(ASKED, 0o730, USER, PAGE),  # it puts something there, and sees nothing
         Random(KEY, owner=PAGE, group=PAGE),
         Directory("/etc/farmlet/agent.d"),
         File(
@@ -200,6 +208,10 @@ def validate(facility: Facility) -> Iterator[Issue]:
         if ordering and node not in ordering:
             what = "sitetests.scheduler goes to sites with the overlay's key, which is on another node"
             yield ("nodes", node.name, "runs"), what, f"put it beside overlay.controller, on {ordering[0].name}"
+    section = facility.parts.get("sitetests")
+    for site in section.cvmfs if isinstance(section, Section) else ():
+        if site not in facility.sites:
+            yield ("sitetests", "cvmfs"), f"{site} is no site of the file", f"its sites: {', '.join(facility.sites)}"
     yield from validate_own(facility)
 
 

@@ -72,6 +72,11 @@ class Folders:
     gates: Path
     told: Path
 
+    @property
+    def asked(self) -> Path:
+        """Where the page, which is another user's, leaves an empty file SITE.TEST for what is to run now; may be missing."""
+        return self.told.with_name("asked")
+
 
 @dataclass
 class Scheduler:
@@ -120,6 +125,7 @@ class Scheduler:
         """Do what is due now; what takes time goes into tasks."""
         now = self.clock()
         self._load()
+        self._take_asked(now)
         for name in self.sites:
             self._plan(name, now)
         for name in sorted(self.store.find_busy() & self.sites.keys()):
@@ -147,6 +153,17 @@ class Scheduler:
             log.warning("%s", fault)
         self._touched = 0.0
         self._next = {}
+
+    def _take_asked(self, now: float) -> None:
+        """What somebody asks for on the page, each once at a time."""
+        for path in sorted(self.folders.asked.glob("*.*")):
+            site, _, name = path.name.partition(".")
+            test = self.suite.tests.get(name)
+            if site in self.sites and test and test.is_for(site):
+                waiting = [one for one in self.store.find_open(site) if one.why == "demand" and one.tests == (name,)]
+                if not any(one.state in (WANTED, QUEUED) for one in waiting):
+                    self.store.add(make(site, [test], "demand", now))
+            path.unlink(missing_ok=True)
 
     def _plan(self, name: str, now: float) -> None:
         """Write down a job with all tests that are due at a site."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content
@@ -175,6 +177,19 @@ def test_alarms_say_what_to_do_and_panels_name_alarms_that_there_are() -> None:
     assert len(titles) == len(set(titles))  # the page keeps its charts by them
     for page in ("node", "site"):
         assert all(f'{page}="${page}"' in panel["query"] for panel in panels if panel["page"] == page)
+
+
+@pytest.mark.parametrize("word", ["severity", "summary", "runbook", "for", "expr"])
+def test_an_alarm_that_lacks_something_is_none(word: str) -> None:
+    folder = files("farmlet.parts.monitoring") / "alerts"
+    whole = YAML(typ="safe").load((folder / "disk-full.yaml").read_text())
+    assert rules.read(whole).name == "DiskFull"
+    with pytest.raises((TypeError, KeyError)):
+        rules.read({name: value for name, value in whole.items() if name != word})
+    with pytest.raises(ValueError, match="severity is one of"):
+        rules.read({**whole, "severity": "grave"})
+    with pytest.raises(TypeError):
+        rules.read({**whole, "runbook": {"meaning": "x", "look": "y"}})
 
 
 def test_what_admins_are_asked_comes_as_csv_and_json() -> None:

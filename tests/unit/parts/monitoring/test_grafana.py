@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import socket
@@ -27,14 +28,14 @@ from farmlet.facility.model import Facility
 from farmlet.parts.identity.deploy import PART as IDENTITY
 from farmlet.parts.monitoring import checks, store
 from farmlet.parts.monitoring.config import Section
-from farmlet.parts.monitoring.grafana import deploy, program
+from farmlet.parts.monitoring.grafana import deploy, installed, program
 from farmlet.parts.monitoring.grafana.api import Grafana
 from farmlet.parts.monitoring.grafana.program import Run, run
 from farmlet.parts.monitoring.grafana.things import Board, differ, list_things
 from farmlet.parts.part import Context, Trust, find
 from farmlet.parts.resources import File
 from farmlet.runtime.checks import Failed
-from grafanas import TOKEN, StandIn, grafana
+from grafanas import PASSWORD, TOKEN, StandIn, grafana
 
 BOARDS = 7
 TEXT = """\
@@ -369,3 +370,71 @@ def test_the_node_has_program_words_and_reader_and_the_issuer_a_client() -> None
     plain = make("")
     assert not [one for one in store.configure(plain) if "grafana" in one.label]
     assert not [one for one in IDENTITY.role("provider").configure(plain) if "grafana" in one.label]
+
+
+INSTALLED = TEXT.replace("accounts, monitoring]", "accounts, monitoring, monitoring.grafana]")
+OWN = "monitoring: {grafana: {roles: {lab: Viewer}, source: {url: 'https://apt.example.org', suite: stable, key: \"KEY\"}}}\n"
+KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\\n\\nabcd\\n-----END PGP PUBLIC KEY BLOCK-----\\n"
+
+
+def install(more: str = "") -> tuple[list[Any], Context]:
+    facility = loads(INSTALLED + more.replace("KEY", KEY), "facility.yaml", find())
+    context = Context(facility, facility.nodes["service"], Trust("CA\n"), "0" * 64)
+    return list(find()["monitoring"].role("grafana").configure(context)), context
+
+
+def test_one_line_installs_a_grafana_that_members_log_in_to() -> None:
+    """By reading: no package of it can be had here."""
+    found, context = install()
+    labels = [one.label for one in found]
+    files = {one.path: one.data.decode() for one in found if isinstance(one, File)}
+    assert labels.index("packages grafana") < labels.index("file /etc/farmlet/grafana/grafana.ini")
+    assert not [path for path in files if "sources.list.d" in path]
+    (asked,) = [one.run for one in found if one.label == "step package lists for grafana"]
+    assert "monitoring: {grafana: {source: …}}" in asked
+    words = configparser.ConfigParser(interpolation=None)
+    words.read_string(files[installed.INI])
+    assert (words["server"]["protocol"], words["server"]["root_url"]) == ("socket", "https://grafana.farmlet.test/")
+    # its own admin is the way in while the issuer is away
+    assert words["security"]["admin_password"] == f"$__file{{{deploy.PASSWORD}}}" and f"secret {deploy.PASSWORD}" in labels
+    assert words["auth"]["disable_login_form"] == "false" and words["auth.anonymous"]["enabled"] == "false"
+    oauth = words["auth.generic_oauth"]
+    assert oauth["scopes"] == "openid profile wlcg.groups" and oauth["client_secret"] == f"$__file{{{installed.SECRET}}}"
+    assert jmespath.search(oauth["role_attribute_path"], {"wlcg.groups": ["/lab/admins"]}) == "Admin"
+    assert context.facility.control.names[-1] == "grafana.farmlet.test"
+    steps = {one.label: one.run for one in IDENTITY.role("provider").configure(context) if hasattr(one, "run")}
+    assert "--redirect-uri https://grafana.farmlet.test/login/generic_oauth" in steps["step client grafana"]
+    (brought,) = json.loads(files["/etc/farmlet/agent.d/monitoring.grafana.json"])["deliver"].values()
+    assert brought["path"] == installed.SECRET
+    # nothing is asked of the admin, and the page of our own store reads as for one that is named
+    assert "monitoring.store.grafana-token" not in {one.name for one in deploy.check(context.facility)}
+    kept = {one.label for one in store.configure(context)}
+    assert f"secret {store.TOKENS}/readers/grafana" in kept and not [label for label in kept if "grafana.ini" in label]
+
+
+def test_its_packages_come_from_where_the_file_says() -> None:
+    found, context = install(OWN)
+    (text,) = [one.data.decode() for one in found if isinstance(one, File) and "sources.list.d" in one.path]
+    assert "URIs: https://apt.example.org\n" in text and " abcd\n" in text
+    path = deploy.describe(context)["login"]["roleAttributePath"]
+    assert jmespath.search(path, {"wlcg.groups": ["/lab"]}) == "Viewer"
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "told"),
+    [
+        (INSTALLED, NAMED, "names a Grafana, and one is to be installed"),
+        (TEXT, "monitoring: {grafana: {roles: {lab: Viewer}}}\n", "names no Grafana"),
+        (TEXT.replace("runs: [access]", "runs: [access, monitoring.grafana]"), "", "is for the node of monitoring.store"),
+    ],
+)
+def test_one_grafana_and_in_its_place(text: str, more: str, told: str) -> None:
+    with pytest.raises(Errors, match=told):
+        loads(text + more, "facility.yaml", find())
+
+
+def test_one_that_is_installed_is_filled_by_its_own_admin(desk: Desk) -> None:
+    desk.config.write_text(json.dumps({**deploy.describe(install()[1]), "url": desk.standin.url}))
+    desk.token.write_text(f"{PASSWORD}\n")
+    assert desk.go().faults == [] and len(desk.standin.boards) == BOARDS
+    assert desk.standin.users[0]["login"] == "admin"  # and nobody is removed

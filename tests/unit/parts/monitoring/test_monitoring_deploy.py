@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -196,6 +197,34 @@ def test_when_the_nodes_certificates_end(tmp_path: Path) -> None:
     text = render(measure_certificates(str(tmp_path)))
     end = float(re.findall(r"timestamp_seconds\{.*\} (.*)", text)[0])
     assert end - made.stat().st_mtime == pytest.approx(3 * 86400, abs=60)
+
+
+def test_how_old_a_backup_is(tmp_path: Path) -> None:
+    made = tmp_path / "backup"
+
+    def find() -> float:
+        return metrics.measure_backup(str(made))[0].value
+
+    assert find() == 0  # nobody made the folder, or its disk is away
+    made.mkdir()
+    (made / "empty").touch()  # a dump that came to nothing
+    (made / "old").write_text("all")
+    os.utime(made / "old", (1e9, 1e9))
+    assert find() == 1e9
+    (made / "young").write_text("all")
+    assert find() == (made / "young").stat().st_mtime
+    made = made / "empty"  # a file that is touched
+    assert find() == made.stat().st_mtime
+
+
+def test_backups_are_of_nodes_of_the_file() -> None:
+    more = "monitoring: {backups: {head: /srv/backup}}\n"
+    found = {node: [one.args.get("path") for one in exporter.list_metrics(make(node, more))] for node in ("head", "service")}
+    assert "/srv/backup" in found["head"] and "/srv/backup" not in found["service"]
+    with pytest.raises(Errors, match="heat is no node of the file"):
+        load(more.replace("head", "heat"))
+    with pytest.raises(Errors, match="no absolute path"):
+        load(more.replace("/srv", "srv"))
 
 
 def test_the_issuer_registers_what_the_log_in_asks_for() -> None:

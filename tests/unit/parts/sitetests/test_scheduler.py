@@ -272,3 +272,15 @@ def test_the_check_tells_of_files_that_are_no_tests(world: World) -> None:
     (world.folder / "own/odd.py").write_text("def test(:")
     world.live(20)
     assert "odd.py: is no Python" in json.loads((world.folder / "told.json").read_text())["faults"][0]
+
+
+def test_what_is_asked_for_on_the_page_runs_now_and_once(world: World) -> None:
+    world.live(FIRST + SPREAD)
+    before = len(world.codes_of("fast"))
+    asked = world.folder / "asked"
+    asked.mkdir()
+    for name in ("tier1.fast", "tier1.nothing", "elsewhere.fast", "odd"):
+        (asked / name).touch()
+    world.live(20)
+    assert len(world.codes_of("fast")) == before + 1
+    assert [path.name for path in asked.iterdir()] == ["odd"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -46,6 +47,13 @@ class Element(BaseHTTPRequestHandler):
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Authorization") != TOKEN and trouble != "open":
             return self.answer(403)
+        if self.command == "COPY":
+            _, _, place = self.headers["Source"].partition(f":{self.server.server_port}")
+            if trouble == "no copies" or self.headers["TransferHeaderAuthorization"] != TOKEN:
+                return self.answer(405)
+            held[self.path] = held[place][: 5 if trouble == "short copies" else None]
+            said = b"failure: the other side is away" if trouble == "lost copies" else b"success: Created"
+            return self.answer(201, b"Perf Marker\nEnd\n" + said)
         if self.command == "PUT":
             held[self.path] = data[1:] if trouble == "eats" else data
             return self.answer(507 if trouble == "full" else 201, b"no space left")
@@ -58,7 +66,7 @@ class Element(BaseHTTPRequestHandler):
         sum_ = zlib.adler32(held[self.path]) + (trouble == "wrong sum")
         return self.answer(200, held[self.path], Digest=f"adler32={sum_:08x}")
 
-    do_HEAD = do_GET = do_PUT = do_DELETE = handle_any
+    do_HEAD = do_GET = do_PUT = do_DELETE = do_COPY = handle_any
 
     def log_message(self, *_: object) -> None:
         pass
@@ -128,8 +136,46 @@ def test_storage_keeps_what_it_is_given(server: Server, tmp_path: Path, trouble:
     if not trouble:
         assert [label.rsplit(" ", 1)[-1] for label in found.numbers][:2] == ["write", "read"]
         assert server.deleted[0].startswith("/.farmlet/sitetests/tier1/") and not server.held
+        assert server.deleted[0].endswith("-copy") and len(server.deleted) == 2
     if trouble in ("eats", "wrong sum"):
         assert not server.held, "nothing of it stays"
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        ("no copies", "answers 405"),
+        ("lost copies", "the copy ends with 'failure: the other side is away'"),
+        ("short copies", "its checksum is"),
+    ],
+)
+def test_a_third_party_copy_that_fails_is_told_and_no_fault_of_the_site(
+    server: Server, tmp_path: Path, trouble: str, said: str
+) -> None:
+    server.trouble = trouble
+    server.held.clear()
+    places = {"FARMLET_ELEMENTS": server.url, "FARMLET_STORES": server.url, "FARMLET_CERTIFICATES": server.certificates}  # type: ignore[attr-defined]
+    found = run(tmp_path, "storage", places, TOKEN.removeprefix("Bearer "))
+    assert found.code == 1 and f"{server.url} fetches nothing from {server.url}: " in found.text and said in found.text
+
+
+def test_repositories_are_looked_for_where_they_are_promised(tmp_path: Path) -> None:
+    for number, (names, code, said) in enumerate(
+        (("", 0, "no repository is promised"), ("sft.example.org", 2, "sft.example.org is not there: "))
+    ):
+        (tmp_path / str(number)).mkdir()
+        found = run(tmp_path / str(number), "cvmfs", {"FARMLET_REPOSITORIES": names, "FARMLET_CVMFS_ROOT": str(tmp_path)})
+        assert found.code == code and said in found.text, found
+    repository = tmp_path / "sft.example.org"
+    repository.mkdir()
+    (tmp_path / "a").mkdir()
+    wanted = {"FARMLET_REPOSITORIES": repository.name, "FARMLET_CVMFS_ROOT": str(tmp_path)}
+    assert run(tmp_path / "a", "cvmfs", wanted).code == 2  # a folder that nothing is mounted on
+    os.setxattr(repository, "user.revision", b"42")  # as the client tells it
+    (repository / "setup").write_text("x")
+    (tmp_path / "b").mkdir()
+    found = run(tmp_path / "b", "cvmfs", wanted)
+    assert found.code == 0 and "1 repositories are there" in found.text and repository.name in found.numbers
 
 
 def test_storage_without_a_token_and_without_an_answer(server: Server, tmp_path: Path) -> None:

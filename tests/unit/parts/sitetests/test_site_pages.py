@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -175,3 +176,25 @@ def test_it_waits_for_the_secret_of_its_client(tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"k")
     list(load(str(tmp_path / "c.json"))({"PATH_INFO": "/style.css"}, lambda line, headers: found.append(line)))
     assert [one[:3] for one in found] == ["503", "200"]
+
+
+def test_admins_have_a_test_run_from_its_page(world: World) -> None:
+    (world.folder / "asked").mkdir()
+    world.add(NOW - 60, 2)
+
+    def post(form: str, person: Person = ADMIN, method: str = "POST") -> tuple[str, dict[str, str]]:
+        told: list[tuple[str, dict[str, str]]] = []
+        environ = {"PATH_INFO": "/run", "REQUEST_METHOD": method, "CONTENT_LENGTH": str(len(form)), PERSON: person}
+        environ["wsgi.input"] = io.BytesIO(form.encode())
+        list(world.pages(environ, lambda status, headers: told.append((status, dict(headers)))))
+        return told[0]
+
+    assert "Run it now" in world.get("/result?site=tier1&test=clock", ADMIN)
+    assert "Run it now" not in world.get("/result?site=tier1&test=clock")
+    status, headers = post("site=tier1&test=clock")
+    assert status.startswith("303") and "It runs as soon as" in world.get(headers["Location"], ADMIN)
+    assert [path.name for path in (world.folder / "asked").iterdir()] == ["tier1.clock"]
+    assert post("site=tier1&test=clock", MEMBER)[0].startswith("403")
+    for form in ("", "site=tier1", "site=tier1&test=queue", "site=tier1&test=../x", "site=x&test=clock"):
+        assert post(form)[0].startswith("404")
+    assert post("site=tier1&test=clock", method="GET")[0].startswith("404")

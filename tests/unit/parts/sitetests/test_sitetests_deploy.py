@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ def test_the_page_has_an_origin_a_client_and_a_user_of_its_own_and_knows_the_adm
     assert page["sites"] == ["tier1"] and page["admins"] == ["/lab/admins"]
     assert page["login"]["origin"] == "https://sitetests.farmlet.test" in (f"https://{name}" for name in facility.control.names)
     unit = found["/etc/systemd/system/farmlet-sitepages.service"].data.decode()
-    assert "User=farmlet-sitepages" in unit and "LoadCredential" not in unit and "ReadWritePaths" not in unit
+    assert "User=farmlet-sitepages" in unit and "LoadCredential" not in unit
+    assert re.findall("ReadWritePaths=(.*)", unit) == ["/var/lib/farmlet/sitetests/asked"]
     tasks: Any = json.loads(found["/etc/farmlet/agent.d/sitetests.scheduler.json"].data)
     assert tasks["deliver"]["client-sitetests"]["owner"] == "farmlet-sitepages"

@@ -20,7 +20,7 @@ def load(folder: Path) -> suite.Suite:
 def test_the_shipped_ones_are_all_tests() -> None:
     found = suite.load(SHIPPED, Path("/nonexistent"), {"tier1"}, 600)
     assert not found.faults
-    assert set(found.tests) == {"clock", "image", "network", "power", "room", "storage", "token"}
+    assert set(found.tests) == {"clock", "cvmfs", "image", "network", "power", "room", "storage", "token"}
     assert {test.kind for test in found.tests.values()} == {"function"}
 
 

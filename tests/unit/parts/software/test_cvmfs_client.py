@@ -14,9 +14,9 @@ from farmlet.parts import part
 from farmlet.parts.part import Context, Trust
 from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit, Wanted
 from farmlet.parts.software.cvmfs import client
-from farmlet.parts.software.cvmfs.client import find_room, name_unit, write_source
-from farmlet.parts.software.cvmfs.section import Source
+from farmlet.parts.software.cvmfs.client import find_room, name_unit
 from farmlet.parts.software.deploy import PART
+from farmlet.parts.vendor import Source, write_source
 
 KEYS = "".join(f"      -----BEGIN PUBLIC KEY-----\n      MII{one}\n      -----END PUBLIC KEY-----\n" for one in "ab")
 TEXT = f"""

@@ -5,6 +5,7 @@ Source: Grafana's documentation, HTTP API (health, folder, data source, dashboar
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import ssl
@@ -34,10 +35,17 @@ class Unusable(FarmletError):
 
 
 class Grafana:
-    """`url`: as people open it. The `token` goes there and nowhere else, wherever an answer points."""
+    """`url`: as people open it. The `token` goes there and nowhere else, wherever an answer points; with `user` it is that one's
+    password."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self.url, self._token = url, token
+    def __init__(self, url: str, token: str, user: str = "") -> None:
+        self.url, self._token, self._user = url, token, user
+
+    @property
+    def _who(self) -> str:
+        if not self._user:
+            return f"Bearer {self._token}"
+        return "Basic " + base64.b64encode(f"{self._user}:{self._token}".encode()).decode()
 
     @cached_property
     def _trust(self) -> ssl.SSLContext:
@@ -78,7 +86,7 @@ class Grafana:
             connection: HTTPConnection = HTTPSConnection(to.netloc, timeout=SECONDS, context=self._trust)
         else:  # never by the facility file
             connection = HTTPConnection(to.netloc, timeout=SECONDS)
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json", "Content-Type": "application/json"}
+        headers = {"Authorization": self._who, "Accept": "application/json", "Content-Type": "application/json"}
         try:
             connection.request(method, f"{to.path}{path}", json.dumps(body) if body is not None else None, headers)
             answer = connection.getresponse()

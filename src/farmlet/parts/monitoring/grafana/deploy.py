@@ -1,4 +1,5 @@
-"""What the control node has for somebody's Grafana: the program that fills it, and the words for its own configuration."""
+"""What the control node has for a Grafana, somebody's or the one it runs itself: the program that fills it, and the words by
+which members log in to it."""
 
 from __future__ import annotations
 
@@ -20,6 +21,9 @@ TOKEN = "/etc/farmlet/grafana.token"  # of our service account there: the admin 
 FOLDER = "/var/lib/farmlet/grafana"
 STATE = f"{FOLDER}/state.json"
 MINUTES = 5
+ROLE, ORIGIN = "monitoring.grafana", "grafana"  # of the one that is installed
+PASSWORD = "/etc/farmlet/grafana/admin.password"  # of its own admin
+PAGE = "openid profile wlcg.groups"  # what our issuer gives the facility's own pages
 TIMER = f"""\
 [Unit]
 Description=Farmlet monitoring: Grafana, every {MINUTES} minutes
@@ -47,6 +51,14 @@ PLACE = Command(
     f"touch {TOKEN} && chown root:root {TOKEN} && chmod 600 {TOKEN}",
     f"test \"$(stat -c '%U:%G %a' {TOKEN} 2>/dev/null)\" = 'root:root 600'",
 )
+
+
+def find(facility: Facility) -> Grafana | None:
+    """The one that the file names, or that is installed here; its `url` is that."""
+    named: Grafana | None = getattr(facility.parts.get("monitoring"), "grafana", None)
+    if facility.has(ROLE):
+        return (named or Grafana()).model_copy(update={"url": facility.url(ORIGIN)})
+    return named
 
 
 def find_roles(facility: Facility, named: Grafana) -> dict[str, list[str]]:
@@ -80,19 +92,34 @@ def describe_login(facility: Facility, named: Grafana) -> dict[str, Any]:
 
 def describe(context: Context) -> Mapping[str, Any]:
     """What the program reads; see `program` and `things.list_things`."""
-    facility, section = context.facility, context.section("monitoring")
-    return {
-        "url": section.grafana.url,
+    facility, named = context.facility, require(context.facility)
+    found = {
+        "url": named.url,
         "facility": facility.name,
         "title": facility.title or facility.name,
         "store": f"{facility.url('monitoring')}/prometheus",
         "ca": context.trust.ca,
-        "seconds": section.scrape_seconds,
-        "login": describe_login(facility, section.grafana),
+        "seconds": context.section("monitoring").scrape_seconds,
+        "login": describe_login(facility, named),
     }
+    return {**found, "user": "admin"} if facility.has(ROLE) else found
 
 
-def service(reader: str) -> units.Service:
+def require(facility: Facility) -> Grafana:
+    named = find(facility)
+    assert named is not None, "only where there is one"
+    return named
+
+
+def write_login(facility: Facility, secret: str, ca: str, scopes: str) -> str:
+    """Grafana's words for the log-in by our issuer. `secret`, `ca`: files on its host."""
+    named = require(facility)
+    about = {"url": named.url, "name": facility.name, "domain": facility.domain, "issuer": facility.issuer.rstrip("/")}
+    files = {"secret": secret, "ca": ca, "scopes": scopes}
+    return render(PACKAGE, "grafana.ini", **about, **files, **describe_login(facility, named))
+
+
+def service(reader: str, token: str) -> units.Service:
     program = f"{units.SERVICE}/bin/python -m {PACKAGE}.grafana.program {CONFIG}"
     return units.Service(
         name=NAME,
@@ -101,43 +128,45 @@ def service(reader: str) -> units.Service:
         command=f"{program} --token %d/token --reader %d/reader --state {STATE}",
         kind="oneshot",
         writable=(FOLDER,),
-        credentials={"token": TOKEN, "reader": reader},
+        credentials={"token": token, "reader": reader},
         install=False,
     )
 
 
 def configure(context: Context, reader: str) -> Sequence[Resource]:
     """`reader`: the file with the token by which Grafana reads our store."""
-    facility, named = context.facility, context.section("monitoring").grafana
-    login = describe_login(facility, named)
-    about = {"url": named.url, "name": facility.name, "domain": facility.domain, "issuer": facility.issuer.rstrip("/")}
-    words = render(PACKAGE, "grafana.ini", **about, **login)
+    facility = context.facility
+    own = facility.has(ROLE)
+    words = write_login(facility, "/etc/grafana/farmlet.secret", "/etc/grafana/farmlet-ca.pem", f"{PAGE} email")
+    by_hand = (PLACE, File(INI, render(PACKAGE, "grafana-paste.txt", url=require(facility).url) + words))
+    path = (File(f"/etc/systemd/system/{NAME}.path", PATH), Unit(f"{NAME}.path"))
     return (
         Account(NAME),
         Directory(FOLDER, 0o755, NAME, NAME),
-        PLACE,
+        *(() if own else by_hand),
         File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
-        File(INI, words),
-        service(reader).file,
+        service(reader, PASSWORD if own else TOKEN).file,
         File(f"/etc/systemd/system/{NAME}.timer", TIMER),
-        File(f"/etc/systemd/system/{NAME}.path", PATH),
         Unit(f"{NAME}.timer"),
-        Unit(f"{NAME}.path"),
+        *(() if own else path),
     )
 
 
-def check(named: Grafana) -> Sequence[Check]:
-    """The Grafana is not ours: `up` goes on without it, though not without the token that an admin has to give."""
+def check(facility: Facility) -> Sequence[Check]:
+    """One that is somebody else's `up` goes on without, though not without the token that an admin has to give."""
+    named, own = require(facility), facility.has(ROLE)
     token, run = "monitoring.store.grafana-token", "monitoring.store.grafana-run"
-    state = {"state": STATE, "config": CONFIG, "token": TOKEN, "seconds": MINUTES * 180}
+    by_hand = Check(token, f"{PACKAGE}.checks:check_token", {"path": TOKEN, "url": named.url}, by_hand=True)
+    state = {"state": STATE, "config": CONFIG, "token": PASSWORD if own else TOKEN, "seconds": MINUTES * 180}
+    needs = () if own else (token,)
     return (
-        Check(token, f"{PACKAGE}.checks:check_token", {"path": TOKEN, "url": named.url}, by_hand=True),
-        Check(run, f"{PACKAGE}.checks:check_run", state, after=(token,)),
+        *(() if own else (by_hand,)),
+        Check(run, f"{PACKAGE}.checks:check_run", state, after=needs),
         Check(
             "monitoring.store.grafana",
             f"{PACKAGE}.checks:check_grafana",
             {"state": STATE, "url": named.url},
-            external=True,
-            after=(token, run),
+            external=not own,
+            after=(*needs, run),
         ),
     )

@@ -173,7 +173,7 @@ def load_state(path: Path) -> dict[str, Any]:
 def run(config: Path, token: Path, reader: Path, state: Path, look: bool) -> Run:
     text, before = config.read_text(), load_state(state)
     parsed = json.loads(text)
-    made = Run(Grafana(parsed["url"], token.read_text().strip()), before.get("kept", {}), look)
+    made = Run(Grafana(parsed["url"], token.read_text().strip(), parsed.get("user", "")), before.get("kept", {}), look)
     made.go(parsed, reader.read_text().strip())
     if not look:
         now = time.time()

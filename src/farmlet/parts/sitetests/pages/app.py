@@ -3,9 +3,10 @@
 GET /[?page=N&find=TEXT]            all sites: the last result of each test, and what came before it
 GET /site?name=SITE[&range=SECONDS] one site: tests × time, when its gate closed, what is planned
 GET /test?name=TEST[&range=SECONDS] one test: sites × time
+POST /run  site=SITE&test=TEST     admins: the test is to run there now
 GET /result?site=SITE&test=TEST[&from=S&to=S | &at=S]   what one run found: the last, the worst of a time, or that stored then
 
-It reads the service's database and files, and writes nothing. What sites say is escaped, whatever it is.
+It reads the service's database and files, and writes nothing but which test is to run. What sites say is escaped, whatever it is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ BUCKETS = 24  # of a range
 SITES = 40  # of a page
 LAST = 20  # results that are listed beside one
 LINES = 50  # of a gate's history
+FORM = 1000  # bytes
 
 
 class Missing(Exception):
@@ -61,6 +63,8 @@ class Pages:
                 start, 200, CSS.read_bytes(), {"Content-Type": "text/css; charset=utf-8", "Cache-Control": "max-age=3600"}
             )
         person: Person = environ[PERSON]
+        if path == "/run":
+            return self.order(environ, start)
         show = {"/": self.overview, "/site": self.site, "/test": self.test}.get(path)
         status = 200
         try:
@@ -77,6 +81,22 @@ class Pages:
             status, name, body = 503, "Please try again", "<p>The service of the site tests does not run just now.</p>"
         text = view.page(self._title, name, body, person.name)
         return answer(start, status, text.encode(), {"Content-Type": "text/html; charset=utf-8"})
+
+    def order(self, environ: Environ, start: Start) -> Iterable[bytes]:
+        """Have a test run now. That a page of ours sent this the entrance has seen."""
+        size = min(int(environ.get("CONTENT_LENGTH") or 0), FORM)
+        form = dict(parse_qsl(environ["wsgi.input"].read(size).decode(errors="replace"))) if size else {}
+        site, test = form.get("site", ""), form.get("test", "")
+        plain = {"Content-Type": "text/plain; charset=utf-8"}
+        if environ.get("REQUEST_METHOD") != "POST" or site not in self._sites or test not in self._tests()[1:]:
+            return answer(start, 404, b"There is no such test.\n", plain)
+        if not self._is_admin(environ[PERSON]):
+            return answer(start, 403, b"This is for who administers the facility.\n", plain)
+        try:
+            (self._state / "asked" / f"{site}.{test}").touch()
+        except OSError:
+            return answer(start, 503, b"It cannot be asked for just now.\n", plain)
+        return answer(start, 303, b"", {"Location": f"/result?site={quote(site)}&test={quote(test)}&asked=1"})
 
     def _is_admin(self, person: Person) -> bool:
         return any(group == one or group.startswith(f"{one}/") for group in person.groups for one in self._admins)
@@ -134,7 +154,8 @@ class Pages:
         if site not in self._sites or (found := store.find_run(site, test, begin, end)) is None:
             raise Missing("result")
         others = store.find_runs(site, test, LAST)
-        return f"{test} at {site}", view.result(site, found, others, admin)
+        may = admin and test in self._tests()[1:]
+        return f"{test} at {site}", view.result(site, found, others, admin, view.order(site, test, may, "asked" in query))
 
 
 def _number(query: Mapping[str, str], name: str) -> float | None:

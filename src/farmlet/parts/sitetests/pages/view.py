@@ -188,14 +188,25 @@ def history(changes: Sequence[Change], closures: Sequence[Closed], now: float) -
     return "".join(parts)
 
 
-def result(site: str, one: Result, others: Sequence[tuple[float, Result]], admin: bool) -> str:
-    """What one run found; `others`: when they were stored, and the last results of the test there."""
+def order(site: str, test: str, may: bool, asked: bool) -> str:
+    """The button by which it runs now, for who may."""
+    if asked:
+        return '<p role="status">It runs as soon as the site takes it. Open this page again in a minute.</p>'
+    fields = "".join(
+        f'<input type="hidden" name="{name}" value="{text(value)}">' for name, value in (("site", site), ("test", test))
+    )
+    return f'<form method="post" action="/run">{fields}<button class="second">Run it now</button></form>' if may else ""
+
+
+def result(site: str, one: Result, others: Sequence[tuple[float, Result]], admin: bool, again: str = "") -> str:
+    """What one run found; `others`: when they were stored, and the last results of the test there; `again`: see `order`."""
     parts = [f'<p><strong class="c{one.code}">{SIGNS[one.code]} {one.word}</strong> {text(one.text)}</p>']
     facts = {"began": f"{moment(one.at)} UTC", "took": f"{one.seconds:.1f} s"}
     if admin:
         facts |= {"on": text(one.host or "–")}
     facts |= {text(label): f"{value:g} {text(unit)}" for label, (value, unit) in one.numbers.items()}
     parts.append('<dl class="facts">' + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items()) + "</dl>")
+    parts.append(again)
     if admin:
         cut = f'<p class="small">{one.dropped} bytes of it were left out.</p>' if one.dropped else ""
         said = f"<pre>{text(one.output)}</pre>" if one.output else "<p>Nothing.</p>"
@@ -207,7 +218,7 @@ def result(site: str, one: Result, others: Sequence[tuple[float, Result]], admin
         )
         words = f'<span class="c{other.code}">{SIGNS[other.code]} {other.word}</span>'
         when = link("/result", moment(other.at), site=site, test=one.test, at=f"{stored:.6f}")
-        rows.append([when, words, f"{other.seconds:.1f} s", numbers, text(other.text)])
+        rows.append([when, words, f"{other.seconds:.1f}\u00a0s", numbers, text(other.text)])
     parts.append(
         "<h2>The last results here</h2>"
         + table(["began (UTC)", "result", "took", "numbers", "text"], rows, "last results", kind="scroll")

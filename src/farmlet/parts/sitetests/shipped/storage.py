@@ -3,8 +3,9 @@
 # token = true
 # ///
 """Each storage element is reached from the site's worker nodes and shows a certificate that jobs trust. What is the facility's
-keeps a file: it is written with a token, read back, compared, its checksum asked for, and deleted. Without one, who has none must
-be refused."""
+keeps a file: it is written with a token, read back, compared, its checksum asked for, fetched by the next of these elements from
+this one (a third-party copy; one that is alone fetches it from itself), and deleted. Without one, who has none must be refused.
+A copy between elements that fails is told, and no fault of the site's."""
 
 import http.client
 import os
@@ -27,6 +28,7 @@ def test() -> Tuple[int, str]:
     token, missing = read_token()
     stores = os.environ.get("FARMLET_STORES", "").split()
     faults: List[str] = []
+    failed: List[str] = []  # copies
     numbers: List[str] = []
     kept = 0
     for url in os.environ["FARMLET_ELEMENTS"].split():
@@ -36,9 +38,9 @@ def test() -> Tuple[int, str]:
         try:
             refuse(connection, urlsplit(url).path.rstrip("/") + "/data")
             if token and url in stores:
-                numbers += [
-                    f"'{label} {word}'={rate:.1f}MB" for word, rate in keep(connection, urlsplit(url).path, token, trust).items()
-                ]
+                target = stores[(stores.index(url) + 1) % len(stores)]
+                rates = keep(connection, url, target, token, trust, failed)
+                numbers += [f"'{label} {word}'={rate:.1f}MB" for word, rate in rates.items()]
                 kept += 1
         except (OSError, http.client.HTTPException, AssertionError) as error:
             faults.append(f"{url}: {error or type(error).__name__}")
@@ -47,8 +49,9 @@ def test() -> Tuple[int, str]:
         numbers.append(f"'{label}'={time.monotonic() - start:.3f}s")
     assert not faults, "; ".join(faults) + "|" + " ".join(numbers)
     told = f"{len(os.environ['FARMLET_ELEMENTS'].split())} elements answer, {kept} keep {SIZE} bytes"
+    told += "".join(f"; {one}" for one in failed)
     # that there is no token is no fault of the site's
-    return (1 if missing and stores else 0), f"{told}{missing}|{' '.join(numbers)}"
+    return (1 if failed or (missing and stores) else 0), f"{told}{missing}|{' '.join(numbers)}"
 
 
 def read_token() -> Tuple[str, str]:
@@ -70,10 +73,14 @@ def refuse(connection: http.client.HTTPSConnection, path: str) -> None:
     assert answer.status in (401, 403, 404), f"HTTP {answer.status}"
 
 
-def keep(connection: http.client.HTTPSConnection, prefix: str, token: str, trust: ssl.SSLContext) -> Dict[str, float]:
-    """Rates in MB/s of writing and reading."""
+def keep(
+    connection: http.client.HTTPSConnection, url: str, target: str, token: str, trust: ssl.SSLContext, failed: List[str]
+) -> Dict[str, float]:
+    """Rates in MB/s of writing and reading at the element `url`. `target`: which fetches the file from there; what went wrong
+    with that is added to `failed`."""
     data, site = os.urandom(SIZE), os.environ["FARMLET_SITE"]
-    path = f"{prefix.rstrip('/')}/.farmlet/sitetests/{site}/{os.uname().nodename}-{os.getpid()}-{int(time.time())}"
+    name = f"/.farmlet/sitetests/{site}/{os.uname().nodename}-{os.getpid()}-{int(time.time())}"
+    path = urlsplit(url).path.rstrip("/") + name
     bearer = {"Authorization": "Bearer " + token}
     start = time.monotonic()
     ask(connection, "PUT", path, bearer, (200, 201, 204), data, trust)
@@ -82,13 +89,36 @@ def keep(connection: http.client.HTTPSConnection, prefix: str, token: str, trust
         _, found = ask(connection, "GET", path, bearer, (200,), b"", trust)
         read = time.monotonic()
         assert found == data, f"of {SIZE} bytes others came back ({len(found)})"
-        headers, _ = ask(connection, "HEAD", path, dict(bearer, **{"Want-Digest": "adler32"}), (200,))
-        name, _, told = headers.get("Digest", "").partition("=")
-        wanted = f"{zlib.adler32(data) & 0xFFFFFFFF:08x}"
-        assert name.lower() != "adler32" or told.strip().lower().rjust(8, "0") == wanted, f"its checksum is {told}, not {wanted}"
+        check_sum(connection, path, bearer, data)
+        try:
+            copy(url.rstrip("/") + name, target.rstrip("/") + name + "-copy", bearer, data, trust)
+        except (OSError, http.client.HTTPException, AssertionError) as error:
+            failed.append(f"{target} fetches nothing from {url}: {error or type(error).__name__}")
     finally:
         ask(connection, "DELETE", path, bearer, (200, 204))
     return {"write": SIZE / 1e6 / max(written - start, 1e-6), "read": SIZE / 1e6 / max(read - written, 1e-6)}
+
+
+def check_sum(connection: http.client.HTTPSConnection, path: str, bearer: "Dict[str, str]", data: bytes) -> None:
+    headers, _ = ask(connection, "HEAD", path, dict(bearer, **{"Want-Digest": "adler32"}), (200,))
+    name, _, told = headers.get("Digest", "").partition("=")
+    wanted = f"{zlib.adler32(data) & 0xFFFFFFFF:08x}"
+    assert name.lower() != "adler32" or told.strip().lower().rjust(8, "0") == wanted, f"its checksum is {told}, not {wanted}"
+
+
+def copy(source: str, target: str, bearer: "Dict[str, str]", data: bytes, trust: ssl.SSLContext) -> None:
+    """By HTTP-TPC: the target is asked to fetch from the source, and tells in the end how that went."""
+    place = urlsplit(target)
+    connection = http.client.HTTPSConnection(place.netloc, timeout=PATIENCE, context=trust)
+    try:
+        given = {"Source": source, "TransferHeaderAuthorization": bearer["Authorization"], "Overwrite": "T"}
+        _, said = ask(connection, "COPY", place.path, dict(bearer, **given), (200, 201, 202))
+        last = said.decode(errors="replace").strip().rpartition("\n")[2].strip()
+        assert last.startswith("success"), f"the copy ends with {last[:100]!r}"
+        check_sum(connection, place.path, bearer, data)
+        ask(connection, "DELETE", place.path, bearer, (200, 204))
+    finally:
+        connection.close()
 
 
 def ask(

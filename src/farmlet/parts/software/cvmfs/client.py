@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from farmlet.facility import places
+from farmlet.parts import vendor
 from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount, list_mounted, list_repositories
-from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
-from farmlet.parts.software.cvmfs.section import KEY, Cvmfs, Source
+from farmlet.parts.resources import Absent, Command, Directory, File, Resource, Unit
+from farmlet.parts.software.cvmfs.section import KEY, Cvmfs
 
 if TYPE_CHECKING:
     from farmlet.facility.model import Facility
@@ -23,7 +24,6 @@ PACKAGE = "farmlet.parts.software.cvmfs"
 ETC = "/etc/cvmfs"
 CACHE = "/var/lib/cvmfs"
 AUTOFS = "/etc/auto.master.d/cvmfs.autofs"
-SOURCE = "/etc/apt/sources.list.d/farmlet-cvmfs.sources"
 OPEN_FILES = 131072  # the client's own default, which the hard limit must not be below
 CHECK_SECONDS = 20  # its questions have 5 s each
 
@@ -73,14 +73,10 @@ def list_points(context: Context) -> Sequence[Resource]:
 
 def install(section: Cvmfs) -> Sequence[Resource]:
     need = section.quota * 6 // 5 >> 20
-    known = "apt-cache show cvmfs > /dev/null 2>&1"
-    unknown = "apt on this host knows no package cvmfs: name where it comes from, software: {cvmfs: {source: …}}"
     small = f"the disk of {CACHE} is smaller than the quota of the cache and a fifth more, {need} MiB: lower software.cvmfs.quota"
     return (
-        *([File(SOURCE, write_source(section.source))] if section.source else []),
-        Command("package lists for CVMFS", f"apt-get -qq update; {known} || {{ echo '{unknown}' >&2; exit 1; }}", known),
         Command("room for CVMFS", f"echo '{small}' >&2; exit 1", find_room(need)),
-        Packages(("cvmfs",)),
+        *vendor.install("cvmfs", section.source, "software: {cvmfs: {source: …}}"),
     )
 
 
@@ -89,14 +85,6 @@ def find_room(need: int) -> str:
     parent = CACHE.rpartition("/")[0]
     size = f"df -BM --output=size {CACHE} 2> /dev/null || df -BM --output=size {parent}"
     return f"[ $({{ {size}; }} | tail -n 1 | tr -dc 0-9) -ge {need} ]"
-
-
-def write_source(source: Source) -> str:
-    """In apt's format deb822, in which a key's empty lines are dots."""
-    key = "".join(f" {line or '.'}\n" for line in source.key.splitlines())
-    words = {"Types": "deb", "URIs": source.url, "Suites": source.suite, "Components": " ".join(source.components)}
-    # a suite that is a path has no components
-    return "".join(f"{name}: {text}\n" for name, text in words.items() if text) + f"Signed-By:\n{key}"
 
 
 def name_unit(repository: str) -> str:

@@ -12,9 +12,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from farmlet.facility.fields import Memory, Url, checked, fault
+from farmlet.facility.fields import Memory, checked, fault
 from farmlet.facility.names import check_port
 from farmlet.parts.repositories import name_suffix
+from farmlet.parts.vendor import Source
 
 DIRECT = "DIRECT"
 GIB = 1 << 30
@@ -25,7 +26,6 @@ PROXY = re.compile(rf"http://{HOST}:[0-9]{{1,5}}")
 SERVER = re.compile(rf"https?://{HOST}(:[0-9]{{1,5}})?(/[A-Za-z0-9._~@-]+)+")
 STEP = re.compile("[A-Za-z0-9_.+-]+")
 KEY = re.compile(r"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+-----END PUBLIC KEY-----\n?")
-SIGNER = re.compile(r"-----BEGIN PGP PUBLIC KEY BLOCK-----\n[A-Za-z0-9+/=\n:. -]+-----END PGP PUBLIC KEY BLOCK-----\n?")
 
 
 def check_name(text: str) -> str | None:
@@ -55,19 +55,12 @@ def check_keys(text: str) -> str:
     return text
 
 
-def check_signer(text: str) -> str:
-    if not SIGNER.fullmatch(text):
-        raise ValueError("is the text of a key, from -----BEGIN PGP PUBLIC KEY BLOCK----- on")
-    return text
-
-
 Repository = Annotated[str, checked(check_name, "its full name, like sft.cern.ch")]
 Proxy = Annotated[
     str, checked(check_proxy, "like http://squid.example.org:3128; several that share the load with | between them")
 ]
 Server = Annotated[str, checked(check_server, "like http://s1.example.org/cvmfs/@fqrn@")]
 Path = Annotated[str, checked(check_path, "from the repository's top, like setup/README")]
-Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")]
 
 
 class Domain(BaseModel):
@@ -86,17 +79,6 @@ class Domain(BaseModel):
         if not value:
             raise fault("names no server", "like http://s1.example.org/cvmfs/@fqrn@")
         return value
-
-
-class Source(BaseModel):
-    """Where apt gets the client from: its vendor's package source or your copy of it. `key`: who signs it (armoured)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: Url
-    suite: Word
-    components: tuple[Word, ...] = ("main",)
-    key: Annotated[str, AfterValidator(check_signer)]
 
 
 class Cvmfs(BaseModel):
