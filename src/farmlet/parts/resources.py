@@ -121,6 +121,10 @@ class File(Resource):
     def label(self) -> str:
         return f"file {self.path}"
 
+    @classmethod
+    def of_json(cls, path: str, value: object, mode: int = 0o644) -> File:
+        return cls(path, json.dumps(value, indent=1) + "\n", mode)
+
     @property
     def data(self) -> bytes:
         return self.content.encode() if isinstance(self.content, str) else self.content

@@ -73,7 +73,4 @@ def make_room(memory: int | None) -> Sequence[Resource]:
 
 
 def check(context: Context) -> Sequence[Check]:
-    return tuple(
-        Check(f"access.login.{name}", "farmlet.runtime.checks:check_unit", {"unit": unit})
-        for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT))
-    )
+    return tuple(Check.of_unit(f"access.login.{name}", unit) for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
@@ -120,7 +119,7 @@ def configure_motley(context: Context) -> Sequence[Resource]:
         File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),
         File(f"{CONFIG}/feudal_adapter.conf", render(PACKAGE, "feudal_adapter.conf", **values)),
         File(f"{CONFIG}/flaat.conf", render(PACKAGE, "flaat.conf", **flaat)),
-        *([File(CLIENTS, json.dumps(context.login_clients) + "\n")] if context.login_clients is not None else []),
+        *([File.of_json(CLIENTS, context.login_clients)] if context.login_clients is not None else []),
         Farmlet(ENVIRONMENT, context.wheel),
         *web.files,
         *(replace(unit, running=on) for unit in web.units if isinstance(unit, Unit)),
@@ -132,7 +131,7 @@ def check_motley(context: Context) -> Sequence[Check]:
         return ()
     asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context.node)}
     return (
-        Check("access.motley.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{USER}.service"}),
+        Check.of_unit("access.motley.unit", f"{USER}.service"),
         Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE.path}),
         Check("access.motley.web", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
     )

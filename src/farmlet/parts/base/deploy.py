@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 from farmlet.facility.model import Node, Route
-from farmlet.parts import units
+from farmlet.parts import tasks, units
 from farmlet.parts.base.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -100,7 +99,7 @@ def configure_control(context: Context) -> Sequence[Resource]:
         Directory(f"{CONTROL}/outbox", 0o2750, "root", group),
         *(Directory(path, 0o2770, "root", group) for path in folders),
         Farmlet(units.SERVICE, context.wheel),
-        File("/etc/farmlet/control.json", json.dumps({"root": CONTROL, "nodes": nodes}, indent=1, sort_keys=True) + "\n"),
+        File.of_json("/etc/farmlet/control.json", {"root": CONTROL, "nodes": nodes}),
         *control(context).files,
         *control(context).units,
     )
@@ -110,7 +109,7 @@ def check_control(context: Context) -> Sequence[Check]:
     names = [node.name for node in context.facility.nodes.values()]
     seconds = 3.0 * context.section("base").check_seconds + 15
     return (
-        Check("base.control.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-control.service"}),
+        Check.of_unit("base.control.unit", "farmlet-control.service"),
         Check(
             "base.control.agents",
             f"{PACKAGE}.checks:check_results",
@@ -146,7 +145,7 @@ def configure_renewal(context: Context) -> Sequence[Resource]:
         # its key is made here and stays; the facility's authority, in the state folder, signs it
         Certificate(certificate, key, (context.facility.domain,), owner=user, group=user, signs=True),
         Farmlet(units.SERVICE, context.wheel),
-        File("/etc/farmlet/renewal.json", json.dumps(config, indent=1) + "\n"),
+        File.of_json("/etc/farmlet/renewal.json", config),
         *RENEWAL.files,
         *RENEWAL.units,
     )
@@ -155,7 +154,7 @@ def configure_renewal(context: Context) -> Sequence[Resource]:
 def check_renewal(context: Context) -> Sequence[Check]:
     authority = {"path": "/var/lib/farmlet/renewal/authority.crt", "days": 60}
     return (
-        Check("base.renewal.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-renewal.service"}),
+        Check.of_unit("base.renewal.unit", "farmlet-renewal.service"),
         Check("base.renewal.authority", "farmlet.runtime.checks:check_certificate", authority),
     )
 
@@ -233,7 +232,7 @@ def configure_proxy(context: Context) -> Sequence[Resource]:
 
 def check_proxy(context: Context) -> Sequence[Check]:
     found = (
-        Check("base.proxy.unit", "farmlet.runtime.checks:check_unit", {"unit": "caddy.service"}),
+        Check.of_unit("base.proxy.unit", "caddy.service"),
         Check("base.proxy.certificate", "farmlet.runtime.checks:check_certificate", {"path": f"{PROXY}.crt"}),
     )
     if "base.control" not in context.node.roles:
@@ -251,19 +250,19 @@ def configure_agent(context: Context) -> Sequence[Resource]:
         "ca": CA,
         "certificate": "/etc/farmlet/tls/node.crt",
         "key": "/etc/farmlet/tls/node.key",
-        "tasks": "/etc/farmlet/agent.d",
+        "tasks": tasks.FOLDER,
         "state": "/var/lib/farmlet/agent",
         "metrics": METRICS,
         "every": context.section("base").check_seconds,
     }
     return (
-        Directory("/etc/farmlet/agent.d"),
+        Directory(tasks.FOLDER),
         Directory("/var/lib/farmlet/agent", 0o700),
         Directory(METRICS),
         Farmlet(units.NODE, context.wheel),
         # its only name is the node's own: the facility's authority may not vouch for anything outside the domain
         Certificate(config["certificate"], config["key"], (context.node.fqdn,), client=True),
-        File("/etc/farmlet/agent.json", json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        File.of_json("/etc/farmlet/agent.json", config),
         File("/etc/systemd/system/farmlet-agent.service", render(PACKAGE, "agent.service", python=f"{units.NODE}/bin/python")),
         Unit("farmlet-agent.service"),
     )
@@ -271,7 +270,7 @@ def configure_agent(context: Context) -> Sequence[Resource]:
 
 def check_agent(context: Context) -> Sequence[Check]:
     return (
-        Check("base.agent.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-agent.service"}),
+        Check.of_unit("base.agent.unit", "farmlet-agent.service"),
         Check("base.agent.certificate", "farmlet.runtime.checks:check_certificate", {"path": "/etc/farmlet/tls/node.crt"}),
         Check("base.agent.control", f"{PACKAGE}.checks:check_control", {"config": "/etc/farmlet/agent.json"}),
     )

@@ -10,11 +10,12 @@ from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
 from farmlet.parts.batch import minting
 from farmlet.parts.batch.config import Batch
-from farmlet.parts.batch.minting import DELIVER, PACKAGE, UNIT, tell_agent
+from farmlet.parts.batch.minting import DELIVER, PACKAGE, UNIT
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.repositories import list_mounted, name_attributes
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
+from farmlet.parts.tasks import follow, tell_agent
 
 CONFIG = "/etc/condor/config.d"
 MEET = f"{places.MEET[1:].replace('/', '-')}.mount"
@@ -70,12 +71,12 @@ def configure_central(context: Context) -> Sequence[Resource]:
         overlay=facility.has("overlay.controller"),
         shares=find_shares(facility),
     )
-    first = {"first_uid": context.section("identity").first_uid}
-    revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"} | first
+    path, floor = f"{CONFIG}/90-farmlet-revoked.config", context.section("identity").first_uid
+    revoke = {"domain": facility.domain, "path": path, "first_uid": floor}
     return (
         *configure_pool(context),
         File(f"{CONFIG}/20-farmlet-central.config", text),
-        tell_agent("central", {"apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:revoke", "args": revoke}}}),
+        tell_agent("batch.central", apply=follow(f"{PACKAGE}.deprovisioning:revoke", revoke)),
         Unit(UNIT),
         *minting.watch(facility),
         *minting.UNITS,
@@ -120,11 +121,8 @@ def configure_access(context: Context) -> Sequence[Resource]:
         File(f"{CONFIG}/30-farmlet-access.config", text),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
-        tell_agent(
-            "access",
-            {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:apply", "args": leaving}}},
-        ),
-        tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
+        tell_agent("batch.access", deliver=DELIVER, apply=follow(f"{PACKAGE}.deprovisioning:apply", leaving)),
+        tell_agent("batch.accounting", apply=follow(f"{PACKAGE}.accounting:apply", {"path": GROUPS})),
         Unit(UNIT),
         *(() if "batch.central" in context.node.roles else minting.UNITS),
     )
@@ -165,7 +163,7 @@ def configure_execute(context: Context) -> Sequence[Resource]:
         Directory("/usr/lib/farmlet"),
         File(WRAPPER, render(PACKAGE, "job.sh", credential=places.CREDENTIAL, certificates=certificates), 0o755),
         File(f"{CONFIG}/40-farmlet-execute.config", text),
-        tell_agent("execute", {"deliver": DELIVER}),
+        tell_agent("batch.execute", deliver=DELIVER),
         Unit(UNIT),
     )
 

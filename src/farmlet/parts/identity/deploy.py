@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,7 +22,6 @@ from farmlet.parts.resources import (
     Packages,
     Random,
     Resource,
-    Unit,
 )
 from farmlet.runtime import oauth
 
@@ -78,18 +76,9 @@ UPKEEP = units.Service(
     writable=(FOLDER,),
     install=False,
 )
-TIMER = """\
-[Unit]
-Description=Farmlet identity: each hour
-
-[Timer]
-OnCalendar=hourly
-RandomizedDelaySec=10m
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-"""
+TIMER = units.Trigger(
+    UPKEEP.name, "timer", "Farmlet identity: each hour", ("OnCalendar=hourly", "RandomizedDelaySec=10m", "Persistent=true")
+)
 
 
 def install_provider() -> Sequence[Resource]:
@@ -208,8 +197,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Directory(f"{FOLDER}/clients", 0o700, USER, USER),
         Random(SECRET_KEY, mode=0o600, owner=USER, group=USER),
         Farmlet(units.SERVICE, context.wheel),
-        # the order of the groups counts, so keys are not sorted
-        File(CONFIG, json.dumps(configuration(context), indent=1) + "\n"),
+        File.of_json(CONFIG, configuration(context)),
         Command("identity database", f"{PROGRAM} migrate", user=USER),
         Command("identity signing keys", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
@@ -229,15 +217,15 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         *WEB.units,
         *PEOPLE.units,
         UPKEEP.file,
-        File(f"/etc/systemd/system/{UPKEEP.name}.timer", TIMER),
-        Unit(f"{UPKEEP.name}.timer"),
+        TIMER.file,
+        TIMER.unit,
     )
 
 
 def check_provider(context: Context) -> Sequence[Check]:
     return (
-        Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{WEB.name}.service"}),
-        Check("identity.provider.people", "farmlet.runtime.checks:check_unit", {"unit": f"{PEOPLE.name}.service"}),
+        Check.of_unit("identity.provider.unit", f"{WEB.name}.service"),
+        Check.of_unit("identity.provider.people", f"{PEOPLE.name}.service"),
         Check(
             "identity.provider.audit",
             f"{PACKAGE}.checks:check_audit",
