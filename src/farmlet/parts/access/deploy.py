@@ -8,9 +8,9 @@ from pathlib import PurePosixPath
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Route
 from farmlet.facility.names import unix_group
-from farmlet.facility.places import SSH
+from farmlet.facility.places import CA, CONTROL, SSH
 from farmlet.parts import units
-from farmlet.parts.access import limits, motley, sshd, tools
+from farmlet.parts.access import PACKAGE, limits, motley, sshd, tools
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
 from farmlet.parts.backup import Backup
@@ -29,11 +29,9 @@ from farmlet.parts.resources import (
 from farmlet.parts.tasks import tell_agent
 from farmlet.runtime.issuer.logins import ANY
 
-PACKAGE = "farmlet.parts.access"
 OURS = "farmlet"  # the client of `farmlet login` at our own issuer
 USER = "farmlet-ssh"
 FOLDER = "/var/lib/farmlet/ssh"
-CONTROL = "/var/lib/farmlet/control"
 CONFIG = "/etc/farmlet/ssh.json"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
@@ -150,7 +148,7 @@ def check_authority(context: Context) -> Sequence[Check]:
     return (
         Check.of_unit("access.authority.unit", "farmlet-ssh.service"),
         Check.of_unit("access.authority.hosts", "farmlet-hostcerts.path"),
-        Check("access.authority.refusal", f"{PACKAGE}.checks:check_authority", {"url": url, "ca": "/etc/farmlet/ca.pem"}),
+        Check("access.authority.refusal", f"{PACKAGE}.checks:check_authority", {"url": url, "ca": CA}),
     )
 
 

@@ -114,8 +114,8 @@ def check_record(path: str, seconds: float) -> str:
     return f"{count} members of {issuer}, read {age:.0f} s ago"
 
 
-def check_faults(path: str, seconds: float = PASS_SECONDS) -> str:
-    """At its last pass, `seconds` ago at most, the daemon could do for every member what was to be done."""
+def check_faults(path: str) -> str:
+    """At its last pass, PASS_SECONDS ago at most, the daemon could do for every member what was to be done."""
     try:
         faults = list(map(str, json.loads(Path(path).read_text())))
         age = time.time() - Path(path).stat().st_mtime
@@ -125,18 +125,18 @@ def check_faults(path: str, seconds: float = PASS_SECONDS) -> str:
         raise Failed(
             "; ".join(fault.replace("\n", " ") for fault in faults[:3]) + (f"; {len(faults) - 3} more" if faults[3:] else "")
         )
-    if age > seconds:
+    if age > PASS_SECONDS:
         raise Failed(f"the daemon has come to the end of no pass for {age:.0f} s: journalctl -u farmlet-accounts")
     return "nothing is in the way of any account"
 
 
-def check_names(path: str = "/etc/nsswitch.conf") -> str:
+def check_names() -> str:
     """The node asks sssd for accounts and groups."""
-    lines = [line.partition("#")[0].partition(":") for line in Path(path).read_text().splitlines()]
+    lines = [line.partition("#")[0].partition(":") for line in Path("/etc/nsswitch.conf").read_text().splitlines()]
     sources = {name.strip(): words.split() for name, _, words in lines}
     missing = [name for name in ("passwd", "group") if "sss" not in sources.get(name, ())]
     if missing:
-        raise Failed(f"{path} does not name sss for {' and '.join(missing)}")
+        raise Failed(f"/etc/nsswitch.conf does not name sss for {' and '.join(missing)}")
     return "accounts and groups are asked of sssd"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
-from farmlet.facility.places import SEEN
+from farmlet.facility.places import CA, CONTROL, SEEN, SYSTEM_CA
 from farmlet.parts import units
 from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.config import Section
@@ -37,12 +37,10 @@ from farmlet.parts.resources import (
     Unit,
 )
 
-OUTBOX = "/var/lib/farmlet/control/outbox/all"
+OUTBOX = f"{CONTROL}/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
 PASSWORD = "/etc/farmlet/ldap-bind.secret"  # of our account in an existing directory: the admin puts it there
 AUTHORITY = "/etc/farmlet/ldap-ca.pem"  # of an existing directory
-SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
-CA = "/etc/farmlet/ca.pem"
 FAULTS = f"{FOLDER}/faults.json"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"
@@ -225,7 +223,7 @@ def trust(context: Context) -> str:
     existing = context.section("accounts").ldap
     if not existing:
         return CA
-    return AUTHORITY if existing.ca else SYSTEM
+    return AUTHORITY if existing.ca else SYSTEM_CA
 
 
 def configure_client(context: Context) -> Sequence[Resource]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 
 from farmlet.facility.model import Node, Route
+from farmlet.facility.places import CA, CONTROL, SYSTEM_CA
 from farmlet.parts import tasks, units
 from farmlet.parts.base.config import Section
 from farmlet.parts.part import Check, Context, Part, Role
@@ -25,8 +26,6 @@ from farmlet.parts.resources import (
 )
 
 PACKAGE = "farmlet.parts.base"
-CA = "/etc/farmlet/ca.pem"
-CONTROL = "/var/lib/farmlet/control"
 METRICS = "/var/lib/farmlet/metrics"  # numbers of a node, for prometheus-node-exporter
 LOCAL_CA = "/usr/local/share/ca-certificates"
 CADDY = "/etc/caddy/Caddyfile"
@@ -58,9 +57,8 @@ def configure_trust(context: Context) -> Sequence[Resource]:
 
 def check_trust(context: Context) -> Sequence[Check]:
     names = [name for node in context.facility.nodes.values() for name in node.names]
-    bundle = "/etc/ssl/certs/ca-certificates.crt"
     return (
-        Check("base.trust.authority", f"{PACKAGE}.checks:check_trust", {"bundle": bundle, "ca": CA}),
+        Check("base.trust.authority", f"{PACKAGE}.checks:check_trust", {"bundle": SYSTEM_CA, "ca": CA}),
         Check("base.trust.names", f"{PACKAGE}.checks:check_names", {"names": names}),
     )
 

@@ -55,11 +55,11 @@ def apply(data: bytes, remove: bool = False, first_uid: int = FIRST_UID) -> None
         _read(["condor_release", "-constraint", f"{_of(back)} && {OURS}"])
 
 
-def _await_shadows(uids: Collection[int], proc: Path = Path("/proc")) -> None:
+def _await_shadows(uids: Collection[int]) -> None:
     """Wait until the jobs have been given up in order: killed shadows would leave jobs at sites to the end of their lease."""
     end = time.monotonic() + SHADOW_SECONDS
     while time.monotonic() < end:
-        shadows = [status for status in proc.glob("[0-9]*/status") if _is_shadow(status, uids)]
+        shadows = [status for status in Path("/proc").glob("[0-9]*/status") if _is_shadow(status, uids)]
         if not shadows:
             return
         time.sleep(0.2)

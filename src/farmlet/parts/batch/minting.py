@@ -9,20 +9,19 @@ from typing import Any
 from farmlet.facility import places
 from farmlet.facility.model import Facility, Node
 from farmlet.parts import units
+from farmlet.parts.batch import PACKAGE
 from farmlet.parts.part import Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Random, Resource, Unit
 from farmlet.parts.tasks import follow, tell_agent
 
-PACKAGE = "farmlet.parts.batch"
 PYTHON = f"{units.NODE}/bin/python"
 UNIT = "condor.service"
 # by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
 RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 KEYS = "/etc/condor/passwords.d"
 TOKEN = "/etc/condor/tokens.d/pool"
-CONTROL = "/var/lib/farmlet/control"
-OUTBOX = f"{CONTROL}/outbox"
+OUTBOX = f"{places.CONTROL}/outbox"
 ITEM = "pool-token"
 MINTING = "farmlet-pool-tokens"
 MINT = "/etc/farmlet/pool-tokens.json"
@@ -80,7 +79,7 @@ def describe_reader(facility: Facility, key: str) -> dict[str, Any]:
 
 def watch(facility: Facility) -> Sequence[Resource]:
     """A path unit: an access point left its token. The timer looks too, since systemd loses what happens while `mint` runs."""
-    watched = [f"PathChanged={CONTROL}/inbox/{name}/{READERS}" for name in find_access_points(facility)]
+    watched = [f"PathChanged={places.CONTROL}/inbox/{name}/{READERS}" for name in find_access_points(facility)]
     path = units.Trigger(MINTING, "path", "Farmlet: an access point left a token", watched)
     return (path.file, replace(path.unit, running=bool(watched)))
 
@@ -104,7 +103,7 @@ def describe(context: Context) -> dict[str, dict[str, Any]]:
     }
     share = {
         "own": READER,
-        "inbox": f"{CONTROL}/inbox",
+        "inbox": f"{places.CONTROL}/inbox",
         "outbox": OUTBOX,
         "item": READERS,
         "sources": find_access_points(facility),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from farmlet.facility.model import Issuer, Route
-from farmlet.facility.places import ANY, SEEN, SSH, find_secret
+from farmlet.facility.places import ANY, CONTROL, SEEN, SSH, find_secret
 from farmlet.facility.scopes import PROBE
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
@@ -31,7 +31,7 @@ CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
 AUDIT_LOG = f"{FOLDER}/audit.log"
 AUDIT = "/var/lib/farmlet/audit"  # what root remembers of the audit log, out of the reach of who writes it
-OUTBOX = "/var/lib/farmlet/control/outbox"  # what nodes fetch
+OUTBOX = f"{CONTROL}/outbox"
 SECRET_KEY = "/etc/farmlet/identity.key"
 PASSFILE = "/etc/farmlet/identity.pgpass"  # an administrator's, where PostgreSQL wants a password
 PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"

@@ -12,14 +12,13 @@ from farmlet.parts import units
 from farmlet.parts.backup import Backup
 from farmlet.parts.part import Check, Context, Metric, Part, Role
 from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource
-from farmlet.parts.storage import element, ended
+from farmlet.parts.storage import PACKAGE, element, ended
 from farmlet.parts.storage.config import Storage
 from farmlet.parts.storage.elements import find_elements, validate
 from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
 from farmlet.parts.tasks import follow, tell_agent
 
-PACKAGE = "farmlet.parts.storage"
 CHECKS = f"{PACKAGE}.checks"
 GUIDE = "/etc/farmlet/storage.json"
 SECRET = "/var/lib/farmlet/identity/clients/storage.secret"  # made by identity, read by the node's agent as root

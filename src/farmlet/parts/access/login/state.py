@@ -95,10 +95,10 @@ def create(place: Place) -> None:
 
 
 @contextmanager
-def locked(place: Place, wait: float = WAIT) -> Iterator[None]:
-    """Only one process at a time: a refresh token is good once. Raises FarmletError after `wait` seconds."""
+def locked(place: Place) -> Iterator[None]:
+    """Only one process at a time: a refresh token is good once. Raises FarmletError after WAIT seconds."""
     handle = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + WAIT
     try:
         while not _take(handle):
             if time.monotonic() > deadline:
