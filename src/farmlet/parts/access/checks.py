@@ -81,7 +81,7 @@ def check_motley(host: str, issuer: str, audience: str, ca: str) -> str:
         raise Failed(f"{host} does not ask for the audience {audience}: {status} {text[:200]}")
     status, _ = _ask(f"https://{host}/user/get_status", ca, "none")
     if status not in (401, 403):
-        raise Failed(f"{host} answers {status} to what is no token")
+        raise Failed(f"{host} answers {status} to an invalid token")
     return f"motley-cue asks for tokens for {audience}, and refuses others"
 
 

@@ -88,10 +88,6 @@ AUTHORITY = units.Web(
 )
 
 
-def install_authority() -> Sequence[Resource]:
-    return (Packages(("openssh-client",)),)
-
-
 def describe(context: Context) -> dict[str, object]:
     """What `farmlet login` is told of the facility, besides what the authority knows itself."""
     facility = context.facility
@@ -272,7 +268,7 @@ PART = Part(
             "authority",
             "control",
             configure_authority,
-            install_authority,
+            lambda: (Packages(("openssh-client",)),),
             check_authority,
             routes=(Route("ssh", ("/ssh/*",)),),
             logins=lambda facility, node: {SSH: "log in by SSH as you"},

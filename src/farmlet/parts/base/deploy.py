@@ -32,10 +32,6 @@ CADDY = "/etc/caddy/Caddyfile"
 PROXY = "/etc/farmlet/tls/proxy"  # certificate and key of the reverse proxy
 
 
-def install_trust() -> Sequence[Resource]:
-    return (Packages(("ca-certificates", "openssl")),)
-
-
 def configure_trust(context: Context) -> Sequence[Resource]:
     authorities = {f"farmlet-{name}": text for name, text in context.trust.authorities.items()}
     keep = " ".join(f"! -name {name}.crt" for name in authorities)
@@ -157,10 +153,6 @@ def check_renewal(context: Context) -> Sequence[Check]:
     )
 
 
-def install_proxy() -> Sequence[Resource]:
-    return (Packages(("caddy",)),)
-
-
 @dataclass(frozen=True)
 class Origin:
     """A name that the reverse proxy answers to, and its routes there."""
@@ -280,7 +272,7 @@ PART = Part(
     section=Section,
     implicit=True,
     roles=(
-        Role("trust", "every", configure_trust, install_trust, check_trust),
+        Role("trust", "every", configure_trust, lambda: (Packages(("ca-certificates", "openssl")),), check_trust),
         Role(
             "control",
             "control",
@@ -299,7 +291,7 @@ PART = Part(
             # some ask for the list of what an authority has revoked before they believe it
             routes=(Route("renewal", ("/renewal/*",), enter="nodes"), Route("renewal", ("/authority/*",))),
         ),
-        Role("proxy", "routes", configure_proxy, install_proxy, check_proxy, ports=(443,)),
+        Role("proxy", "routes", configure_proxy, lambda: (Packages(("caddy",)),), check_proxy, ports=(443,)),
         Role("agent", "every", configure_agent, install_agent, check_agent),
     ),
 )

@@ -81,10 +81,6 @@ TIMER = units.Trigger(
 )
 
 
-def install_provider() -> Sequence[Resource]:
-    return (Packages(("python3-venv",)),)
-
-
 def client(
     name: str,
     scopes: Sequence[str],
@@ -253,7 +249,7 @@ PART = Part(
             "provider",
             "control",
             configure_provider,
-            install_provider,
+            lambda: (Packages(("python3-venv",)),),
             check_provider,
             metrics=lambda context: (Metric("identity.activity", f"{PACKAGE}.metrics:count_activity", {"path": AUDIT_LOG}),),
             routes=(Route(WEB.socket, default=True), Route(PEOPLE.socket, ("/login/*", "/join/*"))),

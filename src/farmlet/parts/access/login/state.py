@@ -102,7 +102,7 @@ def locked(place: Place) -> Iterator[None]:
     try:
         while not _take(handle):
             if time.monotonic() > deadline:
-                raise FarmletError(place.name, "another farmlet renews it and does not end", f"fuser {place.lock} names it")
+                raise FarmletError(place.name, "another farmlet is still renewing it", f"fuser {place.lock} names it")
             time.sleep(0.05)
         yield
     finally:
