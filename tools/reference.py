@@ -266,7 +266,7 @@ def write_ports(parts: Mapping[str, Part]) -> str:
     )
 
 
-ENTER = {"all": "whom the service lets in", "nodes": "nodes of the facility"}
+ENTER = {"all": "everybody; the service authenticates", "nodes": "nodes of the facility"}
 
 
 def paths(route: Route) -> str:

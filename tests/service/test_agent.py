@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,10 @@ from relay import Relay
 
 from farmlet.engine.authority import Authority
 from farmlet.parts.base.client import Client, Parcel, Unreachable
+from waiting import find_port, until
 
 pytestmark = pytest.mark.service
 NODES = {"head.localhost": "head", "other.localhost": "other"}
-
-
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    """The condition's value as soon as it is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come true in time")
 
 
 def make_certificate(authority: Authority, folder: Path, stem: str, name: str, client: bool) -> None:
@@ -58,9 +49,7 @@ class Site:
         make_certificate(authority, root, "node", "head.localhost", client=True)
         make_certificate(authority, root, "server", "other.localhost", client=False)
         (root / "control.json").write_text(json.dumps({"root": str(self.data), "nodes": NODES}))
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = find_port()
         app = f'farmlet.parts.base.control:load("{root}/control.json")'
         command = [
             sys.executable,

@@ -154,7 +154,7 @@ def test_a_pool_with_another_certificate(centre: Centre, check: Callable[[], str
     centre.dcache.pool_certificate = centre.certify("stranger")
     centre.dcache.open()
     pool = f"https://127.0.0.1:{centre.dcache.ports[1]}"
-    with pytest.raises(Failed, match=f"GET is led on to {pool}, and there: .*certificate verify failed"):
+    with pytest.raises(Failed, match=f"GET is redirected to {pool}, and there: .*certificate verify failed"):
         check()
     assert asked(centre)[-1] == "DELETE door", "what was written is cleaned up"
 
@@ -176,8 +176,8 @@ def test_the_test_of_a_site_finds_it_in_order(centre: Centre, monkeypatch: pytes
 def test_nowhere_but_to_https_and_not_for_ever(centre: Centre, check: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
     place = urlsplit(centre.dcache.url)
     monkeypatch.setattr("dcache.dcache.Dcache.lead", lambda *_: "http://localhost/x")
-    with pytest.raises(Failed, match="led on to what is not https: http://localhost/x"):
+    with pytest.raises(Failed, match="redirected to an address without https: http://localhost/x"):
         check()
     monkeypatch.setattr("dcache.dcache.Dcache.lead", lambda self, path, *_: f"https://{place.netloc}{path}")
-    with pytest.raises(Failed, match="led on more than 3 times"):
+    with pytest.raises(Failed, match="redirected more than 3 times"):
         check()

@@ -8,13 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from farmlet.engine.store import Store
+from waiting import find_port, until
 
 pytestmark = [pytest.mark.service, pytest.mark.skipif(os.getuid() != 0, reason="root logs in on the loopback")]
 
@@ -37,9 +37,7 @@ def facility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     store.ensure()
     store.ensure_key()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "host")], check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = find_port()
     key = " ".join((folder / "host.pub").read_text().split()[:2])
     (folder / "facility.yaml").write_text(FILE.format(port=port, key=key))
     store.known.write_text(f"[127.0.0.1]:{port} {key}\n")
@@ -53,13 +51,6 @@ def facility(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0)
         yield folder
         process.terminate()
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def runs(pid: str) -> bool:

@@ -255,7 +255,7 @@ def test_what_would_be_worse_than_what_is_there_is_not_taken(house: House, tmp_p
     answers: dict[str, Callable[[str], bytes]] = {
         "verify": lambda request: fresh(strange, request),
         "another key": lambda request: fresh(house.authority, foreign),
-        "end is near": lambda request: fresh(house.authority, request, 30),
+        "expires soon": lambda request: fresh(house.authority, request, 30),
         "x509": lambda request: b"<html>",
     }
     for fault, answer in answers.items():

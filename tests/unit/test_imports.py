@@ -44,6 +44,7 @@ SHARED = {
     "resources",
     "render",
     "units",
+    "tasks",
     "compiled",
     "backup",
     "admin",

@@ -90,7 +90,7 @@ def test_counts_of_jobs(odd: dict[str, Any]) -> None:
 def test_jobs_that_need_credentials(odd: dict[str, Any]) -> None:
     good = JOB | {"OAuthServicesNeeded": "farmlet"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue, "_run", lambda words: dump(good, good | odd | {"Owner": "eve"}, good))
+        patch.setattr(queue, "run", lambda words, **_: dump(good, good | odd | {"Owner": "eve"}, good))
         jobs = queue.load_jobs()
     assert [job.number for job in jobs if job.owner == "ada"] == ["1.0", "1.0"]
     assert all(credential.SERVICE.fullmatch(name) for job in jobs for name in job.services)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -17,12 +16,13 @@ from farmlet.engine.sandbox import hosts
 from farmlet.engine.store import Store
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility, Node, Site
+from farmlet.parts import tasks
 from farmlet.parts.part import Context, ElementAccess, Part, Role, SiteAccess, Trust
 from farmlet.parts.resources import Certificate, Command, File, Resource, Wanted
 
-CHECKS = "/etc/farmlet/agent.d/checks.json"
-METRICS = "/etc/farmlet/agent.d/metrics.json"
-CERTIFICATES = "/etc/farmlet/agent.d/certificates.json"
+CHECKS = f"{tasks.FOLDER}/checks.json"
+METRICS = f"{tasks.FOLDER}/metrics.json"
+CERTIFICATES = f"{tasks.FOLDER}/certificates.json"
 FIRST_NODE, FIRST_SITE = 10, 100  # last octets of a sandbox's addresses
 
 
@@ -139,7 +139,7 @@ class Layout:
                 self.external |= {check.name} if check.external else set()
                 self.by_hand |= {check.name} if check.by_hand else set()
                 self.after[check.name] = check.after
-        listing = File(CHECKS, json.dumps({"checks": list(checks.values())}, indent=1), 0o600)
+        listing = File.of_json(CHECKS, {"checks": list(checks.values())}, 0o600)
         wanted.append(Wanted("engine.checks", (listing,)))
         wanted += _list_certificates(wanted)
         wanted += self._metrics(context)
@@ -150,8 +150,8 @@ class Layout:
         found = {metric.name: metric for _, role in self.roles(context.node) for metric in role.metrics(context)}
         if not found:
             return []
-        text = json.dumps({"metrics": [asdict(metric) for metric in found.values()]}, indent=1)
-        return [Wanted("engine.metrics", (File(METRICS, text, 0o600),))]
+        listing = File.of_json(METRICS, {"metrics": [asdict(metric) for metric in found.values()]}, 0o600)
+        return [Wanted("engine.metrics", (listing,))]
 
     def logins(self) -> dict[str, str]:
         """The audiences that open a log-in at any node, each with its words."""
@@ -212,8 +212,7 @@ def _list_certificates(wanted: Sequence[Wanted]) -> list[Wanted]:
     """The certificates that the node's agent renews by itself."""
     found = [one for role in wanted for one in role.resources if isinstance(one, Certificate) and not one.signs]
     rows = [{name: getattr(one, name) for name in ("path", "key", "names", "client", "reload")} for one in found]
-    text = json.dumps({"renew": rows}, indent=1)
-    return [Wanted("engine.certificates", (File(CERTIFICATES, text, 0o600),))] if rows else []
+    return [Wanted("engine.certificates", (File.of_json(CERTIFICATES, {"renew": rows}, 0o600),))] if rows else []
 
 
 def _volume(path: str) -> str:

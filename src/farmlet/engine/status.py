@@ -8,9 +8,10 @@ from typing import Any
 
 from farmlet.engine.deployment import Deployment
 from farmlet.errors import FarmletError
+from farmlet.facility.places import CONTROL
 from farmlet.parts.part import AGENT, find_notes
 
-RESULTS = "/var/lib/farmlet/control/results"
+RESULTS = f"{CONTROL}/results"
 STALE_SECONDS = 60  # agents report every 15 s
 HEADS = f"""
 import json, pathlib

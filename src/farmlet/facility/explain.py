@@ -66,7 +66,7 @@ def parse(text: str) -> Right:
         raise InputError(f"right {text!r}", "is not known", f"known are {KNOWN}")
     plain = normalise(path)
     if plain is None:
-        raise InputError(f"right {text!r}", f"{path!r} is no plain absolute path", "for example storage:write:/data")
+        raise InputError(f"right {text!r}", f"{path!r} is not a plain absolute path", "for example storage:write:/data")
     return Right(verb, plain)
 
 

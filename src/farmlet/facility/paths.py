@@ -10,7 +10,7 @@ PATH = re.compile(r"/|(?:/[!#$&-.0-\[\]-~]+)+/?")
 
 
 def normalise(path: str) -> str | None:
-    """`path` without its trailing slash, or None if it is no plain absolute path.
+    """`path` without its trailing slash, or None if it is not a plain absolute path.
 
     Refused: relative and empty paths, `.` and `..`, `//`, `%` escapes, and characters that a scope cannot carry.
     """

@@ -159,6 +159,11 @@ class Check:
     seconds: float = 10.0
     by_hand: bool = False
 
+    @classmethod
+    def of_unit(cls, name: str, unit: str) -> Check:
+        """That a unit of systemd runs."""
+        return cls(name, "farmlet.runtime.checks:check_unit", {"unit": unit})
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
+from typing import ClassVar
 
 LEAF_DAYS = 30  # a certificate lives; design §9
 RENEWAL_DAYS = 730  # the intermediate authority that renews certificates
@@ -18,12 +19,14 @@ RENEWAL_DAYS = 730  # the intermediate authority that renews certificates
 
 @dataclass(frozen=True)
 class Resource:
-    """Base of all resources."""
+    """Base of all resources. `noun`: what it is called before its first field, which is a path or a name."""
+
+    noun: ClassVar[str]
 
     @property
     def label(self) -> str:
         """What a person reads in a plan, e.g. `file /etc/hosts`."""
-        raise NotImplementedError
+        return f"{self.noun} {getattr(self, fields(self)[0].name)}"
 
     @property
     def digest(self) -> str:
@@ -56,13 +59,10 @@ class Environment(Resource):
     `system` lets it see Debian's own Python packages (python3-ldap and the like have no wheels).
     """
 
+    noun = "environment"
     path: str
     requirements: str
     system: bool = False
-
-    @property
-    def label(self) -> str:
-        return f"environment {self.path}"
 
     @property
     def tree(self) -> str:
@@ -73,53 +73,45 @@ class Environment(Resource):
 class Farmlet(Resource):
     """This very Farmlet (the wheel the engine carries), installed without dependencies in the environment `path`."""
 
+    noun = "farmlet in"
     path: str
     wheel: str  # sha256 of the wheel's contents
-
-    @property
-    def label(self) -> str:
-        return f"farmlet in {self.path}"
 
 
 @dataclass(frozen=True)
 class Account(Resource):
     """A system account (no log-in, no password) with its own group and the further groups named."""
 
+    noun = "account"
     name: str
     home: str = "/nonexistent"
     groups: tuple[str, ...] = ()
     shell: str = "/usr/sbin/nologin"
 
-    @property
-    def label(self) -> str:
-        return f"account {self.name}"
-
 
 @dataclass(frozen=True)
 class Directory(Resource):
+    noun = "directory"
     path: str
     mode: int = 0o755
     owner: str = "root"
     group: str = "root"
-
-    @property
-    def label(self) -> str:
-        return f"directory {self.path}"
 
 
 @dataclass(frozen=True)
 class File(Resource):
     """A file with these bytes."""
 
+    noun = "file"
     path: str
     content: str | bytes
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
 
-    @property
-    def label(self) -> str:
-        return f"file {self.path}"
+    @classmethod
+    def of_json(cls, path: str, value: object, mode: int = 0o644) -> File:
+        return cls(path, json.dumps(value, indent=1) + "\n", mode)
 
     @property
     def data(self) -> bytes:
@@ -130,39 +122,30 @@ class File(Resource):
 class Absent(Resource):
     """A path that must not be there (a distribution's default site, a key baked by a package)."""
 
+    noun = "no"
     path: str
-
-    @property
-    def label(self) -> str:
-        return f"no {self.path}"
 
 
 @dataclass(frozen=True)
 class Random(Resource):
     """A secret of `size` random bytes (hex), made once on the node itself and never compared, sent or stored elsewhere."""
 
+    noun = "secret"
     path: str
     size: int = 32
     mode: int = 0o600
     owner: str = "root"
     group: str = "root"
 
-    @property
-    def label(self) -> str:
-        return f"secret {self.path}"
-
 
 @dataclass(frozen=True)
 class KeyPair(Resource):
     """An OpenSSH ed25519 key pair made once on the node itself; only the public half (`path`.pub) is ever read."""
 
+    noun = "key pair"
     path: str
     owner: str = "root"
     comment: str = "farmlet"
-
-    @property
-    def label(self) -> str:
-        return f"key pair {self.path}"
 
 
 @dataclass(frozen=True)
@@ -174,6 +157,7 @@ class Certificate(Resource):
     intermediate authority, of whose leaves `names` are; only `up` renews that.
     """
 
+    noun = "certificate"
     path: str  # certificate, mode 0644
     key: str  # private key
     names: tuple[str, ...]
@@ -189,10 +173,6 @@ class Certificate(Resource):
         """With fewer days left `up` makes it anew. After each `up` a facility can be left alone for a year."""
         return 400 if self.signs else LEAF_DAYS // 3
 
-    @property
-    def label(self) -> str:
-        return f"certificate {self.path}"
-
 
 @dataclass(frozen=True)
 class Command(Resource):
@@ -203,16 +183,13 @@ class Command(Resource):
     then what goes into it must show in `run` or `unless`.
     """
 
+    noun = "step"
     name: str
     run: str
     unless: str = ""
     user: str = "root"
     makes: tuple[str, ...] = ()
     fills: str = ""
-
-    @property
-    def label(self) -> str:
-        return f"step {self.name}"
 
     @property
     def tree(self) -> str:

@@ -100,6 +100,28 @@ class Service:
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """What starts the service of the same name: `kind` is `timer`, `path` or `socket`, `when` the lines of that section."""
+
+    name: str
+    kind: str
+    description: str
+    when: Sequence[str]
+
+    @property
+    def file(self) -> File:
+        """Its unit file."""
+        text = f"[Unit]\nDescription={self.description}\n\n[{self.kind.capitalize()}]\n" + "".join(
+            f"{line}\n" for line in self.when
+        )
+        return File(f"/etc/systemd/system/{self.name}.{self.kind}", f"{text}\n[Install]\nWantedBy={self.kind}s.target\n")
+
+    @property
+    def unit(self) -> Unit:
+        return Unit(f"{self.name}.{self.kind}")
+
+
+@dataclass(frozen=True)
 class Web:
     """A WSGI service on a unix socket that only the reverse proxy may open.
 
@@ -142,16 +164,16 @@ class Web:
         )
 
     @property
+    def _listener(self) -> Trigger:
+        who = ("SocketUser=root", "SocketGroup=caddy", "SocketMode=0660", "DirectoryMode=0755")
+        return Trigger(self.name, "socket", f"{self.description} (socket)", (f"ListenStream={SOCKETS}/{self.socket}.sock", *who))
+
+    @property
     def files(self) -> tuple[Resource, ...]:
         """The unit files of socket and service."""
-        text = (
-            f"[Unit]\nDescription={self.description} (socket)\n\n[Socket]\n"
-            f"ListenStream={SOCKETS}/{self.socket}.sock\nSocketUser=root\nSocketGroup=caddy\nSocketMode=0660\n"
-            "DirectoryMode=0755\n\n[Install]\nWantedBy=sockets.target\n"
-        )
-        return (File(f"/etc/systemd/system/{self.name}.socket", text), self.service.file)
+        return (self._listener.file, self.service.file)
 
     @property
     def units(self) -> tuple[Resource, ...]:
         """The units, to stand after all that the service reads."""
-        return (Unit(f"{self.name}.socket"), self.service.unit)
+        return (self._listener.unit, self.service.unit)

@@ -17,6 +17,10 @@ class Refused(Exception):
         super().__init__(status, text)
         self.status, self.text = status, text
 
+    def answer(self, start: Start) -> list[bytes]:
+        start(self.status, [("Content-Type", "text/plain; charset=utf-8")])
+        return [self.text.encode() + b"\n"]
+
 
 def identify(environ: Environ, nodes: Mapping[str, Known]) -> Known:
     """What is known of the node that asks, by its fully qualified name. Raises Refused for everybody else."""

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from issuer import Service, find_port
+from issuer import Service
 
 from farmlet.parts.access import certificates
+from waiting import find_port
 
 NODE = "head.localhost"
 SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")

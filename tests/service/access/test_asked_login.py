@@ -14,7 +14,6 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from door import SSHD, await_port, make_key
-from issuer import find_port
 
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.access import certificates
@@ -23,6 +22,7 @@ from farmlet.parts.accounts.source.scim import Reader
 from farmlet.parts.render import render
 from farmlet.runtime import rows
 from indigo import CLIENT, SECRET, Iam
+from waiting import find_port
 
 pytestmark = [
     pytest.mark.service,

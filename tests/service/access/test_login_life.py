@@ -248,7 +248,7 @@ def test_two_facilities_side_by_side(
     with Authority(authority.service, tmp_path_factory.mktemp("other"), name="other") as other:
         inside.authority = other
         taken = inside.run("login", other.url, "--ca", authority.service.cafile, "--name", "lab")
-        assert taken.returncode == 2 and "another facility here already" in taken.stderr
+        assert taken.returncode == 2 and "names another facility here" in taken.stderr
         assert inside.log_in(ada).returncode == 0
         rows = json.loads(inside.do("login", "--status", "--json").stdout)
         assert [row["facility"] for row in rows] == ["lab", "other"]

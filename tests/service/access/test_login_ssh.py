@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from browser import Browser
 from door import NODE, Authority, Sshd
-from issuer import find_port
 from machine import Machine
+
+from waiting import find_port
 
 pytestmark = pytest.mark.service
 

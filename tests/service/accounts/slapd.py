@@ -16,6 +16,7 @@ from pathlib import Path
 
 from farmlet.parts.accounts.deploy import PACKAGE
 from farmlet.parts.render import render
+from waiting import find_port
 
 PROGRAM, ADD = shutil.which("slapd", path="/usr/sbin:/usr/bin"), shutil.which("slapadd", path="/usr/sbin:/usr/bin")
 BASE, BIND, SECRET = "dc=example,dc=org", "cn=farmlet,ou=services,dc=example,dc=org", "not-a-default-5f1e"
@@ -194,11 +195,7 @@ def _load(folder: Path, database: str, text: str) -> None:
 def _place(folder: Path, existing: bool) -> Running:
     if not existing:
         return Running(folder, f"ldapi://{urllib.parse.quote(str(folder / 'ldapi'), safe='')}")
-    ports = []
-    for _ in range(2):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(int(probe.getsockname()[1]))
+    ports = [find_port(), find_port()]
     return Running(folder, f"ldaps://localhost:{ports[0]}", f"ldap://localhost:{ports[1]}", ports[0])
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import slapd
 from test_sinks import MARK, read
 
 from farmlet.parts.accounts.source.builtin import EXTENSION
+from waiting import until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 SOURCE = Path(__file__).parents[3] / "src"
@@ -115,13 +116,6 @@ def start(folder: Path, identity: Identity, running: slapd.Running, *words: str)
     return STARTED[-1]
 
 
-def wait(done: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def stop(process: subprocess.Popen[str]) -> None:
     """With signal 9."""
     process.kill()
@@ -137,18 +131,18 @@ def test_killed_in_the_middle_of_two_thousand_changes_the_end_is_the_same(
     for number in range(1000):  # each a person and a private group
         identity.add(f"user{number}", 20100 + number)
     begun = start(tmp_path, identity, running)
-    wait(lambda: people(running) > 300 or begun.poll() is not None)
+    until(lambda: people(running) > 300 or begun.poll() is not None)
     stop(begun)  # -9
     assert 300 < people(running) < 1000
     assert not (tmp_path / "accounts").exists()  # the nodes hear of nobody whom the directory does not know
     second = start(tmp_path, identity, running)
-    wait(lambda: people(running) > 700)
+    until(lambda: people(running) > 700)
     stop(second)
     (tmp_path / "accounts").unlink(missing_ok=True)  # it may have come to its end just before
     identity.add("user3", 20103, "suspended")
     identity.remove("user4")
     last = start(tmp_path, identity, running)
-    wait(lambda: (tmp_path / "accounts").exists())
+    until(lambda: (tmp_path / "accounts").exists())
     stop(last)
     found = {dn: entry for dn, entry in read(running).items() if dn not in foreign}
     names = {entry["uid"][0] for entry in found.values() if "uid" in entry}
@@ -160,7 +154,7 @@ def test_killed_in_the_middle_of_two_thousand_changes_the_end_is_the_same(
     identity.remove(*identity.members)
     identity.add("last", 22000)
     final = start(tmp_path, identity, running)
-    wait(lambda: people(running) == 1)
+    until(lambda: people(running) == 1)
     stop(final)
 
 
@@ -181,13 +175,13 @@ def test_a_directory_that_dies_under_the_daemon_is_filled_when_it_is_back(identi
         process = None
         with slapd.run(folder, False) as running:
             process = start(tmp_path, identity, running)
-            wait(lambda: people(running) > 20)
+            until(lambda: people(running) > 20)
             running.kill()
-        wait(lambda: (tmp_path / "faults.json").exists() and "ldapi" in (tmp_path / "faults.json").read_text())
+        until(lambda: (tmp_path / "faults.json").exists() and "ldapi" in (tmp_path / "faults.json").read_text())
         with slapd.run(folder, False) as running:
-            wait(lambda: people(running) == 200)
-            wait(lambda: (tmp_path / "faults.json").read_text() == "[]")
-            wait(lambda: len(json.loads((tmp_path / "accounts").read_text())) == 200)
+            until(lambda: people(running) == 200)
+            until(lambda: (tmp_path / "faults.json").read_text() == "[]")
+            until(lambda: len(json.loads((tmp_path / "accounts").read_text())) == 200)
             stop(process)
 
 

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from warm import Console
 
 from farmlet.facility.rights import GroupRights, Table
+from waiting import find_port
 
 Fields = Mapping[str, str | list[str]]  # a list is a parameter that is repeated
 PASSWORD = "correct horse battery"
@@ -232,12 +233,6 @@ def found(folder: Path, database: str = "", *options: str) -> Iterator[Service]:
     with serve(running, f"127.0.0.1:{port}", *tls, *options):
         yield running
     running.console.close()
-
-
-def find_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_config(service: Service, **changes: Any) -> None:

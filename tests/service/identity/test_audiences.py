@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from issuer import ANY, ELEMENTS, Answer, Service, claims, find_port, serve, write_config
+from issuer import ANY, ELEMENTS, Answer, Service, claims, serve, write_config
 from party import BACK, Party, read_back
 from test_registration import DEVICE, Registrar, forget
+
+from waiting import find_port
 
 pytestmark = pytest.mark.service
 ELEMENT = ELEMENTS[0]

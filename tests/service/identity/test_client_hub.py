@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page
-from issuer import Service, find_port
+from issuer import Service
+
+from waiting import find_port
 
 pytestmark = [pytest.mark.service, pytest.mark.once, pytest.mark.timeout(180)]
 

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from issuer import Service, claims, found, serve
 from farmlet.parts.tokens import renewer
 from farmlet.parts.tokens.credmon import Monitor
 from farmlet.parts.tokens.source import Issuers
+from waiting import until
 
 pytestmark = [pytest.mark.service, pytest.mark.once]
 LIFE = 4  # seconds of a token of the client `hasty`
@@ -48,13 +49,6 @@ def root(tmp_path: Path) -> Path:
 
 def watch(house: Service, root: Path, audience: str = "", timeout: float = 15) -> Monitor:
     return Monitor(root, Issuers([house.issuer], house.cafile, timeout), audience)
-
-
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.05)
 
 
 def test_narrower_tokens_come_from_the_same_credential(house: Service, tore: Browser, root: Path) -> None:

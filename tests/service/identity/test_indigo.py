@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from farmlet.parts.accounts.sink.memory import Memory
 from farmlet.parts.accounts.source.indigo import Indigo
 from farmlet.parts.accounts.source.logins import Logins
 from indigo import EXTENSION, Iam
+from waiting import until
 
 pytestmark = pytest.mark.service
 
@@ -159,10 +159,7 @@ def test_who_logs_in_is_asked_for_at_once_and_alone(iam: Iam, tmp_path: Path) ->
     for name in ("user8", "nobody", "../x", "\udcff"):  # nothing is new of them
         with told.open("a", errors="replace") as stream:
             stream.write(f"1 {name}\n")
-    deadline = time.monotonic() + 20
-    while not iam.asked:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: iam.asked)
     iam.find("user7")["active"] = False
     with told.open("a") as stream:
         stream.write("2 user7\n")

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from browser import Browser
-from issuer import Answer, Service, claims, decode, find_port, serve, write_config
+from issuer import Answer, Service, claims, decode, serve, write_config
 from party import BACK, Party
+
+from waiting import find_port
 
 pytestmark = pytest.mark.service
 DEVICE = "urn:ietf:params:oauth:grant-type:device_code"

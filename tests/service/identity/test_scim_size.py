@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from issuer import Service, find_port, serve, write_certificate, write_config
+from issuer import Service, serve, write_certificate, write_config
 from scim import Program, start
+
+from waiting import find_port
 
 pytestmark = pytest.mark.service
 FILL = """

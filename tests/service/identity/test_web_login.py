@@ -10,12 +10,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from browser import Browser
-from issuer import Service, find_port
+from issuer import Service
 from party import read_back
 
 from farmlet.web import login as module
 from farmlet.web.guard import PERSON, Guard
 from farmlet.web.login import BACK, SESSION, Away, Login, Person, Refused, Step
+from waiting import find_port
 
 pytestmark = [pytest.mark.service, pytest.mark.once]
 ORIGIN = "https://desk.example.org"

@@ -6,8 +6,7 @@ import shlex
 import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +35,7 @@ from farmlet.parts.resources import (
     Resource,
     Unit,
 )
+from waiting import until
 
 SECRET = "correct horse"
 
@@ -259,7 +259,7 @@ with Store(folder, "tiny").locked():
 def test_a_killed_up_does_not_free_the_facility_while_nodes_still_change(tmp_path: Path) -> None:
     """kill -9 ends `up`, not at once what it began on nodes: two of them on one node would pull the rug from under each other."""
     parent = subprocess.Popen([sys.executable, "-c", ORPHAN, str(tmp_path)])
-    wait_for((tmp_path / "ready").exists)
+    until((tmp_path / "ready").exists)
     parent.kill()
     parent.wait()
     with pytest.raises(InputError), Store(tmp_path, "tiny").locked():
@@ -271,11 +271,4 @@ def test_a_killed_up_does_not_free_the_facility_while_nodes_still_change(tmp_pat
             return True
         return False
 
-    wait_for(free)
-
-
-def wait_for(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    until(free)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -71,7 +72,7 @@ class Base:
             init = Path(folder) / "farmlet-init"
             init.write_text(files("farmlet.engine.nodes").joinpath("init.sh").read_text())
             init.chmod(0o755)
-            hook = f'cp {init} "$1/usr/local/sbin/farmlet-init" && chroot "$1" sh -c {_quoted(SCRUB)}'
+            hook = f'cp {init} "$1/usr/local/sbin/farmlet-init" && chroot "$1" sh -c {shlex.quote(SCRUB)}'
             archive = Path(folder) / "base.tar"
             command = [
                 "mmdebstrap",
@@ -99,10 +100,6 @@ class Base:
                 )
             label = [f"LABEL {BASE_LABEL}={self.key}"]
             client.api.import_image(str(archive), repository=REPOSITORY, tag=self.key, changes=label)
-
-
-def _quoted(script: str) -> str:
-    return "'" + script.replace("'", "'\\''") + "'"
 
 
 # What packages leave behind that must be each node's own: keys, machine ids, random seeds, logs. The last line looks for

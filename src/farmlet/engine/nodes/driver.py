@@ -42,19 +42,19 @@ class Shell(Protocol):
 
 
 class NodeDriver(Protocol):
-    """One way to have nodes. Each method is safe to repeat."""
+    """One way to have nodes. Each method is safe to repeat. What has a body here is for hosts, which stay as they are."""
 
     def state(self, machine: Machine) -> str:
         """`absent`, `stopped`, `running`, or `unreachable` for a host that must be there and does not answer."""
         ...
 
     def differs(self, machine: Machine) -> str:
-        """What of a node that exists is not as wanted and is ours to give, its size or volumes, in words; "" when all is."""
-        ...
+        """How an existing node differs from what is wanted, in what we can change (size, volumes); "" if it does not."""
+        return ""
 
     def refusal(self, machine: Machine) -> FarmletError | None:
         """Why a node that exists cannot become what is wanted, and what to do then; None when it can, or is not there."""
-        ...
+        return None
 
     def ensure(self, machine: Machine) -> None:
         """Make, resize and start the node, if need be, and wait until it answers."""
@@ -70,11 +70,13 @@ class NodeDriver(Protocol):
         """The node's SSH host key, `type base64`."""
         ...
 
-    def stop(self, machine: Machine) -> None: ...
+    def stop(self, machine: Machine) -> None:
+        """Stop the node. A host keeps running; its services are its admin's to stop."""
+        return
 
     def remove(self, machine: Machine) -> None:
         """Remove what `ensure` made, the node's own data with it; what nodes share, and a host we did not make, stay."""
-        ...
+        return
 
 
 @dataclass(frozen=True)

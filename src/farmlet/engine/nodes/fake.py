@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from farmlet.engine.nodes.driver import Machine
+from farmlet.engine.nodes.driver import Machine, NodeDriver
 from farmlet.errors import InputError
 
 
@@ -29,7 +29,7 @@ class FakeShell:
         raise InputError("a fake node", "exists in memory only, nothing can be done on it", hint)
 
 
-class FakeDriver:
+class FakeDriver(NodeDriver):
     """`connect: fake`: nodes come and go at once."""
 
     def __init__(self) -> None:
@@ -40,12 +40,6 @@ class FakeDriver:
         if machine.name not in self.nodes:
             return "absent"
         return "running" if machine.name in self.running else "stopped"
-
-    def differs(self, machine: Machine) -> str:
-        return ""
-
-    def refusal(self, machine: Machine) -> None:
-        return None
 
     def ensure(self, machine: Machine) -> None:
         self.nodes.setdefault(machine.name, FakeShell(set()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from farmlet.engine.nodes.driver import Machine, call
+from farmlet.engine.nodes.driver import Machine, NodeDriver, call
 from farmlet.errors import InputError
 
 
@@ -19,17 +19,11 @@ class LocalShell:
         return list(command)
 
 
-class LocalDriver:
+class LocalDriver(NodeDriver):
     """The host that runs `farmlet up`; it must be Debian 13 with systemd, like any node."""
 
     def state(self, machine: Machine) -> str:
         return "running"
-
-    def differs(self, machine: Machine) -> str:
-        return ""
-
-    def refusal(self, machine: Machine) -> None:
-        return None
 
     def ensure(self, machine: Machine) -> None:
         release = Path("/etc/os-release").read_text()
@@ -48,9 +42,3 @@ class LocalDriver:
 
     def host_key(self, machine: Machine) -> str:
         return " ".join(Path("/etc/ssh/ssh_host_ed25519_key.pub").read_text().split()[:2])
-
-    def stop(self, machine: Machine) -> None:
-        """This host keeps running."""
-
-    def remove(self, machine: Machine) -> None:
-        """This host is left alone."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from farmlet.engine.nodes.driver import Machine, SecureShell, call
+from farmlet.engine.nodes.driver import Machine, NodeDriver, SecureShell, call
 from farmlet.errors import CommandError, FarmletError, InputError
 
 
-class SshDriver:
+class SshDriver(NodeDriver):
     """`connect: ssh`. `address`, `port`, `user` and the host's key come from the facility file."""
 
     def __init__(self, address: str, port: int, user: str, key: Path, known: Path, host_key: str | None) -> None:
@@ -22,12 +22,6 @@ class SshDriver:
         except FarmletError:
             return "unreachable"
         return "running"
-
-    def differs(self, machine: Machine) -> str:
-        return ""
-
-    def refusal(self, machine: Machine) -> None:
-        return None
 
     def ensure(self, machine: Machine) -> None:
         """Say what is missing before anything is changed: no answer, wrong key, not root, not Debian 13."""
@@ -77,9 +71,3 @@ class SshDriver:
         if not lines:
             raise InputError(f"node {machine.name}", f"no SSH server answers at {self._shell.host} port {self._shell.port}")
         return lines[0].split(" ", 1)[1]
-
-    def stop(self, machine: Machine) -> None:
-        """A host keeps running; its services are its admin's to stop."""
-
-    def remove(self, machine: Machine) -> None:
-        """A host that was there before us is left alone."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
+from farmlet.runtime.program import run
 
 KINDS = (
     "ssh-ed25519",
@@ -35,7 +36,7 @@ def parse(text: str) -> str:
         raise InputError(where, "is not one line of an OpenSSH public key", "send the content of a file like id_ed25519.pub")
     words = text.split()
     if words[0] not in KINDS:
-        raise InputError(where, "is of a kind that is not signed here", "make one with `ssh-keygen -t ed25519`")
+        raise InputError(where, "is of a type that is not signed here", "make one with `ssh-keygen -t ed25519`")
     if len(words) < 2:
         raise InputError(where, "has no key in it")
     try:
@@ -44,7 +45,7 @@ def parse(text: str) -> str:
         raise InputError(where, "is not base64") from None
     length = int.from_bytes(blob[:4])
     if blob[4 : 4 + length] != words[0].encode():  # RFC 4253 §6.6: the blob says its own kind
-        raise InputError(where, "says another kind than it holds")
+        raise InputError(where, "names another type than it contains")
     return f"{words[0]} {words[1]}"
 
 
@@ -73,12 +74,7 @@ def sign(authority: Path, request: Request) -> str:
         public.write_text(request.key + "\n")
         command = ["ssh-keygen", "-q", "-s", str(authority), "-I", request.identity, "-n", ",".join(request.principals)]
         command += ["-V", request.validity, "-z", str(secrets.randbits(63)), *options, str(public)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise FarmletError("ssh-keygen", str(error)) from error
-        if done.returncode:
-            raise FarmletError("ssh-keygen", done.stderr.strip() or f"ended with {done.returncode}")
+        run(command, seconds=10)
         # without its comment, which is the name of our temporary file
         return " ".join((Path(folder) / "key-cert.pub").read_text().split()[:2])
 
@@ -116,7 +112,4 @@ def describe(certificate: str) -> Described:
 
 def fingerprint(key: str) -> str:
     """`SHA256:…` of a public key line, as ssh-keygen writes it."""
-    done = subprocess.run(["ssh-keygen", "-l", "-f", "-"], input=key, capture_output=True, text=True, timeout=10)
-    if done.returncode:
-        raise FarmletError("public key", done.stderr.strip() or "cannot be read")
-    return done.stdout.split()[1]
+    return run(["ssh-keygen", "-l", "-f", "-"], "public key", data=key.encode(), seconds=10).decode().split()[1]

@@ -15,18 +15,20 @@ from farmlet.errors import FarmletError
 from farmlet.parts.access.certificates import describe, fingerprint
 from farmlet.runtime.checks import TIMEOUT, Failed, run
 
+DAYS = 7  # a host certificate has to live for so many more
 
-def check_banner(host: str, port: int = 22) -> str:
-    """An SSH server answers at `host`:`port` with its identification (RFC 4253 §4.2)."""
+
+def check_banner(host: str) -> str:
+    """An SSH server answers at port 22 of `host` with its identification (RFC 4253 §4.2)."""
     try:
-        with socket.create_connection((host, port), timeout=TIMEOUT) as connection:
+        with socket.create_connection((host, 22), timeout=TIMEOUT) as connection:
             connection.settimeout(TIMEOUT)
             banner = connection.recv(255).split(b"\r\n")[0].decode(errors="replace")
     except OSError as error:
-        raise Failed(f"{host}:{port}: {error}") from error
+        raise Failed(f"{host}:22: {error}") from error
     if not banner.startswith("SSH-2.0-"):
-        raise Failed(f"{host}:{port} says {banner!r}")
-    return f"{host}:{port} says {banner}"
+        raise Failed(f"{host}:22 says {banner!r}")
+    return f"{host}:22 says {banner}"
 
 
 def check_settings(wanted: dict[str, str], user: str) -> str:
@@ -39,8 +41,8 @@ def check_settings(wanted: dict[str, str], user: str) -> str:
     return f"{len(wanted)} settings of sshd are as wanted"
 
 
-def check_hostcert(certificate: str, key: str, days: int = 7) -> str:
-    """The host certificate is there, is for this host's key and lives for `days` more."""
+def check_hostcert(certificate: str, key: str) -> str:
+    """The host certificate is there, is for this host's key and lives for DAYS more."""
     if not Path(certificate).exists():
         raise Failed(f"{certificate} is missing; the authority has not signed this host yet")
     try:
@@ -51,8 +53,8 @@ def check_hostcert(certificate: str, key: str, days: int = 7) -> str:
     if found.key != own:
         raise Failed(f"{certificate} is for another key")
     left = (found.end - datetime.now(UTC)).days
-    if left < days:
-        raise Failed(f"{certificate} is valid for {left} more days, fewer than {days}")
+    if left < DAYS:
+        raise Failed(f"{certificate} is valid for {left} more days, fewer than {DAYS}")
     return f"{certificate} is valid for {left} more days"
 
 
@@ -79,7 +81,7 @@ def check_motley(host: str, issuer: str, audience: str, ca: str) -> str:
         raise Failed(f"{host} does not ask for the audience {audience}: {status} {text[:200]}")
     status, _ = _ask(f"https://{host}/user/get_status", ca, "none")
     if status not in (401, 403):
-        raise Failed(f"{host} answers {status} to what is no token")
+        raise Failed(f"{host} answers {status} to an invalid token")
     return f"motley-cue asks for tokens for {audience}, and refuses others"
 
 

@@ -22,15 +22,14 @@ Package = Annotated[str, checked(lambda name: None if PACKAGE.fullmatch(name) el
 
 
 class Section(BaseModel):
-    """`certificate_hours`: how long a member's SSH certificate lives. `local_admins`: accounts of the hosts themselves
-    that keep their key log-in, besides root and the account that deploys. `client`: with an external issuer, the id of the
-    public client there with which `farmlet login` asks for tokens (device flow, refresh tokens; `audience` must be free). Its
-    tokens open a log-in, and those of `login_clients`, further ids (of oidc-agent for all members, say); no others do, since such
-    an issuer gives the audience to any client. `login_clients: [any]` takes every client that the issuer has, and
-    `farmlet validate` says what that means.
-    `motley`: members may also come in by access token, as `mccli` does it (motley-cue; not with a directory by StartTLS).
-    `news`: what members read when they log in to a terminal. `packages`: Debian packages that members want on the log-in nodes,
-    besides git, editors, build tools and the like, which are there.
+    """`certificate_hours`: lifetime of a member's SSH certificate. `local_admins`: accounts of the hosts that keep their log-in
+    by key, besides root and the account that deploys. `client`: with an external issuer, the id of its public client for
+    `farmlet login` (device flow, refresh tokens, any `audience`). `login_clients`: ids of further clients whose tokens open a
+    log-in, for example one for oidc-agent. Tokens of other clients do not, because an external issuer gives the audience to every
+    client. `login_clients: [any]` accepts every client of the issuer; `farmlet validate` says what that means.
+    `motley`: members may also log in by access token, with `mccli` (motley-cue; not with a directory by StartTLS).
+    `news`: a text shown at log-in to a terminal. `packages`: further Debian packages for the log-in nodes; git, editors and build
+    tools are there already.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

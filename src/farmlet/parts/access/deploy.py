@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Route
 from farmlet.facility.names import unix_group
-from farmlet.facility.places import SSH
+from farmlet.facility.places import CA, CONTROL, SSH
 from farmlet.parts import units
-from farmlet.parts.access import limits, motley, sshd, tools
+from farmlet.parts.access import PACKAGE, limits, motley, sshd, tools
 from farmlet.parts.access.config import Section
 from farmlet.parts.access.greeting import greet
 from farmlet.parts.backup import Backup
@@ -27,13 +26,12 @@ from farmlet.parts.resources import (
     Resource,
     Unit,
 )
+from farmlet.parts.tasks import tell_agent
 from farmlet.runtime.issuer.logins import ANY
 
-PACKAGE = "farmlet.parts.access"
 OURS = "farmlet"  # the client of `farmlet login` at our own issuer
 USER = "farmlet-ssh"
 FOLDER = "/var/lib/farmlet/ssh"
-CONTROL = "/var/lib/farmlet/control"
 CONFIG = "/etc/farmlet/ssh.json"
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 TRUSTED = "/etc/ssh/farmlet_user_ca.pub"
@@ -74,6 +72,13 @@ HOSTCERTS = units.Service(
     writable=(f"{CONTROL}/outbox",),
     install=False,
 )
+# systemd loses what happens in the inbox while the signer runs, so it also looks now and then; a look costs 0.1 s
+SIGNING = units.Trigger(
+    HOSTCERTS.name,
+    "timer",
+    "Farmlet: sign and renew SSH host certificates",
+    ("OnBootSec=30", "OnUnitInactiveSec=30", "AccuracySec=1"),
+)
 AUTHORITY = units.Web(
     name="farmlet-ssh",
     socket="ssh",
@@ -81,10 +86,6 @@ AUTHORITY = units.Web(
     user=USER,
     app=f'farmlet.parts.access.authority:load("{CONFIG}")',
 )
-
-
-def install_authority() -> Sequence[Resource]:
-    return (Packages(("openssh-client",)),)
 
 
 def describe(context: Context) -> dict[str, object]:
@@ -117,28 +118,23 @@ def configure_authority(context: Context) -> Sequence[Resource]:
         "control": CONTROL,
         "nodes": {node.name: [node.fqdn, node.name] for node in facility.nodes.values()},
     }
-    watched = "".join(f"PathChanged={CONTROL}/inbox/{name}\n" for name in sorted(facility.nodes))
-    path = f"[Unit]\nDescription=Farmlet: a node left its SSH host key\n\n[Path]\n{watched}\n[Install]\nWantedBy=paths.target\n"
-    # systemd loses what happens in the inbox while the signer runs, so it also looks now and then; a look costs 0.1 s
-    timer = (
-        "[Unit]\nDescription=Farmlet: sign and renew SSH host certificates\n\n"
-        "[Timer]\nOnBootSec=30\nOnUnitInactiveSec=30\nAccuracySec=1\n\n[Install]\nWantedBy=timers.target\n"
-    )
+    watched = [f"PathChanged={CONTROL}/inbox/{name}" for name in sorted(facility.nodes)]
+    path = units.Trigger(HOSTCERTS.name, "path", "Farmlet: a node left its SSH host key", watched)
     return (
         Account(USER, groups=("farmlet-control",)),
         Directory(FOLDER, 0o700, USER, USER),
         KeyPair(config["key"], USER, f"{facility.name} members"),
         KeyPair(config["host_key"], USER, f"{facility.name} hosts"),
         Farmlet(units.SERVICE, context.wheel),
-        File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        File.of_json(CONFIG, config),
         HOSTCERTS.file,
-        File("/etc/systemd/system/farmlet-hostcerts.path", path),
-        File("/etc/systemd/system/farmlet-hostcerts.timer", timer),
+        path.file,
+        SIGNING.file,
         *AUTHORITY.files,
         *AUTHORITY.units,
         # the path unit comes before the first run, so that no key falls between the two
-        Unit("farmlet-hostcerts.path"),
-        Unit("farmlet-hostcerts.timer"),
+        path.unit,
+        SIGNING.unit,
         HOSTCERTS.unit,
     )
 
@@ -146,9 +142,9 @@ def configure_authority(context: Context) -> Sequence[Resource]:
 def check_authority(context: Context) -> Sequence[Check]:
     url = f"https://{context.node.fqdn}"
     return (
-        Check("access.authority.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-ssh.service"}),
-        Check("access.authority.hosts", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-hostcerts.path"}),
-        Check("access.authority.refusal", f"{PACKAGE}.checks:check_authority", {"url": url, "ca": "/etc/farmlet/ca.pem"}),
+        Check.of_unit("access.authority.unit", "farmlet-ssh.service"),
+        Check.of_unit("access.authority.hosts", "farmlet-hostcerts.path"),
+        Check("access.authority.refusal", f"{PACKAGE}.checks:check_authority", {"url": url, "ca": CA}),
     )
 
 
@@ -169,23 +165,14 @@ def login_groups(facility: Facility) -> list[str]:
 
 
 def configure_host(context: Context) -> Sequence[Resource]:
-    tasks = {
-        "publish": {"ssh-host-key": f"{HOST_KEY}.pub"},
-        "deliver": {
-            "ssh-host-cert": {
-                "path": f"{HOST_KEY}-cert.pub",
-                "mode": "0644",
-                # sshd reads host certificates when it starts; members' authorities at each log-in
-                "then": [["systemctl", "reload", "ssh.service"]],
-            },
-        },
-    }
+    # sshd reads host certificates when it starts; members' authorities at each log-in
+    reload = ["systemctl", "reload", "ssh.service"]
+    certificate = {"path": f"{HOST_KEY}-cert.pub", "mode": "0644", "then": [reload]}
     # where members log in, sshd has the settings of that
     here = "access.login" in context.node.roles
     text = "" if here else render(PACKAGE, "sshd-host.conf", host_key=HOST_KEY)
     return (
-        Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/access.host.json", json.dumps(tasks, indent=1, sort_keys=True) + "\n"),
+        tell_agent("access.host", publish={"ssh-host-key": f"{HOST_KEY}.pub"}, deliver={"ssh-host-cert": certificate}),
         *(() if here else (*sshd.put_in_force(text), Unit("ssh.service", reload=True))),
     )
 
@@ -217,10 +204,8 @@ def configure_login(context: Context) -> Sequence[Resource]:
     asker = ASKER if context.facility.external else ""
     values = {"tokens": by_token, "module": motley.MODULE.path, "program": program, "asker": asker, "first_uid": first_uid}
     stack = render(PACKAGE, "sshd.pam", **values)
-    tasks: dict[str, object] = {"deliver": {"ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"}}}
     return (
-        Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/access.login.json", json.dumps(tasks, indent=1, sort_keys=True) + "\n"),
+        tell_agent("access.login", deliver={"ssh-user-ca.pub": {"path": TRUSTED, "mode": "0644"}}),
         Directory(str(PurePosixPath(PRINCIPALS).parent)),
         File(PRINCIPALS, PRINCIPALS_SCRIPT.format(first_uid=first_uid), 0o755),
         *([File(ASKER, render(PACKAGE, "asker.sh", url=context.facility.public_url), 0o755)] if asker else ()),
@@ -242,7 +227,7 @@ def check_login(context: Context) -> Sequence[Check]:
         "usepam": "yes",
     }
     return (
-        Check("access.login.unit", "farmlet.runtime.checks:check_unit", {"unit": "ssh.service"}),
+        Check.of_unit("access.login.unit", "ssh.service"),
         Check("access.login.banner", f"{PACKAGE}.checks:check_banner", {"host": "127.0.0.1"}),
         Check("access.login.settings", f"{PACKAGE}.checks:check_settings", {"wanted": wanted, "user": "nobody"}),
         Check("access.login.authority", "farmlet.runtime.checks:check_file", {"path": TRUSTED}),
@@ -283,7 +268,7 @@ PART = Part(
             "authority",
             "control",
             configure_authority,
-            install_authority,
+            lambda: (Packages(("openssh-client",)),),
             check_authority,
             routes=(Route("ssh", ("/ssh/*",)),),
             logins=lambda facility, node: {SSH: "log in by SSH as you"},

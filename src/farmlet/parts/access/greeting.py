@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farmlet.facility.places import USAGE
+from farmlet.parts.access import PACKAGE
 from farmlet.parts.part import Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import File, Resource
-
-PACKAGE = "farmlet.parts.access"
 
 
 def greet(context: Context) -> Sequence[Resource]:

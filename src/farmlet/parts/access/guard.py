@@ -132,11 +132,11 @@ def _owned(folder: Path, proc: Path = Path("/proc")) -> dict[int, list[int]]:
     return found
 
 
-def find_forker(folder: Path, first_uid: int, proc: Path = Path("/proc"), pause: float = 3 * PAUSE) -> int | None:
+def find_forker(folder: Path, first_uid: int, proc: Path = Path("/proc")) -> int | None:
     """The member of whom most processes there are new or were busy in the kernel for a moment: those of a bomb do nothing but
     fork, while somebody may have many that wait."""
     before = _measure(folder, proc)
-    time.sleep(pause)
+    time.sleep(3 * PAUSE)
     busy = dict.fromkeys(_owned(folder, proc), 0)
     for (uid, pid), spent in _measure(folder, proc).items():
         busy[uid] = busy.get(uid, 0) + (spent != before.get((uid, pid)))

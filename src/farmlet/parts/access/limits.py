@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from farmlet.parts import units
+from farmlet.parts.access import PACKAGE
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 
-PACKAGE = "farmlet.parts.access"
 GUARD = "farmlet-guard.service"
 TEMPORARY, TEMPORARY_UNIT = "/usr/lib/farmlet/temporary", "farmlet-temporary.service"
 TEMPORARY_PERCENT = 20  # of the memory, for all of /tmp: what one member writes there counts as theirs, until it is removed
@@ -73,7 +73,4 @@ def make_room(memory: int | None) -> Sequence[Resource]:
 
 
 def check(context: Context) -> Sequence[Check]:
-    return tuple(
-        Check(f"access.login.{name}", "farmlet.runtime.checks:check_unit", {"unit": unit})
-        for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT))
-    )
+    return tuple(Check.of_unit(f"access.login.{name}", unit) for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT)))

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import files
 
 from farmlet.facility.model import Facility, Node, Route
-from farmlet.facility.places import SSH
+from farmlet.facility.places import CA, SSH, SYSTEM_CA
 from farmlet.parts import units
+from farmlet.parts.access import PACKAGE
 from farmlet.parts.compiled import Plugin
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Resource, Unit
 
-PACKAGE = "farmlet.parts.access"
 USER = "farmlet-motley"
 ENVIRONMENT = "/opt/farmlet/motley"
 CONFIG = "/etc/farmlet/motley"
 CLIENTS = f"{CONFIG}/clients.json"  # at an external issuer: whose tokens count
 RUN = f"/run/{USER}"
-SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 # -I: nothing of the environment, or of the folder it is started in, is run
 PROGRAM = f"{units.NODE}/bin/python -I -m farmlet.parts.access.pam"
 # it asks for the token: no distribution has such a module, and pam_exec cuts tokens off
@@ -70,12 +68,12 @@ def find_directory(context: Context) -> dict[str, object]:
     """Where the accounts are: "host", "port", "people", "groups", and "ca", the file of who vouches for the server."""
     existing, facility = context.section("accounts").ldap, context.facility
     if existing:
-        ca = "/etc/farmlet/ldap-ca.pem" if existing.ca else SYSTEM
+        ca = "/etc/farmlet/ldap-ca.pem" if existing.ca else SYSTEM_CA
         place = {"people": existing.people, "groups": existing.groups}
         return {"host": existing.host, "port": existing.port, **place, "ca": ca}
     base = ",".join(f"dc={label}" for label in facility.domain.split("."))
     place = {"people": f"ou=people,{base}", "groups": f"ou=groups,{base}"}
-    return {"host": facility.host("accounts.directory").fqdn, "port": 636, **place, "ca": "/etc/farmlet/ca.pem"}
+    return {"host": facility.host("accounts.directory").fqdn, "port": 636, **place, "ca": CA}
 
 
 def serve(context: Context) -> units.Web:
@@ -97,7 +95,7 @@ def serve(context: Context) -> units.Web:
             "MOTLEY_CUE_CONFIG": f"{CONFIG}/motley_cue.conf",
             "FEUDAL_ADAPTER_CONFIG": f"{CONFIG}/feudal_adapter.conf",
             "FLAAT_CONFIG": f"{CONFIG}/flaat.conf",
-            "REQUESTS_CA_BUNDLE": SYSTEM,
+            "REQUESTS_CA_BUNDLE": SYSTEM_CA,
         },
     )
 
@@ -120,7 +118,7 @@ def configure_motley(context: Context) -> Sequence[Resource]:
         File(f"{CONFIG}/motley_cue.conf", render(PACKAGE, "motley_cue.conf", **values)),
         File(f"{CONFIG}/feudal_adapter.conf", render(PACKAGE, "feudal_adapter.conf", **values)),
         File(f"{CONFIG}/flaat.conf", render(PACKAGE, "flaat.conf", **flaat)),
-        *([File(CLIENTS, json.dumps(context.login_clients) + "\n")] if context.login_clients is not None else []),
+        *([File.of_json(CLIENTS, context.login_clients)] if context.login_clients is not None else []),
         Farmlet(ENVIRONMENT, context.wheel),
         *web.files,
         *(replace(unit, running=on) for unit in web.units if isinstance(unit, Unit)),
@@ -132,7 +130,7 @@ def check_motley(context: Context) -> Sequence[Check]:
         return ()
     asked = {"host": context.node.fqdn, "issuer": context.facility.issuer, "audience": name_audience(context.node)}
     return (
-        Check("access.motley.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{USER}.service"}),
+        Check.of_unit("access.motley.unit", f"{USER}.service"),
         Check("access.motley.module", "farmlet.runtime.checks:check_file", {"path": MODULE.path}),
-        Check("access.motley.web", f"{PACKAGE}.checks:check_motley", {**asked, "ca": "/etc/farmlet/ca.pem"}),
+        Check("access.motley.web", f"{PACKAGE}.checks:check_motley", {**asked, "ca": CA}),
     )

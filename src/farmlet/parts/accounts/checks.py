@@ -110,33 +110,35 @@ def check_record(path: str, seconds: float) -> str:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"no members were read yet ({error}): journalctl -u farmlet-accounts") from error
     if age > seconds:
-        raise Failed(f"{issuer} was last read {age:.0f} s ago, what it said then holds on: journalctl -u farmlet-accounts")
+        raise Failed(
+            f"{issuer} was last read {age:.0f} s ago, the members known then still count: journalctl -u farmlet-accounts"
+        )
     return f"{count} members of {issuer}, read {age:.0f} s ago"
 
 
-def check_faults(path: str, seconds: float = PASS_SECONDS) -> str:
-    """At its last pass, `seconds` ago at most, the daemon could do for every member what was to be done."""
+def check_faults(path: str) -> str:
+    """At its last pass, PASS_SECONDS ago at most, the daemon could do for every member what was to be done."""
     try:
         faults = list(map(str, json.loads(Path(path).read_text())))
         age = time.time() - Path(path).stat().st_mtime
     except (OSError, ValueError, TypeError) as error:
-        raise Failed(f"the daemon has not come to the end of a pass ({error}): journalctl -u farmlet-accounts") from error
+        raise Failed(f"the daemon has not finished a pass ({error}): journalctl -u farmlet-accounts") from error
     if faults:
         raise Failed(
             "; ".join(fault.replace("\n", " ") for fault in faults[:3]) + (f"; {len(faults) - 3} more" if faults[3:] else "")
         )
-    if age > seconds:
-        raise Failed(f"the daemon has come to the end of no pass for {age:.0f} s: journalctl -u farmlet-accounts")
+    if age > PASS_SECONDS:
+        raise Failed(f"the daemon has not finished a pass for {age:.0f} s: journalctl -u farmlet-accounts")
     return "nothing is in the way of any account"
 
 
-def check_names(path: str = "/etc/nsswitch.conf") -> str:
+def check_names() -> str:
     """The node asks sssd for accounts and groups."""
-    lines = [line.partition("#")[0].partition(":") for line in Path(path).read_text().splitlines()]
+    lines = [line.partition("#")[0].partition(":") for line in Path("/etc/nsswitch.conf").read_text().splitlines()]
     sources = {name.strip(): words.split() for name, _, words in lines}
     missing = [name for name in ("passwd", "group") if "sss" not in sources.get(name, ())]
     if missing:
-        raise Failed(f"{path} does not name sss for {' and '.join(missing)}")
+        raise Failed(f"/etc/nsswitch.conf does not name sss for {' and '.join(missing)}")
     return "accounts and groups are asked of sssd"
 
 
@@ -173,7 +175,7 @@ def check_mount(source: str, folder: str, mounts: str = "/proc/self/mountinfo") 
     try:
         disk = shutil.disk_usage(folder)  # mounts it
     except OSError as error:
-        raise Failed(f"{folder} cannot be had from {source}: {error.strerror}") from error
+        raise Failed(f"{folder} cannot be reached on {source}: {error.strerror}") from error
     lines = [line.partition(" - ") for line in Path(mounts).read_text().splitlines()]
     found = [there.split(" ")[1] for line, _, there in lines if line.split(" ")[4] == folder and there.startswith("nfs4 ")]
     if found != [source]:

@@ -21,11 +21,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9._@ -]+(,
 
 
 class Existing(BaseModel):
-    """A directory that is not ours, by RFC 2307. `url`: ldaps://HOST[:PORT], or ldap://HOST[:PORT] with StartTLS.
+    """An existing directory with the schema of RFC 2307. `url`: ldaps://HOST[:PORT], or ldap://HOST[:PORT] with StartTLS.
 
-    `people`, `groups`: the distinguished names below which Farmlet writes. `bind`: who it is there; its password is in no
-    facility file, but in a file of the control node. `ca`: the certificates (PEM) that vouch for the server, if the system's
-    authorities do not.
+    `people`, `groups`: the distinguished names below which Farmlet writes. `bind`: its account there; the password is in a
+    file on the control node. `ca`: certificates (PEM) of the server's authority, if the system does not trust it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,11 +59,11 @@ class Existing(BaseModel):
 
 
 class Section(BaseModel):
-    """`homes`, `scratch`: the directories that hold members' homes and their scratch folders. `shell`: their log-in shell.
+    """`homes`, `scratch`: the directories of members' homes and scratch folders. `shell`: their log-in shell.
 
-    `keep_days`: the home of a removed member goes to the archive after these days; nothing is ever deleted.
-    `ldap`: an existing directory to hold the accounts; without it the facility has its own. `poll_seconds`: how often an
-    external issuer, which tells no changes by itself, is asked for its members.
+    `keep_days`: after so many days the home of a removed member moves to the archive; nothing is ever deleted.
+    `ldap`: an existing directory for the accounts; without it the facility has its own. `poll_seconds`: how often the
+    members of an external issuer are read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
-from farmlet.facility.places import SEEN
+from farmlet.facility.places import CA, CONTROL, SEEN, SYSTEM_CA
 from farmlet.parts import units
 from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.config import Section
@@ -21,7 +20,7 @@ from farmlet.parts.accounts.tasks import (
     check_homes,
     configure_files,
     configure_homes,
-    tell_agent,
+    end_members,
 )
 from farmlet.parts.backup import Backup, keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
@@ -38,12 +37,10 @@ from farmlet.parts.resources import (
     Unit,
 )
 
-OUTBOX = "/var/lib/farmlet/control/outbox/all"
+OUTBOX = f"{CONTROL}/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd
 PASSWORD = "/etc/farmlet/ldap-bind.secret"  # of our account in an existing directory: the admin puts it there
 AUTHORITY = "/etc/farmlet/ldap-ca.pem"  # of an existing directory
-SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
-CA = "/etc/farmlet/ca.pem"
 FAULTS = f"{FOLDER}/faults.json"
 LDIF = "/etc/ldap/farmlet.ldif"
 DATABASE = "/var/lib/ldap"
@@ -109,7 +106,7 @@ def check_directory(context: Context) -> Sequence[Check]:
     if context.section("accounts").ldap:
         return ()
     return (
-        Check("accounts.directory.unit", "farmlet.runtime.checks:check_unit", {"unit": "slapd.service"}),
+        Check.of_unit("accounts.directory.unit", "slapd.service"),
         Check("accounts.directory.tls", f"{PACKAGE}.checks:check_tls", {"host": context.node.fqdn, "ca": CA}),
         Check(
             "accounts.directory.certificate",
@@ -186,7 +183,7 @@ def configure_daemon(context: Context) -> Sequence[Resource]:
         # whoever gives names and numbers reads one of the files, by its name
         Directory(FOLDER, 0o711, USER, USER),
         Farmlet(units.SERVICE, context.wheel),
-        File(CONFIG, json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        File.of_json(CONFIG, config),
         *((keep(PLACE, "the client's secret"),) if facility.external else ()),
         *((keep(PASSWORD, "the password in the directory"),) if section.ldap else ()),
         daemon(facility).file,
@@ -203,7 +200,7 @@ def check_daemon(context: Context) -> Sequence[Check]:
     known = (*after_members(context), *(("accounts.daemon.password",) if existing else ()))
     listing = {"path": f"{OUTBOX}/accounts", "seconds": 15}
     found: tuple[Check, ...] = (
-        Check("accounts.daemon.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-accounts.service"}),
+        Check.of_unit("accounts.daemon.unit", "farmlet-accounts.service"),
         Check("accounts.daemon.listing", f"{PACKAGE}.checks:check_listing", listing, after=known),
         Check("accounts.daemon.faults", f"{PACKAGE}.checks:check_faults", {"path": FAULTS}, after=known),
     )
@@ -226,7 +223,7 @@ def trust(context: Context) -> str:
     existing = context.section("accounts").ldap
     if not existing:
         return CA
-    return AUTHORITY if existing.ca else SYSTEM
+    return AUTHORITY if existing.ca else SYSTEM_CA
 
 
 def configure_client(context: Context) -> Sequence[Resource]:
@@ -246,8 +243,7 @@ def configure_client(context: Context) -> Sequence[Resource]:
     )
     return (
         *((File(AUTHORITY, existing.ca),) if existing and existing.ca else ()),
-        Directory("/etc/farmlet/agent.d"),
-        *tell_agent(context),
+        *end_members(context),
         File("/etc/sssd/sssd.conf", text, 0o640),
         Unit("sssd.service"),
     )
@@ -261,7 +257,7 @@ def check_client(context: Context) -> Sequence[Check]:
     else:
         server |= {"host": context.facility.host("accounts.directory").fqdn}
     return (
-        Check("accounts.client.unit", "farmlet.runtime.checks:check_unit", {"unit": "sssd.service"}),
+        Check.of_unit("accounts.client.unit", "sssd.service"),
         Check("accounts.client.names", f"{PACKAGE}.checks:check_names"),
         # over TLS, by name, with this node's own trust: what sssd itself does
         Check("accounts.client.directory", f"{PACKAGE}.checks:check_tls", server),

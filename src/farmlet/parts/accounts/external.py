@@ -47,7 +47,7 @@ def check_external(context: Context) -> Sequence[Check]:
     clients = {"issuer": issuer, "clients": list_clients(context)}
     away = "accounts.daemon.answers"
     return (
-        Check("accounts.daemon.asking", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-asking.service"}),
+        Check.of_unit("accounts.daemon.asking", "farmlet-asking.service"),
         Check("accounts.daemon.secret", f"{PACKAGE}.checks:check_secret", secret, by_hand=True),
         Check(away, f"{outside}:check_issuer", {"issuer": issuer}, external=True),
         Check("accounts.daemon.reader", f"{outside}:check_reader", reader, after=("accounts.daemon.secret", away), seconds=40),

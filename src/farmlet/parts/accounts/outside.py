@@ -6,7 +6,6 @@ Standard library only. Each look asks the issuer for tokens and codes that nobod
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.runtime import oauth
 from farmlet.runtime.checks import TIMEOUT, Failed
+from farmlet.runtime.issuer.jwt import peek
 
 GOOD_SECONDS, BAD_SECONDS = 600.0, 60.0  # for which the agent believes what it saw
 SCIM = "scim:read"
@@ -51,7 +51,7 @@ def check_issuer(issuer: str) -> str:
         oauth.load_metadata(issuer, timeout=TIMEOUT)
     except FarmletError as error:
         if error.__cause__ is not None:
-            raise Failed(f"{error.where}: {error.what}; what was known last goes on, nobody new comes and nobody goes") from error
+            raise Failed(f"{error.where}: {error.what}; the members known last still count, and nobody new is added") from error
     return f"{issuer} answers"
 
 
@@ -161,7 +161,6 @@ def explain(error: oauth.OAuthError, scope: str, grant: str) -> str:
 def read_issuer(token: str) -> str:
     """The claim `iss` of a JWT, unverified: only to compare. "" if there is none."""
     try:
-        part = token.split(".")[1]
-        return str(json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))).get("iss", ""))
-    except (IndexError, ValueError, AttributeError):
+        return str(peek(token).get("iss", ""))
+    except ValueError:
         return ""

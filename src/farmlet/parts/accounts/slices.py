@@ -6,12 +6,11 @@ root, standard library only.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.program import run
 from farmlet.runtime.rows import FIRST_UID, read_members
 
 NAME = "60-farmlet.conf"
@@ -39,9 +38,7 @@ def apply(data: bytes, folder: str = "/etc/systemd/system", reload: bool = True,
                 path.parent.rmdir()
             changed = True
     if changed and reload:
-        done = subprocess.run(["systemctl", "daemon-reload"], capture_output=True, text=True, timeout=60)
-        if done.returncode:
-            raise FarmletError("systemctl daemon-reload", done.stderr.strip()[-300:])
+        run(["systemctl", "daemon-reload"], "systemctl daemon-reload")
 
 
 def describe(limits: Mapping[str, int]) -> str:

@@ -2,57 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from farmlet.parts.accounts import PACKAGE
 from farmlet.parts.accounts.config import Section
 from farmlet.parts.accounts.external import after_members
 from farmlet.parts.accounts.homes import files
 from farmlet.parts.part import Check, Context
-from farmlet.parts.resources import Directory, File, Resource
+from farmlet.parts.resources import File, Resource
+from farmlet.parts.tasks import follow, tell_agent
 
-DUTIES = "/etc/farmlet/agent.d"
 
-
-def tell_agent(context: Context) -> Sequence[Resource]:
+def end_members(context: Context) -> Sequence[Resource]:
     """The agent's tasks: what members need where they log in, and on every node the end of what runs for those who left."""
     args = {"first_uid": context.section("identity").first_uid}
-    calls: dict[str, dict[str, object]] = {
-        "closing": {"call": f"{PACKAGE}.deprovision.processes:close", "args": args},
-        "deprovisioning": {"call": f"{PACKAGE}.deprovision.processes:apply", "args": args, "again": True},
-    }
+    found = [
+        write_task("closing", "deprovision.processes:close", args),
+        write_task("deprovisioning", "deprovision.processes:apply", args, again=True),
+    ]
     if "access.login" in context.node.roles:
-        calls["slices"] = {"call": f"{PACKAGE}.slices:apply", "args": args}
-        calls["subids"] = {"call": f"{PACKAGE}.deprovision.processes:grant", "args": args}
-    return [write_task(name, call) for name, call in calls.items()]
+        found += [write_task("slices", "slices:apply", args), write_task("subids", "deprovision.processes:grant", args)]
+    return found
 
 
-def write_task(name: str, call: dict[str, object]) -> File:
-    return File(f"{DUTIES}/accounts.{name}.json", json.dumps({"apply": {"accounts": call}}, indent=1) + "\n")
+def write_task(name: str, call: str, args: Mapping[str, object], again: bool = False) -> File:
+    return tell_agent(f"accounts.{name}", apply=follow(f"{PACKAGE}.{call}", args, again))
 
 
 def configure_homes(context: Context) -> Sequence[Resource]:
     """What a log-in node has to do for homes and scratch: to make and keep them, or to use what the server has of them."""
     server = files.find_server(context.facility)
     if server is None:
-        return (Directory(DUTIES), *keep_homes(context))
+        return keep_homes(context)
     if server.name == context.node.name:
         return ()  # role `files` does it
     section = context.section("accounts")
-    looking = {"call": f"{PACKAGE}.homes.keeping:look", "args": places(section), "again": True}
     return (
         *files.mount(context, server, kinds(section).values()),
-        Directory(DUTIES),
-        write_task("homes", {"call": f"{PACKAGE}.homes.homes:forget"}),
-        write_task("keeping", looking),
+        write_task("homes", "homes.homes:forget", {}),
+        write_task("keeping", "homes.keeping:look", places(section), again=True),
     )
 
 
 def configure_files(context: Context) -> Sequence[Resource]:
     """What the server of homes and scratch has to do, members or not."""
     served = files.serve(context, kinds(context.section("accounts")).values())
-    return (*served, Directory(DUTIES), *keep_homes(context, has_logins(context)))
+    return (*served, *keep_homes(context, has_logins(context)))
 
 
 def has_logins(context: Context) -> bool:
@@ -65,12 +60,9 @@ def keep_homes(context: Context, logins: bool = True) -> Sequence[Resource]:
     # a member's own group has the member's number
     floor = {"first_uid": identity.first_uid, "first_gid": min(identity.first_uid, identity.first_gid)}
     args: dict[str, object] = places(section) | floor
-    keeping = {"call": f"{PACKAGE}.homes.keeping:apply", "args": args | {"days": section.keep_days}, "again": True}
     return (
-        write_task(
-            "homes", {"call": f"{PACKAGE}.homes.homes:apply", "args": args | {"node": context.node.name, "logins": logins}}
-        ),
-        write_task("keeping", keeping),
+        write_task("homes", "homes.homes:apply", args | {"node": context.node.name, "logins": logins}),
+        write_task("keeping", "homes.keeping:apply", args | {"days": section.keep_days}, again=True),
     )
 
 

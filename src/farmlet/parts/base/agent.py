@@ -18,7 +18,6 @@ import logging
 import os
 import pwd
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -28,7 +27,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from farmlet.errors import FarmletError
 from farmlet.parts.base import tasks
 from farmlet.parts.base.client import Client, Parcel, Unreachable
 from farmlet.parts.base.collector import Collector
@@ -37,12 +35,12 @@ from farmlet.parts.base.ledger import Ledger
 from farmlet.parts.base.renewal import Renewer
 from farmlet.parts.base.tasks import Call, Delivery, Tasks
 from farmlet.runtime.files import write
+from farmlet.runtime.program import run
 
 CONFIG = "/etc/farmlet/agent.json"
 BACKOFF = 5.0
 LOOK_SECONDS = 5.0  # after which all is gone through though nothing changed
 POLL_SECONDS = 50
-THEN_SECONDS = 60
 RENEW_SECONDS = 600  # between looks at the certificates
 log = logging.getLogger("farmlet.agent")
 
@@ -79,7 +77,7 @@ class Executor:
         delivery.path.parent.mkdir(parents=True, exist_ok=True)
         write(delivery.path, data, delivery.mode, owner)
         for argv in delivery.then:
-            _run(argv)
+            run(argv, " ".join(argv))
         self._ledger.note(name, mark)
         log.info("item %s is at %s", name, delivery.path)
 
@@ -105,15 +103,6 @@ def _equals(delivery: Delivery, data: bytes) -> bool:
         return delivery.path.read_bytes() == data
     except OSError:
         return False
-
-
-def _run(argv: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=THEN_SECONDS, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as error:
-        raise FarmletError(argv[0], f"did not end within {THEN_SECONDS} s") from error
-    if done.returncode:
-        raise FarmletError(" ".join(argv), f"ended with {done.returncode}: {done.stderr.strip()[-300:]}")
 
 
 class Agent:

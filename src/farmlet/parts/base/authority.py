@@ -46,8 +46,7 @@ class Renewal:
         try:
             text = self._answer(environ)
         except Refused as refused:
-            start(refused.status, [("Content-Type", "text/plain; charset=utf-8")])
-            return [refused.text.encode() + b"\n"]
+            return refused.answer(start)
         start("200 OK", [("Content-Type", "application/x-pem-file"), ("Cache-Control", "no-store")])
         return [text.encode()]
 

@@ -100,8 +100,7 @@ class Control:
         try:
             answer = self._answer(environ)
         except Refused as refused:
-            start(refused.status, [("Content-Type", "text/plain; charset=utf-8")])
-            return [refused.text.encode() + b"\n"]
+            return refused.answer(start)
         if answer is None:
             start("204 No Content", [])
             return []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 
 from farmlet.facility.model import Node, Route
-from farmlet.parts import units
+from farmlet.facility.places import CA, CONTROL, SYSTEM_CA
+from farmlet.parts import tasks, units
 from farmlet.parts.base.config import Section
 from farmlet.parts.part import CERTIFICATE, Check, Context, Part, Role
 from farmlet.parts.render import render
@@ -26,16 +26,10 @@ from farmlet.parts.resources import (
 )
 
 PACKAGE = "farmlet.parts.base"
-CA = "/etc/farmlet/ca.pem"
-CONTROL = "/var/lib/farmlet/control"
 METRICS = "/var/lib/farmlet/metrics"  # numbers of a node, for prometheus-node-exporter
 LOCAL_CA = "/usr/local/share/ca-certificates"
 CADDY = "/etc/caddy/Caddyfile"
 PROXY = "/etc/farmlet/tls/proxy"  # certificate and key of the reverse proxy
-
-
-def install_trust() -> Sequence[Resource]:
-    return (Packages(("ca-certificates", "openssl")),)
 
 
 def configure_trust(context: Context) -> Sequence[Resource]:
@@ -61,9 +55,8 @@ def configure_trust(context: Context) -> Sequence[Resource]:
 
 def check_trust(context: Context) -> Sequence[Check]:
     names = [name for node in context.facility.nodes.values() for name in node.names]
-    bundle = "/etc/ssl/certs/ca-certificates.crt"
     return (
-        Check("base.trust.authority", f"{PACKAGE}.checks:check_trust", {"bundle": bundle, "ca": CA}),
+        Check("base.trust.authority", f"{PACKAGE}.checks:check_trust", {"bundle": SYSTEM_CA, "ca": CA}),
         Check("base.trust.names", f"{PACKAGE}.checks:check_names", {"names": names}),
     )
 
@@ -102,7 +95,7 @@ def configure_control(context: Context) -> Sequence[Resource]:
         Directory(f"{CONTROL}/outbox", 0o2750, "root", group),
         *(Directory(path, 0o2770, "root", group) for path in folders),
         Farmlet(units.SERVICE, context.wheel),
-        File("/etc/farmlet/control.json", json.dumps({"root": CONTROL, "nodes": nodes}, indent=1, sort_keys=True) + "\n"),
+        File.of_json("/etc/farmlet/control.json", {"root": CONTROL, "nodes": nodes}),
         *control(context).files,
         *control(context).units,
     )
@@ -112,7 +105,7 @@ def check_control(context: Context) -> Sequence[Check]:
     names = [node.name for node in context.facility.nodes.values()]
     seconds = 3.0 * context.section("base").check_seconds + 15
     return (
-        Check("base.control.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-control.service"}),
+        Check.of_unit("base.control.unit", "farmlet-control.service"),
         Check(
             "base.control.agents",
             f"{PACKAGE}.checks:check_results",
@@ -148,7 +141,7 @@ def configure_renewal(context: Context) -> Sequence[Resource]:
         # its key is made here and stays; the facility's authority, in the state folder, signs it
         Certificate(certificate, key, (context.facility.domain,), owner=user, group=user, signs=True),
         Farmlet(units.SERVICE, context.wheel),
-        File("/etc/farmlet/renewal.json", json.dumps(config, indent=1) + "\n"),
+        File.of_json("/etc/farmlet/renewal.json", config),
         *RENEWAL.files,
         *RENEWAL.units,
     )
@@ -157,13 +150,9 @@ def configure_renewal(context: Context) -> Sequence[Resource]:
 def check_renewal(context: Context) -> Sequence[Check]:
     authority = {"path": "/var/lib/farmlet/renewal/authority.crt", "days": 60}
     return (
-        Check("base.renewal.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-renewal.service"}),
+        Check.of_unit("base.renewal.unit", "farmlet-renewal.service"),
         Check("base.renewal.authority", "farmlet.runtime.checks:check_certificate", authority),
     )
-
-
-def install_proxy() -> Sequence[Resource]:
-    return (Packages(("caddy",)),)
 
 
 @dataclass(frozen=True)
@@ -235,7 +224,7 @@ def configure_proxy(context: Context) -> Sequence[Resource]:
 
 def check_proxy(context: Context) -> Sequence[Check]:
     found = (
-        Check("base.proxy.unit", "farmlet.runtime.checks:check_unit", {"unit": "caddy.service"}),
+        Check.of_unit("base.proxy.unit", "caddy.service"),
         Check("base.proxy.certificate", "farmlet.runtime.checks:check_certificate", {"path": f"{PROXY}.crt"}),
     )
     if "base.control" not in context.node.roles:
@@ -253,19 +242,19 @@ def configure_agent(context: Context) -> Sequence[Resource]:
         "ca": CA,
         "certificate": "/etc/farmlet/tls/node.crt",
         "key": "/etc/farmlet/tls/node.key",
-        "tasks": "/etc/farmlet/agent.d",
+        "tasks": tasks.FOLDER,
         "state": "/var/lib/farmlet/agent",
         "metrics": METRICS,
         "every": context.section("base").check_seconds,
     }
     return (
-        Directory("/etc/farmlet/agent.d"),
+        Directory(tasks.FOLDER),
         Directory("/var/lib/farmlet/agent", 0o700),
         Directory(METRICS),
         Farmlet(units.NODE, context.wheel),
         # its only name is the node's own: the facility's authority may not vouch for anything outside the domain
         Certificate(config["certificate"], config["key"], (context.node.fqdn,), client=True),
-        File("/etc/farmlet/agent.json", json.dumps(config, indent=1, sort_keys=True) + "\n"),
+        File.of_json("/etc/farmlet/agent.json", config),
         File("/etc/systemd/system/farmlet-agent.service", render(PACKAGE, "agent.service", python=f"{units.NODE}/bin/python")),
         Unit("farmlet-agent.service"),
     )
@@ -273,7 +262,7 @@ def configure_agent(context: Context) -> Sequence[Resource]:
 
 def check_agent(context: Context) -> Sequence[Check]:
     return (
-        Check("base.agent.unit", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-agent.service"}),
+        Check.of_unit("base.agent.unit", "farmlet-agent.service"),
         Check("base.agent.certificate", "farmlet.runtime.checks:check_certificate", {"path": "/etc/farmlet/tls/node.crt"}),
         Check("base.agent.control", f"{PACKAGE}.checks:check_control", {"config": "/etc/farmlet/agent.json"}),
     )
@@ -285,7 +274,7 @@ PART = Part(
     section=Section,
     implicit=True,
     roles=(
-        Role("trust", "every", configure_trust, install_trust, check_trust),
+        Role("trust", "every", configure_trust, lambda: (Packages(("ca-certificates", "openssl")),), check_trust),
         Role(
             "control",
             "control",
@@ -304,7 +293,7 @@ PART = Part(
             # some ask for the list of what an authority has revoked before they believe it
             routes=(Route("renewal", ("/renewal/*",), enter="nodes"), Route("renewal", ("/authority/*",))),
         ),
-        Role("proxy", "routes", configure_proxy, install_proxy, check_proxy, ports=(443,)),
+        Role("proxy", "routes", configure_proxy, lambda: (Packages(("caddy",)),), check_proxy, ports=(443,)),
         Role("agent", "every", configure_agent, install_agent, check_agent),
     ),
 )

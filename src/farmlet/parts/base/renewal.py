@@ -6,10 +6,8 @@ the service that shows the certificate is told. A certificate that `up` put ther
 
 from __future__ import annotations
 
-import os
 import ssl
 import stat
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -20,10 +18,10 @@ from farmlet.errors import FarmletError
 from farmlet.parts.base.client import Client
 from farmlet.parts.base.ledger import Ledger
 from farmlet.runtime.files import write
+from farmlet.runtime.program import run
 
 DUE_DAYS = 15  # half of a certificate's life; its check fails at 10, and `up` would make it anew below that
 DAY = 86400.0
-SECONDS = 60  # for one command
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,13 @@ class Renewer:
             write(one.path, made, stat.S_IMODE(info.st_mode), (info.st_uid, info.st_gid))
         if self._ledger.has(name, "renewed"):
             if one.reload:
-                _run(*one.reload)
+                run(one.reload, " ".join(one.reload[:2]))
             self._ledger.note(name, "in use")
 
     def _validate(self, made: bytes, key: Path, end: float) -> None:
         """Refuse what would be worse than what is there: a service that cannot start, clients who do not believe it."""
         if find_end(made) < end + DAY:
-            raise FarmletError("renewal", "the authority's own end is near", "farmlet up")
+            raise FarmletError("renewal", "the authority's certificate expires soon", "farmlet up")
         if _openssl("x509", "-noout", "-pubkey", data=made) != _openssl("pkey", "-in", str(key), "-pubout"):
             raise FarmletError("renewal", "the answer is for another key")
         with tempfile.TemporaryDirectory() as folder:
@@ -90,15 +88,4 @@ def find_end(certificate: bytes) -> float:
 
 
 def _openssl(*words: str, data: bytes = b"") -> bytes:
-    return _run("openssl", *words, data=data)
-
-
-def _run(*command: str, data: bytes = b"") -> bytes:
-    environment = os.environ | {"LC_ALL": "C"}
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, timeout=SECONDS, env=environment)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise FarmletError(" ".join(command[:2]), str(error)) from error
-    if done.returncode:
-        raise FarmletError(" ".join(command[:2]), done.stderr.decode(errors="replace").strip()[-300:] or "failed")
-    return done.stdout
+    return run(["openssl", *words], f"openssl {words[0]}", data=data, environment={"LC_ALL": "C"})

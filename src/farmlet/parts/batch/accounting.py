@@ -6,15 +6,13 @@ of theirs, and who is not in the map submits nothing. Runs as root, standard lib
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
-from farmlet.errors import FarmletError
 from farmlet.runtime.files import write
+from farmlet.runtime.program import run
 from farmlet.runtime.rows import read
 
 RELOAD = ("systemctl", "try-reload-or-restart", "condor.service")
-SECONDS = 30
 
 
 def apply(data: bytes, path: str) -> None:
@@ -25,6 +23,4 @@ def apply(data: bytes, path: str) -> None:
     if target.exists() and target.read_text() == text:
         return
     write(target, text.encode())
-    done = subprocess.run(RELOAD, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        raise FarmletError(" ".join(RELOAD), done.stderr.strip()[-300:])
+    run(RELOAD, " ".join(RELOAD))

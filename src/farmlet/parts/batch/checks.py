@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +9,7 @@ from pathlib import Path
 from farmlet.parts.batch.metrics import count_statuses
 from farmlet.parts.batch.readers import find_key
 from farmlet.runtime.checks import Failed, run
+from farmlet.runtime.issuer.jwt import peek
 
 DAY = 86400
 READER_DAYS = 0.5
@@ -54,8 +53,7 @@ def check_token(path: str, days: float = 3) -> str:
 
 def _check_life(path: str, text: str, days: float) -> str:
     try:
-        part = text.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims = peek(text)
         left = (claims["exp"] - time.time()) / DAY
     except (LookupError, ValueError, TypeError) as error:
         raise Failed(f"{path} is no token: {error!r}") from error

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from farmlet.facility import places
 from farmlet.facility.model import Facility
 from farmlet.facility.names import accounting_group
-from farmlet.parts.batch import minting
+from farmlet.parts.batch import PACKAGE, minting
 from farmlet.parts.batch.config import Batch
-from farmlet.parts.batch.minting import DELIVER, PACKAGE, UNIT, tell_agent
+from farmlet.parts.batch.minting import DELIVER, UNIT
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.repositories import list_mounted, name_attributes
 from farmlet.parts.resources import Absent, Directory, File, Packages, Resource, Unit
+from farmlet.parts.tasks import follow, tell_agent
 
 CONFIG = "/etc/condor/config.d"
 MEET = f"{places.MEET[1:].replace('/', '-')}.mount"
@@ -70,12 +71,12 @@ def configure_central(context: Context) -> Sequence[Resource]:
         overlay=facility.has("overlay.controller"),
         shares=find_shares(facility),
     )
-    first = {"first_uid": context.section("identity").first_uid}
-    revoke = {"domain": facility.domain, "path": f"{CONFIG}/90-farmlet-revoked.config"} | first
+    path, floor = f"{CONFIG}/90-farmlet-revoked.config", context.section("identity").first_uid
+    revoke = {"domain": facility.domain, "path": path, "first_uid": floor}
     return (
         *configure_pool(context),
         File(f"{CONFIG}/20-farmlet-central.config", text),
-        tell_agent("central", {"apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:revoke", "args": revoke}}}),
+        tell_agent("batch.central", apply=follow(f"{PACKAGE}.deprovisioning:revoke", revoke)),
         Unit(UNIT),
         *minting.watch(facility),
         *minting.UNITS,
@@ -90,23 +91,7 @@ def find_shares(facility: Facility) -> dict[str, str]:
 
 def configure_access(context: Context) -> Sequence[Resource]:
     section = context.section("batch")
-    drone = context.section("overlay") if context.facility.sites else None
     guarded = "access.login" in context.node.roles
-    dagman = WORKFLOW if guarded else "/usr/bin/condor_dagman"
-    text = render(
-        PACKAGE,
-        "access.config",
-        interval=section.interval,
-        groups=GROUPS,
-        meet=places.MEET,
-        drone=drone,
-        own=find_largest(context.facility),
-        guarded=guarded,
-        dagman=dagman,
-        software=places.SOFTWARE,
-        image=places.find_image(getattr(context.facility.parts.get("software"), "default", "analysis")),
-        known=f"^({places.SOFTWARE}/.*|[^:]*[.]sif)$",
-    )
     workflow = render(PACKAGE, "workflow.sh", tokens=places.SESSIONS if "tokens.credmon" in context.node.roles else "")
     leaving = {"remove": section.deprovisioning == "remove", "first_uid": context.section("identity").first_uid}
     return (
@@ -117,16 +102,31 @@ def configure_access(context: Context) -> Sequence[Resource]:
         *((Directory("/usr/lib/farmlet"), File(WORKFLOW, workflow, 0o755)) if guarded else ()),
         # what a program that was killed has left there
         File("/etc/tmpfiles.d/farmlet-meet.conf", f"e {places.MEET} - - - 1d\n"),
-        File(f"{CONFIG}/30-farmlet-access.config", text),
+        File(f"{CONFIG}/30-farmlet-access.config", write_access(context, guarded)),
         File(f"/etc/systemd/system/{UNIT}.d/tasks.conf", f"[Service]\nTasksMax={count_tasks(context.node.memory)}\n"),
         Absent(f"{SPOOL}/local_univ_execute"),  # the settings name another place for it
-        tell_agent(
-            "access",
-            {"deliver": DELIVER, "apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:apply", "args": leaving}}},
-        ),
-        tell_agent("accounting", {"apply": {"accounts": {"call": f"{PACKAGE}.accounting:apply", "args": {"path": GROUPS}}}}),
+        tell_agent("batch.access", deliver=DELIVER, apply=follow(f"{PACKAGE}.deprovisioning:apply", leaving)),
+        tell_agent("batch.accounting", apply=follow(f"{PACKAGE}.accounting:apply", {"path": GROUPS})),
         Unit(UNIT),
         *(() if "batch.central" in context.node.roles else minting.UNITS),
+    )
+
+
+def write_access(context: Context, guarded: bool) -> str:
+    """Settings of the access point; `guarded`: the guard of log-in nodes keeps workflows in their owners' slices."""
+    return render(
+        PACKAGE,
+        "access.config",
+        interval=context.section("batch").interval,
+        groups=GROUPS,
+        meet=places.MEET,
+        drone=context.section("overlay") if context.facility.sites else None,
+        own=find_largest(context.facility),
+        guarded=guarded,
+        dagman=WORKFLOW if guarded else "/usr/bin/condor_dagman",
+        software=places.SOFTWARE,
+        image=places.find_image(getattr(context.facility.parts.get("software"), "default", "analysis")),
+        known=f"^({places.SOFTWARE}/.*|[^:]*[.]sif)$",
     )
 
 
@@ -165,7 +165,7 @@ def configure_execute(context: Context) -> Sequence[Resource]:
         Directory("/usr/lib/farmlet"),
         File(WRAPPER, render(PACKAGE, "job.sh", credential=places.CREDENTIAL, certificates=certificates), 0o755),
         File(f"{CONFIG}/40-farmlet-execute.config", text),
-        tell_agent("execute", {"deliver": DELIVER}),
+        tell_agent("batch.execute", deliver=DELIVER),
         Unit(UNIT),
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 from farmlet.errors import FarmletError
 from farmlet.runtime import ads
 from farmlet.runtime.files import write
+from farmlet.runtime.program import run
 from farmlet.runtime.rows import FIRST_UID, read_members
 
 SECONDS = 20
@@ -55,11 +55,11 @@ def apply(data: bytes, remove: bool = False, first_uid: int = FIRST_UID) -> None
         _read(["condor_release", "-constraint", f"{_of(back)} && {OURS}"])
 
 
-def _await_shadows(uids: Collection[int], proc: Path = Path("/proc")) -> None:
+def _await_shadows(uids: Collection[int]) -> None:
     """Wait until the jobs have been given up in order: killed shadows would leave jobs at sites to the end of their lease."""
     end = time.monotonic() + SHADOW_SECONDS
     while time.monotonic() < end:
-        shadows = [status for status in proc.glob("[0-9]*/status") if _is_shadow(status, uids)]
+        shadows = [status for status in Path("/proc").glob("[0-9]*/status") if _is_shadow(status, uids)]
         if not shadows:
             return
         time.sleep(0.2)
@@ -100,11 +100,4 @@ def _of(owners: Collection[str]) -> str:
 
 
 def _read(words: list[str]) -> bytes:
-    try:
-        done = subprocess.run([*OUTSIDE, *words], capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise FarmletError(words[0], str(error), "systemctl status condor") from error
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace")
-        raise FarmletError(words[0], said.strip()[-300:], "systemctl status condor")
-    return done.stdout
+    return run([*OUTSIDE, *words], words[0], "systemctl status condor", seconds=SECONDS)

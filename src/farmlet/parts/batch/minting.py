@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from farmlet.facility import places
 from farmlet.facility.model import Facility, Node
 from farmlet.parts import units
+from farmlet.parts.batch import PACKAGE
 from farmlet.parts.part import Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Random, Resource, Unit
+from farmlet.parts.tasks import follow, tell_agent
 
-PACKAGE = "farmlet.parts.batch"
 PYTHON = f"{units.NODE}/bin/python"
 UNIT = "condor.service"
 # by signal: the agent's private /tmp keeps it from authenticating as HTCondor's tools do
 RELOAD = ["systemctl", "try-reload-or-restart", UNIT]
 KEYS = "/etc/condor/passwords.d"
 TOKEN = "/etc/condor/tokens.d/pool"
-CONTROL = "/var/lib/farmlet/control"
-OUTBOX = f"{CONTROL}/outbox"
+OUTBOX = f"{places.CONTROL}/outbox"
 ITEM = "pool-token"
+MINTING = "farmlet-pool-tokens"
 MINT = "/etc/farmlet/pool-tokens.json"
 STATE = "/var/lib/farmlet/batch"
 READER = f"{STATE}/reader"  # the token of this node's own key that reads
@@ -31,7 +32,7 @@ ALL_READERS = f"{STATE}/all-readers"
 TOKENS = places.POOL_READERS  # a folder for each who may look at the pool
 READER_LIFE = 3 * 86400
 # once the key is there, which the collector makes at its first start
-UNITS = (Unit("farmlet-pool-tokens.service"), Unit("farmlet-pool-tokens.timer"))
+UNITS = (Unit(f"{MINTING}.service"), Unit(f"{MINTING}.timer"))
 # the task of a node's agent to put the pool token in place
 DELIVER = {ITEM: {"path": TOKEN, "mode": "0600", "owner": "root", "group": "root", "then": [RELOAD]}}
 
@@ -51,25 +52,23 @@ def configure(context: Context) -> Sequence[Resource]:
     facility, node = context.facility, context.node
     access, central = "batch.access" in node.roles, "batch.central" in node.roles
     users = [*(["root"] if access else []), *(["overlay"] if "overlay.controller" in node.roles else [])]
-    args = {"tokens": ALL_READERS, "folder": TOKENS, "users": users, "members": access}
-    first = {"first_uid": context.section("identity").first_uid}
+    floor = context.section("identity").first_uid
+    args = {"tokens": ALL_READERS, "folder": TOKENS, "users": users, "members": access, "first_uid": floor}
     tasks: dict[str, object] = {
         "deliver": {READERS: {"path": ALL_READERS, "mode": "0600", "owner": "root", "group": "root"}},
-        "apply": {"accounts": {"call": f"{PACKAGE}.readers:apply", "args": args | first, "again": True}},
-    }
-    if not central:
-        tasks["publish"] = {READERS: READER}
+        "apply": follow(f"{PACKAGE}.readers:apply", args, again=True),
+    } | ({} if central else {"publish": {READERS: READER}})
     told = describe(context) if central else {"reader": describe_reader(facility, node.name)}
     writable = f"{STATE} {OUTBOX}" if central else STATE
     service = render(PACKAGE, "farmlet-pool-tokens.service", python=PYTHON, config=MINT, writable=writable)
-    timer = render(PACKAGE, "farmlet-pool-tokens.timer", seconds=60 if central else 3600)
+    often = ("OnBootSec=30", f"OnUnitInactiveSec={60 if central else 3600}", "AccuracySec=1")
     return (
         Directory(STATE),
         *(() if central else (Random(f"{KEYS}/{node.name}", size=64),)),
-        tell_agent("readers", tasks),
-        File(MINT, json.dumps(told, indent=1) + "\n"),
-        File("/etc/systemd/system/farmlet-pool-tokens.service", service),
-        File("/etc/systemd/system/farmlet-pool-tokens.timer", timer),
+        tell_agent("batch.readers", **tasks),
+        File.of_json(MINT, told),
+        File(f"/etc/systemd/system/{MINTING}.service", service),
+        units.Trigger(MINTING, "timer", "Farmlet: renew tokens of HTCondor long before they end", often).file,
     )
 
 
@@ -80,12 +79,9 @@ def describe_reader(facility: Facility, key: str) -> dict[str, Any]:
 
 def watch(facility: Facility) -> Sequence[Resource]:
     """A path unit: an access point left its token. The timer looks too, since systemd loses what happens while `mint` runs."""
-    watched = "".join(f"PathChanged={CONTROL}/inbox/{name}/{READERS}\n" for name in find_access_points(facility))
-    text = f"[Unit]\nDescription=Farmlet: an access point left a token\n\n[Path]\n{watched}\n[Install]\nWantedBy=paths.target\n"
-    return (
-        File("/etc/systemd/system/farmlet-pool-tokens.path", text),
-        Unit("farmlet-pool-tokens.path", running=bool(watched)),
-    )
+    watched = [f"PathChanged={places.CONTROL}/inbox/{name}/{READERS}" for name in find_access_points(facility)]
+    path = units.Trigger(MINTING, "path", "Farmlet: an access point left a token", watched)
+    return (path.file, replace(path.unit, running=bool(watched)))
 
 
 def describe(context: Context) -> dict[str, dict[str, Any]]:
@@ -107,14 +103,10 @@ def describe(context: Context) -> dict[str, dict[str, Any]]:
     }
     share = {
         "own": READER,
-        "inbox": f"{CONTROL}/inbox",
+        "inbox": f"{places.CONTROL}/inbox",
         "outbox": OUTBOX,
         "item": READERS,
         "sources": find_access_points(facility),
         "targets": [node.name for node in facility.nodes.values() if has_readers(node)],
     }
     return {"pool": pool, "reader": describe_reader(facility, "POOL"), "share": share}
-
-
-def tell_agent(role: str, tasks: dict[str, object]) -> File:
-    return File(f"/etc/farmlet/agent.d/batch.{role}.json", json.dumps(tasks, indent=1) + "\n")

@@ -16,18 +16,17 @@ LONGEST = 30  # XRootD reads no group longer than 63 characters; ours has up to 
 
 
 class Section(BaseModel):
-    """`issuer`: `builtin`, or the https URL of an INDIGO IAM, exactly as its tokens say it (it ends in a slash).
+    """`issuer`: `builtin`, or the https URL of an INDIGO IAM, exactly as in its tokens (it ends in a slash).
 
-    `registration`: whether programs that act for people (oidc-agent and the like) may register themselves; `registered_logins`:
-    whether these may ask to log in as a member by SSH, who is then asked so in words.
-    `first_uid` and `first_gid`: where the numbers of members and groups begin. They
-    are given once: changing them later moves new members only. Nothing on any node acts on a user id below `first_uid`,
-    whatever an issuer says: it is not to be raised above the number of a member. `database`: `sqlite`, a file on the control
-    node, or `postgresql://USER@HOST[:PORT]/NAME`, without a password.
+    `registration`: whether programs that act for people (such as oidc-agent) may register themselves. `registered_logins`:
+    whether such programs may ask for an SSH log-in as a member; the consent page then says so.
+    `first_uid`, `first_gid`: the first number of members and of groups. A change affects new members only. Nothing on any node
+    acts on a user id below `first_uid`, whatever an issuer says, so never raise it above the number of a member.
+    `database`: `sqlite`, a file on the control node, or `postgresql://USER@HOST[:PORT]/NAME`, without a password.
 
     For an INDIGO IAM only: `client` is the id of our client there, which reads the members (scope `scim:read`); its secret
-    is in no facility file, but in a file of the control node. `group_prefix`: the group of the IAM below which the groups of
-    this file are; with `vo/af` its group `vo/af/lab` is our `lab`. Groups that this file does not name do not count.
+    is in a file on the control node. `group_prefix`: the parent group in the IAM; with `vo/af`, the IAM's group `vo/af/lab` is
+    our `lab`. Only groups of this file count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 
 from farmlet.facility.model import Issuer, Route
-from farmlet.facility.places import ANY, SEEN, SSH, find_secret
+from farmlet.facility.places import ANY, CONTROL, SEEN, SSH, find_secret
 from farmlet.facility.scopes import PROBE
 from farmlet.parts import units
 from farmlet.parts.backup import keep_database
@@ -23,7 +22,6 @@ from farmlet.parts.resources import (
     Packages,
     Random,
     Resource,
-    Unit,
 )
 from farmlet.runtime import oauth
 
@@ -33,7 +31,7 @@ CONFIG = "/etc/farmlet/identity.json"
 FOLDER = "/var/lib/farmlet/identity"
 AUDIT_LOG = f"{FOLDER}/audit.log"
 AUDIT = "/var/lib/farmlet/audit"  # what root remembers of the audit log, out of the reach of who writes it
-OUTBOX = "/var/lib/farmlet/control/outbox"  # what nodes fetch
+OUTBOX = f"{CONTROL}/outbox"
 SECRET_KEY = "/etc/farmlet/identity.key"
 PASSFILE = "/etc/farmlet/identity.pgpass"  # an administrator's, where PostgreSQL wants a password
 PROGRAM = f"{units.SERVICE}/bin/python -m {PACKAGE}.service --config {CONFIG}"
@@ -78,22 +76,9 @@ UPKEEP = units.Service(
     writable=(FOLDER,),
     install=False,
 )
-TIMER = """\
-[Unit]
-Description=Farmlet identity: each hour
-
-[Timer]
-OnCalendar=hourly
-RandomizedDelaySec=10m
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-"""
-
-
-def install_provider() -> Sequence[Resource]:
-    return (Packages(("python3-venv",)),)
+TIMER = units.Trigger(
+    UPKEEP.name, "timer", "Farmlet identity: each hour", ("OnCalendar=hourly", "RandomizedDelaySec=10m", "Persistent=true")
+)
 
 
 def client(
@@ -208,8 +193,7 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         Directory(f"{FOLDER}/clients", 0o700, USER, USER),
         Random(SECRET_KEY, mode=0o600, owner=USER, group=USER),
         Farmlet(units.SERVICE, context.wheel),
-        # the order of the groups counts, so keys are not sorted
-        File(CONFIG, json.dumps(configuration(context), indent=1) + "\n"),
+        File.of_json(CONFIG, configuration(context)),
         Command("identity database", f"{PROGRAM} migrate", user=USER),
         Command("identity signing keys", f"{PROGRAM} keys ensure", user=USER),
         Command("identity groups", f"{PROGRAM} groups ensure", user=USER),
@@ -229,15 +213,15 @@ def configure_provider(context: Context) -> Sequence[Resource]:
         *WEB.units,
         *PEOPLE.units,
         UPKEEP.file,
-        File(f"/etc/systemd/system/{UPKEEP.name}.timer", TIMER),
-        Unit(f"{UPKEEP.name}.timer"),
+        TIMER.file,
+        TIMER.unit,
     )
 
 
 def check_provider(context: Context) -> Sequence[Check]:
     return (
-        Check("identity.provider.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{WEB.name}.service"}),
-        Check("identity.provider.people", "farmlet.runtime.checks:check_unit", {"unit": f"{PEOPLE.name}.service"}),
+        Check.of_unit("identity.provider.unit", f"{WEB.name}.service"),
+        Check.of_unit("identity.provider.people", f"{PEOPLE.name}.service"),
         Check(
             "identity.provider.audit",
             f"{PACKAGE}.checks:check_audit",
@@ -265,7 +249,7 @@ PART = Part(
             "provider",
             "control",
             configure_provider,
-            install_provider,
+            lambda: (Packages(("python3-venv",)),),
             check_provider,
             metrics=lambda context: (Metric("identity.activity", f"{PACKAGE}.metrics:count_activity", {"path": AUDIT_LOG}),),
             routes=(Route(WEB.socket, default=True), Route(PEOPLE.socket, ("/login/*", "/join/*"))),

@@ -47,7 +47,7 @@ def read_pause(path: Path, now: float) -> str:
     return f"; no drones are ordered for {left:.0f} s more, since {count} gave up: {reason}" if left > 0 else ""
 
 
-def check_demand(path: str, seconds: float = STALE) -> str:
+def check_demand(path: str) -> str:
     """The controller has read the queues lately, of each access point. Tells whose jobs it left out, since they ask for what no
     job can, or no drone takes them."""
     try:
@@ -58,7 +58,7 @@ def check_demand(path: str, seconds: float = STALE) -> str:
             told += f"; free drones do not take {', '.join(untaken[:5])}: condor_q -better-analyze says there why"
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Failed(f"the queues were not read yet ({error}): journalctl -u farmlet-overlay") from error
-    if age > seconds:
+    if age > STALE:
         raise Failed(f"the queues were last read {age:.0f} s ago, {told} since: journalctl -u farmlet-overlay")
     if silent:
         names = "; ".join(f"{name}: {why}" for name, why in sorted(silent.items()))

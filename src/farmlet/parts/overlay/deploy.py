@@ -125,7 +125,7 @@ def check_controller(context: Context) -> Sequence[Check]:
     sites = context.trust.sites.values()
     if not sites:
         return ()
-    unit = Check("overlay.controller", "farmlet.runtime.checks:check_unit", {"unit": UNIT})
+    unit = Check.of_unit("overlay.controller", UNIT)
     demand = Check("overlay.demand", "farmlet.parts.overlay.checks:check_demand", {"path": TOLD})
     return (
         unit,

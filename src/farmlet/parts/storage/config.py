@@ -22,10 +22,10 @@ HOST = r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?"
 class Element(BaseModel):
     """A storage element that is not ours. `url`: its WebDAV endpoint, https://HOST[:PORT].
 
-    `prefix`: where in its name space the facility's paths begin: our /data is its PREFIX/data. `authorise`: whether its admin
-    goes by the scopes of our tokens or by their groups; by groups alone with an external issuer. `ca`: the certificates (PEM)
-    that vouch for it; all nodes and jobs trust them. The system's authorities are not those of XRootD's clients and of jobs.
-    `kind`: what software it is, for the page that its admin is given.
+    `prefix`: where the facility's paths begin in its name space: our /data is PREFIX/data there. `authorise`: whether the element
+    authorises by the scopes or by the groups of our tokens; with an external issuer by groups only. `ca`: certificates (PEM) of
+    its authority, for all nodes and jobs; XRootD's clients and jobs do not use the system's authorities.
+    `kind`: its software, for the page for its admin.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,10 +85,10 @@ def _ends(step: str) -> tuple[str, str]:
 
 
 class Storage(BaseModel):
-    """`elements`: storage elements that are not ours, which members use by the same tokens and paths.
+    """`elements`: storage elements that are not ours, which members use with the same tokens and paths.
 
-    `limits`: how much may lie below a path, on each storage node; with `{user}`, for each member who may write there. What is
-    said of one path stands above what is said of many.
+    `limits`: the largest size of all files below a path, on each storage node; with `{user}`, for each member who may write
+    there. A limit for one member's path overrides the one with `{user}`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,14 +11,14 @@ from farmlet.facility.rights import USER
 from farmlet.parts import units
 from farmlet.parts.backup import Backup
 from farmlet.parts.part import Check, Context, Metric, Part, Role
-from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource, Unit
-from farmlet.parts.storage import element, ended
+from farmlet.parts.resources import Absent, Command, Directory, File, Packages, Resource
+from farmlet.parts.storage import PACKAGE, element, ended
 from farmlet.parts.storage.config import Storage
 from farmlet.parts.storage.elements import find_elements, validate
 from farmlet.parts.storage.limits import list_limits
 from farmlet.parts.storage.usage import list_paths
+from farmlet.parts.tasks import follow, tell_agent
 
-PACKAGE = "farmlet.parts.storage"
 CHECKS = f"{PACKAGE}.checks"
 GUIDE = "/etc/farmlet/storage.json"
 SECRET = "/var/lib/farmlet/identity/clients/storage.secret"  # made by identity, read by the node's agent as root
@@ -40,48 +39,36 @@ USAGE = units.Service(
     writable=(COUNTS,),
     install=False,
 )
-TIMER = """\
-[Unit]
-Description=Farmlet storage: each night
-
-[Timer]
-OnActiveSec=1s
-OnCalendar=*-*-* 03:17
-Persistent=true
-
-[Install]
-WantedBy=timers.target
-"""
+TIMER = units.Trigger(
+    USAGE.name, "timer", "Farmlet storage: each night", ("OnActiveSec=1s", "OnCalendar=*-*-* 03:17", "Persistent=true")
+)
 
 
 def configure_element(context: Context) -> Sequence[Resource]:
     facility, groups = context.facility, element.find_groups(context.facility, ended.NAME)
     keep = {"root": element.DATA, "limits": find_limits(context), "known": LIMITS, "server": element.USER}
-    task = {"apply": {"accounts": {"call": f"{PACKAGE}.limits:apply", "args": keep}}}
     return (
         Directory("/var/lib/farmlet"),
         *tell_ends(context),
         *element.configure(context.node.fqdn, facility.issuer, facility.name, context.trust.authorities, groups, ENDED),
         Directory(COUNTS, 0o755, element.USER, element.USER),
-        File(TABLE, json.dumps(list_paths(facility.rights), indent=1) + "\n"),
+        File.of_json(TABLE, list_paths(facility.rights)),
         USAGE.file,
-        File(f"/etc/systemd/system/{USAGE.name}.timer", TIMER),
-        Unit(f"{USAGE.name}.timer"),
-        Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/storage.limits.json", json.dumps(task, indent=1) + "\n"),
+        TIMER.file,
+        TIMER.unit,
+        tell_agent("storage.limits", apply=follow(f"{PACKAGE}.limits:apply", keep)),
     )
 
 
 def tell_ends(context: Context) -> Sequence[Resource]:
     """With our own issuer a membership ends with its tokens."""
-    task = "/etc/farmlet/agent.d/storage.ended.json"
-    if not context.facility.external:
-        return (Absent(task),)
     args = {"path": ENDED, "first_uid": context.section("identity").first_uid}
-    call = {"apply": {"accounts": {"call": f"{PACKAGE}.ended:apply", "args": args}}}
+    task = tell_agent("storage.ended", apply=follow(f"{PACKAGE}.ended:apply", args))
+    if not context.facility.external:
+        return (Absent(task.path),)
     # the server wants to find it when it starts; the agent keeps it from then on
     first = Command("list of ended memberships", f"echo '[]' > {ENDED} && chmod 644 {ENDED}", f"test -s {ENDED}")
-    return (first, Directory("/etc/farmlet/agent.d"), File(task, json.dumps(call, indent=1) + "\n"))
+    return (first, task)
 
 
 def find_limits(context: Context) -> list[dict[str, Any]]:
@@ -94,7 +81,7 @@ def find_limits(context: Context) -> list[dict[str, Any]]:
 def check_element(context: Context) -> Sequence[Check]:
     host, limits = context.node.fqdn, {"root": element.DATA, "known": LIMITS}
     return (
-        Check("storage.unit", "farmlet.runtime.checks:check_unit", {"unit": element.UNIT}),
+        Check.of_unit("storage.unit", element.UNIT),
         Check("storage.certificate", "farmlet.runtime.checks:check_certificate", {"path": element.CERTIFICATE}),
         Check("storage.strangers", f"{CHECKS}:check_strangers", {"url": element.url(host), "folder": element.AUTHORITIES}),
         Check("storage.root", "farmlet.runtime.checks:check_port", {"host": host, "port": element.ROOT_PORT}),
@@ -118,8 +105,7 @@ def install_client() -> Sequence[Resource]:
 
 def configure_client(context: Context) -> Sequence[Resource]:
     # curl and davix go by the system's trust, which part base keeps; XRootD's client by this folder
-    guide = (Directory("/etc/farmlet"), File(GUIDE, write_guide(context)))
-    return (*element.trust(context.trust.authorities), *guide, *publish_guide(context))
+    return (*element.trust(context.trust.authorities), write_guide(context, GUIDE), *publish_guide(context))
 
 
 def check_client(context: Context) -> Sequence[Check]:
@@ -127,7 +113,7 @@ def check_client(context: Context) -> Sequence[Check]:
     return (Check("storage.client", f"{CHECKS}:check_client", args),)
 
 
-def write_guide(context: Context) -> str:
+def write_guide(context: Context, path: str) -> File:
     """Where data is, for people and programs on a node (JSON); nothing in it is secret."""
     scopes = not context.facility.external
     urls = {node.name: element.url(node.fqdn) for node in context.facility.hosts("storage.element")}
@@ -135,7 +121,7 @@ def write_guide(context: Context) -> str:
     rows = [{"name": name, "kind": "xrootd", "url": url, "audience": url, "scopes": scopes} for name, url in urls.items()]
     for one in context.trust.elements.values():
         rows.append({"name": one.name, "kind": one.kind, "url": one.url, "audience": one.audience, "scopes": one.scopes})
-    return json.dumps({"elements": rows}, indent=1) + "\n"
+    return File.of_json(path, {"elements": rows})
 
 
 def publish_guide(context: Context) -> Sequence[Resource]:
@@ -143,7 +129,7 @@ def publish_guide(context: Context) -> Sequence[Resource]:
     if "software.build" not in context.node.roles:
         return ()
     folder = places.find_published(context.facility.domain)
-    return (Directory(places.SOFTWARE), Directory(folder), File(f"{folder}/storage.json", write_guide(context)))
+    return (Directory(places.SOFTWARE), Directory(folder), write_guide(context, f"{folder}/storage.json"))
 
 
 def check_probe(context: Context) -> Sequence[Check]:

@@ -10,9 +10,9 @@ from farmlet.facility.places import ANY
 from farmlet.parts.compiled import Plugin
 from farmlet.parts.render import render
 from farmlet.parts.resources import Absent, Certificate, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.storage import PACKAGE
 from farmlet.parts.storage.groups import write_table
 
-PACKAGE = "farmlet.parts.storage"
 ROOT_PORT, WEB_PORT = 1094, 8443
 DATA = "/srv/farmlet/storage"
 CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.cfg"
@@ -118,7 +118,30 @@ def configure(
     is the file of those who are no members any more (`ended.apply`). Its
     certificate is of the authority of the machine it stands on.
     """
-    server = render(
+    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups), ended=ended if groups else "")
+    return (
+        # once more than in `install`: the server starts anew with a plug-in that has changed
+        *(resource for plugin in PLUGINS for resource in plugin.compiled),
+        *trust(authorities),
+        Directory("/srv/farmlet"),
+        # the server may write in these, but not remove what is root's: see `limits`
+        *(Directory(path, 0o1770, "root", USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
+        Directory("/etc/farmlet"),
+        Directory("/etc/farmlet/tls"),
+        Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400, reload=("systemctl", "try-restart", UNIT)),
+        File(CHECKSUM, render(PACKAGE, "checksum.sh", data=DATA), 0o755),
+        File(CONFIG, write_server(fqdn, GROUPS if groups else "")),
+        File(TOKENS, tokens),
+        File(GROUPS, groups) if groups else Absent(GROUPS),
+        File(SWEEP, (files(PACKAGE) / "templates" / "sweep.py").read_text()),
+        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE, sweep=SWEEP)),
+        Unit(UNIT),
+    )
+
+
+def write_server(fqdn: str, groups: str) -> str:
+    """Configuration of the server at `fqdn`; `groups`: the file of the table of groups, if those decide."""
+    return render(
         PACKAGE,
         "storage.cfg",
         site=fqdn,
@@ -134,26 +157,7 @@ def configure(
         certificate=CERTIFICATE,
         key=KEY,
         authorities=AUTHORITIES,
-        authorise=render(PACKAGE, "authorise.cfg", tokens=TOKENS, groups=GROUPS if groups else ""),
-    )
-    tokens = write_tokens([ANY, url(fqdn)], issuer, name, bool(groups), ended=ended if groups else "")
-    return (
-        # once more than in `install`: the server starts anew with a plug-in that has changed
-        *(resource for plugin in PLUGINS for resource in plugin.compiled),
-        *trust(authorities),
-        Directory("/srv/farmlet"),
-        # the server may write in these, but not remove what is root's: see `limits`
-        *(Directory(path, 0o1770, "root", USER) for path in (DATA, *(f"{DATA}/{folder}" for folder in FOLDERS))),
-        Directory("/etc/farmlet"),
-        Directory("/etc/farmlet/tls"),
-        Certificate(CERTIFICATE, KEY, (fqdn,), owner=USER, group=USER, mode=0o400, reload=("systemctl", "try-restart", UNIT)),
-        File(CHECKSUM, render(PACKAGE, "checksum.sh", data=DATA), 0o755),
-        File(CONFIG, server),
-        File(TOKENS, tokens),
-        File(GROUPS, groups) if groups else Absent(GROUPS),
-        File(SWEEP, (files(PACKAGE) / "templates" / "sweep.py").read_text()),
-        File(f"/etc/systemd/system/{UNIT}", render(PACKAGE, UNIT, config=CONFIG, data=DATA, cache=CACHE, sweep=SWEEP)),
-        Unit(UNIT),
+        authorise=render(PACKAGE, "authorise.cfg", tokens=TOKENS, groups=groups),
     )
 
 

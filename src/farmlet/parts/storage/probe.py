@@ -88,7 +88,7 @@ def _try(url: str, bearer: dict[str, str], folder: str, digest: bool) -> None:
 def _compare(data: bytes, found: bytes, headers: Message, url: str) -> None:
     """What came back is what was sent, and so says the checksum, where the element told one (RFC 3230)."""
     if found != data:
-        raise Failed(f"{url}: of {SIZE} bytes {len(found)} others came back")
+        raise Failed(f"{url}: of {SIZE} bytes sent, {len(found)} others came back")
     told, wanted = headers.get("Digest", ""), f"{zlib.adler32(data):08x}"
     name, _, value = told.partition("=")
     if name.lower() == "adler32" and value.strip().lower().rjust(8, "0") != wanted:

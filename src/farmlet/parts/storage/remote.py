@@ -13,12 +13,10 @@ from farmlet.errors import InputError
 from farmlet.facility.model import Facility
 from farmlet.facility.places import ANY
 from farmlet.parts.render import render
-from farmlet.parts.storage import element
+from farmlet.parts.storage import PACKAGE, element
 from farmlet.parts.storage.config import Element
 from farmlet.parts.storage.elements import elements
 from farmlet.parts.storage.groups import share, write_table
-
-PACKAGE = "farmlet.parts.storage"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class Client:
                 break
             place = _follow(method, place, answer)
         else:
-            raise Failed(f"{method} {self._place.geturl()}{path} is led on more than {HOPS} times")
+            raise Failed(f"{method} {self._place.geturl()}{path} is redirected more than {HOPS} times")
         if answer.status not in wanted:
             raise _explain(method, place, answer, body)
         return answer.headers, body
@@ -71,7 +71,7 @@ class Client:
             if not hop:
                 raise
             # of the two the door is in order
-            raise Failed(f"{method} is led on to https://{place.netloc}, and there: {error}") from error
+            raise Failed(f"{method} is redirected to https://{place.netloc}, and there: {error}") from error
 
     def close(self) -> None:
         for connection in self._open.values():
@@ -81,7 +81,9 @@ class Client:
 def _follow(method: str, place: SplitResult, answer: http.client.HTTPResponse) -> SplitResult:
     target = urlsplit(urljoin(place.geturl(), answer.headers.get("Location", "")))
     if target.scheme != "https" or not target.hostname:
-        raise Failed(f"{method} https://{place.netloc}{place.path} is led on to what is not https: {target.geturl()[:100]}")
+        raise Failed(
+            f"{method} https://{place.netloc}{place.path} is redirected to an address without https: {target.geturl()[:100]}"
+        )
     return target._replace(fragment="")
 
 

@@ -28,7 +28,7 @@ def check_credmon(folder: str) -> str:
     if "credmon" not in command:
         raise Failed(f"process {pid} is not the credential monitor: {command.strip()}")
     if age > STALE:
-        raise Failed(f"process {pid} has finished no pass for {age:.0f} s")
+        raise Failed(f"process {pid} has not finished a pass for {age:.0f} s")
     held, ready = (len(list(root.glob(f"*/*.{kind}"))) for kind in ("top", "use"))
     crowd = Counter(path.parent.name for path in root.glob("*/*.top"))
     many = "".join(f"; of {count} that {name} stored, {MOST} are looked after" for name, count in crowd.items() if count > MOST)

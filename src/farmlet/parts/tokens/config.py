@@ -11,10 +11,10 @@ from farmlet.facility.names import check_port
 
 
 class Tokens(BaseModel):
-    """`issuers`: further ones, besides the facility's own, whose refresh tokens members may store for their jobs
-    (`condor_store_cred`). `client`: with an external issuer, the id of the public client there by which credentials for jobs are
-    made (device flow, refresh tokens). `keep_days`: a credential that no job and no session of its member has needed for so
-    long is removed.
+    """`issuers`: further issuers whose refresh tokens members may store for their jobs (`condor_store_cred`).
+
+    `client`: with an external issuer, the id of its public client for credentials of jobs (device flow, refresh tokens).
+    `keep_days`: a credential that no job and no session of its member has needed for so many days is removed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from farmlet.facility.places import CREDENTIAL
+from farmlet.runtime.issuer.jwt import peek
 
 Item = TypeVar("Item")
 
@@ -81,9 +81,8 @@ def split(text: str) -> list[str]:
 def read_end(token: bytes) -> float:
     """When a JWT ends (its `exp`, RFC 7519 §4.1.4; seconds since the epoch); 0 for a token that says nothing."""
     try:
-        part = token.split(b".")[1]
-        end = float(json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))["exp"])
-    except (LookupError, ValueError, TypeError, OverflowError, RecursionError):
+        end = float(peek(token.decode())["exp"])
+    except (LookupError, ValueError, TypeError, OverflowError):
         return 0.0
     return end if math.isfinite(end) else 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 
 from farmlet.facility.catalog import Issue
@@ -12,6 +11,7 @@ from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
 from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
+from farmlet.parts.tasks import follow, tell_agent
 from farmlet.parts.tokens.config import Tokens
 from farmlet.parts.tokens.source import ROTATING
 from farmlet.parts.tokens.storer import CONFIG, STORE
@@ -26,7 +26,7 @@ FOLDER = CREDENTIALS
 
 
 # a notebook begins: the monitor is told to look, as condor_credd does it
-NOTEBOOK_PATH = f"[Path]\nPathModified={NOTEBOOKS}\n\n[Install]\nWantedBy=paths.target\n"
+NOTEBOOK = units.Trigger("farmlet-notebook-tokens", "path", "Farmlet: a notebook begins", (f"PathModified={NOTEBOOKS}",))
 NOTEBOOK_SERVICE = (
     "[Unit]\nDescription=Farmlet: tokens of notebooks\nStartLimitIntervalSec=0\n\n"
     f"[Service]\nType=oneshot\nExecStart=-/bin/sh -c 'kill -HUP \"$(cat {FOLDER}/pid)\"'\n"
@@ -35,7 +35,6 @@ NOTEBOOK_SERVICE = (
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
     taking = {"folder": FOLDER, "places": [PLACES, NOTEBOOKS], "first_uid": context.section("identity").first_uid}
-    task = {"apply": {"accounts": {"call": f"{PACKAGE}.deprovisioning:apply", "args": taking}}}
     config = render(
         PACKAGE,
         "credmon.config",
@@ -51,14 +50,13 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
         Farmlet(units.NODE, context.wheel),
         File(PROGRAM, render(PACKAGE, "credmon.sh", python=PYTHON), 0o755),
         File(STORER, render(PACKAGE, "storer.sh", python=PYTHON), 0o755),
-        File(str(CONFIG), json.dumps(describe(context), indent=1) + "\n"),
+        File.of_json(str(CONFIG), describe(context)),
         File("/etc/condor/config.d/50-farmlet-credmon.config", config),
         *configure_sessions(context),
         *configure_notebooks(context),
         # once all of it is there, also for systemd to read
         Unit("condor.service"),
-        Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/tokens.credmon.json", json.dumps(task, indent=1) + "\n"),
+        tell_agent("tokens.credmon", apply=follow(f"{PACKAGE}.deprovisioning:apply", taking)),
         # Debian keeps it where only root looks; members take their credential back with it
         Command("condor_store_cred for members", f"ln -sf {STORE} /usr/local/bin/", "test -x /usr/local/bin/condor_store_cred"),
     )
@@ -117,9 +115,9 @@ def configure_notebooks(context: Context) -> Sequence[Resource]:
     if "notebooks.hub" not in context.node.roles:
         return ()
     return (
-        File("/etc/systemd/system/farmlet-notebook-tokens.service", NOTEBOOK_SERVICE),
-        File("/etc/systemd/system/farmlet-notebook-tokens.path", NOTEBOOK_PATH),
-        Unit("farmlet-notebook-tokens.path"),
+        File(f"/etc/systemd/system/{NOTEBOOK.name}.service", NOTEBOOK_SERVICE),
+        NOTEBOOK.file,
+        NOTEBOOK.unit,
     )
 
 

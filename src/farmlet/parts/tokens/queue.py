@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,10 +19,12 @@ from farmlet.parts.tokens import notes
 from farmlet.parts.tokens.credential import SERVICE, Unusable, Wish, split, take_turns
 from farmlet.parts.tokens.source import read
 from farmlet.runtime import ads
+from farmlet.runtime.program import run
 
 log = logging.getLogger("farmlet.credmon")
 
 SECONDS = 20
+HINT = "systemctl status condor"
 CODE = 7002  # tells these holds from those of members, of HTCondor and of ended memberships
 HELD = "5"
 MOST = 500  # jobs on one command line
@@ -99,7 +100,8 @@ def load_jobs() -> list[Job]:
 
     As JSON: what a member writes into an attribute may look like the lines of other members' jobs.
     """
-    said = _run(["condor_q", "-allusers", "-constraint", NEED, "-attributes", ",".join(ATTRIBUTES), "-json"])
+    words = ["condor_q", "-allusers", "-constraint", NEED, "-attributes", ",".join(ATTRIBUTES), "-json"]
+    said = run(words, hint=HINT, seconds=SECONDS)
     try:
         found = ads.read(said)
     except ValueError as error:
@@ -173,18 +175,7 @@ def find_fault(folder: Path, service: str) -> str:
 
 def _change(command: Sequence[str], jobs: Sequence[str]) -> None:
     try:
-        _run([*command, *jobs])
+        run([*command, *jobs], hint=HINT, seconds=SECONDS)
         log.info("%s: %d jobs", command[0], len(jobs))
     except FarmletError as error:  # one of them may have left just now
         log.warning("%s", error)
-
-
-def _run(words: Sequence[str]) -> bytes:
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise FarmletError(words[0], str(error), "systemctl status condor") from error
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace")  # members' words may be of any encoding
-        raise FarmletError(words[0], said.strip()[-300:], "systemctl status condor")
-    return done.stdout

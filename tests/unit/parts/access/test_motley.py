@@ -171,7 +171,7 @@ def test_an_existing_directory_is_asked_with_its_own_authority(make_context: Mak
     found = files(context, "motley")
     section = parse(found["/etc/farmlet/motley/feudal_adapter.conf"])["backend.ldap"]
     assert (section["host"], section["port"], section["user_base"]) == ("ldap.example.org", "1636", "ou=p,dc=x")
-    assert motley.SYSTEM in found["/etc/systemd/system/farmlet-motley.service"]
+    assert motley.SYSTEM_CA in found["/etc/systemd/system/farmlet-motley.service"]
 
 
 class Answer(BaseHTTPRequestHandler):

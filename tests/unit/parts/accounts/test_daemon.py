@@ -214,7 +214,7 @@ def test_while_the_directory_is_away_ends_are_told_and_beginnings_wait(tmp_path:
     assert {row["name"]: row["groups"] for row in read(tmp_path)} == {"alan": [], "grace": [], "new": ["lab"]}
     assert checks.check_faults(str(tmp_path / "faults.json"))
     os.utime(tmp_path / "faults.json", (0, 0))
-    with pytest.raises(Failed, match="end of no pass"):
+    with pytest.raises(Failed, match="has not finished a pass"):
         checks.check_faults(str(tmp_path / "faults.json"))
     make(tmp_path, source).sync()
     assert checks.check_faults(str(tmp_path / "faults.json")), "a pass is told though nothing is wrong, as before"

@@ -117,7 +117,7 @@ def test_an_iam_that_is_away_is_told_and_one_that_answers_is_not_asked_again(iam
     before = len(iam.grants.tokens)
     assert outside.check_reader(**look) and len(iam.grants.tokens) == before
     iam.close()
-    assert "what was known last goes on" in fault(lambda: outside.check_issuer(iam.issuer))
+    assert "the members known last still count" in fault(lambda: outside.check_issuer(iam.issuer))
 
 
 def test_what_waits_for_the_members_is_not_told_beside_what_keeps_them_away(make_context: MakeContext) -> None:

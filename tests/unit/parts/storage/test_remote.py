@@ -135,7 +135,7 @@ def test_each_storage_node_is_an_element_of_its_own_and_all_are_known_everywhere
     facility = load(one(prefix="/vo", kind="dcache"), one("near", url="https://near.example.org", authorise="groups"))
     trust = Trust("CA\n", elements=find_elements(facility))
     contexts = {name: Context(facility, facility.nodes[name], trust, "0" * 64) for name in facility.nodes}
-    guides = {name: json.loads(write_guide(context))["elements"] for name, context in contexts.items()}
+    guides = {name: json.loads(write_guide(context, "guide").data)["elements"] for name, context in contexts.items()}
     urls = {row["name"]: row["url"] for row in guides["disk"]}
     assert urls == {
         "head": "https://head.farmlet.test:8443",

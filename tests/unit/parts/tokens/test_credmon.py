@@ -17,6 +17,7 @@ from rotation import Issuer, age, derive, held, store, watch
 from farmlet.parts.tokens import checks, credential, credmon, queue, renewer, source
 from farmlet.runtime import files
 from farmlet.runtime.checks import Failed
+from waiting import until
 
 
 def test_first_token_is_bare_and_the_rotated_one_is_kept(tmp_path: Path, issuer: Issuer) -> None:
@@ -235,13 +236,13 @@ def test_process_keeps_the_contract_with_credd(tmp_path: Path, issuer: Issuer) -
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
     try:
-        wait(lambda: (tmp_path / "CREDMON_COMPLETE").exists())
+        until(lambda: (tmp_path / "CREDMON_COMPLETE").exists())
         assert int((tmp_path / "pid").read_text()) == process.pid
         evidence = checks.check_credmon(str(tmp_path))
         assert "0 credentials" in evidence
         top = store(tmp_path, issuer.url, "alice.0")
         process.send_signal(signal.SIGHUP)
-        wait(lambda: top.with_suffix(".use").exists())
+        until(lambda: top.with_suffix(".use").exists())
         process.terminate()
         assert process.wait(10) == 0
     finally:
@@ -249,14 +250,6 @@ def test_process_keeps_the_contract_with_credd(tmp_path: Path, issuer: Issuer) -
         process.wait()
     with pytest.raises(Failed):
         checks.check_credmon(str(tmp_path))
-
-
-def wait(condition: object, seconds: float = 15) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_end_of_a_token() -> None:

@@ -79,7 +79,7 @@ def _place(wish: Wish, name: str) -> Place:
         raise InputError(name, "cannot be a facility's name", "a-z, 0-9 and -, the first a letter")
     place = Place(places.root() / name)
     if place.state.exists() and (other := state.load(place).url) != wish.url:
-        raise InputError(name, f"is another facility here already: {other}", f"--name OTHER, or first: farmlet logout {name}")
+        raise InputError(name, f"names another facility here: {other}", f"--name OTHER, or first: farmlet logout {name}")
     state.create(place)
     return place
 

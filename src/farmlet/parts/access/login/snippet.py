@@ -38,7 +38,7 @@ def program() -> str:
 def escape(text: str) -> str:
     """`text` in double quotes where ssh expands `%` (ssh_config(5), TOKENS). Raises FarmletError for what cannot stand there."""
     if re.search(r'["\\\n\r]|\$\{', text):
-        raise FarmletError(text, "has signs that ssh's configuration cannot hold", "choose another folder by XDG_CONFIG_HOME")
+        raise FarmletError(text, "has characters that ssh_config cannot hold", "choose another folder by XDG_CONFIG_HOME")
     return text.replace("%", "%%")
 
 

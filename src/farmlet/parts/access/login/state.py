@@ -95,14 +95,14 @@ def create(place: Place) -> None:
 
 
 @contextmanager
-def locked(place: Place, wait: float = WAIT) -> Iterator[None]:
-    """Only one process at a time: a refresh token is good once. Raises FarmletError after `wait` seconds."""
+def locked(place: Place) -> Iterator[None]:
+    """Only one process at a time: a refresh token is good once. Raises FarmletError after WAIT seconds."""
     handle = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + wait
+    deadline = time.monotonic() + WAIT
     try:
         while not _take(handle):
             if time.monotonic() > deadline:
-                raise FarmletError(place.name, "another farmlet renews it and does not end", f"fuser {place.lock} names it")
+                raise FarmletError(place.name, "another farmlet is still renewing it", f"fuser {place.lock} names it")
             time.sleep(0.05)
         yield
     finally:

@@ -162,7 +162,7 @@ def _refuse_to_hide(folder: str) -> Command:
 def check_server(context: Context, folders: Iterable[str]) -> Sequence[Check]:
     if context.node.connect == "container":
         return ()
-    unit = Check("accounts.files.unit", "farmlet.runtime.checks:check_unit", {"unit": "nfs-server.service"})
+    unit = Check.of_unit("accounts.files.unit", "nfs-server.service")
     disks = Check("accounts.files.disks", f"{PACKAGE}.checks:check_own", {"folders": [*folders]})
     return (unit, disks) if find_clients(context.facility) else (unit,)
 

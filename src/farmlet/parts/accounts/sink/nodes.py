@@ -30,7 +30,7 @@ class Nodes:
         try:
             return Held(tuple(state.rebuild(row) for row in self._load().values()))
         except (KeyError, TypeError, ValueError) as error:
-            raise FarmletError(str(self._path), f"is not what was written there: {error!r}") from error
+            raise FarmletError(str(self._path), f"does not hold what was written there: {error!r}") from error
 
     def plan(self, accounts: Sequence[state.Account], held: AbstractSet[str] = frozenset()) -> Outcome:
         return Outcome(tuple(tell(self._load(), self._want(accounts, held))))

@@ -32,11 +32,11 @@ WAIT_SECONDS = 50
 class Builtin:
     """A `MembershipSource`. Names and numbers come from identity's ledger; its feed tells of a change within a second.
 
-    Who was told by the feed is read alone; all members at the first time, when many changed, and at least every `seconds`.
+    Who was told by the feed is read alone; all members at the first time, when many changed, and at least every FULL_SECONDS.
     """
 
-    def __init__(self, reader: Reader, seconds: float = FULL_SECONDS) -> None:
-        self._reader, self._seconds = reader, seconds
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._known: dict[str, Member] = {}
         self._unread: dict[str, Unread] = {}
         self._changed: list[str] | None = None  # since what is known; None: who knows
@@ -47,7 +47,7 @@ class Builtin:
         changed, self._changed = self._changed, None  # what fails half way is begun anew
         some = list(dict.fromkeys([*(changed or ()), *self._unread]))
         if changed is None or not some or len(some) > FEW or time.monotonic() >= self._due:
-            due = time.monotonic() + self._seconds
+            due = time.monotonic() + FULL_SECONDS
             users = self._reader.users(USERS, PAGE)
             self._known, self._unread = {}, {}
             for user in users:

@@ -159,7 +159,7 @@ def _gone(entry: Entry) -> Member:
     return Member(entry.bearer, entry.name, entry.number, entry.number, entry.name, "removed", {})
 
 
-def has_ended(value: object, now: datetime | None = None) -> bool:
+def has_ended(value: object) -> bool:
     """Whether an `endTime` (text of ISO 8601, or milliseconds since 1970) has passed. None is no end. Raises ValueError."""
     if value is None:
         return False
@@ -167,4 +167,4 @@ def has_ended(value: object, now: datetime | None = None) -> bool:
         end = datetime.fromtimestamp(value / 1000, UTC)
     else:
         end = datetime.fromisoformat(str(value))
-    return (end if end.tzinfo else end.replace(tzinfo=UTC)) <= (now or datetime.now(UTC))
+    return (end if end.tzinfo else end.replace(tzinfo=UTC)) <= datetime.now(UTC)

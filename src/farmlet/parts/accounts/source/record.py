@@ -48,7 +48,7 @@ class Record:
         try:
             return {row["name"]: row for row in json.loads(path.read_text())["members"]}
         except (ValueError, KeyError, TypeError) as error:
-            raise FarmletError(str(path), f"is not what was written there: {error!r}", "remove it") from error
+            raise FarmletError(str(path), f"does not hold what was written there: {error!r}", "remove it") from error
 
 
 def describe(member: Member) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def test_a_mount_of_another_server_or_none_is_told(tmp_path: Path) -> None:
     for kind in ("ext4 /dev/vda1", "nfs4 other.farmlet.test:/home"):
         with pytest.raises(Failed, match=r"and should be files\.farmlet\.test:/home"):
             look(kind)
-    with pytest.raises(Failed, match="cannot be had"):
+    with pytest.raises(Failed, match="cannot be reached on"):
         checks.check_mount("files.farmlet.test:/home", str(tmp_path / "nothing"))
 
 

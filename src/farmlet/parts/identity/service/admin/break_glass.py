@@ -34,7 +34,7 @@ def break_glass(provider: Provider, name: str, scopes: Sequence[str], audience: 
     first: without the log there is no token. It opens no log-in, which would outlive it.
     """
     if not reason.strip() or not by.strip():
-        raise InputError("token", "the reason or who asks is empty", "both go into the audit log")
+        raise InputError("token", "the reason, or the account that asks, is empty", "both go into the audit log")
     member = find(name)
     if not member.is_active:
         raise InputError(f"member {name}", f"is {member.standing}")

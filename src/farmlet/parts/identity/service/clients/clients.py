@@ -151,4 +151,4 @@ def _check_redirects(grants: Sequence[str], redirects: Sequence[str], departures
     if (CODE in grants) != bool(redirects):
         raise InputError("--redirect-uri", "the grant code and redirect URIs go together", "give both or neither")
     if exposed:
-        raise InputError("--trusted", "anything can take the name of a public client", "give --secret-file instead of --public")
+        raise InputError("--trusted", "anybody can pose as a public client", "give --secret-file instead of --public")

@@ -74,24 +74,24 @@ def set_client(provider: Provider, client_id: str, given: Mapping[str, Any], by:
     fresh = not public and (given["renew"] or old.get("public", True))
     secret = secrets.token_urlsafe(32) if fresh else None
 
-    def pick(key: str, before: str) -> Any:
+    def pick(key: str, before: str = "") -> Any:
         found = given[key]
-        return old.get(before) if found in (None, "", []) else found
+        return old.get(before or key) if found in (None, "", []) else found
 
     ensure_client(
         provider,
         client_id,
-        name=pick("name", "name") or "",
+        name=pick("name") or "",
         public=public,
         secret=secret,
         grants=pick("grant", "grants") or (),
         scopes=_split(pick("scope", "scopes")),
         audiences=_split(pick("audience", "audiences")),
-        lifetimes=(pick("access_lifetime", "access_lifetime"), pick("refresh_lifetime", "refresh_lifetime")),
+        lifetimes=(pick("access_lifetime"), pick("refresh_lifetime")),
         redirects=pick("redirect_uri", "redirect_uris") or (),
         departures=pick("post_logout_uri", "post_logout_uris") or (),
-        trusted=bool(pick("trusted", "trusted")),
-        algorithm=pick("algorithm", "algorithm") or "",
+        trusted=bool(pick("trusted")),
+        algorithm=pick("algorithm") or "",
         by=by,
     )
     return find(client_id), secret or ""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.errors import InputError
+from farmlet.facility.places import SYSTEM_CA
 
 POSTGRESQL = "postgresql://"
-AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 NAMES = {"dbname": "NAME", "user": "USER", "host": "HOST", "port": "PORT"}
 
 
@@ -52,7 +52,7 @@ def _postgresql(url: str, passfile: Path | None) -> dict[str, Any]:
     found = {name: str(options.pop(key)) for key, name in NAMES.items() if key in options}
     if not found.get("HOST", "/").startswith("/"):
         # who answers in the database's place would see members and hand out rights
-        options = {"sslmode": "verify-full", "sslrootcert": AUTHORITIES, **options}
+        options = {"sslmode": "verify-full", "sslrootcert": SYSTEM_CA, **options}
     if passfile is not None:
         options["passfile"] = str(passfile)
     return {

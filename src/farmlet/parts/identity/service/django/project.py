@@ -23,6 +23,14 @@ APP = f"{SERVICE}.django"
 TEMPLATES = Path(__file__).parent.parent / "pages" / "templates"
 MODELS = ("APPLICATION", "ACCESS_TOKEN", "REFRESH_TOKEN", "ID_TOKEN", "GRANT", "DEVICE_GRANT")
 SHORTEST = 12  # characters of a password
+APPS = ("oauth2_provider", f"{APP}.apps.IdentityConfig")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"mask": {"()": f"{APP}.logs.Mask"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["mask"]}},
+    "root": {"handlers": ["stderr"], "level": logging.WARNING},
+}
 PRACTICES = (
     "IMPLICIT_GRANT",
     "PASSWORD_GRANT",
@@ -81,13 +89,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         "SECRET_KEY": secret,
         "DEBUG": False,
         "ALLOWED_HOSTS": configuration.hosts,
-        "INSTALLED_APPS": [
-            "django.contrib.contenttypes",
-            "django.contrib.auth",
-            "django.contrib.sessions",
-            "oauth2_provider",
-            f"{APP}.apps.IdentityConfig",
-        ],
+        "INSTALLED_APPS": [*(f"django.contrib.{name}" for name in ("contenttypes", "auth", "sessions")), *APPS],
         "ROOT_URLCONF": f"{APP}.urls",
         "USE_TZ": True,
         "TIME_ZONE": "UTC",  # what the pages say they show; Django's default is America/Chicago
@@ -105,13 +107,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
                 },
             }
         ],
-        "LOGGING": {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "filters": {"mask": {"()": f"{APP}.logs.Mask"}},
-            "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["mask"]}},
-            "root": {"handlers": ["stderr"], "level": logging.WARNING},
-        },
+        "LOGGING": LOGGING,
         **_members(configuration),
         **_security(configuration),
         **_protocol(),

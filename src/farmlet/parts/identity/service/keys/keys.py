@@ -46,7 +46,7 @@ def scan(folder: Path) -> list[Slot]:
     for path in folder.glob(f"*{SUFFIX}"):
         made, _, algorithm = path.stem.partition("-")
         if not made.isdecimal() or algorithm not in ALGORITHMS:
-            raise FarmletError(str(path), "is not named as a signing key is", "take it out of this folder")
+            raise FarmletError(str(path), "is not a name of a signing key", "take it out of this folder")
         found.append(Slot(path, int(made), algorithm))
     return sorted(found, key=lambda slot: (slot.made, slot.algorithm))
 

@@ -138,4 +138,4 @@ def read_end(text: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), time(23, 59, 59), UTC)
     except ValueError as error:
-        raise InputError("date", f"{text!r} is no day", "a day is written like 2030-12-31") from error
+        raise InputError("date", f"{text!r} is not a date", "write it like 2030-12-31") from error

@@ -1,0 +1,20 @@
+"""What parts tell a node's agent to do, each in a file of its own; `base.tasks` says what may stand there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from farmlet.parts.resources import File
+
+FOLDER = "/etc/farmlet/agent.d"  # part `base` makes it, and comes first
+
+
+def tell_agent(name: str, **tasks: object) -> File:
+    """`name`: the file's, like `batch.central`. `tasks`: `publish`, `deliver` and `apply` by name."""
+    return File.of_json(f"{FOLDER}/{name}.json", tasks)
+
+
+def follow(call: str, args: Mapping[str, object], again: bool = False) -> dict[str, object]:
+    """For `apply`: the function `call` (`module:function`) gets each new list of accounts, with `args` as keywords; `again`: also
+    now and then without one."""
+    return {"accounts": {"call": call, "args": args} | ({"again": True} if again else {})}
