@@ -3,7 +3,6 @@ of `head`, which has most of them): each line of docs/howto/user/machine.md, and
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import shlex
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from person import PASSWORD, Person
-from sandbox import Sandbox
+from sandbox import Sandbox, until
 
 from farmlet.engine.images.sources import python
 
@@ -28,14 +27,14 @@ from commands import CURL, blocks, scripts  # noqa: E402
 GUIDE = ROOT / "docs" / "howto" / "user" / "machine.md"
 DATA = ROOT / "docs" / "howto" / "user" / "data.md"
 MACHINE, AGENT, MCCLI = (f"<!-- run: {kind} -->" for kind in ("machine", "agent", "mccli"))
-AUTHORITIES, VARIABLES, TOKEN = 0, 1, 2  # the first blocks
+VARIABLES = 1  # which block
 ANALYSIS = "/opt/farmlet/analysis/lib/python3.13/site-packages"  # of the image: pip need not bring them again
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # what a person types at a terminal is told here
 WRAPPERS = {
     "ssh": 'exec /usr/bin/ssh -F "$SSH_CONFIG" "$@"',
     "scp": 'exec /usr/bin/scp -F "$SSH_CONFIG" "$@"',
-    "oidc-gen": 'exec /usr/bin/oidc-gen "$@" --pw-file="$HOME/password" --prompt=none --no-url-call --confirm-default < /dev/null',
+    "oidc-gen": 'exec /usr/bin/oidc-gen "$@" --pw-file="$HOME/password" --prompt=none --no-url-call --confirm-default',
     "sudo": 'shift; exec apt-get -qq -y --no-install-recommends "$@"',  # apt
 }
 # command (after all of the page), exit statuses, words
@@ -78,7 +77,7 @@ class Machine:
         given += [
             f"OIDC_SOCK={self.folder}/socket",
             f"OIDC_CONFIG_DIR={self.folder}/agent",
-            f"SSH_CONFIG={self.folder}/ssh_config",
+            f"SSH_CONFIG={self.person.folder}/ssh_config",
         ]
         shell = ["bash", "-euo", "pipefail", "-c", f"cd {self.folder}\n{text}"]
         return [*self.prefix, "env", "-i", *given, *variables, *shell]
@@ -99,7 +98,9 @@ def is_bookworm() -> bool:
 
 @pytest.fixture(scope="module")
 def mabel(sandbox: Sandbox, running: Sandbox) -> Person:
-    return Person.join(sandbox, f"mabel{secrets.token_hex(2)}", "lab")
+    person = Person.join(sandbox, f"mabel{secrets.token_hex(2)}", "lab")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    return person
 
 
 @pytest.fixture(scope="module", params=["debian12", "debian13"])
@@ -142,6 +143,7 @@ def evening(machine: Machine) -> str:
     lines = [
         given,
         first,
+        "cat sources.pem >> authorities/all.pem",  # where pip's index has an authority of its own
         second,
         *blocks(GUIDE, AGENT),
         *rest,
@@ -158,7 +160,7 @@ def evening(machine: Machine) -> str:
         command = machine.command("\n".join([*lines, "kill $OIDCD_PID"]), f"PYTHONPATH={machine.packages}")
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     try:
-        machine.person.browser.allow(wait_for_page(process, path), machine.person.name, PASSWORD)
+        machine.person.browser.allow(wait_for_page(machine, process, path), machine.person.name, PASSWORD)
         process.wait(300)
     finally:
         process.kill()
@@ -170,13 +172,13 @@ def faults(machine: Machine) -> list[tuple[str, tuple[int, ...], str]]:
     return [*FAULTS, *([] if machine.prefix else [DEBIAN_12])]
 
 
-def wait_for_page(process: subprocess.Popen[bytes], path: Path) -> str:
+def wait_for_page(machine: Machine, process: subprocess.Popen[bytes], path: Path) -> str:
     """The address at which oidc-agent's request is allowed."""
     deadline = time.monotonic() + 90
-    while not (found := re.search(r"https://\S+user_code=\S+", path.read_text())):
+    while not (found := re.search(r"enter the code:\s*(\S+)", path.read_text())):
         assert process.poll() is None and time.monotonic() < deadline, path.read_text()
         time.sleep(0.2)
-    return found[0]
+    return f"{machine.person.issuer}/device/?user_code={found[1]}"
 
 
 def test_each_line_of_the_page(machine: Machine, evening: str) -> None:
@@ -198,3 +200,20 @@ def test_the_page_names_all_packages(machine: Machine) -> None:
     words = shlex.split(scripts(GUIDE)[0])
     assert words[:3] == ["sudo", "apt", "install"]
     machine.do(f"dpkg --status {' '.join(words[3:])} > /dev/null")
+
+
+def test_mccli(machine: Machine, evening: str) -> None:
+    """Of Debian 12 in test_3_motley.py."""
+    if not machine.prefix:
+        return
+    audience = f"ssh_head.{machine.person.sandbox.domain}"
+    token = machine.folder / "ssh.token"
+    token.write_text(machine.person.authorise("openid", audience).access_token)
+    known = machine.folder / "known_config"
+    known.write_text(f"Host *\n  UserKnownHostsFile {machine.person.folder}/known_hosts\n  GlobalKnownHostsFile none\n")
+    trust = f"{blocks(GUIDE, MACHINE)[VARIABLES]}\nexport SSH_CONFIG={known} ACCESS_TOKEN=$(cat {token})\n"
+    said = machine.do(trust + blocks(GUIDE, MCCLI)[0])
+    assert f"({machine.person.name})" in said and "UNVERIFIED" not in said
+    said = machine.run(f"{trust}unset SSL_CERT_FILE\n~/mccli/bin/mccli ssh head.farmlet.test id").stdout
+    assert "UNVERIFIED" in said and f"({machine.person.name})" in said
+    assert "Issuer is not trusted" in machine.run(f"{trust}~/mccli/bin/mccli info head.farmlet.test").stdout
