@@ -165,3 +165,14 @@ def test_with_a_file_that_is_none(
     for words, parser in OF_A_FACILITY:
         code, _ = look([words[0], "--facility", str(path), *words[1:], *fill(parser)], capsys, str(path))
         assert code == 2, words
+
+
+@pytest.mark.parametrize(
+    "words", [["check", "nothing-like-it"], ["logs", "nothing-like-it"], ["node", "drain", "nothing-like-it"]]
+)
+def test_a_name_that_is_none(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Told before anything is asked of any node, with the names there are."""
+    (folder / "facility.yaml").write_text(default_text())
+    (folder / ".farmlet" / "lab").mkdir(parents=True, mode=0o700)
+    code, value = look(words, capsys, "node nothing-like-it")
+    assert code == 2 and "nothing-like-it" in value["errors"][0]["where"] and ", " in value["errors"][0]["hint"], value
