@@ -24,7 +24,7 @@ BROKEN = {
     "bytes": b"\xff\xfe\x00farmlet",
     "another-version": b"farmlet: 99\n",
     "unknown-key": b"farmlet: 1\nfacility: {name: lab, domain: lab.test, colour: red}\n",
-    "too-deep": b"[" * 5000,
+    "too-deep": b"[" * 600,
 }
 
 
