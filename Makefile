@@ -10,7 +10,9 @@ LDAP_PACKAGES := slapd python3-ldap
 MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus prometheus-node-exporter libjs-chart.js influxdb
 # a registry of images, and what brings and unpacks them
 REGISTRY_PACKAGES := buildah docker-registry netavark skopeo squashfs-tools umoci zstd
-TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) $(REGISTRY_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
+# clients of storage as on a member's own machine (docs/howto/user/machine.md)
+CLIENT_PACKAGES := xrootd-client gfal2-util-scripts gfal2-plugin-file gfal2-plugin-http gfal2-plugin-xrootd davix rclone curl
+TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) $(REGISTRY_PACKAGES) $(CLIENT_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 LANES := -n 3 --dist loadscope --no-loadscope-reorder
@@ -56,7 +58,7 @@ service: setup
 	$(BIN)/pytest -q $(LANES) --durations=15 tests/service
 
 facility: setup
-	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES) chromium
+	tools/packages $(LDAP_PACKAGES) $(REGISTRY_PACKAGES) $(CLIENT_PACKAGES) oidc-agent-cli chromium
 	$(BIN)/pytest -q $(LANES) --durations=30 tests/facility
 
 soak: setup  ## what takes long or is left to chance

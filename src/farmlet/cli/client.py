@@ -29,10 +29,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     path = getattr(args, "secret_file", None)
     if path and not path.parent.is_dir():  # before the secret is made, which is told only once
-        raise InputError(str(path), "there is no such folder")
+        raise InputError(f"--secret-file {path}", f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
     deployment = open_deployment(args, running=True)
     if deployment.facility.external:
-        raise InputError("farmlet client", f"is up to {deployment.facility.issuer}, whose clients they are", "register it there")
+        what = f"clients are kept by {deployment.facility.issuer}, and cannot be changed from here"
+        raise InputError("farmlet client", what, "register them there: docs/reference/clients.md")
     words = [args.action, *([] if args.action == "list" else [args.id])]
     words += programs.spell(vars(args)) if args.action == "set" else []
     found = ask_clients(deployment, words, getpass.getuser())

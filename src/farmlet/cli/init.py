@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     except FileExistsError:
         raise InputError(str(path), "exists already", "name another file: `farmlet init other.yaml`") from None
     except OSError as error:
-        raise InputError(str(path), f"cannot be written: {error.strerror}") from error
+        raise InputError(str(path), f"cannot be written: {error.strerror}", "name another place: `farmlet init PATH`") from error
     if args.json:
         print_json({"path": str(path.resolve())})
         return 0

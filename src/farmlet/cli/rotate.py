@@ -41,7 +41,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
     if args.what == "issuer" and deployment.facility.external:
-        raise InputError("farmlet rotate issuer", f"is up to {deployment.facility.issuer}, whose keys they are")
+        what = f"the keys that sign tokens are those of {deployment.facility.issuer}"
+        raise InputError("farmlet rotate issuer", what, "ask its administrators to rotate them")
     found = ROTATIONS[args.what](deployment, args.now, getpass.getuser())
     if args.json:
         print_json(asdict(found))

@@ -64,10 +64,12 @@ def _check(args: argparse.Namespace) -> None:
         if args.secret_file and not args.service:
             raise InputError("--secret-file", "is for service members", "add --service")
     if args.action == "release" and args.all == bool(args.name):
-        raise InputError("release", "wants names, or --all")
+        raise InputError(
+            "farmlet user release", "needs the names of members, or --all", "farmlet check accounts names who is missing"
+        )
     path = getattr(args, "secret_file", None)
     if path and not path.parent.is_dir():  # before the secret is made, which is told only once
-        raise InputError(str(path), "there is no such folder")
+        raise InputError(f"--secret-file {path}", f"there is no folder {path.parent}", f"mkdir -p {path.parent}")
 
 
 def _end(found: dict[str, Any]) -> str:

@@ -39,7 +39,8 @@ def check_now(deployment: Deployment, names: Sequence[str] = ()) -> list[dict[st
     if unknown:
         answering = {row["node"] for row in rows if row["check"] != SILENT}
         known = sorted({name for node in nodes if node in answering for name in _list_names(deployment, node)})
-        raise InputError(f"check {' '.join(unknown)}", "there is no such check", f"checks: {', '.join(known)}")
+        hint = f"checks: {', '.join(known)}" if known else f"parts: {', '.join(deployment.layout.parts)}"  # where no node answers
+        raise InputError(f"check {' '.join(unknown)}", "there is no such check", hint)
     return rows
 
 

@@ -90,7 +90,8 @@ def observe(target: Target) -> Seen:
     try:
         answer = json.loads(text)
     except ValueError as error:
-        raise FarmletError(f"node {target.name}", f"its probe answered nonsense: {text[:200]!r}") from error
+        hint = f"is its disk full? farmlet node exec {target.name} -- df -h"
+        raise FarmletError(f"node {target.name}", f"what it says of itself cannot be read: {text[:200]!r}", hint) from error
     findings = {int(index): reason for index, reason in answer["findings"].items()}
     return Seen(tuple(_changes(target.name, pairs, findings)), answer["keys"])
 

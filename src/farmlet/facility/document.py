@@ -54,6 +54,8 @@ def read(text: str, name: str) -> Document:
     yaml = YAML(typ="safe", pure=True)
     try:
         root = yaml.compose(text)
+    except RecursionError:
+        raise Errors([InputError(f"{name}:1", "is nested too deep for a facility file", "`farmlet init` shows one")]) from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,15 @@ def test_what_is_missing_for_an_admin_is_said(words: list[str], tmp_path: Path) 
     assert done.returncode == 1 and done.stdout == ""
     assert f"farmlet {words[0]}: needs the package " in done.stderr and "Error" not in done.stderr
     assert "hint: " in done.stderr and ".[deploy]" in done.stderr and "not ours yet" in done.stderr
+
+
+def test_every_verb_of_an_admin_says_what_is_missing(tmp_path: Path) -> None:
+    """Its help too, whichever verbs there are."""
+    code = (
+        f"import sys\nfor name in {EXTRAS}: sys.modules[name] = None\n"
+        "from farmlet.cli.main import OWN, VERBS, main\n"
+        "print({verb: main([verb, '--help']) for verb in VERBS if verb not in OWN})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.startswith("{'init': 1, ") and set(re.findall(r": (\d)", done.stdout)) == {"1"}, done
+    assert done.stderr.count("needs the package ") == done.stderr.count("hint: in a clone") == done.stdout.count(":")

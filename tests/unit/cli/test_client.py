@@ -85,4 +85,4 @@ def test_errors_speak_of_what_was_typed(identity: Identity, capsys: pytest.Captu
 def test_clients_of_an_external_issuer_are_its_own(identity: Identity, capsys: pytest.CaptureFixture[str]) -> None:
     identity.facility.external = True
     assert main(["client", "list"]) == 2
-    assert "is up to https://iam.example.org" in capsys.readouterr().err and identity.ran == []
+    assert "are kept by https://iam.example.org" in capsys.readouterr().err and identity.ran == []

@@ -106,5 +106,5 @@ def test_keys_of_an_external_issuer_are_its_own(farmlet: Any, shells: dict[str, 
     monkeypatch.setattr(Facility, "external", property(lambda self: True))
     monkeypatch.setattr(Facility, "issuer", property(lambda self: "https://iam.example.org/"))
     result = farmlet("rotate", "issuer", "--now")
-    assert result.code == 2 and "is up to https://iam.example.org/" in result.err
+    assert result.code == 2 and "those of https://iam.example.org/" in result.err
     assert not any(words(shell) for shell in shells.values())

@@ -39,7 +39,7 @@ class ExternalMembers(Members):
                 verb = f"user {words[1]}" if words[0] == "member" else words[0]
                 issuer = self._running.facility.issuer
                 hint = f"do it there: {issuer} (a change is known here within 60 s)"
-                raise InputError(f"farmlet {verb}", f"is up to {issuer}, which keeps the members", hint)
+                raise InputError(f"farmlet {verb}", f"members are kept by {issuer}, and cannot be changed from here", hint)
 
     def _rows(self) -> list[dict[str, Any]]:
         found = json.loads(self._read("members.json") or '{"members": [], "at": 0}')

@@ -101,6 +101,6 @@ def check_add(options: argparse.Namespace) -> None:
     if options.service and options.again:
         raise InputError(AGAIN, "is for people", "a service member needs a new name")
     if options.service and options.email:
-        raise InputError("--email", "is for people")
+        raise InputError("--email", "is for people, and this is a service member", "leave it out")
     if options.service and not options.owner:
         raise InputError("--owner", "is missing", "a service member is owned by a group: --owner GROUP")

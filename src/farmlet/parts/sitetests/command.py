@@ -114,12 +114,12 @@ class Desk:
         self._find_sites(options.site)
         reason, hint = clean(options.reason, 300), '--reason "new disks" --start "2027-01-31 08:00" --hours 4'
         if not reason or not math.isfinite(options.hours) or options.hours < 0:
-            raise InputError("sitetest close", "wants a reason, and hours that are none or more", hint)
+            raise InputError("sitetest close", "needs a reason, and hours from 0 on", hint)
         now = time.time()
         since = options.start or now
         until = since + options.hours * 3600 if options.hours else None
         if not math.isfinite(since) or (until is not None and until <= now):
-            raise InputError("sitetest close", "is over before it begins", hint)
+            raise InputError("sitetest close", "would be over already: its end has passed", hint)
         self._store.close_gate(Closed(options.site, reason, since, until))
         return self._settle(options.site)
 

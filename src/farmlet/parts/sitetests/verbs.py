@@ -45,7 +45,7 @@ def describe(parser: argparse.ArgumentParser, action: str) -> None:
 def read_time(text: str) -> float:
     """Seconds since 1970 of a time as people write it, or of that number. Raises ArgumentTypeError."""
     with suppress(ValueError):
-        return float(text)
+        return number(text)
     try:
         found = datetime.fromisoformat(text)
     except ValueError as error:

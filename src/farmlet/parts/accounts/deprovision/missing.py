@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.all == bool(options.name):
-            raise InputError("release", "wants names, or --all")
+            raise InputError("release", "needs the names of members, or --all")
         print(json.dumps(sorted(Guard(options.folder).release(options.name))))
     except (FarmletError, OSError) as error:
         print(error, file=sys.stderr)

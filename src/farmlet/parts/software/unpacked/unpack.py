@@ -129,7 +129,9 @@ def settle(root: Path, told: Told) -> tuple[tuple[str, ...], int]:
         elif stat.S_ISREG(mode):
             path.chmod(mode & 0o777)
         elif not stat.S_ISLNK(mode):
-            raise FarmletError("its layers", f"hold a device: {show(name)}", "")
+            raise FarmletError(
+                "its layers", f"have a device file in them, which no image may: {show(name)}", "tell who made the image"
+            )
         found.add(name)
         asked = 0o005 if stat.S_ISDIR(mode) else 0o004
         if not stat.S_ISLNK(mode) and mode & asked != asked:

@@ -33,8 +33,7 @@ def _regroup(provider: Provider, name: str, group: Group, wanted: bool, by: str)
     with transaction.atomic():
         take_turn()
         member = find(name)
-        if member.state == Member.State.REMOVED:
-            raise InputError(f"member {name}", "is removed")
+        _refuse_removed(member)
         if (group in member.groups.all()) != wanted:
             regroup(provider, group, [member] if wanted else [], [] if wanted else [member], by)
     return find(name)
@@ -79,8 +78,7 @@ def extend(provider: Provider, name: str, until: datetime | None, by: str) -> Me
     with transaction.atomic():
         take_turn()
         member = find(name)
-        if member.state == Member.State.REMOVED:
-            raise InputError(f"member {name}", "is removed")
+        _refuse_removed(member)
         if until is None and member.kind == Member.Kind.SERVICE:
             raise InputError(f"member {name}", "a service member needs an end", "give a date such as 2030-12-31")
         before, member.expires = member.expires, until
@@ -118,8 +116,13 @@ def check_service(member: Member) -> None:
     """Raises InputError for a person, and for a service member that was removed."""
     if member.kind != Member.Kind.SERVICE:
         raise InputError(f"member {member.name}", "is a person, not a service member")
+    _refuse_removed(member)
+
+
+def _refuse_removed(member: Member) -> None:
     if member.state == Member.State.REMOVED:
-        raise InputError(f"member {member.name}", "is removed")
+        back = "take a new name" if member.kind == Member.Kind.SERVICE else f"farmlet user resume {member.name} lets them back in"
+        raise InputError(f"member {member.name}", "is removed", back)
 
 
 def find_owner(provider: Provider, path: str) -> Group:
