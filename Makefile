@@ -9,7 +9,7 @@ LDAP_PACKAGES := slapd python3-ldap
 # real servers of monitoring, and promtool, which tests rules
 MONITORING_PACKAGES := victoria-metrics prometheus-alertmanager prometheus libjs-chart.js influxdb
 # a registry of images, and what brings and unpacks them
-REGISTRY_PACKAGES := docker-registry skopeo umoci zstd
+REGISTRY_PACKAGES := docker-registry skopeo umoci zstd squashfs-tools
 TEST_PACKAGES := postgresql libscitokens0 bubblewrap qemu-system-x86 cpio $(LDAP_PACKAGES) $(MONITORING_PACKAGES) $(REGISTRY_PACKAGES) openssh-server rsync oidc-agent-cli chromium $(if $(shell command -v npm),,nodejs npm)
 # a process for each core, up to four; of what waits for servers, in lanes (tests/lanes.py), more than cores
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notebooks import enter, join, run_cell
 from person import Person
 from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
+from farmlet.errors import FarmletError
 from farmlet.facility.places import find_unpacked
 from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
@@ -95,6 +97,31 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(ines: Person) -> No
     until(lambda: not ines.ssh("condor_q -af ClusterId"), 120)
     for name in ("own", "drone"):
         assert ines.ssh(f"cat {name}.out {name}.err") == f"{version} Z0", ines.ssh("cat jobs.log")
+
+
+# a cell of a notebook
+CELL = """
+import json, os, particle, subprocess, sys
+said = subprocess.run(["python3", "-c", "import particle; print(particle.__version__)"], capture_output=True, text=True).stdout
+print(json.dumps([particle.__version__, said.strip(), sys.executable, os.getuid(), os.listdir("/opt/own/bin") != []]))
+"""
+
+
+def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person) -> None:
+    hub, other = enter(ines), enter(join(sandbox, "ilse"))
+    assert "fit: your own, with analysis" in hub.log_in().text and ines.name not in other.log_in().text
+    label = f"{ines.name}/fit"
+    with pytest.raises(FarmletError, match="no such software"):
+        place = f"{other.url}/hub/api/users/{other._member.name}/server"
+        other._browser.call("POST", place, other.headers, {"software": label})
+    hub.start(software=label)
+    version = ines.ssh("cat own.out").split()[0]
+    uid = int(ines.ssh("id -u"))
+    # it goes on when the image is taken away
+    ines.ssh("mv fit/fit.sif away.sif")
+    assert run_cell(ines, hub, CELL) == [version, version, "/opt/own/bin/python3", uid, True]
+    hub.stop()
+    ines.ssh("mv away.sif fit/fit.sif")
 
 
 SHELL = """\

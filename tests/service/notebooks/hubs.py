@@ -21,6 +21,7 @@ from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
 
 GIB = 1 << 30
+BASE = "image-aaaaaaaaaaaa"  # what members' own images begin with
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Hub:
 
     def publish(self, offered: bool = True) -> None:
         place = self.folder / "image"
-        (place / "etc").mkdir(parents=True, exist_ok=True)
-        for name in ("passwd", "group"):
-            (place / "etc" / name).touch()
+        for one in (place, self.folder / ".images" / BASE):
+            (one / "etc").mkdir(parents=True, exist_ok=True)
+            for name in ("passwd", "group", "farmlet-image"):
+                (one / "etc" / name).touch()
         images.save([Row("image", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
 
 

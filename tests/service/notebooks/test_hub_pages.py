@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 from chromium import Window, launch
-from hubs import GIB, Hub, start, until
+from hubs import BASE, GIB, Hub, start, until
+from jupyterhub import __version__ as HUB
 from playwright.sync_api import Browser, BrowserContext
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
@@ -64,6 +66,32 @@ def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -
     )
     assert "other" not in window.text
     assert "no credential for storage" in window.text
+
+
+def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) -> None:
+    hub.write_roster(hilde={}, herta={})
+    row = {"owner": "hilde", "name": "fit", "base": BASE, "made": 1.8e9, "hub": HUB}
+    rows = [row, row | {"owner": "olga"}, row | {"name": "old", "base": "image-bbbbbbbbbbbb"}]
+    (hub.folder / "own.hilde").write_text(json.dumps(rows))
+    enter(window, hub, "hilde")
+    words = ("fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "run as you", "hilde/old is not to be had")
+    window.look("hub-own", *words)
+
+    def ask(label: str) -> str:
+        """The refusal of whatever is asked for."""
+        give = "(select, label) => { select.options[0].value = label; select.value = label }"
+        window.page.locator("#software").evaluate(give, label)
+        return choose(window, cores="1")
+
+    assert "cannot run here" in ask("hilde/old")
+    for label in ("herta/fit", "hilde/../fit", "/etc", "olga/other"):
+        assert "There is no such software. You may have: image, hilde/fit" in ask(label)
+    assert "Docker on this node does not answer" in ask("olga/fit")
+    window.open(f"{hub.url}/hub/spawn")
+    assert window.page.locator("#software").input_value() == "olga/fit", "it was the last choice"
+    (hub.folder / "own.hilde").unlink()
+    window.open(f"{hub.url}/hub/spawn")
+    assert "olga" not in window.text and window.page.locator("#software").count() == 0
 
 
 def test_a_refusal_says_why(window: Window, hub: Hub) -> None:

@@ -171,6 +171,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Account(USER),
         Directory(FOLDER, 0o700),
         Directory(STATE, 0o700),
+        Directory(places.OWN_IMAGES, 0o1777),
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),

@@ -17,6 +17,7 @@ from farmlet.runtime.files import write
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 INIT = "/usr/bin/tini-static"  # Docker's own would be put below /sbin, which is in the folder /usr that is mounted
 PROCESSES = 4096
+OWN = "FARMLET_OWN"  # where the packages of a member's own image are; see start.py
 TMP = "rw,nosuid,nodev,exec,mode=1777"
 
 
@@ -56,6 +57,12 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         "tmpfs": {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP},
         "group_add": [str(gid) for gid in groups if gid != member.gid],
     }
+
+
+def add_own(server: Any, folder: str) -> None:
+    """Tell `server` where the packages of the member's own image are: in a folder that it has anyway. /opt/own leads there."""
+    server.environment[OWN] = folder
+    server.extra_host_config["tmpfs"]["/opt/own"] = "rw,nosuid,nodev,mode=1777,size=64k"
 
 
 def describe(settings: Settings, member: Member, inside: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ PLACES = (
     "IPYTHONDIR",
     "FARMLET_EDITOR_DIR",
 )
+OWN = Path("/opt/own")
 OFF_HOME = Path("/tmp/farmlet")
 
 
@@ -71,8 +73,19 @@ def keep_off(home: Path, place: Path, environment: dict[str, str]) -> None:
     print(f"farmlet: {said}", file=sys.stderr)
 
 
+def put_own(place: Path, words: list[str], environment: dict[str, str]) -> list[str]:
+    """Show a member's own packages at `place`, where jobs have them, and have the server run by their Python; its new words."""
+    for path in Path(environment["FARMLET_OWN"]).iterdir():
+        (place / path.name).symlink_to(path)
+    program = shutil.which(words[0]) or words[0]
+    environment["PATH"] = f"{place}/bin{os.pathsep}{environment.get('PATH', os.defpath)}"
+    return [f"{place}/bin/python3", program, *words[1:]]
+
+
 def main(words: list[str]) -> None:
     home, environment = Path.home(), dict(os.environ)
+    if environment.get("FARMLET_OWN"):
+        words = put_own(OWN, words, environment)
     if not has_room(home):
         keep_off(home, OFF_HOME, environment)
     os.execvpe(words[0], words, environment)
