@@ -74,8 +74,9 @@ def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) ->
     rows = [row, row | {"owner": "olga"}, row | {"name": "old", "base": "image-bbbbbbbbbbbb"}]
     (hub.folder / "own.hilde").write_text(json.dumps(rows))
     enter(window, hub, "hilde")
-    words = ("fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "run as you", "hilde/old is not to be had")
-    window.look("hub-own", *words)
+    window.look(
+        "hub-own", "fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "hilde/old is not to be had"
+    )
 
     def ask(label: str) -> str:
         """The refusal of whatever is asked for."""
@@ -206,6 +207,11 @@ def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictu
         window.open(f"{hub.url}/hub/home")
         window.look("hub-named", "second")
         assert "maximum of 1 named" in begin("servers/third")
+        # servers have one origin, so nobody lets anybody into theirs: neither by a share nor by a code
+        for what in ("shares", "share-codes"):
+            wish = {"user": "hedda"} if what == "shares" else {}
+            answer = context.request.post(f"{hub.url}/hub/api/{what}/hedda/second?_xsrf={guard}", data=wish)
+            assert answer.status in (403, 404), (what, answer.status, answer.text())
         hub.write_roster(hedda={})  # as usual, which is two
         end("server")
         assert token.is_dir(), "the second server has it"
