@@ -74,7 +74,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
         (folder / name).chmod(0o600)
-    names = "state tokens sessions credentials image scratch usage closed condor meet readers"
+    names = "state tokens sessions credentials image scratch usage closed condor meet readers unpacked"
     paths = {name: str(folder / name) for name in names.split()}
     for name in ("state", "tokens", "credentials", "home"):
         (folder / name).mkdir()

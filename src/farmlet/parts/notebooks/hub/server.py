@@ -21,7 +21,8 @@ from farmlet.facility.places import CREDENTIAL
 from farmlet.parts import images
 from farmlet.parts.images import Row
 from farmlet.parts.notebooks.hub import container
-from farmlet.parts.notebooks.hub.own import Images, Own
+from farmlet.parts.notebooks.hub.foreign import Foreign, list_foreign
+from farmlet.parts.notebooks.hub.own import LABEL, Images, Own
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.room import measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
@@ -71,6 +72,7 @@ class Server(DockerSpawner):  # type: ignore[misc]
         text: str = page.render(
             offered=[(row, say_day(row.tested)) for row in self.list_offered().values()],
             own=[(one, say_day(one.made)) for one in own.values()],
+            foreign=[(one, say_day(one.tested)) for one in list_foreign(self.settings.unpacked)],
             user=self.user.name,
             image=self.find_last_software(own),
             free=f"{measure() / GIB:.1f} GiB",
@@ -86,25 +88,29 @@ class Server(DockerSpawner):  # type: ignore[misc]
         """The images that passed their tests, by name."""
         return {row.name: row for row in images.load(Path(self.settings.image).parent).values() if row.offered}
 
-    async def find_software(self, member: Member) -> Row | Own:
+    async def find_software(self, member: Member) -> Row | Own | Foreign:
         """The image that was chosen, or the usual one; by the Hub's API anything may come."""
         offered = self.list_offered()
         wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
         if not offered:
             raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}")
-        own = await self.own.list(member) if isinstance(wanted, str) and "/" in wanted else {}
-        if not isinstance(wanted, str) or wanted not in {**offered, **own}:
-            words = f"There is no such software. You may have: {', '.join({**offered, **own})}."
-            raise Refused("image", words, 400)
-        if wanted in own and own[wanted].why:
-            raise Refused("image", f"{wanted} cannot run here: {own[wanted].why}.", 400)
-        return offered.get(wanted) or own[wanted]
+        own = await self.own.list(member) if isinstance(wanted, str) and LABEL.fullmatch(wanted) else {}
+        others: dict[str, Own | Foreign] = {**{one.label: one for one in list_foreign(self.settings.unpacked)}, **own}
+        if isinstance(wanted, str) and (found := offered.get(wanted)):
+            return found
+        if not isinstance(wanted, str) or wanted not in others:
+            there = [*offered, *(label for label, one in others.items() if not one.why)]
+            raise Refused("image", f"There is no such software. You may have: {', '.join(there)}.", 400)
+        if others[wanted].why:
+            raise Refused("image", f"{wanted} cannot run here: {others[wanted].why}.", 400)
+        return others[wanted]
 
     def find_last_software(self, own: Mapping[str, Own]) -> str:
         """What the member chose last, as long as it is offered."""
-        last = (self.orm_spawner.user_options or {}).get(SOFTWARE)
-        there = isinstance(last, str) and (last in self.list_offered() or (last in own and not own[last].why))
-        return str(last) if there else Path(self.settings.image).name
+        last = str((self.orm_spawner.user_options or {}).get(SOFTWARE))
+        others: list[Own | Foreign] = [*own.values(), *list_foreign(self.settings.unpacked)]
+        there = last in self.list_offered() or last in [one.label for one in others if not one.why]
+        return last if there else Path(self.settings.image).name
 
     def options_from_form(self, form: Mapping[str, list[str]]) -> dict[str, str]:
         return {name: values[0] for name, values in form.items() if name in (*CHOICES, SOFTWARE) and values}
@@ -166,14 +172,22 @@ class Server(DockerSpawner):  # type: ignore[misc]
             self.stage = 10, "Looking for the software on this node"
             await self.await_image()
             self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
-            root = self.own.find_root(software) if isinstance(software, Own) else Path(software.path)
-            container.arrange(self, self.settings, member, size, root)
-            if isinstance(software, Own):
-                await self.unpack(member, software)
+            await self.arrange(member, size, software)
             host, port = await super().start()
             self.stage = 60, "Waiting for JupyterLab"
             await self.await_answer(host, port)
         return host, port
+
+    async def arrange(self, member: Member, size: Size, software: Row | Own | Foreign) -> None:
+        """How the container is made."""
+        if isinstance(software, Foreign):
+            container.arrange(self, self.settings, member, size, software.root, whole=True)
+            self.environment["PATH"] = software.path
+            return
+        root = self.own.find_root(software) if isinstance(software, Own) else Path(software.path)
+        container.arrange(self, self.settings, member, size, root)
+        if isinstance(software, Own):
+            await self.unpack(member, software)
 
     async def unpack(self, member: Member, image: Own) -> None:
         """The member's packages, for the server to put in their place: in a folder of theirs, and by a process of theirs."""
