@@ -49,6 +49,7 @@ SHARED = {
     "admin",
     "members",
     "images",
+    "own",
     "repositories",
 }  # of farmlet.parts: what every part may use
 
@@ -93,6 +94,7 @@ ON_NODES = {
     "farmlet.parts.sitetests.shipped*": CLASH,
     "farmlet.parts.software.builder": CLASH,
     "farmlet.parts.images": CLASH,
+    "farmlet.parts.notebooks.own": CLASH,
     "farmlet.parts.software.own": CLASH,
     "farmlet.parts.software.cvmfs.look": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
@@ -113,6 +115,7 @@ PLAIN = {
     "farmlet.parts.sitetests.verbs": (),
     "farmlet.parts.software.builder": (),
     "farmlet.parts.images": (),
+    "farmlet.parts.notebooks.own": (),
     "farmlet.parts.software.own": (),
     "farmlet.parts.software.cvmfs.look": (),
     "farmlet.parts.software.cvmfs.checks": (),
