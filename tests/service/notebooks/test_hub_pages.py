@@ -72,7 +72,8 @@ def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) ->
     hub.write_roster(hilde={}, herta={})
     row = {"owner": "hilde", "name": "fit", "base": BASE, "made": 1.8e9, "hub": HUB}
     rows = [row, row | {"owner": "olga"}, row | {"name": "old", "base": "image-bbbbbbbbbbbb"}]
-    (hub.folder / "own.hilde").write_text(json.dumps(rows))
+    (hub.folder / "told").mkdir()
+    (hub.folder / "told" / "hilde.json").write_text(json.dumps(rows))
     enter(window, hub, "hilde")
     window.look(
         "hub-own", "fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "hilde/old is not to be had"
@@ -90,7 +91,10 @@ def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) ->
     assert "Docker on this node does not answer" in ask("olga/fit")
     window.open(f"{hub.url}/hub/spawn")
     assert window.page.locator("#software").input_value() == "olga/fit", "it was the last choice"
-    (hub.folder / "own.hilde").unlink()
+    (hub.folder / "told" / "hilde.json").write_text("what")
+    window.open(f"{hub.url}/hub/spawn")
+    assert "Images of your own cannot be looked for just now" in window.text
+    (hub.folder / "told" / "hilde.json").unlink()
     window.open(f"{hub.url}/hub/spawn")
     assert "olga" not in window.text and window.page.locator("#software").count() == 0
 

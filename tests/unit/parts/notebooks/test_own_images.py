@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from farmlet.errors import FarmletError
 from farmlet.parts.notebooks import own
 from farmlet.parts.notebooks.hub.own import HUB, Images, Own, run_as
 from farmlet.parts.notebooks.roster import Member
@@ -88,7 +89,10 @@ def answer(rows: Any, tmp_path: Path) -> dict[str, Own]:
     published = tmp_path / "unpacked"
     (published / ".images" / BASE / "etc").mkdir(parents=True, exist_ok=True)
     (published / ".images" / BASE / "etc" / "farmlet-image").touch()
-    images = Images(published)
+    (tmp_path / "told").mkdir(exist_ok=True)
+    images = Images(published, tmp_path / "told")
+    assert asyncio.run(images.list(NORA)) == {}, "nobody has any, so nothing is asked"
+    (tmp_path / "told" / "fit.json").touch()
 
     async def said(name: str, words: Sequence[str], seconds: int) -> bytes:
         return rows if isinstance(rows, bytes) else json.dumps(rows).encode()
@@ -135,9 +139,12 @@ def test_it_begins_with_nothing_but_a_published_image(tmp_path: Path, base: str)
     assert "not kept" in found.why
 
 
-@pytest.mark.parametrize("said", [b"", b"{", b"{}", b"7", b"[7]", b"[[]]", b'[{"owner": 1}]', b"\xff", b"[" * 9999], ids=repr)
-def test_nonsense_is_no_image(tmp_path: Path, said: bytes) -> None:
-    assert answer(said, tmp_path) == {}
+@pytest.mark.parametrize(
+    "said", [b"", b"{", b'{"a": 1}', b"7", b"[7]", b"[[]]", b'[{"owner": 1}]', b"\xff", b"[" * 9999], ids=repr
+)
+def test_nonsense_is_no_answer(tmp_path: Path, said: bytes) -> None:
+    with pytest.raises(FarmletError, match="cannot be looked for"):
+        answer(said, tmp_path)
 
 
 def test_what_a_process_says_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

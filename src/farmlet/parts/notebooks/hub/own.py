@@ -15,12 +15,13 @@ from typing import Any
 from jupyterhub import __version__ as HUB
 
 from farmlet.errors import FarmletError
+from farmlet.facility.places import OWN_IMAGES
 from farmlet.parts.notebooks.roster import Member
 
 PROGRAM = (sys.executable, "-I", "-m", "farmlet.parts.notebooks.own")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,39}")
 BASE = re.compile(r"([a-z0-9][a-z0-9._-]{0,39})-([0-9a-f]{12})")
-LIST_SECONDS, UNPACK_SECONDS = 5, 150
+LIST_SECONDS, UNPACK_SECONDS = 10, 150
 MOST = 1 << 18  # bytes of an answer
 SHOWN = 50  # images
 CONFINED = (
@@ -78,16 +79,18 @@ class Images:
 
     run_as = staticmethod(run_as)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / ".images"
+    def __init__(self, folder: Path, told: Path = Path(OWN_IMAGES)) -> None:
+        self._folder, self._told = folder / ".images", told
 
     async def list(self, member: Member) -> dict[str, Own]:
-        """Those that `member` may have, newest first, by label; none where nothing answers."""
+        """Those that `member` may have, by label: their own first, the newest of each first. Raises FarmletError."""
+        if not any(self._told.glob("*.json")):
+            return {}
         try:
             rows = json.loads(await self.run_as(member.name, (*PROGRAM, "list"), LIST_SECONDS))
             found = [one for row in rows if (one := self._judge(row))]
-        except (OSError, LookupError, ValueError, TypeError, RecursionError):
-            return {}
+        except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:
+            raise FarmletError("images of your own", "cannot be looked for just now") from error
         found.sort(key=lambda one: (one.owner != member.name, -one.made))
         return {one.label: one for one in found[:SHOWN]}
 

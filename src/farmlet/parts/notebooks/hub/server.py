@@ -67,10 +67,11 @@ class Server(DockerSpawner):  # type: ignore[misc]
         """The fields of the page; within the member's limits."""
         most = self.find_limit()
         last = self.find_last(most)
-        own = await self.own.list(self.find_member())
+        own, silent = await self.find_own(self.find_member())
         page = self.user.settings["jinja2_env_sync"].get_template("options.html")
         text: str = page.render(
             offered=[(row, say_day(row.tested)) for row in self.list_offered().values()],
+            silent=silent,
             own=[(one, say_day(one.made)) for one in own.values()],
             foreign=[(one, say_day(one.tested)) for one in list_foreign(self.settings.unpacked)],
             user=self.user.name,
@@ -94,7 +95,9 @@ class Server(DockerSpawner):  # type: ignore[misc]
         wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
         if not offered:
             raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}")
-        own = await self.own.list(member) if isinstance(wanted, str) and LABEL.fullmatch(wanted) else {}
+        own, silent = await self.find_own(member) if isinstance(wanted, str) and LABEL.fullmatch(wanted) else ({}, "")
+        if silent:
+            raise Refused("own", f"{silent[0].upper()}{silent[1:]}. {LATER}")
         others: dict[str, Own | Foreign] = {**{one.label: one for one in list_foreign(self.settings.unpacked)}, **own}
         if isinstance(wanted, str) and (found := offered.get(wanted)):
             return found
@@ -104,6 +107,14 @@ class Server(DockerSpawner):  # type: ignore[misc]
         if others[wanted].why:
             raise Refused("image", f"{wanted} cannot run here: {others[wanted].why}.", 400)
         return others[wanted]
+
+    async def find_own(self, member: Member) -> tuple[dict[str, Own], str]:
+        """The images of members that this one may have, or why nobody knows."""
+        try:
+            return await self.own.list(member), ""
+        except FarmletError as error:
+            self.log.warning("%s: %s", member.name, error)
+            return {}, f"{error.where} {error.what}"
 
     def find_last_software(self, own: Mapping[str, Own]) -> str:
         """What the member chose last, as long as it is offered."""
