@@ -69,14 +69,14 @@ def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -
 
 
 def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) -> None:
-    hub.write_roster(hilde={}, herta={})
-    row = {"owner": "hilde", "name": "fit", "base": BASE, "made": 1.8e9, "hub": HUB}
+    hub.write_roster(hulda={}, herta={})
+    row = {"owner": "hulda", "name": "fit", "base": BASE, "made": 1.8e9, "hub": HUB}
     rows = [row, row | {"owner": "olga"}, row | {"name": "old", "base": "image-bbbbbbbbbbbb"}]
     (hub.folder / "told").mkdir()
-    (hub.folder / "told" / "hilde.json").write_text(json.dumps(rows))
-    enter(window, hub, "hilde")
+    (hub.folder / "told" / "hulda.json").write_text(json.dumps(rows))
+    enter(window, hub, "hulda")
     window.look(
-        "hub-own", "fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "hilde/old is not to be had"
+        "hub-own", "fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "hulda/old is not to be had"
     )
 
     def ask(label: str) -> str:
@@ -85,16 +85,16 @@ def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) ->
         window.page.locator("#software").evaluate(give, label)
         return choose(window, cores="1")
 
-    assert "cannot run here" in ask("hilde/old")
-    for label in ("herta/fit", "hilde/../fit", "/etc", "olga/other"):
+    assert "cannot run here" in ask("hulda/old")
+    for label in ("herta/fit", "hulda/../fit", "/etc", "olga/other"):
         assert "There is no such software. You may have: image" in ask(label)
     assert "Docker on this node does not answer" in ask("olga/fit")
     window.open(f"{hub.url}/hub/spawn")
     assert window.page.locator("#software").input_value() == "olga/fit", "it was the last choice"
-    (hub.folder / "told" / "hilde.json").write_text("what")
+    (hub.folder / "told" / "hulda.json").write_text("what")
     window.open(f"{hub.url}/hub/spawn")
     assert "Images of your own cannot be looked for just now" in window.text
-    (hub.folder / "told" / "hilde.json").unlink()
+    (hub.folder / "told" / "hulda.json").unlink()
     window.open(f"{hub.url}/hub/spawn")
     assert "olga" not in window.text and window.page.locator("#software").count() == 0
 
