@@ -124,7 +124,7 @@ def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person
     version, uid = made[0].split()[1], int(ines.ssh("id -u"))
     # it goes on when the image is taken away
     ines.ssh("mv fit/fit.sif away.sif")
-    assert run_cell(ines, hub, CELL) == [version, version, "/opt/own/bin/python3", uid, True]
+    assert run_cell(ines, hub, CELL) == [version, version, "/usr/bin/python3", uid, True]
     hub.stop()
     ines.ssh("mv away.sif fit/fit.sif")
 

@@ -35,6 +35,9 @@ def image(tmp_path: Path) -> Path:
     packages = tmp_path / "root" / "opt" / "own"
     (packages / "bin").mkdir(parents=True)
     (packages / "bin" / "python3").symlink_to("/usr/bin/python3")
+    (packages / "seen").mkdir()
+    (packages / "seen" / "seen.py").write_text("print('first')\n")
+    (packages / "first.pth").write_text(f"import sys; sys.path.append('{tmp_path}/opt/seen')\n")
     (packages / "leak").symlink_to("/etc/shadow")
     (packages / "more").write_text("")
     (packages / "more").chmod(0o4755)
@@ -57,15 +60,14 @@ def test_its_packages_are_unpacked_once_and_older_ones_go(folder: Path, image: P
     assert own.unpack(folder, ME, "fit", place, kept) == str(found) and (found / "mark").exists()
     with pytest.raises(FarmletError, match="not there any more"):
         own.unpack(folder, ME, "none", place, [])
-    # in the container: where jobs have it, and by its own Python
-    environment = {"FARMLET_OWN": str(found), "PATH": "/usr/bin"}
-    (tmp_path / "opt").mkdir()
-    words = start.put_own(tmp_path / "opt", ["env", "x"], environment)
-    assert (
-        words == [f"{tmp_path}/opt/bin/python3", "/usr/bin/env", "x"]
-        and Path(words[0]).resolve() == Path("/usr/bin/python3").resolve()
-    )
-    assert environment["PATH"] == f"{tmp_path}/opt/bin:/usr/bin"
+    # in the container: where jobs have it, for every Python, and behind the image's programs
+    environment = {"FARMLET_OWN": str(found), "PATH": os.environ["PATH"]}
+    place = tmp_path / "opt"
+    place.mkdir()
+    start.put_own(place, environment)
+    assert environment["PATH"] == f"{os.environ['PATH']}:{place}/bin" and (place / "bin" / "python3").is_symlink()
+    said = subprocess.run(["python3", "-c", "import seen"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert said == "first\n"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,19 +72,22 @@ def keep_off(home: Path, place: Path, environment: dict[str, str]) -> None:
     print(f"farmlet: {said}", file=sys.stderr)
 
 
-def put_own(place: Path, words: list[str], environment: dict[str, str]) -> list[str]:
-    """Show a member's own packages at `place`, where jobs have them, and have the server run by their Python; its new words."""
+def put_own(place: Path, environment: dict[str, str]) -> None:
+    """Show a member's own packages at `place`, and have every Python and shell find them as those of jobs do: before the image's
+    packages, and after its programs."""
     for path in Path(environment["FARMLET_OWN"]).iterdir():
         (place / path.name).symlink_to(path)
-    program = shutil.which(words[0]) or words[0]
-    environment["PATH"] = f"{place}/bin{os.pathsep}{environment.get('PATH', os.defpath)}"
-    return [f"{place}/bin/python3", program, *words[1:]]
+    python = place / ".python"  # what an image of the member's has among its packages (`own.pth`) is in none of their folders
+    python.mkdir()
+    (python / "sitecustomize.py").write_text((place / "first.pth").read_text())
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(python), environment.get("PYTHONPATH")]))
+    environment["PATH"] = f"{environment.get('PATH', os.defpath)}{os.pathsep}{place}/bin"
 
 
 def main(words: list[str]) -> None:
     home, environment = Path.home(), dict(os.environ)
     if environment.get("FARMLET_OWN"):
-        words = put_own(OWN, words, environment)
+        put_own(OWN, environment)
     if not has_room(home):
         keep_off(home, OFF_HOME, environment)
     os.execvpe(words[0], words, environment)
