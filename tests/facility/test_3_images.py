@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from notebooks import enter, join, run_cell
 from person import Person
 from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
+from farmlet.errors import FarmletError
 from farmlet.facility.places import find_unpacked
 from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
@@ -83,14 +85,19 @@ def test_images_are_built_tested_and_only_then_offered(sandbox: Sandbox) -> None
 
 @pytest.fixture(scope="module")
 def ines(sandbox: Sandbox, running: Sandbox) -> Person:
-    person = Person.join(sandbox, "inez", "lab")
+    person = join(sandbox, "inez")
     until(lambda: person.try_ssh("true").returncode == 0, 30)
     person.ssh(f"mkdir fit; echo {PACKAGE} > fit/requirements.txt; cat > ask.py <<'.'\n{ASK}.\nchmod +x ask.py")
     return person
 
 
-def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, ines: Person) -> None:
-    said = ines.ssh("farmlet-image fit").splitlines()
+@pytest.fixture(scope="module")
+def made(ines: Person) -> list[str]:
+    """What `farmlet-image` says of an image of hers."""
+    return ines.ssh("farmlet-image fit").splitlines()
+
+def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, ines: Person, made: list[str]) -> None:
+    said = made
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"
     version = said[0].split()[1]
     assert ines.ssh("ls -A fit") == "fit.sif\nrequirements.txt"
@@ -113,6 +120,30 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, i
     until(lambda: not ines.ssh("condor_q -af ClusterId"), 120)
     for name in ("own", "drone"):
         assert ines.ssh(f"cat {name}.out {name}.err") == f"{version} Z0", ines.ssh("cat jobs.log")
+
+
+# a cell of a notebook
+CELL = """
+import json, os, particle, subprocess, sys
+said = subprocess.run(["python3", "-c", "import particle; print(particle.__version__)"], capture_output=True, text=True).stdout
+print(json.dumps([particle.__version__, said.strip(), sys.executable, os.getuid(), os.listdir("/opt/own/bin") != []]))
+"""
+
+
+def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person, made: list[str]) -> None:
+    hub, other = enter(ines), enter(join(sandbox, "ilse"))
+    assert "fit: your own, with analysis" in hub.log_in().text and ines.name not in other.log_in().text
+    label = f"{ines.name}/fit"
+    with pytest.raises(FarmletError, match="no such software"):
+        place = f"{other.url}/hub/api/users/{other._member.name}/server"
+        other._browser.call("POST", place, other.headers, {"software": label})
+    hub.start(software=label)
+    version, uid = made[0].split()[1], int(ines.ssh("id -u"))
+    # it goes on when the image is taken away
+    ines.ssh("mv fit/fit.sif away.sif")
+    assert run_cell(ines, hub, CELL) == [version, version, "/usr/bin/python3", uid, True]
+    hub.stop()
+    ines.ssh("mv away.sif fit/fit.sif")
 
 
 SHELL = """\

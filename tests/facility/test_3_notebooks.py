@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterator
-from importlib.resources import files
-from typing import Any
 
 import pytest
 from jobs import deposit
-from notebooks import ask, enter, find_containers, join, read
+from notebooks import ask, enter, find_containers, join, read, run_cell
 from person import Person
 from sandbox import Sandbox, until
 from screen import keep, open_screen
@@ -151,24 +147,6 @@ def hub(sandbox: Sandbox, nora: Person) -> Iterator[Hub]:
     found.start()
     yield found
     found.stop()
-
-
-def give(person: Person, script: str, text: str) -> str:
-    """What a script on head says that is given this on standard input."""
-    done = subprocess.run(person.command(script), input=text, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, (script, done.stdout, done.stderr)
-    return done.stdout
-
-
-def run_cell(person: Person, hub: Hub, code: str) -> Any:
-    """What a notebook of one cell prints, as JSON."""
-    cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
-    give(person, "cat > probe.ipynb", json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
-    give(person, "cat > kernel.py", (files("farmlet.demo") / "analysis" / "kernel.py").read_text())
-    trust = "cp /etc/ssl/certs/ca-certificates.crt authorities.pem"
-    inside = "apptainer --quiet exec --containall --bind $PWD:/work --pwd /work --env SSL_CERT_FILE=/work/authorities.pem"
-    words = f"{inside} /cvmfs/unpacked/analysis python3 kernel.py {hub.server} probe.ipynb"
-    return json.loads(give(person, f"{trust} && {words}", f"{hub.token}\n"))
 
 
 def test_a_notebook_is_its_member_with_home_and_token(sandbox: Sandbox, nora: Person, hub: Hub) -> None:

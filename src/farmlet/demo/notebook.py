@@ -41,13 +41,13 @@ class Hub:
         self.headers = {"Authorization": f"token {self._make_token()}"}
         return page
 
-    def start(self) -> None:
-        """Log in, choose the smallest, wait until the server is there. Raises FarmletError."""
+    def start(self, **wishes: str) -> None:
+        """Log in, choose the smallest, wait until the server is there. `wishes`: what else is chosen. Raises FarmletError."""
         page = self.log_in()
         form = next((each for each in page.forms if "cores" in each.fields), None)
         if form is None:
             raise page.fail("no page to choose a server")
-        page = self._browser.submit(page, form, {"cores": "1", "memory": "1"})
+        page = self._browser.submit(page, form, {"cores": "1", "memory": "1", **wishes})
         end = time.monotonic() + PATIENCE
         while not (told := self._ask("GET", ""))["servers"].get("", {}).get("ready"):
             if not told["servers"]:

@@ -38,6 +38,16 @@ class Row:
     wanted: str = ""
     note: str = ""
 
+    @property
+    def label(self) -> str:
+        """What members choose."""
+        return self.name
+
+    @property
+    def tag(self) -> str:
+        """Docker's image for notebooks, as image.sh makes it."""
+        return f"farmlet/{self.name}:{self.digest[:12]}"
+
 
 NAMES = {one.name for one in fields(Row)}
 

@@ -37,6 +37,12 @@ class Typed(Authenticator):
         return data["username"]
 
 
+async def answer(name, words, seconds):
+    """What each member's own process says, without systemd."""
+    path = Path("told", f"{name}.json")
+    return path.read_bytes() if path.exists() and words[-1] == "list" else b"[]"
+
+
 class Processes(Server):
     """A process for each container; what it says is its log."""
 
@@ -82,6 +88,7 @@ class Processes(Server):
 
 c = get_config()  # noqa: F821
 configure(c, os.environ["SETTINGS"])
+Server.own.run_as, Server.own._told = answer, Path("told")
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.bind_url = c.JupyterHub.hub_bind_url
 if "LOG_IN" in os.environ:

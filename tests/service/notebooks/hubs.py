@@ -21,6 +21,7 @@ from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
 
 GIB = 1 << 30
+BASE = "image-aaaaaaaaaaaa"  # what members' own images begin with
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class Hub:
 
     def publish(self, offered: bool = True) -> None:
         place = self.folder / "image"
-        (place / "etc").mkdir(parents=True, exist_ok=True)
-        for name in ("passwd", "group"):
-            (place / "etc" / name).touch()
+        for one in (place, self.folder / ".images" / BASE):
+            (one / "etc").mkdir(parents=True, exist_ok=True)
+            for name in ("passwd", "group", "farmlet-image"):
+                (one / "etc" / name).touch()
         images.save([Row("image", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
 
 
@@ -72,7 +74,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
         (folder / name).chmod(0o600)
-    names = "state tokens sessions credentials image scratch usage closed condor meet readers"
+    names = "state tokens sessions credentials image scratch usage closed condor meet readers unpacked"
     paths = {name: str(folder / name) for name in names.split()}
     for name in ("state", "tokens", "credentials", "home"):
         (folder / name).mkdir()

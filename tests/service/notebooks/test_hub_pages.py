@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 from chromium import Window, launch
-from hubs import GIB, Hub, start, until
+from hubs import BASE, GIB, Hub, start, until
+from jupyterhub import __version__ as HUB
 from playwright.sync_api import Browser, BrowserContext
 
 pytestmark = [pytest.mark.service, pytest.mark.browser, pytest.mark.timeout(300)]
@@ -64,6 +66,37 @@ def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -
     )
     assert "other" not in window.text
     assert "no credential for storage" in window.text
+
+
+def test_own_images_are_offered_to_whom_they_belong(window: Window, hub: Hub) -> None:
+    hub.write_roster(hulda={}, herta={})
+    row = {"owner": "hulda", "name": "fit", "base": BASE, "made": 1.8e9, "hub": HUB}
+    rows = [row, row | {"owner": "olga"}, row | {"name": "old", "base": "image-bbbbbbbbbbbb"}]
+    (hub.folder / "told").mkdir()
+    (hub.folder / "told" / "hulda.json").write_text(json.dumps(rows))
+    enter(window, hub, "hulda")
+    window.look(
+        "hub-own", "fit: your own, with image", "fit: of olga", "made and tested 2027-01-15", "hulda/old is not to be had"
+    )
+
+    def ask(label: str) -> str:
+        """The refusal of whatever is asked for."""
+        give = "(select, label) => { select.options[0].value = label; select.value = label }"
+        window.page.locator("#software").evaluate(give, label)
+        return choose(window, cores="1")
+
+    assert "cannot run here" in ask("hulda/old")
+    for label in ("herta/fit", "hulda/../fit", "/etc", "olga/other"):
+        assert "There is no such software. You may have: image" in ask(label)
+    assert "Docker on this node does not answer" in ask("olga/fit")
+    window.open(f"{hub.url}/hub/spawn")
+    assert window.page.locator("#software").input_value() == "olga/fit", "it was the last choice"
+    (hub.folder / "told" / "hulda.json").write_text("what")
+    window.open(f"{hub.url}/hub/spawn")
+    assert "Images of your own cannot be looked for just now" in window.text
+    (hub.folder / "told" / "hulda.json").unlink()
+    window.open(f"{hub.url}/hub/spawn")
+    assert "olga" not in window.text and window.page.locator("#software").count() == 0
 
 
 def test_a_refusal_says_why(window: Window, hub: Hub) -> None:
@@ -178,6 +211,11 @@ def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictu
         window.open(f"{hub.url}/hub/home")
         window.look("hub-named", "second")
         assert "maximum of 1 named" in begin("servers/third")
+        # servers have one origin, so nobody lets anybody into theirs: neither by a share nor by a code
+        for what in ("shares", "share-codes"):
+            wish = {"user": "hedda"} if what == "shares" else {}
+            answer = context.request.post(f"{hub.url}/hub/api/{what}/hedda/second?_xsrf={guard}", data=wish)
+            assert answer.status in (403, 404), (what, answer.status, answer.text())
         hub.write_roster(hedda={})  # as usual, which is two
         end("server")
         assert token.is_dir(), "the second server has it"

@@ -81,6 +81,7 @@ def describe(context: Context) -> dict[str, object]:
         "sessions": SESSIONS,
         "credentials": places.CREDENTIALS,
         "image": find_image(context),
+        "unpacked": find_unpacked(context),
         "network": "farmlet",
         "certificates": places.find_authorities(facility.domain),
         "scratch": context.section("accounts").scratch,
@@ -114,6 +115,16 @@ def find_image(context: Context) -> str:
     return places.find_image(context.section("software").default)
 
 
+def find_hub() -> str:
+    """The major version of JupyterHub, with which a server has to go together."""
+    return (files("farmlet.parts") / "requirements" / "hub.txt").read_text().partition("\njupyterhub==")[2].partition(".")[0]
+
+
+def find_unpacked(context: Context) -> str:
+    """The area of registries' images, if the facility has one."""
+    return places.find_unpacked(context.facility.domain) if context.section("software").unpacked else ""
+
+
 def tell_agent(context: Context) -> File:
     """Rights come as accounts do; the client's secret comes once, from our own issuer."""
     args = {"path": ROSTER, "first_uid": context.section("identity").first_uid}
@@ -145,7 +156,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
     runtime = places.NOTEBOOKS.rpartition("/")[2]
     services: dict[str, dict[str, object]] = {
         "farmlet-notebooks-image.service": {"program": IMAGE},
-        "farmlet-notebooks-image.path": {"folder": places.IMAGES},
+        "farmlet-notebooks-image.path": {"folders": [places.IMAGES, *filter(None, [find_unpacked(context)])]},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
         "farmlet-notebooks-proxy.service": {
@@ -171,10 +182,11 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Account(USER),
         Directory(FOLDER, 0o700),
         Directory(STATE, 0o700),
+        Directory(places.OWN_IMAGES, 0o1777),
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),
-        File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES), 0o755),
+        File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES, unpacked=find_unpacked(context), hub=find_hub()), 0o755),
         File(NETWORK, render(PACKAGE, "network.sh", network="farmlet", bridge="farmlet0"), 0o755),
         Farmlet(HUB, context.wheel),
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.places import IMAGES, SOFTWARE
-from farmlet.parts import images
+from farmlet.parts import images, own
 from farmlet.parts.software.requirements import parse
 from farmlet.runtime.files import rename
 
@@ -43,7 +43,7 @@ FIRST = (
 LOOK = """
 import json, re, sys
 from importlib.metadata import version
-print(json.dumps({name: version(name) for name in sys.argv[1:]}))
+print(json.dumps({name: version(name) for name in [*sys.argv[1:], "jupyterhub"]}))
 """
 
 
@@ -144,7 +144,7 @@ class Maker:
         return made
 
     def test(self, made: Path) -> dict[str, str]:
-        """The version of each package, as the image's own Python finds it; and the member's test ends well."""
+        """The version of each package and of JupyterHub, as the image's own Python finds it; and the member's test ends well."""
         inside = [
             "apptainer",
             "-s",
@@ -176,7 +176,7 @@ def run(words: Sequence[str], where: str) -> str:
 
 
 def make(wish: Wish) -> dict[str, str]:
-    """Make the image, test it, and put it in place by one rename; versions by package."""
+    """Make the image, test it, put it in place by one rename, and tell of it; versions by package."""
     for left in wish.folder.glob(f".{wish.name}.*.making"):
         shutil.rmtree(left, ignore_errors=True)
     work = Path(tempfile.mkdtemp(prefix=f".{wish.name}.", suffix=".making", dir=wish.folder))
@@ -187,6 +187,10 @@ def make(wish: Wish) -> dict[str, str]:
         found = maker.test(made)
         made.chmod(0o644)
         rename(made, wish.target)
+        file = wish.target.stat()
+        hub = found["jupyterhub"] if "jupyterhub" in wish.packages else found.pop("jupyterhub")
+        place = str(wish.target)
+        own.tell(own.Record(wish.name, place, file.st_size, file.st_mtime_ns, wish.base.name, time.time(), hub))
         return found
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from traitlets.config import Config
 
 from farmlet.errors import Errors
 from farmlet.facility.load import loads
@@ -14,9 +17,10 @@ from farmlet.facility.model import Facility
 from farmlet.parts import part
 from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.deploy import PART, SECRET
+from farmlet.parts.notebooks.hub import configuration
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.part import Context, Trust
-from farmlet.parts.resources import Command, File, Resource
+from farmlet.parts.resources import Command, File, Random, Resource
 
 TEXT = """
 farmlet: 1
@@ -82,6 +86,39 @@ def test_tokens_of_notebooks_are_kept_where_notebooks_are() -> None:
     facility = load(text=TEXT.replace(", notebooks]", "]"))
     context = Context(facility, facility.nodes["head"], Trust(""), "0" * 64)
     assert "/run/farmlet-notebooks" not in read(part.find()["tokens"].role("credmon").configure(context), "credmon.config")
+
+
+def test_it_moves_to_a_node_of_its_own() -> None:
+    more = "  desk: {connect: fake, runs: [access, batch, software, notebooks]}\n"
+    text = TEXT.replace("storage, notebooks]}\n", f"storage]}}\n{more}")
+    facility = load(text=text)
+    context = Context(facility, facility.nodes["desk"], Trust(""), "0" * 64)
+    resources = part.find()["notebooks"].role("hub").configure(context)
+    settings = json.loads(read(resources, "settings.json"))
+    # members find it at the same address, and the secret of its client goes there
+    assert (facility.host("notebooks.hub").name, settings["origin"]) == ("desk", "https://notebooks.af.test")
+    assert "SCHEDD_HOST = desk.af.test" in read(resources, "condor.config")
+    server = Context(facility, facility.nodes["service"], Trust(""), "0" * 64)
+    steps = "".join(one.run for one in part.find()["identity"].role("provider").configure(server) if isinstance(one, Command))
+    assert "/outbox/desk/client-farmlet-notebooks" in steps and "/outbox/head/client-farmlet-notebooks" not in steps
+
+
+def test_the_hub_keeps_no_secret_of_members_and_has_its_own_from_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resources = configure("notebooks.hub", "head")
+    unit = read(resources, "farmlet-notebooks.service")
+    given = dict(re.findall("^LoadCredential=(.+):(.+)$", unit, re.MULTILINE))
+    assert sorted(given) == ["client", "cookie", "proxy"] and "Environment" not in unit
+    made = {one.path: one for one in resources if isinstance(one, Random)}
+    assert {given["cookie"], given["proxy"]} == {*made} and all(one.mode == 0o600 for one in made.values())
+    for name in given:
+        (tmp_path / name).write_text("ab" * 32)
+    (tmp_path / "settings.json").write_text(read(resources, "settings.json"))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    config = Config()
+    configuration.configure(config, str(tmp_path / "settings.json"))
+    # no tokens in its database, so no key for them
+    assert config.Entrance.enable_auth_state is False and "CryptKeeper" not in config
+    assert config.JupyterHub.cookie_secret_file == str(tmp_path / "cookie")
 
 
 def test_a_node_without_homes_has_no_notebooks() -> None:

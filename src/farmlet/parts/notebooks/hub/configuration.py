@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.parts.notebooks.hub.entrance import Entrance
+from farmlet.parts.notebooks.hub.own import Images
 from farmlet.parts.notebooks.hub.server import Server
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Roster
@@ -27,6 +28,7 @@ def configure(c: Any, path: str) -> None:
     settings = Settings.load(path)
     secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
     Server.settings = settings
+    Server.own = Images(Path(settings.image).parent)
     Server.roster = Entrance.roster = Roster(settings.roster)
     configure_hub(c, settings, secrets)
     configure_pages(c, settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.facility.places import NOTEBOOK, SOFTWARE
+from farmlet.parts.notebooks.hub.foreign import read_plain
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
 from farmlet.parts.notebooks.sizes import Size
@@ -17,11 +18,13 @@ from farmlet.runtime.files import write
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 INIT = "/usr/bin/tini-static"  # Docker's own would be put below /sbin, which is in the folder /usr that is mounted
 PROCESSES = 4096
+OWN = "FARMLET_OWN"  # where the packages of a member's own image are; see start.py
 TMP = "rw,nosuid,nodev,exec,mode=1777"
 
 
-def arrange(server: Any, settings: Settings, member: Member, size: Size, image: Path) -> None:
-    """Tell `server`, a DockerSpawner, how to make the container of `member` from the root file system `image`."""
+def arrange(server: Any, settings: Settings, member: Member, size: Size, image: Path, whole: bool = False) -> None:
+    """Tell `server`, a DockerSpawner, how to make the container of `member` from the root file system `image`; if Docker's image
+    has the `whole` of it, nothing of it is mounted."""
     groups = os.getgrouplist(member.name, member.gid)
     token = Path(settings.tokens, member.name)
     token.mkdir(mode=0o755, exist_ok=True)  # from now on there is a token in it
@@ -39,7 +42,7 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         settings.editor: settings.editor,
         settings.condor: "/etc/condor/config.d/90-farmlet.config",
         **({tokens: tokens} if Path(tokens := f"{settings.readers}/{member.name}").is_dir() else {}),
-        str(image / "usr"): "/usr",
+        **({} if whole else {str(image / "usr"): "/usr"}),
         SOFTWARE: {"bind": SOFTWARE, "mode": settings.mounted},
         INIT: "/init",
     }
@@ -56,6 +59,12 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
         "tmpfs": {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP},
         "group_add": [str(gid) for gid in groups if gid != member.gid],
     }
+
+
+def add_own(server: Any, folder: str) -> None:
+    """Tell `server` where the packages of the member's own image are: in a folder that it has anyway. /opt/own leads there."""
+    server.environment[OWN] = folder
+    server.extra_host_config["tmpfs"]["/opt/own"] = "rw,nosuid,nodev,mode=1777,size=64k"
 
 
 def describe(settings: Settings, member: Member, inside: str) -> dict[str, str]:
@@ -88,5 +97,5 @@ def write_names(settings: Settings, member: Member, groups: list[int], image: Pa
     folder = Path(settings.state, "names", member.name)
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name, text in (("passwd", line), ("group", lines)):
-        write(folder / name, ((image / "etc" / name).read_text() + text).encode(), 0o644)
+        write(folder / name, (read_plain(image, "etc", name) + text).encode(), 0o644)
     return folder / "passwd", folder / "group"

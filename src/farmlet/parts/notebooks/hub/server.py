@@ -16,10 +16,13 @@ from dockerspawner import DockerSpawner
 from jupyterhub.spawner import SpawnException
 from traitlets import default
 
+from farmlet.errors import FarmletError
 from farmlet.facility.places import CREDENTIAL
 from farmlet.parts import images
 from farmlet.parts.images import Row
 from farmlet.parts.notebooks.hub import container
+from farmlet.parts.notebooks.hub.foreign import Foreign, list_foreign
+from farmlet.parts.notebooks.hub.own import LABEL, Images, Own
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.room import measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
@@ -42,12 +45,17 @@ class Refused(SpawnException):  # type: ignore[misc]
         self.jupyterhub_message = words  # else its page puts names of ours before them
 
 
+def say_day(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
+
+
 class Server(DockerSpawner):  # type: ignore[misc]
     """A container that may do what its member may on the node, and no more."""
 
     user_options: dict[str, Any]
-    settings: Settings  # both set by `configuration`
+    settings: Settings  # these are set by `configuration`
     roster: Roster
+    own: Images
     stage = (0, "")  # how far the start is, in percent and in words
 
     @default("name_template")
@@ -55,14 +63,19 @@ class Server(DockerSpawner):  # type: ignore[misc]
         """Of the container. A dot is in no member's name: no two may have the same."""
         return "farmlet-notebook-{username}" + (".{servername}" if self.name else "")
 
-    def options_form(self, *_: Any) -> str:
+    async def options_form(self, *_: Any) -> str:
         """The fields of the page; within the member's limits."""
         most = self.find_limit()
         last = self.find_last(most)
+        own, silent = await self.find_own(self.find_member())
         page = self.user.settings["jinja2_env_sync"].get_template("options.html")
         text: str = page.render(
-            offered=[(row, f"{datetime.fromtimestamp(row.tested, UTC):%Y-%m-%d}") for row in self.list_offered().values()],
-            image=self.find_last_software(),
+            offered=[(row, say_day(row.tested)) for row in self.list_offered().values()],
+            silent=silent,
+            own=[(one, say_day(one.made)) for one in own.values()],
+            foreign=[(one, say_day(one.tested)) for one in list_foreign(self.settings.unpacked)],
+            user=self.user.name,
+            image=self.find_last_software(own),
             free=f"{measure() / GIB:.1f} GiB",
             space=list(self.find_space()),
             credential=self.has_credential(),
@@ -76,20 +89,39 @@ class Server(DockerSpawner):  # type: ignore[misc]
         """The images that passed their tests, by name."""
         return {row.name: row for row in images.load(Path(self.settings.image).parent).values() if row.offered}
 
-    def find_software(self) -> Row:
+    async def find_software(self, member: Member) -> Row | Own | Foreign:
         """The image that was chosen, or the usual one; by the Hub's API anything may come."""
         offered = self.list_offered()
         wanted = self.user_options.get(SOFTWARE, Path(self.settings.image).name)
         if not offered:
             raise Refused("image", f"The software ({self.settings.image}) is not published. {LATER}")
-        if not isinstance(wanted, str) or wanted not in offered:
-            raise Refused("image", f"There is no such software. You may have: {', '.join(offered)}.", 400)
-        return offered[wanted]
+        own, silent = await self.find_own(member) if isinstance(wanted, str) and LABEL.fullmatch(wanted) else ({}, "")
+        if silent:
+            raise Refused("own", f"{silent[0].upper()}{silent[1:]}. {LATER}")
+        others: dict[str, Own | Foreign] = {**{one.label: one for one in list_foreign(self.settings.unpacked)}, **own}
+        if isinstance(wanted, str) and (found := offered.get(wanted)):
+            return found
+        if not isinstance(wanted, str) or wanted not in others:
+            there = [*offered, *(label for label, one in others.items() if not one.why)]
+            raise Refused("image", f"There is no such software. You may have: {', '.join(there)}.", 400)
+        if others[wanted].why:
+            raise Refused("image", f"{wanted} cannot run here: {others[wanted].why}.", 400)
+        return others[wanted]
 
-    def find_last_software(self) -> str:
+    async def find_own(self, member: Member) -> tuple[dict[str, Own], str]:
+        """The images of members that this one may have, or why nobody knows."""
+        try:
+            return await self.own.list(member), ""
+        except FarmletError as error:
+            self.log.warning("%s: %s", member.name, error)
+            return {}, f"{error.where} {error.what}"
+
+    def find_last_software(self, own: Mapping[str, Own]) -> str:
         """What the member chose last, as long as it is offered."""
-        last = (self.orm_spawner.user_options or {}).get(SOFTWARE)
-        return last if isinstance(last, str) and last in self.list_offered() else Path(self.settings.image).name
+        last = str((self.orm_spawner.user_options or {}).get(SOFTWARE))
+        others: list[Own | Foreign] = [*own.values(), *list_foreign(self.settings.unpacked)]
+        there = last in self.list_offered() or last in [one.label for one in others if not one.why]
+        return last if there else Path(self.settings.image).name
 
     def options_from_form(self, form: Mapping[str, list[str]]) -> dict[str, str]:
         return {name: values[0] for name, values in form.items() if name in (*CHOICES, SOFTWARE) and values}
@@ -143,19 +175,40 @@ class Server(DockerSpawner):  # type: ignore[misc]
             words = f"You may have {most} server{'s' if most > 1 else ''} at a time: stop another one first."
             raise Refused("number", words, 400)
         size = self.choose_size()
-        software = self.find_software()
+        software = await self.find_software(member)
         # nothing else of it counts
-        self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.name}
-        self.image = f"farmlet/{software.name}:{software.digest[:12]}"  # as image.sh makes it
+        self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.label}
+        self.image = software.tag
         with self.explaining():
             self.stage = 10, "Looking for the software on this node"
             await self.await_image()
             self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
-            container.arrange(self, self.settings, member, size, Path(software.path))
+            await self.arrange(member, size, software)
             host, port = await super().start()
             self.stage = 60, "Waiting for JupyterLab"
             await self.await_answer(host, port)
         return host, port
+
+    async def arrange(self, member: Member, size: Size, software: Row | Own | Foreign) -> None:
+        """How the container is made."""
+        if isinstance(software, Foreign):
+            container.arrange(self, self.settings, member, size, software.root, whole=True)
+            self.environment["PATH"] = software.path
+            return
+        root = self.own.find_root(software) if isinstance(software, Own) else Path(software.path)
+        container.arrange(self, self.settings, member, size, root)
+        if isinstance(software, Own):
+            await self.unpack(member, software)
+
+    async def unpack(self, member: Member, image: Own) -> None:
+        """The member's packages, for the server to put in their place: in a folder of theirs, and by a process of theirs."""
+        scratch = Path(self.settings.scratch, member.name)
+        kept = [folder for one in self.list_others() if (folder := one.environment.get(container.OWN))]
+        try:
+            folder = await self.own.unpack(member, image, str(scratch) if scratch.is_dir() else member.home, kept)
+        except FarmletError as error:
+            raise Refused("own", f"Your image did not get ready: {error.where}: {error.what}", 400) from error
+        container.add_own(self, folder)
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """What the page says meanwhile."""

@@ -14,10 +14,10 @@ class Settings:
     """`origin`: where browsers find the Hub; `issuer`: as tokens say it; `client`: the Hub's there.
 
     Files and folders of the node: `roster` (see there), `state`, `tokens` of notebooks and of log-in `sessions`, stored
-    `credentials`, the published `image`, the hashed `certificates` of authorities, `scratch`; `usage` of homes and
-    scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of ours, `editor`: VS Code,
-    `condor`: settings for HTCondor's programs in servers; `meet`, `readers`: see `places`. `mounted`: the mode in which they
-    have /cvmfs.
+    `credentials`, the published `image`, the area of `unpacked` ones ("": none), the hashed `certificates` of authorities,
+    `scratch`; `usage` of homes and scratch, in words; `closed` is there while no notebook begins; `inside`: what servers have of
+    ours, `editor`: VS Code, `condor`: settings for HTCondor's programs in servers; `meet`, `readers`: see `places`. `mounted`:
+    the mode in which they have /cvmfs.
 
     `network`: Docker's. `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually;
     `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
@@ -33,6 +33,7 @@ class Settings:
     sessions: str
     credentials: str
     image: str
+    unpacked: str
     network: str
     certificates: str
     scratch: str

@@ -25,6 +25,7 @@ PLACES = (
     "IPYTHONDIR",
     "FARMLET_EDITOR_DIR",
 )
+OWN = Path("/opt/own")
 OFF_HOME = Path("/tmp/farmlet")
 
 
@@ -71,8 +72,22 @@ def keep_off(home: Path, place: Path, environment: dict[str, str]) -> None:
     print(f"farmlet: {said}", file=sys.stderr)
 
 
+def put_own(place: Path, environment: dict[str, str]) -> None:
+    """Show a member's own packages at `place`, and have every Python and shell find them as those of jobs do: before the image's
+    packages, and after its programs."""
+    for path in Path(environment["FARMLET_OWN"]).iterdir():
+        (place / path.name).symlink_to(path)
+    python = place / ".python"  # what an image of the member's has among its packages (`own.pth`) is in none of their folders
+    python.mkdir()
+    (python / "sitecustomize.py").write_text((place / "first.pth").read_text())
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(python), environment.get("PYTHONPATH")]))
+    environment["PATH"] = f"{environment.get('PATH', os.defpath)}{os.pathsep}{place}/bin"
+
+
 def main(words: list[str]) -> None:
     home, environment = Path.home(), dict(os.environ)
+    if environment.get("FARMLET_OWN"):
+        put_own(OWN, environment)
     if not has_room(home):
         keep_off(home, OFF_HOME, environment)
     os.execvpe(words[0], words, environment)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,13 @@ from farmlet.runtime.files import rename, write
 
 STATE = ".state.json"
 DAY = 86400
+# with the image's own variables; a server that does not start is no fault of the image's
+SERVER = """
+for one in /.singularity.d/env/*.sh; do [ ! -r "$one" ] || . "$one"; done
+command -v jupyterhub-singleuser >/dev/null 2>&1 && python3 -c "import jupyterhub; print(jupyterhub.__version__)" 2>/dev/null
+:
+"""
+VERSION = re.compile(r"[0-9][0-9A-Za-z.]{0,30}")
 TOLD = 5  # names of files that a note has
 
 
@@ -63,24 +71,27 @@ class Setting:
         return cls(**{**data, **lists})
 
 
-def start(found: Unpacked) -> None:
-    """That a program of it starts, confined as the tests of images are. Raises FarmletError."""
+def start(found: Unpacked) -> str:
+    """That a program of it starts, confined as the tests of images are; the version of JupyterHub whose server it has, if any.
+    Raises FarmletError."""
     if not found.shell:
-        return
+        return ""
     try:
-        trial.enter(found.root, ["/bin/sh", "-c", ":"], "its shell")
+        said = trial.enter(found.root, ["/bin/sh", "-c", SERVER], "its shell")
     except FarmletError as error:
         raise FarmletError("its shell", f"does not start here: {error.what}", "tell who made the image") from error
+    last = (said.splitlines() or [""])[-1]
+    return last if VERSION.fullmatch(last) else ""
 
 
 class Area:
-    """One at a time works on a folder. `jobs`: what runs now; `try_it`: raises FarmletError if nothing starts in it."""
+    """One at a time works on a folder. `jobs`: what runs now; `try_it`: as `start`."""
 
     def __init__(
         self,
         setting: Setting,
         jobs: Callable[[str], Sequence[leases.Job]] = leases.read,
-        try_it: Callable[[Unpacked], None] = start,
+        try_it: Callable[[Unpacked], str] = start,
     ) -> None:
         self._setting, self._jobs, self._try = setting, jobs, try_it
         self._folder, self._shown = Path(setting.folder), Path(setting.shown or setting.folder)
@@ -161,22 +172,22 @@ class Area:
                 if before.offered and before.digest == manifest.digest and self._target(wish.name):
                     return before
                 flat = self._find_flat(manifest)
-                note = self._find_note(flat) if flat.is_dir() else self._make(wish, manifest, flat)
+                note, hub = self._find_told(flat) if flat.is_dir() else self._make(wish, manifest, flat)
                 self._keep(wish.name, manifest)
                 self._link(wish.name, flat)
                 size = trial.measure(flat)
         except (FarmletError, OSError) as error:
             return replace(before, error=self._say(wish, error))
         return replace(
-            before, offered=True, digest=manifest.digest, path=str(self._shown / wish.name), size=size, note=note,
+            before, offered=True, digest=manifest.digest, path=str(self._shown / wish.name), size=size, note=note, hub=hub,
             tested=time.time(), seconds=round(time.time() - begun, 1),
         )  # fmt: skip
 
     def _say(self, wish: Wish, error: Exception) -> str:
         return f"{self._place(wish.line)}: {wish.name}: {error}"
 
-    def _make(self, wish: Wish, manifest: Manifest, flat: Path) -> str:
-        """The root file system at `flat`; what is to be known of it."""
+    def _make(self, wish: Wish, manifest: Manifest, flat: Path) -> tuple[str, str]:
+        """The root file system at `flat`; what is to be known of it, and its version of JupyterHub."""
         free = shutil.disk_usage(self._work).free
         if manifest.size > self._setting.most or free < manifest.size + SPARE:
             what = f"has {manifest.size >> 20} MiB to fetch, of at most {self._setting.most >> 20}; {free >> 20} MiB are free"
@@ -184,15 +195,15 @@ class Area:
         blobs = self._work / "blobs"
         config = self._registry.fetch(wish, manifest, blobs)
         found = unpack(self._tools, manifest, config, blobs)
-        self._try(found)
+        hub = self._try(found)
         flat.parent.mkdir(parents=True, exist_ok=True)
         (self._folder / ".flat" / CATALOG).touch()
         rename(found.root, flat)
-        return describe(found)
+        return describe(found), hub
 
-    def _find_note(self, flat: Path) -> str:
+    def _find_told(self, flat: Path) -> tuple[str, str]:
         """What is known of it by another name."""
-        return next((row.note for row in self.rows.values() if self._target(row.name) == flat.resolve()), "")
+        return next(((row.note, row.hub) for row in self.rows.values() if self._target(row.name) == flat.resolve()), ("", ""))
 
     def _find_flat(self, manifest: Manifest) -> Path:
         name = manifest.config.removeprefix("sha256:")

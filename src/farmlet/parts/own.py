@@ -1,0 +1,81 @@
+"""What members tell of images of their own, for who offers these to them: a record each, in one folder where everybody may
+write. Its owner is the file's; what it says counts only as far as the image bears it out. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from farmlet.facility.places import OWN_IMAGES
+
+MOST = 4096  # bytes of a record
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image: the file at `path`, of `size` bytes and last changed at `stamp` (nanoseconds), that begins with `base`, a folder
+    of published images. `made` (seconds since 1970): when, and then it had passed its test; `hub`: its version of JupyterHub."""
+
+    name: str
+    path: str
+    size: int
+    stamp: int
+    base: str
+    made: float
+    hub: str
+
+
+def tell(record: Record, folder: Path = Path(OWN_IMAGES)) -> None:
+    """Leave a record, instead of an older one of this name; where nobody asks for them, none. Raises OSError."""
+    if not folder.is_dir():
+        return
+    older = [path for path, owner, told in _read(folder) if owner == os.geteuid() and told.name == record.name]
+    # a name that nobody can take before; it is read once it is whole
+    handle, _ = tempfile.mkstemp(dir=folder, prefix=f"{record.name}.", suffix=".json")
+    with os.fdopen(handle, "w") as stream:
+        json.dump(asdict(record), stream)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+    for one in older:
+        one.unlink(missing_ok=True)
+
+
+def find(folder: Path = Path(OWN_IMAGES)) -> dict[tuple[int, str], Record]:
+    """The newest record of each image, by owner (uid) and name."""
+    found: dict[tuple[int, str], Record] = {}
+    for _, owner, record in _read(folder):
+        known = found.get((owner, record.name))
+        if known is None or known.made < record.made:
+            found[owner, record.name] = record
+    return found
+
+
+def bears_out(record: Record, owner: int, file: os.stat_result) -> bool:
+    """Whether the file at its path is the one that was told of."""
+    told = (owner, record.size, record.stamp)
+    return stat.S_ISREG(file.st_mode) and (file.st_uid, file.st_size, file.st_mtime_ns) == told
+
+
+def _read(folder: Path) -> Iterator[tuple[Path, int, Record]]:
+    for path in folder.glob("*.json"):
+        try:
+            # a link leads nowhere, and nobody waits at a pipe
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            file = os.fstat(handle)
+            record = Record(**json.loads(os.read(handle, MOST)))  # of a folder there is nothing to read
+        except (OSError, ValueError, TypeError, RecursionError):
+            continue
+        finally:
+            os.close(handle)
+        kinds = {"name": str, "path": str, "size": int, "stamp": int, "base": str, "made": int | float, "hub": str}
+        if stat.S_ISREG(file.st_mode) and all(isinstance(getattr(record, name), kind) for name, kind in kinds.items()):
+            yield path, file.st_uid, record
