@@ -1,0 +1,187 @@
+"""How long our monitoring pages take with a month of numbers of 100 nodes in a real VictoriaMetrics, set up as in a facility.
+
+A sandbox gives its images, and the series that its nodes have: 100 nodes get those that pages of the whole
+facility read, ten of them all that a page reads. The store is filled by its import as fast as it takes it, a number every
+INTERVAL seconds, for DAYS days; KEEP=1 keeps it for another run. The pages are asked as gunicorn asks them, in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+from logins import facility
+from record import record
+
+from farmlet.parts.monitoring.pages import store as stores
+from farmlet.parts.monitoring.pages.board import RANGES, Board, Content
+from farmlet.parts.monitoring.store import LIMITS, load_panels, load_yaml
+from farmlet.web.guard import PERSON
+from farmlet.web.login import Person
+
+NODES, FULL = 100, 10
+INTERVAL, DAYS = int(os.environ.get("INTERVAL", "60")), int(os.environ.get("DAYS", "30"))
+REPEATS = int(os.environ.get("REPEATS", "20"))
+NAME, PORT = "farmlet-bench-store", 18428
+WORDS = "-memory.allowedBytes=32MB -search.latencyOffset=5s -loggerLevel=WARN -storageDataPath=/data -retentionPeriod=60d"
+URL = f"http://127.0.0.1:{PORT}"
+CHUNK = 1440  # numbers of a series at a time
+PATTERNS = 12
+
+
+def find_series(container: str, node: str) -> list[dict[str, str]]:
+    """The labels of all series of a node that panels read."""
+    names = {name for panel in load_panels() for name in re.findall(r"\b(?:node|farmlet)_\w+|\bup\b", panel["query"])}
+    match = f'{{__name__=~"{"|".join(sorted(names))}",node="{node}"}}'
+    command = ["curl", "-s", "--unix-socket", "/run/farmlet-store/store.sock", "http://store/api/v1/series", "--data-urlencode"]
+    done = subprocess.run(["docker", "exec", container, *command, f"match[]={match}"], capture_output=True, check=True)
+    found: list[dict[str, str]] = json.loads(done.stdout)["data"]
+    return found
+
+
+def multiply(series: list[dict[str, str]]) -> Iterator[dict[str, str]]:
+    """Those of the head node for all, whole for some of them."""
+    wide = "".join(panel["query"] for panel in load_panels() if panel["page"] not in ("node", "site"))
+    for number in range(NODES):
+        name = f"node{number:03}"
+        for labels in series:
+            if number < FULL or re.search(rf"\b{labels['__name__']}\b", wide):
+                yield {**labels, "node": name, "instance": f"{name}.bench.test"}
+
+
+def make(kind: str, count: int, level: float) -> tuple[str, float]:
+    """A row of numbers as JSON, and the last of them."""
+    if kind == "total":
+        found = []
+        for _ in range(count):
+            level += random.random() * INTERVAL
+            found.append(f"{level:.2f}")
+        return ",".join(found), level
+    if kind == "truth":
+        return ",".join(["1"] * count), 1
+    return ",".join(f"{1e9 + random.random() * 1e9:.0f}" for _ in range(count)), 0
+
+
+def fill(series: list[dict[str, str]], now: int) -> int:
+    """Import all; how many numbers."""
+    levels, total = [0.0] * PATTERNS, 0
+    kinds = [find_kind(labels["__name__"]) for labels in series]
+    heads = [f'{{"metric":{json.dumps(labels)},"values":[' for labels in series]
+    for start in range(now - DAYS * 86400, now, CHUNK * INTERVAL):
+        times = range(start, min(now, start + CHUNK * INTERVAL), INTERVAL)
+        stamps = ",".join(f"{at}000" for at in times)
+        made = {
+            (kind, one): make(kind, len(times), levels[one]) for kind in ("total", "truth", "gauge") for one in range(PATTERNS)
+        }
+        levels = [made["total", one][1] for one in range(PATTERNS)]
+        for first in range(0, len(series), 500):
+            rows = [
+                f'{heads[at]}{made[kinds[at], at % PATTERNS][0]}],"timestamps":[{stamps}]}}'
+                for at in range(first, min(len(series), first + 500))
+            ]
+            request = urllib.request.Request(f"{URL}/api/v1/import", data="\n".join(rows).encode(), method="POST")
+            urllib.request.urlopen(request, timeout=600).close()
+            total += len(rows) * len(times)
+    urllib.request.urlopen(f"{URL}/internal/force_flush", timeout=60).close()
+    return total
+
+
+def find_kind(name: str) -> str:
+    return "total" if name.endswith("_total") else "truth" if name.endswith(("_ok", "_open")) or name == "up" else "gauge"
+
+
+def start(image: str) -> None:
+    words = ["-p", f"127.0.0.1:{PORT}:8428", "-e", "GOMAXPROCS=1", "--entrypoint", "/usr/bin/victoria-metrics", image]
+    subprocess.run(["docker", "run", "-d", "--name", NAME, *words, *f"{WORDS} {LIMITS}".split()], check=True, capture_output=True)
+    for _ in range(100):
+        try:
+            urllib.request.urlopen(f"{URL}/health", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    sys.exit("the store does not start")
+
+
+class Connection(stores.Connection):
+    """Over TCP, since the container has the unix socket."""
+
+    def connect(self) -> None:
+        self.sock = socket.create_connection(("127.0.0.1", PORT), timeout=self.timeout)
+
+
+def ask(board: Board, page: str, of: str, span: int) -> float:
+    """Seconds until the whole answer is there."""
+    environ = {
+        "PATH_INFO": "/data",
+        "QUERY_STRING": f"page={page}&of={of}&range={span}",
+        PERSON: Person("x", "x", ("/lab/admins",)),
+    }
+    status: list[str] = []
+    began = time.monotonic()
+    body = b"".join(board(environ, lambda text, headers: status.append(text)))
+    if not status[0].startswith("200"):
+        sys.exit(f"{page} {of} {span}: {status[0]} {body[:300]!r}")
+    return time.monotonic() - began
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, round(share * len(values)))]
+
+
+def main() -> None:
+    with facility() as sandbox:
+        run(sandbox.container("service"))
+
+
+def run(container: str) -> None:
+    command = ["docker", "inspect", "--format", "{{.Image}}", container]
+    image = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    there = subprocess.run(["docker", "start", NAME], capture_output=True).returncode == 0
+    try:
+        if not there:
+            start(image)
+            base = find_series(container, "head")
+            everywhere, once = list(multiply(base)), find_series(container, "service")
+            began = time.monotonic()
+            total = fill([*everywhere, *once], int(time.time()))
+            took = time.monotonic() - began
+            print(f"{total / 1e6:.0f} million numbers of {len(everywhere) + len(once)} series in {took:.0f} s", flush=True)
+        measure()
+    finally:
+        if not os.environ.get("KEEP"):
+            subprocess.run(["docker", "rm", "-f", "-v", NAME], capture_output=True)
+
+
+def measure() -> None:
+    stores.Connection = Connection  # type: ignore[misc]
+    nodes = tuple(f"node{number:03}" for number in range(FULL))
+    content = Content("Bench", load_panels(), [], nodes, ("tier1",), ("/lab/admins",), load_yaml("reports.yaml"), INTERVAL)
+    board = Board(stores.Store(""), content)
+    pages = [(page, of) for page, of in content.pages(True) if page != "node"] + [("node", "node003")]
+    load = f"load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
+    note = f"{NODES} nodes, {DAYS} days, a number every {INTERVAL} s; {', '.join(dict(pages))}; {load}"
+    for span in RANGES:
+        times = {page: [ask(board, page, of, span) * 1000 for _ in range(REPEATS)] for page, of in pages if page != "report"}
+        flat = [value for values in times.values() for value in values]
+        words = {page: round(percentile(values, 0.5)) for page, values in times.items()}
+        print(span, words, flush=True)
+        what = f"{span // 86400} d" if span >= 86400 else f"{span // 3600} h"
+        record(
+            f"monitoring: pages of {what}, 95th percentile",
+            "≤ 200 ms",
+            "ms",
+            [percentile(flat, 0.95)],
+            f"{note}; medians: {words}",
+        )
+
+
+if __name__ == "__main__":
+    main()
