@@ -22,7 +22,8 @@ from logins import facility
 from record import record
 
 from farmlet.parts.monitoring.pages import store as stores
-from farmlet.parts.monitoring.pages.board import RANGES, Board, Content
+from farmlet.parts.monitoring.pages.board import RANGES, RECORDED, Board, Content, is_wide, name_record
+from farmlet.parts.monitoring.pages.board import fill as fill_in
 from farmlet.parts.monitoring.store import LIMITS, load_panels, load_yaml
 from farmlet.web.guard import PERSON
 from farmlet.web.login import Person
@@ -70,13 +71,13 @@ def make(kind: str, count: int, level: float) -> tuple[str, float]:
     return ",".join(f"{1e9 + random.random() * 1e9:.0f}" for _ in range(count)), 0
 
 
-def fill(series: list[dict[str, str]], now: int) -> int:
+def fill(series: list[dict[str, str]], now: int, interval: int = INTERVAL) -> int:
     """Import all; how many numbers."""
     levels, total = [0.0] * PATTERNS, 0
     kinds = [find_kind(labels["__name__"]) for labels in series]
     heads = [f'{{"metric":{json.dumps(labels)},"values":[' for labels in series]
-    for start in range(now - DAYS * 86400, now, CHUNK * INTERVAL):
-        times = range(start, min(now, start + CHUNK * INTERVAL), INTERVAL)
+    for start in range(now - DAYS * 86400, now, CHUNK * interval):
+        times = range(start, min(now, start + CHUNK * interval), interval)
         stamps = ",".join(f"{at}000" for at in times)
         made = {
             (kind, one): make(kind, len(times), levels[one]) for kind in ("total", "truth", "gauge") for one in range(PATTERNS)
@@ -92,6 +93,16 @@ def fill(series: list[dict[str, str]], now: int) -> int:
             total += len(rows) * len(times)
     urllib.request.urlopen(f"{URL}/internal/force_flush", timeout=60).close()
     return total
+
+
+def find_records() -> list[dict[str, str]]:
+    """What vmalert has kept of panels: the labels of their lines now."""
+    found = []
+    for panel in filter(is_wide, load_panels()):
+        query = fill_in(panel["query"], "", max(4 * INTERVAL, RECORDED))
+        for row in stores.Store("").select_now(query):
+            found.append({**row["metric"], "__name__": name_record(panel), "facility": "bench"})
+    return found
 
 
 def find_kind(name: str) -> str:
@@ -144,6 +155,7 @@ def main() -> None:
 def run(container: str) -> None:
     command = ["docker", "inspect", "--format", "{{.Image}}", container]
     image = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    stores.Connection = Connection  # type: ignore[misc]
     there = subprocess.run(["docker", "start", NAME], capture_output=True).returncode == 0
     try:
         if not there:
@@ -152,6 +164,7 @@ def run(container: str) -> None:
             everywhere, once = list(multiply(base)), find_series(container, "service")
             began = time.monotonic()
             total = fill([*everywhere, *once], int(time.time()))
+            total += fill(find_records(), int(time.time()), RECORDED)
             took = time.monotonic() - began
             print(f"{total / 1e6:.0f} million numbers of {len(everywhere) + len(once)} series in {took:.0f} s", flush=True)
         measure()
@@ -161,7 +174,6 @@ def run(container: str) -> None:
 
 
 def measure() -> None:
-    stores.Connection = Connection  # type: ignore[misc]
     nodes = tuple(f"node{number:03}" for number in range(FULL))
     content = Content("Bench", load_panels(), [], nodes, ("tier1",), ("/lab/admins",), load_yaml("reports.yaml"), INTERVAL)
     board = Board(stores.Store(""), content)

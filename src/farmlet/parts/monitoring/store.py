@@ -148,7 +148,7 @@ def describe_secret() -> Mapping[str, Any]:
 def configure(context: Context) -> Sequence[Resource]:
     facility, section = context.facility, context.section("monitoring")
     alerts = [alert for alert in rules.load() if alert.name != rules.WATCHDOG or section.deadman]
-    text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds)
+    text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds, load_panels())
     return (
         Account(STORE),
         Account(RULES),

@@ -37,7 +37,7 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     login_handler = Login
     roster: Roster  # both set by `configuration`
     issuer: str
-    _reached = -REACHED_SECONDS  # when the issuer answered last (seconds, monotonic)
+    _reached = -1.0 * REACHED_SECONDS  # when the issuer answered last (seconds, monotonic)
 
     @default("http_client")
     def _http_client(self) -> AsyncHTTPClient:
