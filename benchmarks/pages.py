@@ -2,7 +2,7 @@
 
 A sandbox gives its images, and the series that its nodes have: 100 nodes get those that pages of the whole
 facility read, ten of them all that a page reads. The store is filled by its import as fast as it takes it, a number every
-INTERVAL seconds, for DAYS days; KEEP=1 keeps it for another run. The pages are asked as gunicorn asks them, in this process.
+INTERVAL seconds, for DAYS days; DATA=FOLDER keeps it for another run. The pages are asked as gunicorn asks them, in this process.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 from logins import facility
 from record import record
@@ -24,7 +26,7 @@ from record import record
 from farmlet.parts.monitoring.pages import store as stores
 from farmlet.parts.monitoring.pages.board import RANGES, RECORDED, Board, Content, is_wide, name_record
 from farmlet.parts.monitoring.pages.board import fill as fill_in
-from farmlet.parts.monitoring.store import LIMITS, load_panels, load_yaml
+from farmlet.parts.monitoring.store import limit, load_panels, load_yaml
 from farmlet.web.guard import PERSON
 from farmlet.web.login import Person
 
@@ -32,7 +34,7 @@ NODES, FULL = 100, 10
 INTERVAL, DAYS = int(os.environ.get("INTERVAL", "60")), int(os.environ.get("DAYS", "30"))
 REPEATS = int(os.environ.get("REPEATS", "20"))
 NAME, PORT = "farmlet-bench-store", 18428
-WORDS = "-memory.allowedBytes=32MB -search.latencyOffset=5s -loggerLevel=WARN -storageDataPath=/data -retentionPeriod=60d"
+WORDS = "-storageDataPath=/data -retentionPeriod=60d"
 URL = f"http://127.0.0.1:{PORT}"
 CHUNK = 1440  # numbers of a series at a time
 PATTERNS = 12
@@ -95,12 +97,18 @@ def fill(series: list[dict[str, str]], now: int, interval: int = INTERVAL) -> in
     return total
 
 
+def find_end() -> float:
+    """When the last numbers are from."""
+    (row,) = stores.Store("").select_now("max(tlast_over_time(node_load1[60d]))")
+    return float(row["value"][1])
+
+
 def find_records() -> list[dict[str, str]]:
     """What vmalert has kept of panels: the labels of their lines now."""
     found = []
     for panel in filter(is_wide, load_panels()):
         query = fill_in(panel["query"], "", max(4 * INTERVAL, RECORDED))
-        for row in stores.Store("").select_now(query):
+        for row in stores.Store("").select_now(query, find_end()):
             found.append({**row["metric"], "__name__": name_record(panel), "facility": "bench"})
     return found
 
@@ -109,9 +117,10 @@ def find_kind(name: str) -> str:
     return "total" if name.endswith("_total") else "truth" if name.endswith(("_ok", "_open")) or name == "up" else "gauge"
 
 
-def start(image: str) -> None:
-    words = ["-p", f"127.0.0.1:{PORT}:8428", "-e", "GOMAXPROCS=1", "--entrypoint", "/usr/bin/victoria-metrics", image]
-    subprocess.run(["docker", "run", "-d", "--name", NAME, *words, *f"{WORDS} {LIMITS}".split()], check=True, capture_output=True)
+def start(image: str, data: Path) -> None:
+    words = ["-v", f"{data}:/data", "-p", f"127.0.0.1:{PORT}:8428", "-e", "GOMAXPROCS=1"]
+    words += ["--entrypoint", "/usr/bin/victoria-metrics", image, *f"{WORDS} {limit(NODES)}".split()]
+    subprocess.run(["docker", "run", "-d", "--name", NAME, *words], check=True, capture_output=True)
     for _ in range(100):
         try:
             urllib.request.urlopen(f"{URL}/health", timeout=2).close()
@@ -156,43 +165,57 @@ def run(container: str) -> None:
     command = ["docker", "inspect", "--format", "{{.Image}}", container]
     image = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     stores.Connection = Connection  # type: ignore[misc]
-    there = subprocess.run(["docker", "start", NAME], capture_output=True).returncode == 0
-    try:
-        if not there:
-            start(image)
-            base = find_series(container, "head")
-            everywhere, once = list(multiply(base)), find_series(container, "service")
-            began = time.monotonic()
-            total = fill([*everywhere, *once], int(time.time()))
-            total += fill(find_records(), int(time.time()), RECORDED)
-            took = time.monotonic() - began
-            print(f"{total / 1e6:.0f} million numbers of {len(everywhere) + len(once)} series in {took:.0f} s", flush=True)
-        measure()
-    finally:
-        if not os.environ.get("KEEP"):
-            subprocess.run(["docker", "rm", "-f", "-v", NAME], capture_output=True)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(os.environ.get("DATA") or folder)
+        there = any(data.iterdir())
+        try:
+            start(image, data)
+            if not there:
+                fill_all(container)
+            measure()
+        finally:
+            subprocess.run(["docker", "rm", "-f", NAME], capture_output=True)
+
+
+def fill_all(container: str) -> None:
+    everywhere, once = list(multiply(find_series(container, "head"))), find_series(container, "service")
+    began, now = time.monotonic(), int(time.time())
+    total = fill([*everywhere, *once], now)
+    total += fill(find_records(), now, RECORDED)
+    took = time.monotonic() - began
+    print(f"{total / 1e6:.0f} million numbers of {len(everywhere) + len(once)} series in {took:.0f} s", flush=True)
 
 
 def measure() -> None:
+    # a kept store is of some time ago
+    until = find_end()
     nodes = tuple(f"node{number:03}" for number in range(FULL))
     content = Content("Bench", load_panels(), [], nodes, ("tier1",), ("/lab/admins",), load_yaml("reports.yaml"), INTERVAL)
-    board = Board(stores.Store(""), content)
-    pages = [(page, of) for page, of in content.pages(True) if page != "node"] + [("node", "node003")]
+    board = Board(stores.Store(""), content, lambda: until)
+    pages = [(page, of) for page, of in content.pages(True) if page not in ("node", "report")] + [("node", "node003")]
     load = f"load average {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
     note = f"{NODES} nodes, {DAYS} days, a number every {INTERVAL} s; {', '.join(dict(pages))}; {load}"
+    costs = {}
     for span in RANGES:
-        times = {page: [ask(board, page, of, span) * 1000 for _ in range(REPEATS)] for page, of in pages if page != "report"}
+        times, what = {}, f"{span // 86400} d" if span >= 86400 else f"{span // 3600} h"
+        for page, of in pages:
+            before = spend()
+            times[page] = [ask(board, page, of, span) * 1000 for _ in range(REPEATS)]
+            costs[f"{page}, {what}"] = (spend() - before) / REPEATS * 1000
         flat = [value for values in times.values() for value in values]
-        words = {page: round(percentile(values, 0.5)) for page, values in times.items()}
-        print(span, words, flush=True)
-        what = f"{span // 86400} d" if span >= 86400 else f"{span // 3600} h"
-        record(
-            f"monitoring: pages of {what}, 95th percentile",
-            "≤ 200 ms",
-            "ms",
-            [percentile(flat, 0.95)],
-            f"{note}; medians: {words}",
-        )
+        words = ", ".join(f"{page} {percentile(values, 0.5):.0f}" for page, values in times.items())
+        told = f"{note}; medians: {words}"
+        record(f"monitoring: pages of {what}, 95th percentile", "≤ 200 ms", "ms", [percentile(flat, 0.95)], told)
+    most = max(costs, key=lambda name: costs[name])
+    told = f"store and page together, of {most}, which costs most; {note}"
+    record("monitoring: processor time of a page", "≤ 200 ms", "ms", [costs[most]], told)
+
+
+def spend() -> float:
+    """Processor seconds of the store and of this process."""
+    with urllib.request.urlopen(f"{URL}/metrics", timeout=60) as answer:
+        found = re.search(r"^process_cpu_seconds_total (\S+)", answer.read().decode(), re.MULTILINE)
+    return time.process_time() + float(found[1] if found else 0)
 
 
 if __name__ == "__main__":

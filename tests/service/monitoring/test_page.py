@@ -38,6 +38,7 @@ def write_samples(now: int) -> Iterable[str]:
             rows = {
                 f'up{{job="node",node="{node}"}}': 1.0,
                 f'farmlet_check_ok{{check="batch.queue",node="{node}"}}': float(number or at < now - 900),
+                f'farmlet_checks_failing{{node="{node}"}}': float(not number and at >= now - 900),
                 f'node_cpu_seconds_total{{cpu="0",mode="idle",node="{node}"}}': at * 0.7 + 60 * wave,
                 f'node_cpu_seconds_total{{cpu="0",mode="user",node="{node}"}}': at * 0.3 - 60 * wave,
                 f'node_memory_MemAvailable_bytes{{node="{node}"}}': 3e9 + 1e9 * wave,
