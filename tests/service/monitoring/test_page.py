@@ -48,6 +48,8 @@ def write_samples(now: int) -> Iterable[str]:
                 f'node_load1{{node="{node}"}}': 1 + wave,
                 f'farmlet_certificate_end_timestamp_seconds{{path="/x.crt",node="{node}"}}': now + 2e6,
             }
+            if at % 300 < 15:  # as vmalert keeps it for the long ranges
+                rows[f'farmlet_panel:facility_memory_in_use{{node="{node}",facility="lab"}}'] = 50 - 16 * wave
             yield from (f"{name} {value} {at * 1000}\n" for name, value in rows.items())
         jobs, count = f"{5 + 4 * wave:.0f} {at * 1000}", at - now + SECONDS
         for one, site in (("idle", ""), ("running", "tier1"), ("running", "local")):
