@@ -37,6 +37,7 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     login_handler = Login
     roster: Roster  # both set by `configuration`
     issuer: str
+    _looking: asyncio.Task[None] | None = None
     _reached = -1.0 * REACHED_SECONDS  # when the issuer answered last (seconds, monotonic)
 
     @default("http_client")
@@ -47,8 +48,16 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     async def reach(self) -> None:
         """Raise HTTPError, with words, while the issuer does not answer."""
         if time.monotonic() - self._reached > REACHED_SECONDS:
+            # who comes meanwhile waits for the same answer
+            self._looking = self._looking or asyncio.create_task(self._look())
+            await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
             await self.httpfetch(f"{self.issuer}/.well-known/openid-configuration", "looking for the issuer")
             self._reached = time.monotonic()
+        finally:
+            self._looking = None
 
     async def fetch(self, req: Any, *words: Any, **more: Any) -> Any:
         """One question to the issuer."""
