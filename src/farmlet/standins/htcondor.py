@@ -77,6 +77,8 @@ class Tier1:
         return (
             Account(user, home, shell="/bin/bash"),
             Directory(home, 0o700, user, user),
+            # the facility's check logs in each few seconds: its service manager is not started and ended each time
+            Command(f"{user} lingers", f"loginctl enable-linger {user}", f"test -e /var/lib/systemd/linger/{user}"),
             Directory(f"{home}/.ssh", 0o700, user, user),
             File(f"{home}/.ssh/authorized_keys", "".join(f"{LIMITS} {key}\n" for key in keys if key), 0o600, user, user),
         )

@@ -38,6 +38,7 @@ def write_samples(now: int) -> Iterable[str]:
             rows = {
                 f'up{{job="node",node="{node}"}}': 1.0,
                 f'farmlet_check_ok{{check="batch.queue",node="{node}"}}': float(number or at < now - 900),
+                f'farmlet_checks_failing{{node="{node}"}}': float(not number and at >= now - 900),
                 f'node_cpu_seconds_total{{cpu="0",mode="idle",node="{node}"}}': at * 0.7 + 60 * wave,
                 f'node_cpu_seconds_total{{cpu="0",mode="user",node="{node}"}}': at * 0.3 - 60 * wave,
                 f'node_memory_MemAvailable_bytes{{node="{node}"}}': 3e9 + 1e9 * wave,
@@ -47,6 +48,8 @@ def write_samples(now: int) -> Iterable[str]:
                 f'node_load1{{node="{node}"}}': 1 + wave,
                 f'farmlet_certificate_end_timestamp_seconds{{path="/x.crt",node="{node}"}}': now + 2e6,
             }
+            if at % 300 < 15:  # as vmalert keeps it for the long ranges
+                rows[f'farmlet_panel:facility_memory_in_use{{node="{node}",facility="lab"}}'] = 50 - 16 * wave
             yield from (f"{name} {value} {at * 1000}\n" for name, value in rows.items())
         jobs, count = f"{5 + 4 * wave:.0f} {at * 1000}", at - now + SECONDS
         for one, site in (("idle", ""), ("running", "tier1"), ("running", "local")):

@@ -130,7 +130,7 @@ def test_controller_keeps_the_demand_while_the_queue_cannot_be_read(probe: tuple
     assert [demand for demand, _ in seen[1:10]] == [3.0] * 9
     pauses = [pause for _, pause in seen[1:10]]
     assert pauses == sorted(pauses) and pauses[0] == 2 and pauses[-1] == 15
-    assert seen[10:12] == [[0.0, 1.0], [1.0, 1.0]]
+    assert seen[10:12] == [[0.0, 2.0], [1.0, 1.0]], "a queue that wants nothing is asked more seldom"
     # while the queue cannot be read, that a job is not taken says nothing about it
     assert [demand for demand, _ in seen[12:]] == [1.0, 2.0, 1.0]
     told = probe[1]["controller"]["told"]

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from farmlet.errors import FarmletError, InputError
@@ -89,6 +90,7 @@ class Described:
     end: datetime
 
 
+@lru_cache(maxsize=64)
 def describe(certificate: str) -> Described:
     """Read a certificate line with `ssh-keygen -L`. Raises FarmletError for what is none."""
     done = subprocess.run(
@@ -110,6 +112,7 @@ def describe(certificate: str) -> Described:
     return Described(key.group(1), signer.group(1), principals, datetime.fromisoformat(end.group(1) + "+00:00"))
 
 
+@lru_cache(maxsize=64)
 def fingerprint(key: str) -> str:
     """`SHA256:…` of a public key line, as ssh-keygen writes it."""
     return run(["ssh-keygen", "-l", "-f", "-"], "public key", data=key.encode(), seconds=10).decode().split()[1]

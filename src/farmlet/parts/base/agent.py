@@ -163,11 +163,13 @@ class Agent:
         due = 0.0
         told: list[str] = []
         delay = 0.0
+        wanted, read = tasks.load(self._folder), tasks.sign(self._folder)
         while not self._stop.wait(delay):
             parcel, marks = self._parcel, tasks.sign(self._folder)
             faults: list[str] = []
             try:
-                wanted = tasks.load(self._folder)
+                if marks != read or wanted.faults:
+                    wanted, read = tasks.load(self._folder), marks
                 if done != (parcel.version, marks) or time.monotonic() > due:
                     due = time.monotonic() + LOOK_SECONDS
                     faults = [*wanted.faults, *self._executor.work(parcel.items, wanted)]

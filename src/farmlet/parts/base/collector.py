@@ -88,8 +88,10 @@ class Collector:
         rows = list({str(row["check"]): row for row in results}.items())
         states = [Sample("check_ok", row["ok"], {"check": name}, help="1 if the check holds") for name, row in rows]
         times = [Sample("check", row["seconds"], {"check": name}, "seconds", help="how long it took") for name, row in rows]
+        # one number: with those of all checks of many nodes a page would take long
+        failing = Sample("checks_failing", sum(not row["ok"] for _, row in rows), help="how many checks do not hold")
         with suppress(OSError):
-            self._write("checks", render([*states, *times]))
+            self._write("checks", render([*states, *times, failing]))
 
     def _finish(self, run: Run, end: float) -> str:
         """What went wrong with it, or ""."""

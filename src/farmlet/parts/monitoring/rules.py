@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 
+from farmlet.parts.monitoring.pages.board import RECORDED, fill, is_wide, name_record
+
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name
 NODES, COUNT = "NODES", "COUNT"  # of one about all nodes: a pattern of their names, and how many they are
@@ -85,8 +87,15 @@ def widen(expr: str, seconds: int) -> str:
     return re.sub(r"\[(\d+)([smh])", stretch, expr)
 
 
-def render(alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int) -> str:
-    """vmalert's file of rules, which are looked at each `seconds`, as often as numbers come; JSON is YAML too."""
+def render(
+    alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int, panels: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """vmalert's file of rules, which are looked at each `seconds`, as often as numbers come; JSON is YAML too. Of `panels` the lines are kept."""
     rules = [rule for alert in alerts for rule in alert.rules(nodes, url)]
     rules = [{**rule, "expr": widen(rule["expr"], seconds)} for rule in rules]
-    return json.dumps({"groups": [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]}, indent=1) + "\n"
+    groups = [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]
+    if panels:
+        window = max(4 * seconds, RECORDED)
+        kept = [{"record": name_record(one), "expr": fill(one["query"], "", window)} for one in panels if is_wide(one)]
+        groups.append({"name": "panels", "interval": f"{RECORDED}s", "rules": kept})
+    return json.dumps({"groups": groups}, indent=1) + "\n"

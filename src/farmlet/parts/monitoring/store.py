@@ -39,6 +39,7 @@ ROUTES = (
     Route("monitoring", (exporter.WRITE,), enter="nodes"),
     Route("monitoring", default=True, origin=ORIGIN, client=CLIENT, back=BACK),
 )
+MIB, MIB_NODE = 32, 2  # what the store may use for its caches and for questions: at least, and for each node
 # of the store's own page and protocols nothing is used but these
 LIMITS = "-search.maxUniqueTimeseries=100000 -search.maxQueryDuration=10s -search.maxConcurrentRequests=4"
 
@@ -47,14 +48,18 @@ def install() -> Sequence[Resource]:
     return (exporter.mask(), Packages(("victoria-metrics", "prometheus-alertmanager", "libjs-chart.js")))
 
 
+def limit(nodes: int) -> str:
+    """The store's options, so that a page of so many nodes can be drawn."""
+    return f"-memory.allowedBytes={MIB + MIB_NODE * nodes}MB -search.latencyOffset=5s -loggerLevel=WARN {LIMITS}"
+
+
 def store(context: Context) -> units.Service:
-    small = "-memory.allowedBytes=32MB -search.latencyOffset=5s -loggerLevel=WARN"
     where = f"-storageDataPath={DATA} -httpListenAddr={ADDRESS} -retentionPeriod={context.section('monitoring').keep_days}d"
     return units.Service(
         name=STORE,
         description="Farmlet monitoring: store (VictoriaMetrics)",
         user=STORE,
-        command=f"/usr/bin/victoria-metrics {where} {small} {LIMITS}",
+        command=f"/usr/bin/victoria-metrics {where} {limit(len(context.facility.nodes))}",
         writable=(DATA,),
         environment={"GOMAXPROCS": "1"},
         network=STORE,
@@ -153,7 +158,7 @@ def describe_secret() -> Mapping[str, Any]:
 def configure(context: Context) -> Sequence[Resource]:
     facility, section = context.facility, context.section("monitoring")
     alerts = [alert for alert in rules.load() if alert.name != rules.WATCHDOG or section.deadman]
-    text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds)
+    text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds, load_panels())
     return (
         Account(STORE),
         Account(RULES),

@@ -38,6 +38,7 @@ KEPT = 900.0  # seconds for which the last known jobs of an access point count t
 TELL = 30.0  # seconds after which the file is written again though nothing changed
 LOOK = 5.0  # seconds between two looks at drones that are free
 TOLD = 200  # jobs that are named
+CALM = 2  # while nobody wants anything, queues are asked so much more seldom
 SHARE = 4  # a query never takes more than 1/(SHARE+1) of the time: a long queue is asked less often
 
 
@@ -177,7 +178,8 @@ class DemandController(Controller):  # type: ignore[misc,unused-ignore]
         """Seconds until the next query, when the last one took `taken` seconds."""
         if watch.failures:
             return float(min(self.interval * 2 ** min(watch.failures, 20), SLOWEST))  # numbers of a night are beyond a float
-        return max(self.interval, SHARE * taken)
+        calm = watch.queue is not None and not watch.queue.jobs
+        return max(self.interval * (CALM if calm else 1), SHARE * taken)
 
 
 class Gates:

@@ -6,9 +6,12 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from farmlet.runtime.checks import TIMEOUT, Failed, run
+
+XRDCP = "/usr/bin/xrdcp"
 
 
 def check_strangers(url: str, folder: str) -> str:
@@ -32,5 +35,10 @@ def check_client(folder: str, names: Sequence[str]) -> str:
     links = {path.resolve().name for path in Path(folder).glob("*.[0-9]")}
     if missing := sorted(set(names) - links):
         raise Failed(f"not hashed in {folder}: {', '.join(missing)}")
-    version = run("xrdcp", "--version").strip() or "xrdcp"
-    return f"{version}, {len(links)} authorities in {folder}"
+    return f"{read_version(XRDCP, Path(XRDCP).stat().st_mtime_ns)}, {len(links)} authorities in {folder}"
+
+
+@lru_cache(maxsize=1)
+def read_version(program: str, changed: int) -> str:
+    """Asked once for each time that the program `changed`. Raises Failed."""
+    return run(program, "--version").strip() or "xrdcp"

@@ -24,6 +24,17 @@ def authority(tmp_path: Path) -> Path:
     return tmp_path / "ca"
 
 
+def test_what_is_known_of_a_certificate_is_not_asked_again(
+    authority: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checks ask each few seconds, and each question is a process."""
+    key = certificates.parse(make_key(tmp_path / "k"))
+    line = certificates.sign(authority, Request(key, "sub/jti", ("alice",), "-1m:+12h"))
+    known = certificates.describe(line), certificates.fingerprint(key)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (certificates.describe(line), certificates.fingerprint(key)) == known
+
+
 def test_a_members_certificate_says_what_was_asked(authority: Path, tmp_path: Path) -> None:
     key = certificates.parse(make_key(tmp_path / "k"))
     line = certificates.sign(authority, Request(key, "sub/jti", ("alice",), "-1m:+12h"))

@@ -92,6 +92,7 @@ def test_what_is_no_longer_counted_goes(collector: Collector, tmp_path: Path) ->
     found = read(tmp_path)
     assert set(found) == {"checks.prom", "metrics.prom"}
     assert 'farmlet_check_ok{check="a.b"} 0.0' in found["checks.prom"]
+    assert "farmlet_checks_failing 1.0" in found["checks.prom"]
     assert 'farmlet_check_seconds{check="a.b"} 0.25' in found["checks.prom"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content
+from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content, cut, name_record
 from farmlet.parts.monitoring.pages.intake import BODY_BYTES, PATH, Intake
 from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Away, Store
@@ -78,7 +79,7 @@ def test_what_the_page_is_told() -> None:
     told = json.loads(ask(board, "/data", "range=3600")[2])
     assert told["panels"][0]["series"] == [{"name": "head", "points": [[1, 2.5]]}]
     assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head, /x", "runbook": {"meaning": "m"}}]
-    assert store.asked == [("rate(x[60s])", 6400.0, 10_000.0, 15)]
+    assert store.asked == [("topk_max(20, rate(x[60s]))", 6400.0, 10_000.0, 15)]
     assert json.loads(ask(board, "/data", "page=node&of=head")[2])["panels"][0]["title"] == "Load"
     ask(board, "/data", "page=site&of=tier1")
     assert store.asked[-1][0] == 'x{site="tier1"}'
@@ -88,7 +89,7 @@ def test_members_see_the_facility_and_no_single_node() -> None:
     board, store = make_board([])
     member = {PERSON: Person("s", "bob", ("/lab", "/lab/adminsx"))}
     told = json.loads(ask(board, "/data", "page=node&of=head", **member)[2])
-    assert told["title"] == "The facility at a glance" and store.asked[0][0] == "rate(x[60s])"
+    assert told["title"] == "The facility at a glance" and store.asked[0][0] == "topk_max(20, rate(x[60s]))"
     assert told["alarms"] == [{"name": "A", "severity": "critical", "where": "head"}] and told["watched"] == []
     assert {row["page"] for row in told["menu"]} == {*PAGES} - {"node", "identity", "report"}
     assert json.loads(ask(board, "/data", "page=identity", **member)[2])["title"] == "The facility at a glance"
@@ -117,12 +118,34 @@ def test_a_line_for_everybody_has_no_names(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_asked_for_is_one_of_what_there_is(query: str) -> None:
     board, store = make_board([])
     told = json.loads(ask(board, "/data", query)[2])
-    assert (told["range"], told["title"]) == (3600, "The facility at a glance") and store.asked[0][0] == "rate(x[60s])"
+    assert (told["range"], told["title"]) == (3600, "The facility at a glance") and store.asked[0][
+        0
+    ] == "topk_max(20, rate(x[60s]))"
 
 
 def test_a_panel_has_no_more_lines_than_people_tell_apart() -> None:
     board, _ = make_board([{"metric": {"node": f"n{number}"}, "values": []} for number in range(100)])
     assert len(json.loads(ask(board, "/data")[2])["panels"][0]["series"]) == MOST
+
+
+def test_a_long_range_is_read_of_what_was_kept_of_whole_panels() -> None:
+    board, store = make_board([])
+    ask(board, "/data", "range=21600")
+    ask(board, "/data", "range=2592000")
+    first = next(panel for panel in PANELS if panel["page"] == "facility")
+    kept = name_record(first)
+    assert "rate(x[" in store.asked[0][0] and store.asked[-1][0] == f"topk_max(20, max without (facility) ({kept}))"
+    ask(board, "/data", "page=node&of=head&range=2592000")
+    assert "farmlet_panel" not in store.asked[-1][0]
+    rows = json.loads(rules.render([], ["head"], "", 15, load_panels()))["groups"][1]["rules"]
+    names = [row["record"] for row in rows]
+    assert len(set(names)) == len(names) > 20, "each has a name of its own"
+    assert all(re.fullmatch("farmlet_panel:[a-z0-9_]+", name) for name in names)
+    assert not any("$" in row["expr"] for row in rows)
+
+
+def test_of_too_many_lines_the_worst_are_drawn() -> None:
+    assert cut({"bad_below": 1}, "x") == "bottomk_min(20, x)" and cut({"bad": 1}, "x") == "topk_max(20, x)"
 
 
 def test_a_store_that_is_away_is_told_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:

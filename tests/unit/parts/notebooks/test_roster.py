@@ -37,6 +37,8 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "docker").write_text(DOCKER.format(folder=folder))
     (programs / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(roster, "CONTAINERS", folder)
+    roster.end.cache_clear()
     return folder
 
 
@@ -84,8 +86,29 @@ def test_servers_of_others_end(tmp_path: Path, containers: Path) -> None:
     assert {path.name for path in containers.iterdir()} == {"alice"}
 
 
+def test_docker_is_asked_again_when_a_container_came_or_a_member_went(tmp_path: Path, containers: Path) -> None:
+    path, asked = tmp_path / "roster.json", tmp_path / "asked"
+    program = tmp_path / "bin" / "docker"
+    program.write_text(program.read_text().replace("case", f"echo $1 >> {asked}\ncase", 1))
+
+    def count() -> int:
+        if not (containers / "new").exists():
+            os.utime(containers, (1, 1))
+        apply(path, row("alice", 20000))
+        return len(asked.read_text().splitlines())
+
+    assert [count(), count()] == [1, 1]
+    (containers / "new").touch()
+    assert count() == 3, "it is asked, and told to remove it"
+    assert not (containers / "new").exists()
+    before = count()
+    apply(path, row("alice", 20000, state="suspended"))
+    assert len(asked.read_text().splitlines()) == before + 1
+
+
 def test_a_docker_that_does_not_answer_is_told_and_the_roster_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    roster.end.cache_clear()
     with pytest.raises(FarmletError, match="docker"):
         apply(tmp_path / "roster.json", row("alice", 20000))
     assert Roster(str(tmp_path / "roster.json")).find("alice")

@@ -150,6 +150,16 @@ def test_check_finds_an_authority_that_is_not_hashed(tmp_path: Path) -> None:
         checks.check_client(str(tmp_path), ["farmlet-a.pem"])
 
 
+def test_the_version_of_a_program_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks ask each few seconds, and each question is a process."""
+    program = tmp_path / "xrdcp"
+    program.write_text("#!/bin/sh\necho >> $0.asked\necho v1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(checks, "XRDCP", str(program))
+    assert checks.check_client(str(tmp_path), []) == checks.check_client(str(tmp_path), []) == f"v1, 0 authorities in {tmp_path}"
+    assert Path(f"{program}.asked").read_text() == "\n"
+
+
 def test_the_element_forgets_where_its_unit_keeps_keys() -> None:
     unit = files()[f"/etc/systemd/system/{element.UNIT}"]
     folder = re.search(r"^Environment=XDG_CACHE_HOME=(.+)$", unit, re.M)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ SCRIPTED = f"{POLICY}; script-src 'self'; connect-src 'self'"
 RANGES = (3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)  # seconds
 POINTS = 240  # of a line
 MOST = 20  # lines of a panel: what a person can tell apart, and no more
+RECORDED = 300  # seconds between numbers that are kept of whole panels, for the long ranges
 OWN = ("alertname", "alertstate", "alertgroup", "severity", "facility")  # labels that vmalert gives each alarm
 FIRING = 'ALERTS{alertstate="firing",severity!="none"}'
 # of a page: its name in the menu, and above it; one for each node or site has the name in it
@@ -159,6 +161,8 @@ class Board:
     def _draw(self, panel: Mapping[str, Any], now: float, span: int, of: str) -> list[dict[str, Any]]:
         step = max(self._content.seconds, span / POINTS)
         query = fill(panel["query"], of, max(4 * self._content.seconds, step))
+        if is_wide(panel):
+            query = cut(panel, read_record(panel) if step >= RECORDED else query)
         rows = self._store.select(query, now - span, now, step)
         lines = [{"name": name_line(row["metric"]) or panel["title"], "points": read_points(row["values"])} for row in rows]
         return sorted(lines, key=lambda line: str(line["name"]))[:MOST]
@@ -173,6 +177,26 @@ class Board:
             alarm = {"name": name, "severity": labels.get("severity", ""), "where": name_line(shown)}
             found.append(alarm | ({"runbook": known.get(name, {}).get("runbook")} if admin else {}))
         return sorted(found, key=lambda alarm: (alarm["severity"], alarm["name"], alarm["where"]))
+
+
+def is_wide(panel: Mapping[str, Any]) -> bool:
+    """Whether it is of the whole facility, whose single numbers of a month are too many to be read for a page."""
+    return "$node" not in panel["query"] and "$site" not in panel["query"]
+
+
+def name_record(panel: Mapping[str, Any]) -> str:
+    """Under which its lines are kept."""
+    return "farmlet_panel:" + re.sub("[^a-z0-9]+", "_", f"{panel['page']} {panel['title']}".lower())
+
+
+def read_record(panel: Mapping[str, Any]) -> str:
+    """Its lines as they were kept; vmalert puts the facility's name to them."""
+    return f"max without (facility) ({name_record(panel)})"
+
+
+def cut(panel: Mapping[str, Any], query: str) -> str:
+    """Only as many lines as are drawn, and of more the worst (MetricsQL)."""
+    return f"bottomk_min({MOST}, {query})" if "bad_below" in panel else f"topk_max({MOST}, {query})"
 
 
 def fill(query: str, of: str, window: float) -> str:

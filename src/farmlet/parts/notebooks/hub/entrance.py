@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from oauthenticator.generic import GenericOAuthenticator
 from oauthenticator.oauth2 import OAuthLoginHandler
-from tornado.httpclient import HTTPClientError
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import HTTPError
+from traitlets import default
 
 from farmlet.parts.notebooks.roster import NOT_HERE, Roster
 
 PATIENCE = 10  # seconds
 ANSWER_SECONDS = 5
+REACHED_SECONDS = 5  # for which an issuer that answered counts as there: a class that begins comes within a minute
+BESIDE = 100  # questions to the issuer at a time
 AWAY = "The facility's log-in does not answer just now. Try again in a minute. Servers that run go on, and so do your jobs."
 
 
@@ -33,10 +37,27 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     login_handler = Login
     roster: Roster  # both set by `configuration`
     issuer: str
+    _looking: asyncio.Task[None] | None = None
+    _reached = -1.0 * REACHED_SECONDS  # when the issuer answered last (seconds, monotonic)
+
+    @default("http_client")
+    def _http_client(self) -> AsyncHTTPClient:
+        """One of its own: the Hub's asks ten at a time, servers and proxy among them, and the time in its queue counts."""
+        return AsyncHTTPClient(force_instance=True, max_clients=BESIDE)
 
     async def reach(self) -> None:
         """Raise HTTPError, with words, while the issuer does not answer."""
-        await self.httpfetch(f"{self.issuer}/.well-known/openid-configuration", "looking for the issuer")
+        if time.monotonic() - self._reached > REACHED_SECONDS:
+            # who comes meanwhile waits for the same answer
+            self._looking = self._looking or asyncio.create_task(self._look())
+            await asyncio.shield(self._looking)
+
+    async def _look(self) -> None:
+        try:
+            await self.httpfetch(f"{self.issuer}/.well-known/openid-configuration", "looking for the issuer")
+            self._reached = time.monotonic()
+        finally:
+            self._looking = None
 
     async def fetch(self, req: Any, *words: Any, **more: Any) -> Any:
         """One question to the issuer."""
