@@ -24,6 +24,7 @@ from issuers.server import Server
 from record import ROOT, record
 
 sys.path.insert(0, str(ROOT / "src"))
+sys.path.insert(0, str(ROOT / "tests"))
 sys.path.insert(0, str(ROOT / "tests" / "service"))
 sys.path.insert(0, str(ROOT / "tests" / "service" / "accounts"))
 sys.path.append("/usr/lib/python3/dist-packages")  # python-ldap has no wheel

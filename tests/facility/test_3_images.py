@@ -96,6 +96,7 @@ def made(ines: Person) -> list[str]:
     """What `farmlet-image` says of an image of hers."""
     return ines.ssh("farmlet-image fit").splitlines()
 
+
 def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, ines: Person, made: list[str]) -> None:
     said = made
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"

@@ -19,8 +19,8 @@ from farmlet.engine.status import endpoints
 from farmlet.errors import FarmletError, InputError
 from farmlet.facility.model import Facility
 from farmlet.parts.access.login import about
-from farmlet.runtime import screen
 from farmlet.runtime.files import write
+from farmlet.runtime.issuer import screen
 
 DRONES = ["condor_status", "-constraint", "TardisDroneUuid =!= undefined", "-af", "Name"]
 

@@ -77,7 +77,7 @@ def enter(args: argparse.Namespace) -> int:
 def include(write: bool) -> None:
     """See to the line in ~/.ssh/config: written, or told."""
     from farmlet.parts.access.login import snippet
-    from farmlet.runtime import screen
+    from farmlet.runtime.issuer import screen
 
     if snippet.is_included():
         return

@@ -12,9 +12,15 @@ import farmlet
 from farmlet.runtime import files
 
 SOURCE = Path(farmlet.__file__).parent
-# the one function; a program that runs on nodes without us and does the same; and one whose files, a member's each, are made
-# again of one that is kept
-ALLOWED = {"runtime/files.py", "engine/payload/place.py", "parts/batch/readers.py"}
+# the one function; a program that runs on nodes without us and does the same; and three whose files are made again of what
+# is kept: a member's each, an image that is fetched, a member's own image that is unpacked
+ALLOWED = {
+    "runtime/files.py",
+    "engine/payload/place.py",
+    "parts/batch/readers.py",
+    "runtime/published.py",
+    "parts/notebooks/own.py",
+}
 
 
 def find_renames(text: str) -> list[int]:

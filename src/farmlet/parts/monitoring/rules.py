@@ -90,7 +90,7 @@ def widen(expr: str, seconds: int) -> str:
 def render(
     alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int, panels: Sequence[Mapping[str, Any]] = ()
 ) -> str:
-    """vmalert's file of rules, which are looked at each `seconds`, as often as numbers come; JSON is YAML too. Of `panels` the lines are kept."""
+    """vmalert's file of rules (JSON is YAML too), looked at each `seconds`, when numbers come. Of `panels` the lines are kept."""
     rules = [rule for alert in alerts for rule in alert.rules(nodes, url)]
     rules = [{**rule, "expr": widen(rule["expr"], seconds)} for rule in rules]
     groups = [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]

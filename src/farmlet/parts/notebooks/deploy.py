@@ -12,7 +12,7 @@ from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
 from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.config import Notebooks
-from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role
+from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.repositories import list_mounted
 from farmlet.parts.resources import Account, Directory, Environment, Farmlet, File, Packages, Random, Resource, Unit
@@ -230,7 +230,8 @@ def find_endpoints(facility: Facility, node: Node) -> dict[str, str]:
 
 
 def validate(facility: Facility) -> Iterator[Issue]:
-    """A notebook has its member's home, software and token, which come with other roles of its node."""
+    """A notebook has its member's home, software and token, which other roles of its node bring, and sends jobs to the pool."""
+    yield from find_lack(facility, ("notebooks.hub",), "batch.central")
     for node in facility.hosts("notebooks.hub"):
         for role, part in (("accounts.homes", "access"), ("tokens.credmon", "batch"), ("software.client", "software")):
             if role not in node.roles:

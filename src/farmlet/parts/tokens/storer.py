@@ -24,7 +24,8 @@ from pathlib import Path
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts.tokens.credential import SERVICE, split
 from farmlet.parts.tokens.sessions import NOTICE
-from farmlet.runtime import oauth, screen
+from farmlet.runtime import oauth
+from farmlet.runtime.issuer import screen
 
 CONFIG = Path("/etc/farmlet/credential.json")
 STORE = "/usr/sbin/condor_store_cred"

@@ -22,7 +22,7 @@ from farmlet.parts.access.login import about, discovery, renew, snippet, stay, w
 from farmlet.parts.access.login.enter import normalise
 from farmlet.parts.access.login.places import Place, root
 from farmlet.parts.access.login.state import Span, State, find_due, load, save
-from farmlet.runtime import screen
+from farmlet.runtime.issuer import screen
 from farmlet.runtime.oauth import OAuthError, Started, Unreachable
 
 URL = "https://service.farmlet.test"

@@ -93,7 +93,7 @@ def test_close_and_open(place: Path, capsys: pytest.CaptureFixture[str]) -> None
         (["run", "probe", "--site", "mars"], "site mars: is none that is tested"),
         (["run", "far", "--site", "hpc"], "is not for hpc"),
         (["show", "--site", "mars"], "sites: tier1, hpc"),
-        (["close", "tier1", "--reason", " "], "wants a reason"),
+        (["close", "tier1", "--reason", " "], "needs a reason"),
         (["open", "mars"], "site mars"),
     ],
 )
@@ -142,7 +142,7 @@ def test_a_maintenance_is_planned_and_what_was_is_told(place: Path, played: None
     with pytest.raises(SystemExit):
         ask(place, capsys, "close", "hpc", "--reason", "x", "--start", "noon")
     assert "is no time like" in capsys.readouterr().err
-    assert "is over before" in ask(
+    assert "would be over already" in ask(
         place, capsys, "close", "hpc", "--reason", "x", "--start", "2020-01-01", "--hours", "1", code=2
     )
     store = Store(place / "results.sqlite3")

@@ -15,8 +15,9 @@ from farmlet.facility.places import ANY, SSH
 from farmlet.parts.access.login import about, discovery, places, renew, state, words
 from farmlet.parts.access.login.places import Place
 from farmlet.parts.access.login.state import State
-from farmlet.runtime import oauth, screen
+from farmlet.runtime import oauth
 from farmlet.runtime.files import write
+from farmlet.runtime.issuer import screen
 
 
 @dataclass(frozen=True)
