@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +14,7 @@ from screen import keep, open_screen
 
 from farmlet.demo.notebook import Hub
 from farmlet.errors import FarmletError
+from farmlet.parts.notebooks.hub.settings import COOKIE
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 # what a cell prints of itself: who it is, its token's owner at storage, and whom it reaches
@@ -181,6 +183,32 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
         "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"": 1,
     }
     assert {words: other.try_ssh(words).returncode for words in tries} == tries
+
+
+def test_what_a_server_answers_runs_in_no_browser_but_its_members(nora: Person, hub: Hub) -> None:
+    def ask(path: str, *more: str) -> str:
+        words = ["curl", "-s", "--path-as-is", "--cacert", nora.ca, "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}"]
+        return subprocess.run([*words, *more, hub.url + path], capture_output=True, text=True, timeout=60).stdout
+
+    def come(name: str) -> tuple[str, str]:
+        return "--cookie", f"{COOKIE}={name}"
+
+    page, asked = f"/user/{nora.name}/lab?a=1&b=2", "/hub/api/oauth2/"  # by the server, of who comes
+    to_claim = f"302 {hub.url}/hub/claim{page}"
+    assert [ask(page), ask(page, *come("otto")), ask(page, *come(""))] == [to_claim] * 3
+    assert ask(page, *come("otto"), "--user", f"{nora.name}:x") == to_claim, "what a link may hold"
+    assert asked in ask(page, *come(nora.name))
+    ways = (
+        "//user/{}/lab",
+        "/user//{}/lab",
+        "/%75ser/{}/lab",
+        "/user%2F{}/lab",
+        "/hub/../user/{}/lab",
+        "/./user/{}",
+        "/user\\{}/lab",
+    )
+    said = {way: ask(way.format(nora.name), *come("otto")) for way in ways}
+    assert not [way for way, told in said.items() if asked in told or told.startswith("200")], said
 
 
 def test_vs_code_comes_by_one_click_and_what_runs_in_its_terminal_keeps_the_server(

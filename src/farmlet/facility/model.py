@@ -43,6 +43,8 @@ class Route:
     nodes of the facility only, which the proxy knows by their certificates. `client`: the OAuth client as which the service logs
     people in at our own issuer, which registers it and hands its secret to the node (`places.find_secret`); `back`: the path of
     the origin to which the issuer sends them back. `folder`: there is no service, but files for everybody.
+    `cookie`: below `/user/NAME` browsers come in with NAME in this cookie only, which the service sets at the path `claim`; so do
+    programs, by a token in their header. What answers there is NAME's to write, and would act as others in their browsers.
     """
 
     socket: str
@@ -53,6 +55,8 @@ class Route:
     client: str = ""
     back: str = ""
     folder: str = ""
+    cookie: str = ""
+    claim: str = ""
 
 
 @dataclass(frozen=True)

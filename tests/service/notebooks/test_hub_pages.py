@@ -139,6 +139,17 @@ def test_the_limits_hold_where_the_page_is_not_used(window: Window, hub: Hub) ->
         assert "evil" not in window.text
 
 
+def test_a_browser_is_known_to_the_proxy_by_its_own_members_name(window: Window, hub: Hub) -> None:
+    hub.write_roster(thora={}, thor={})
+    enter(window, hub, "thora")
+    answer = window.page.context.request.get(f"{hub.url}/hub/claim/user/thora/lab?a=1&b=%2F", max_redirects=0)
+    assert (answer.status, answer.headers["location"]) == (302, "/user/thora/lab?a=1&b=%2F")
+    assert "__Host-farmlet-member=thora; HttpOnly; Path=/; SameSite=Lax; Secure" in answer.headers["set-cookie"]
+    for path in ("/user/thor/lab", "/user/%74hora/lab", "//user/thora/lab", "//thor.test/user/thora", "/hub/home", "/"):
+        assert window.open(f"{hub.url}/hub/claim{path}") == 403, path
+    window.look("hub-others", "somebody else's server", "a folder of your group")
+
+
 def read(context: BrowserContext, url: str, guard: str) -> Any:
     return context.request.get(f"{url}?_xsrf={guard}").json()
 

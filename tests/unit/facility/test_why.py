@@ -84,7 +84,7 @@ def test_it_agrees_with_what_is_granted(table: Table, groups: set[str], text: st
         "login": rights.login,
         "administer": rights.administer,
         "batch": rights.batch_group is not None,
-        "notebooks": rights.notebooks_cores is not None or rights.notebooks_memory is not None,
+        "notebooks": {rights.notebooks_cores, rights.notebooks_memory, rights.notebooks_servers} != {None},
         "scratch": rights.scratch is not None,
     }
     assert answer.allowed == granted.get(text, grant([scope], rights) == (scope,))

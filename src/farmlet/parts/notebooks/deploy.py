@@ -12,6 +12,7 @@ from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
 from farmlet.parts.notebooks import editor
 from farmlet.parts.notebooks.config import Notebooks
+from farmlet.parts.notebooks.hub import settings
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.repositories import list_mounted
@@ -38,7 +39,15 @@ PROXY, API, PORT = 880, 881, 882  # on loopback
 ORIGIN = "notebooks"
 CLIENT = "farmlet-notebooks"
 UNIT = "farmlet-notebooks.service"
-ROUTE = Route(ORIGIN, default=True, origin=ORIGIN, client=CLIENT, back="/hub/oauth_callback")
+ROUTE = Route(
+    ORIGIN,
+    default=True,
+    origin=ORIGIN,
+    client=CLIENT,
+    back="/hub/oauth_callback",
+    cookie=settings.COOKIE,
+    claim=f"/hub{settings.CLAIM}",
+)
 DAEMON = {
     "data-root": DOCKER,
     "bridge": "none",

@@ -7,10 +7,11 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from farmlet.parts.notebooks.hub.claim import Claim
 from farmlet.parts.notebooks.hub.entrance import Entrance
 from farmlet.parts.notebooks.hub.own import Images
 from farmlet.parts.notebooks.hub.server import Server
-from farmlet.parts.notebooks.hub.settings import Settings
+from farmlet.parts.notebooks.hub.settings import CLAIM, Settings
 from farmlet.parts.notebooks.roster import Roster
 from farmlet.web import theme
 
@@ -65,6 +66,7 @@ def configure_pages(c: Any, settings: Settings) -> None:
 
 def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     c.JupyterHub.authenticator_class = Entrance
+    c.JupyterHub.extra_handlers = [(f"{CLAIM}/.*", Claim)]
     entrance, issuer = c.Entrance, settings.issuer.rstrip("/")
     Entrance.issuer = issuer
     entrance.client_id = settings.client

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from farmlet.parts.notebooks.sizes import Size
 
+COOKIE = "__Host-farmlet-member"  # whose browser it is: see `claim`
+CLAIM = "/claim"  # the Hub's page that sets it
+
 
 @dataclass(frozen=True)
 class Settings:
