@@ -196,7 +196,7 @@ def test_what_a_server_answers_runs_in_no_browser_but_its_members(nora: Person, 
     page, asked = f"/user/{nora.name}/lab?a=1&b=2", "/hub/api/oauth2/"  # by the server, of who comes
     to_claim = f"302 {hub.url}/hub/claim{page}"
     assert [ask(page), ask(page, *come("otto")), ask(page, *come(""))] == [to_claim] * 3
-    assert ask(page, *come("otto"), "--user", f"{nora.name}:x") == to_claim, "what a link may hold"
+    assert ask(page, *come("otto"), "--header", "Authorization: Basic eDp4") == to_claim, "what a link may hold"
     assert asked in ask(page, *come(nora.name))
     ways = (
         "//user/{}/lab",
