@@ -40,7 +40,7 @@ POOL_READERS = "/var/lib/farmlet/batch/readers"
 
 # of members who have a notebook: NAME/token below it, as the log-in sessions have theirs
 NOTEBOOKS = "/run/farmlet-notebooks"
-OWN_IMAGES = "/var/lib/farmlet/own-images"  # where members tell of images of their own (`parts.own`)
+OWN_IMAGES = "/run/farmlet.images"  # where members tell of images of their own (`parts.own`)
 NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is
 
 

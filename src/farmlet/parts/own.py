@@ -1,5 +1,6 @@
 """What members tell of images of their own, for who offers these to them: a record each, in one folder where everybody may
-write. Its owner is the file's; what it says counts only as far as the image bears it out. Standard library only.
+write. Its owner is the file's; what it says counts only as far as the image bears it out. The folder is empty when the node has
+booted, so members keep a copy of their own. Standard library only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from farmlet.facility.places import OWN_IMAGES
 
 MOST = 4096  # bytes of a record
+KEPT = ".config/farmlet/images"  # below a member's home
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,24 @@ class Record:
 
 
 def tell(record: Record, folder: Path = Path(OWN_IMAGES)) -> None:
-    """Leave a record, instead of an older one of this name; where nobody asks for them, none. Raises OSError."""
-    if not folder.is_dir():
-        return
+    """Leave a record, and a copy at home; where nobody asks for them, none. Raises OSError."""
+    if folder.is_dir():
+        kept = Path.home() / KEPT
+        kept.mkdir(parents=True, exist_ok=True)
+        for place in (folder, kept):
+            _leave(record, place)
+
+
+def recall(folder: Path = Path(OWN_IMAGES)) -> None:
+    """Tell again what one has told before, if the node has forgotten it. Raises OSError."""
+    known = find(folder)
+    for (owner, name), record in find(Path.home() / KEPT).items():
+        if owner == os.geteuid() and (owner, name) not in known:
+            _leave(record, folder)
+
+
+def _leave(record: Record, folder: Path) -> None:
+    """Instead of an older one of this name."""
     older = [path for path, owner, told in _read(folder) if owner == os.geteuid() and told.name == record.name]
     # a name that nobody can take before; it is read once it is whole
     handle, _ = tempfile.mkstemp(dir=folder, prefix=f"{record.name}.", suffix=".json")

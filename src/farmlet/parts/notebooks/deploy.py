@@ -39,6 +39,7 @@ PROXY, API, PORT = 880, 881, 882  # on loopback
 ORIGIN = "notebooks"
 CLIENT = "farmlet-notebooks"
 UNIT = "farmlet-notebooks.service"
+TOLD = f"{places.OWN_IMAGES[1:].replace('/', '-')}.mount"
 ROUTE = Route(
     ORIGIN,
     default=True,
@@ -191,7 +192,8 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Account(USER),
         Directory(FOLDER, 0o700),
         Directory(STATE, 0o700),
-        Directory(places.OWN_IMAGES, 0o1777),
+        File(f"/etc/systemd/system/{TOLD}", render(PACKAGE, "own.mount", told=places.OWN_IMAGES)),
+        Unit(TOLD),
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),

@@ -6,6 +6,7 @@ image, the kernel says, and room is their own. Prints one line of JSON. Standard
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.facility.places import OWN_IMAGES
-from farmlet.parts.own import Record, bears_out, find
+from farmlet.parts.own import Record, bears_out, find, recall
 
 FOLDER = ".farmlet-images"  # below the member's scratch or home
 PAGE = 4096  # to which what is in a SIF is aligned
@@ -102,6 +103,8 @@ def extract(handle: int, offset: int, target: Path) -> None:
 def main(words: list[str], folder: Path = Path(OWN_IMAGES)) -> None:
     try:
         if words[0] == "list":
+            with contextlib.suppress(OSError):
+                recall(folder)
             print(json.dumps(describe(folder)))
         else:
             _, owner, name, place, *kept = words

@@ -16,7 +16,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts.notebooks import own
 from farmlet.parts.notebooks.hub.own import HUB, Images, Own, run_as
 from farmlet.parts.notebooks.roster import Member
-from farmlet.parts.own import Record, find, tell
+from farmlet.parts.own import Record, find, recall, tell
 
 BASE = "analysis-0123456789ab"
 NORA = Member("sub", "nora", 5001, 5001, "/home/nora")
@@ -28,7 +28,8 @@ def make_record(path: Path, name: str = "fit", made: float = 1.0) -> Record:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "told").mkdir(mode=0o777)
     return tmp_path / "told"
 
@@ -48,6 +49,12 @@ def test_the_newest_of_each_name_is_told(folder: Path, image: Path, tmp_path: Pa
     assert find(folder)[os.getuid(), "fit"].made == 2.0
     assert sorted(row["name"] for row in own.describe(folder)) == ["fit", "other"]
     tell(make_record(image), tmp_path / "nobody-asks")
+    for path in folder.iterdir():
+        path.unlink()  # the node has booted
+    recall(folder)
+    assert sorted(row["name"] for row in own.describe(folder)) == ["fit", "other"]
+    recall(folder)
+    assert len(list(folder.iterdir())) == 2, "once"
     image.write_bytes(b"another one")
     assert own.describe(folder) == [], "it is not what was told of"
     image.unlink()

@@ -17,6 +17,7 @@ from jupyterhub import __version__ as HUB
 from farmlet.errors import FarmletError
 from farmlet.facility.places import OWN_IMAGES
 from farmlet.parts.notebooks.roster import Member
+from farmlet.parts.own import KEPT
 
 PROGRAM = (sys.executable, "-I", "-m", "farmlet.parts.notebooks.own")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,39}")
@@ -84,7 +85,7 @@ class Images:
 
     async def list(self, member: Member) -> dict[str, Own]:
         """Those that `member` may have, by label: their own first, the newest of each first. Raises FarmletError."""
-        if not any(self._told.glob("*.json")):
+        if not any(self._told.glob("*.json")) and not (Path(member.home) / KEPT).is_dir():
             return {}
         try:
             rows = json.loads(await self.run_as(member.name, (*PROGRAM, "list"), LIST_SECONDS))
