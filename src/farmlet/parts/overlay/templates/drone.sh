@@ -165,6 +165,8 @@ use policy:HOLD_IF_MEMORY_EXCEEDED
 use policy:HOLD_IF_DISK_EXCEEDED
 HOLD_REASON_DISK_EXCEEDED = disk usage exceeded request_disk
 PID_SNAPSHOT_INTERVAL = 3
+# each job asks every plug-in what it fetches: those of commercial clouds take longer than a short job
+FILETRANSFER_PLUGINS = \$(LIBEXEC)/curl_plugin, \$(LIBEXEC)/data_plugin
 STARTER_INITIAL_UPDATE_INTERVAL = 2
 STARTER_UPDATE_INTERVAL = 5
 EOF
