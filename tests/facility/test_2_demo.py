@@ -75,3 +75,9 @@ def test_break_glass_token_is_audited(sandbox: Sandbox, member: str) -> None:
     token = sandbox.run("token", *words).stdout.strip()
     assert token.count(".") == 2
     assert "a test" in sandbox.exec("service", "cat /var/lib/farmlet/identity/audit.log")
+
+
+def test_the_site_is_tested_when_that_is_asked_for(sandbox: Sandbox) -> None:
+    """All of them: some come but a few times a day, and `test_6_purge` looks at every panel."""
+    said = sandbox.run("sitetest", "run", code=None).stdout
+    assert "storage" in said and "power" in said, said

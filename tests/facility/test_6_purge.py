@@ -28,8 +28,7 @@ def test_no_alarm_has_fired_where_nothing_was_disturbed(running: Sandbox) -> Non
 
 
 def test_each_panel_has_drawn_something(running: Sandbox) -> None:
-    """After the demo and all else that was done with it; some tests of sites come but a few times a day."""
-    running.run("sitetest", "run", code=None)
+    """After the demo and all else that was done with it."""
     of = {"site": "tier1", "node": "head"}
     queries = {(panel["page"], panel["title"]): fill(panel["query"], of.get(panel["page"], ""), 60) for panel in load_panels()}
 
