@@ -88,11 +88,12 @@ def mallory(sandbox: Sandbox, running: Sandbox) -> Person:
         texts[f"{kind}.sub"] = SUBMIT.format(kind=kind, hold="true", priority=1, more="")
     for kind, more in (PATHS | OTHERS).items():
         # last, those whose files are not found: their slots are free again only after a minute (MachineMaxVacateTime)
-        texts[f"{kind}.sub"] = SUBMIT.format(kind=kind, hold="false", priority=int(kind in OTHERS), more=more)
+        priority = 2 if kind == "disk" else int(kind in OTHERS)
+        texts[f"{kind}.sub"] = SUBMIT.format(kind=kind, hold="false", priority=priority, more=more)
     script = "".join(f"printf %s {shlex.quote(text)} > {name}\n" for name, text in texts.items())
-    person.ssh(
-        f"{script} chmod +x *.sh; mkdir {' '.join(COMMANDS | PATHS | OTHERS)}; for one in *.sub; do condor_submit $one; done"
-    )
+    # first, the one that is held by its disk: in a slot that another job of hers left it would have that one's
+    kinds = " ".join(sorted(COMMANDS | PATHS | OTHERS, key=lambda kind: kind != "disk"))
+    person.ssh(f"{script} chmod +x *.sh; mkdir {kinds}; for one in {kinds}; do condor_submit $one.sub; done")
     for kind, (name, command) in COMMANDS.items():
         edits = f"{name} {shlex.quote(trick(command))}"
         if kind == "plugin":
