@@ -208,7 +208,8 @@ def test_interactive_jobs_are_told_at_once_where_they_run(mallory: Person) -> No
     mallory.ssh("(grep -v ^queue stay.sub; echo +WantLocal = true; echo queue) > inner.sub")
     with Terminal(mallory, "condor_submit -i inner.sub") as terminal:
         os.write(terminal.primary, b"hostname; exit\n")
-        terminal.read(rf"[^@.]head\.{re.escape(mallory.sandbox.domain)}\r")  # beside the prompt of the job's shell
+        # beside the prompt of the job's shell; her group gets no more cores while slots of hers are being given up, a minute long
+        terminal.read(rf"[^@.]head\.{re.escape(mallory.sandbox.domain)}\r", 150)
 
 
 def test_admins_are_told_why_a_job_is_where_it_is(sandbox: Sandbox, mallory: Person) -> None:
