@@ -17,7 +17,7 @@ from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
 from farmlet.errors import FarmletError
-from farmlet.facility.places import find_unpacked
+from farmlet.facility.places import OWN_IMAGES, find_unpacked
 from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.unpacked import deploy
@@ -132,6 +132,8 @@ print(json.dumps([particle.__version__, said.strip(), sys.executable, os.getuid(
 
 
 def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person, made: list[str]) -> None:
+    # the node has booted since: she has not been to the Hub, which asks everybody once
+    sandbox.exec("head", f"find {OWN_IMAGES} -user {ines.name} -delete")
     hub, other = enter(ines), enter(join(sandbox, "ilse"))
     assert "fit: your own, with analysis" in hub.log_in().text and ines.name not in other.log_in().text
     label = f"{ines.name}/fit"

@@ -162,32 +162,24 @@ def list_inside() -> Iterator[Resource]:
     yield File(f"{NOTICE}/static/notice.js", (source / "notice.js").read_text())
 
 
-def configure_hub(context: Context) -> Sequence[Resource]:
-    runtime = places.NOTEBOOKS.rpartition("/")[2]
+def list_services(context: Context) -> Iterator[File]:
+    """The unit files."""
+    hub = {"network": NETWORK, "program": f"{HUB}/bin/jupyterhub", "config": CONFIG, "state": STATE}
+    secrets = {"secret": SECRET, "cookie": COOKIE, "token": TOKEN}
+    proxy = {"user": USER, "token": TOKEN, "proxy": PROXY, "api": API, "hub": PORT, "hardening": HARDENING}
     services: dict[str, dict[str, object]] = {
         "farmlet-notebooks-image.service": {"program": IMAGE},
         "farmlet-notebooks-image.path": {"folders": [places.IMAGES, *filter(None, [find_unpacked(context)])]},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
-        "farmlet-notebooks-proxy.service": {
-            "user": USER,
-            "token": TOKEN,
-            "proxy": PROXY,
-            "api": API,
-            "hub": PORT,
-            "hardening": HARDENING,
-        },
-        UNIT: {
-            "network": NETWORK,
-            "program": f"{HUB}/bin/jupyterhub",
-            "config": CONFIG,
-            "state": STATE,
-            "runtime": runtime,
-            "secret": SECRET,
-            "cookie": COOKIE,
-            "token": TOKEN,
-        },
+        "farmlet-notebooks-proxy.service": proxy,
+        UNIT: {**hub, **secrets, "runtime": places.NOTEBOOKS.rpartition("/")[2]},
     }
+    for name, words in services.items():
+        yield File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words))
+
+
+def configure_hub(context: Context) -> Sequence[Resource]:
     return (
         Account(USER),
         Directory(FOLDER, 0o700),
@@ -204,7 +196,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
         *list_inside(),
         File(CONDOR, render(PACKAGE, "condor.config", **describe_pool(context))),
-        *(File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words)) for name, words in services.items()),
+        *list_services(context),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),
         File("/etc/containerd/config.toml", CONTAINERD),

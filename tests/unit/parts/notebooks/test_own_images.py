@@ -98,13 +98,14 @@ def answer(rows: Any, tmp_path: Path) -> dict[str, Own]:
     (published / ".images" / BASE / "etc" / "farmlet-image").touch()
     (tmp_path / "told").mkdir(exist_ok=True)
     images = Images(published, tmp_path / "told")
-    assert asyncio.run(images.list(NORA)) == {}, "nobody has any, so nothing is asked"
-    (tmp_path / "told" / "fit.json").touch()
+    answers = [b"[]", rows if isinstance(rows, bytes) else json.dumps(rows).encode()]
 
     async def said(name: str, words: Sequence[str], seconds: int) -> bytes:
-        return rows if isinstance(rows, bytes) else json.dumps(rows).encode()
+        return answers.pop(0)
 
     images.run_as = said  # type: ignore[method-assign, assignment]
+    assert [asyncio.run(images.list(NORA)) for _ in range(2)] == [{}, {}] and len(answers) == 1, "nobody has any: asked once"
+    (tmp_path / "told" / "fit.json").touch()
     return asyncio.run(images.list(NORA))
 
 

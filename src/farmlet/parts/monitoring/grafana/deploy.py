@@ -12,7 +12,7 @@ from farmlet.parts import units
 from farmlet.parts.monitoring.config import Grafana
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
-from farmlet.parts.resources import Account, Command, Directory, File, Resource, Unit
+from farmlet.parts.resources import Account, Command, Directory, File, Resource
 
 PACKAGE = "farmlet.parts.monitoring"
 NAME = "farmlet-grafana"
@@ -24,28 +24,13 @@ MINUTES = 5
 ROLE, ORIGIN = "monitoring.grafana", "grafana"  # of the one that is installed
 PASSWORD = "/etc/farmlet/grafana/admin.password"  # of its own admin
 PAGE = "openid profile wlcg.groups"  # what our issuer gives the facility's own pages
-TIMER = f"""\
-[Unit]
-Description=Farmlet monitoring: Grafana, every {MINUTES} minutes
-
-[Timer]
-OnActiveSec=1s
-OnUnitInactiveSec={MINUTES}min
-AccuracySec=1s
-
-[Install]
-WantedBy=timers.target
-"""
-PATH = f"""\
-[Unit]
-Description=Farmlet monitoring: a new token for Grafana
-
-[Path]
-PathChanged={TOKEN}
-
-[Install]
-WantedBy=paths.target
-"""
+TIMER = units.Trigger(
+    NAME,
+    "timer",
+    f"Farmlet monitoring: Grafana, every {MINUTES} minutes",
+    ("OnActiveSec=1s", f"OnUnitInactiveSec={MINUTES}min", "AccuracySec=1s"),
+)
+PATH = units.Trigger(NAME, "path", "Farmlet monitoring: a new token for Grafana", (f"PathChanged={TOKEN}",))
 PLACE = Command(
     "place for the token of Grafana",
     f"touch {TOKEN} && chown root:root {TOKEN} && chmod 600 {TOKEN}",
@@ -139,15 +124,15 @@ def configure(context: Context, reader: str) -> Sequence[Resource]:
     own = facility.has(ROLE)
     words = write_login(facility, "/etc/grafana/farmlet.secret", "/etc/grafana/farmlet-ca.pem", f"{PAGE} email")
     by_hand = (PLACE, File(INI, render(PACKAGE, "grafana-paste.txt", url=require(facility).url) + words))
-    path = (File(f"/etc/systemd/system/{NAME}.path", PATH), Unit(f"{NAME}.path"))
+    path = (PATH.file, PATH.unit)
     return (
         Account(NAME),
         Directory(FOLDER, 0o755, NAME, NAME),
         *(() if own else by_hand),
         File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
         service(reader, PASSWORD if own else TOKEN).file,
-        File(f"/etc/systemd/system/{NAME}.timer", TIMER),
-        Unit(f"{NAME}.timer"),
+        TIMER.file,
+        TIMER.unit,
         *(() if own else path),
     )
 

@@ -17,7 +17,6 @@ from jupyterhub import __version__ as HUB
 from farmlet.errors import FarmletError
 from farmlet.facility.places import OWN_IMAGES
 from farmlet.parts.notebooks.roster import Member
-from farmlet.parts.own import KEPT
 
 PROGRAM = (sys.executable, "-I", "-m", "farmlet.parts.notebooks.own")
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}/[a-z0-9][a-z0-9._-]{0,39}")
@@ -82,16 +81,18 @@ class Images:
 
     def __init__(self, folder: Path, told: Path = Path(OWN_IMAGES)) -> None:
         self._folder, self._told = folder / ".images", told
+        self._asked: set[str] = set()  # since the Hub began: what they had told before the node booted, they tell again then
 
     async def list(self, member: Member) -> dict[str, Own]:
         """Those that `member` may have, by label: their own first, the newest of each first. Raises FarmletError."""
-        if not any(self._told.glob("*.json")) and not (Path(member.home) / KEPT).is_dir():
+        if member.name in self._asked and not any(self._told.glob("*.json")):
             return {}
         try:
             rows = json.loads(await self.run_as(member.name, (*PROGRAM, "list"), LIST_SECONDS))
             found = [one for row in rows if (one := self._judge(row))]
         except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:
             raise FarmletError("images of your own", "cannot be looked for just now") from error
+        self._asked.add(member.name)
         found.sort(key=lambda one: (one.owner != member.name, -one.made))
         return {one.label: one for one in found[:SHOWN]}
 

@@ -11,7 +11,7 @@ from farmlet.facility.model import Route
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
-from farmlet.parts.resources import Directory, File, Resource, Unit
+from farmlet.parts.resources import Directory, File, Resource
 from farmlet.parts.sharing import fetches, find_url, serves
 from farmlet.parts.software.sharing import mirror, pack
 from farmlet.parts.software.unpacked import deploy as unpacked
@@ -58,11 +58,9 @@ def configure_host(context: Context) -> Sequence[Resource]:
 def _run(name: str, module: str, what: str, writable: Sequence[str], seconds: int) -> Sequence[Resource]:
     command = f"{units.NODE}/bin/python -I -m {module}"
     service = render(PACKAGE, "farmlet-sharing.service", what=what, command=command, writable=" ".join(writable))
-    return (
-        File(f"/etc/systemd/system/{name}.service", service),
-        File(f"/etc/systemd/system/{name}.timer", render(PACKAGE, "farmlet-sharing.timer", what=what, seconds=seconds)),
-        Unit(f"{name}.timer"),
-    )
+    often = ("OnActiveSec=1s", f"OnUnitInactiveSec={seconds}s", "AccuracySec=1s")
+    timer = units.Trigger(name, "timer", f"Farmlet software: {what}", often)
+    return File(f"/etc/systemd/system/{name}.service", service), timer.file, timer.unit
 
 
 def check_server(context: Context) -> Sequence[Check]:

@@ -23,6 +23,12 @@ from farmlet.parts.software.unpacked.wishes import Wishes, parse
 PACKAGE = "farmlet.parts.software"
 USER = "farmlet-unpacked"
 UNIT = "farmlet-unpacked"
+TIMER = units.Trigger(
+    UNIT,
+    "timer",
+    "Farmlet software: look each hour for what registries have",
+    ("OnActiveSec=1s", "OnUnitInactiveSec=1h"),
+)
 MOST = 40 << 30  # bytes that one image may have
 PREPARED = "/var/lib/farmlet/unpacked"  # what is there before a publisher has published it
 PUBLISHER = "farmlet-publisher"
@@ -116,9 +122,9 @@ def configure(context: Context) -> Sequence[Resource]:
         Directory(folder),
         File(CONFIG, json.dumps(told, indent=1) + "\n"),
         File(f"/etc/systemd/system/{UNIT}.service", service),
-        File(f"/etc/systemd/system/{UNIT}.timer", render(PACKAGE, f"{UNIT}.timer")),
+        TIMER.file,
         # it begins at once when the list is another one, and nobody waits for it
-        Unit(f"{UNIT}.timer"),
+        TIMER.unit,
         *(configure_publisher(context) if has_publisher(facility) else ()),
     )
 
