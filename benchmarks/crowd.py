@@ -73,27 +73,13 @@ def prepare(folder: Path) -> None:
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
         (folder / name).chmod(0o600)
-    paths = {
-        name: f"/work/{name}"
-        for name in [
-            "state",
-            "tokens",
-            "sessions",
-            "credentials",
-            "image",
-            "scratch",
-            "usage",
-            "closed",
-            "condor",
-            "meet",
-            "readers",
-        ]
-    }
-    settings = Settings(
-        mounted="ro", title="Crowd", origin=ORIGIN, issuer=f"http://127.0.0.1:{ISSUER}", client="farmlet-notebooks",
-        roster="/work/roster.json", inside="/opt/farmlet/notebook", editor="/opt/farmlet/editor", network="farmlet",
-        certificates="/etc/ssl/certs", cores=1, memory=1 << 28, servers=1, idle=0, proxy=PROXY, api=API, hub=HUB, **paths,
-    )  # fmt: skip
+    given: dict[str, Any] = {
+        "mounted": "ro", "title": "Crowd", "origin": ORIGIN, "issuer": f"http://127.0.0.1:{ISSUER}",
+        "client": "farmlet-notebooks", "inside": "/opt/farmlet/notebook", "editor": "/opt/farmlet/editor", "network": "farmlet",
+        "unpacked": "", "certificates": "/etc/ssl/certs", "roster": "/work/roster.json",
+        "cores": 1, "memory": 1 << 28, "servers": 1, "idle": 0, "proxy": PROXY, "api": API, "hub": HUB,
+    }  # fmt: skip
+    settings = Settings(**{name: f"/work/{name}" for name in Settings.__annotations__} | given)
     (folder / "settings.json").write_text(json.dumps(asdict(settings)))
     members = [Member(f"sub-{number}", f"member{number}", 0, 0, "/work/home") for number in range(MEMBERS)]
     (folder / "roster.json").write_text(json.dumps([asdict(one) for one in members]))

@@ -1,7 +1,7 @@
 """From the click on Start until JupyterLab is there: our Hub beside a stock DockerSpawner with the same image, on the same node.
 
 The peer is a second JupyterHub of the same programs on the node, as its documentation has it: DummyAuthenticator, DockerSpawner
-with the same image, network, cores and memory. Rounds are interleaved.
+with the published image whole in Docker's store, the same network, cores and memory. Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ c.JupyterHub.services = [{{"name": "bench", "api_token": "{token}"}}]
 scopes = ["admin:users", "admin:servers", "access:servers"]
 c.JupyterHub.load_roles = [{{"name": "bench", "services": ["bench"], "scopes": scopes}}]
 c.JupyterHub.spawner_class = "docker"
-c.DockerSpawner.image = "{image}"
+c.DockerSpawner.image = "farmlet-peer"
 c.DockerSpawner.network_name = "farmlet"
 c.DockerSpawner.use_internal_ip = True
 c.DockerSpawner.remove = True
@@ -55,7 +55,11 @@ c.DockerSpawner.extra_create_kwargs = {{"user": "65534:65534"}}
 """
 RUN = "systemd-run --quiet --unit farmlet-peer --working-directory"
 START = f"{RUN} {FOLDER} /opt/farmlet/hub/bin/jupyterhub --config {FOLDER}/config.py"
-STOP = f"systemctl stop farmlet-peer || true; docker rm -f jupyter-peer >/dev/null 2>&1 || true; rm -rf {FOLDER}"
+PATH = "/usr/local/bin:/usr/bin:/bin"
+IMAGE = f"tar -C /cvmfs/unpacked/analysis/ -c . | docker import --change 'ENV PATH={PATH}' - farmlet-peer"
+STOP = f"""
+systemctl stop farmlet-peer; docker rm -f jupyter-peer; docker rmi farmlet-peer; rm -rf {FOLDER}
+""".replace(";", " >/dev/null 2>&1 || true;")
 IDLE = "cat /proc/$(systemctl show -P MainPID farmlet-notebooks)/smaps_rollup | awk '/^Pss:/ {print $2}'"
 
 
@@ -114,12 +118,12 @@ def check(status: int) -> None:
 def peer(sandbox: Sandbox) -> Iterator[Way]:
     """A stock Hub as a unit of the node that leaves nothing behind."""
     token = secrets.token_hex(16)
-    image = sandbox.exec("head", "docker images --format '{{.Repository}}:{{.Tag}}' farmlet/analysis").split()[0]
     gateway = sandbox.exec("head", "docker network inspect farmlet --format '{{(index .IPAM.Config 0).Gateway}}'").strip()
-    values = {"folder": FOLDER, "token": token, "image": image, "gateway": gateway}
+    values = {"folder": FOLDER, "token": token, "gateway": gateway}
     base = f"http://head.{sandbox.domain}:8000"
     try:
         on_node(sandbox, f"mkdir -m 700 {FOLDER} && cat > {FOLDER}/config.py", CONFIG.format(**values))
+        on_node(sandbox, IMAGE)
         on_node(sandbox, START)
         until(lambda: fetch(f"{base}/hub/api", token) == 200, 60)
         fetch(f"{base}/hub/api/users/peer", token, "POST")
@@ -129,9 +133,7 @@ def peer(sandbox: Sandbox) -> Iterator[Way]:
             lambda: not sandbox.exec("head", "docker ps --quiet --filter name=jupyter-peer"),
         )
     finally:
-        on_node(
-            sandbox, f"systemctl stop farmlet-peer || true; docker rm -f jupyter-peer >/dev/null 2>&1 || true; rm -rf {FOLDER}"
-        )
+        on_node(sandbox, STOP)
 
 
 def main() -> None:
