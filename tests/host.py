@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from farmlet.engine.images.build import Base
+from farmlet.engine.images.build import REPOSITORY, Base
 from farmlet.engine.sandbox.disk import Disk
-from farmlet.engine.sandbox.docker import FOLDER_LABEL, connect, owned
+from farmlet.engine.sandbox.docker import BASE_LABEL, FOLDER_LABEL, connect, owned
 from farmlet.engine.sandbox.hosts import Hosts
+from farmlet.engine.store import Store
 from once import is_of_a_dead_run
 
 # the facilities that the tests bring up
@@ -36,7 +37,9 @@ def snapshot() -> dict[str, Any]:
         "containers": sorted({*docker("ps", "-aq", "--no-trunc").split()} - theirs["containers"]),
         "networks": sorted({*docker("network", "ls", "-q", "--no-trunc").split()} - theirs["networks"]),
         "volumes": sorted({*docker("volume", "ls", "-q").split()} - theirs["volumes"]),
-        "images": sorted(set(docker("images", "-aq", "--no-trunc").split())),
+        "images": sorted(
+            {*docker("images", "-q", "--no-trunc").split()} - {*docker("images", "-q", "--no-trunc", REPOSITORY).split()}
+        ),
         # counters and the time of the dump differ each time; Docker puts its own in another order with each network
         "firewall": sorted(
             line.split("[")[0].strip() for line in rules if not line.startswith("#") and not any(one in line for one in bridges)
@@ -69,10 +72,22 @@ def sweep() -> None:
 WATCHES = Path("/proc/sys/fs/inotify/max_user_instances")
 
 
+AGE = "48h"  # of node images that nobody has a container of, when a run begins by removing them
+
+
+def keep_images(folder: Path, name: str) -> str:
+    """The node images that a facility built stay for the next run. The tag that this returns takes their place for its purge."""
+    tag = f"{REPOSITORY}:of-{name}"
+    docker("tag", f"{REPOSITORY}:{Base().key}", tag)
+    Store(folder, name).save(images=[tag])
+    return tag
+
+
 def prepare() -> dict[str, Any]:
     """Before the first container of a run: Docker, the blank node's image, which stays, and what this host looks like."""
     WATCHES.write_text(str(max(1024, int(WATCHES.read_text()))))
     client = connect(start=True)
     sweep()
+    docker("image", "prune", "--all", "--force", "--filter", f"label={BASE_LABEL}", "--filter", f"until={AGE}")
     Base().ensure(client, print)
     return snapshot()

@@ -18,6 +18,7 @@ from sandbox import Sandbox, until
 import once
 from farmlet.facility.load import default_text
 from farmlet.runtime.oauth import DeviceFlow, OAuthError, Tokens, send_json
+from host import keep_images
 from indigo.client import DEVICE, Client
 
 pytestmark = [pytest.mark.facility, pytest.mark.lane("guest"), pytest.mark.timeout(1200)]
@@ -104,6 +105,7 @@ def guest(images: None) -> Iterator[tuple[Sandbox, Collaboration]]:
         yield house, iam
     finally:
         iam.close()
+        keep_images(folder, NAME)
         house.run("down", "--purge", code=None)
 
 

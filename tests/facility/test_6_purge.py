@@ -11,7 +11,7 @@ from sandbox import DOMAINS, Sandbox, until
 
 from farmlet.parts.monitoring.pages.board import fill
 from farmlet.parts.monitoring.store import load_panels
-from host import snapshot
+from host import docker, keep_images, snapshot
 from once import folder
 
 pytestmark = [pytest.mark.facility, pytest.mark.lane("purge"), pytest.mark.timeout(600)]
@@ -39,11 +39,12 @@ def test_each_panel_has_drawn_something(running: Sandbox) -> None:
 
 
 def test_purge_leaves_nothing(before: dict[str, Any], sandbox: Sandbox) -> None:
-    # the images are those of the first; they stay while another has a container of them
     others = [Sandbox(folder() / name, name, DOMAINS[name]) for name in DOMAINS if name != sandbox.name]
     for one in [*(other for other in others if other.folder.exists()), sandbox]:
+        tag = keep_images(one.folder, one.name)
         one.run("down", "--purge")
         assert not (one.folder / ".farmlet").exists()
+        assert not docker("images", "--quiet", tag)
     after = snapshot()
     for what, found in before.items():
         assert after[what] == found, what
