@@ -24,8 +24,9 @@ from logins import facility
 from record import record
 
 from farmlet.parts.monitoring.pages import store as stores
-from farmlet.parts.monitoring.pages.board import RANGES, RECORDED, Board, Content, is_wide, name_record
-from farmlet.parts.monitoring.pages.board import fill as fill_in
+from farmlet.parts.monitoring.pages.board import RANGES, Board, Content
+from farmlet.parts.monitoring.panels import RECORDED, is_wide, name_record
+from farmlet.parts.monitoring.panels import fill as fill_in
 from farmlet.parts.monitoring.store import limit, load_panels, load_yaml
 from farmlet.web.guard import PERSON
 from farmlet.web.login import Person

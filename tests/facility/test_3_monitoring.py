@@ -15,7 +15,7 @@ from person import PASSWORD, Person
 from sandbox import Sandbox, until
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.panels import fill
 from farmlet.parts.monitoring.rules import widen
 from farmlet.parts.monitoring.store import load_panels
 

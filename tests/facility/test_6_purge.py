@@ -9,7 +9,7 @@ import pytest
 from alarms import ask, find_alarms
 from sandbox import DOMAINS, Sandbox, until
 
-from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.panels import fill
 from farmlet.parts.monitoring.store import load_panels
 from host import docker, keep_images, snapshot
 from once import folder

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import fill
+from farmlet.parts.monitoring.panels import fill
 from farmlet.parts.monitoring.store import load_panels, load_yaml
 
 pytestmark = pytest.mark.service

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 
-from farmlet.parts.monitoring.pages.board import RECORDED, fill, is_wide, name_record
+from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, name_record
 
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name

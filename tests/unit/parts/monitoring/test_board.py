@@ -13,10 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from farmlet.parts.monitoring import rules
-from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content, cut, name_record
+from farmlet.parts.monitoring.pages.board import MOST, PAGES, Board, Content, cut
 from farmlet.parts.monitoring.pages.intake import BODY_BYTES, PATH, Intake
 from farmlet.parts.monitoring.pages.status import Status
 from farmlet.parts.monitoring.pages.store import Away, Store
+from farmlet.parts.monitoring.panels import name_record
 from farmlet.parts.monitoring.store import load_panels
 from farmlet.web.guard import PERSON
 from farmlet.web.login import Person

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from urllib.parse import parse_qsl
 
 from farmlet.parts.monitoring.pages import reports
 from farmlet.parts.monitoring.pages.store import Away, Store
+from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, read_record
 from farmlet.web.guard import PERSON, Environ, Start, answer
 from farmlet.web.headers import POLICY
 from farmlet.web.login import Person
@@ -40,7 +40,6 @@ SCRIPTED = f"{POLICY}; script-src 'self'; connect-src 'self'"
 RANGES = (3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400)  # seconds
 POINTS = 240  # of a line
 MOST = 20  # lines of a panel: what a person can tell apart, and no more
-RECORDED = 300  # seconds between numbers that are kept of whole panels, for the long ranges
 OWN = ("alertname", "alertstate", "alertgroup", "severity", "facility")  # labels that vmalert gives each alarm
 FIRING = 'ALERTS{alertstate="firing",severity!="none"}'
 # of a page: its name in the menu, and above it; one for each node or site has the name in it
@@ -179,29 +178,9 @@ class Board:
         return sorted(found, key=lambda alarm: (alarm["severity"], alarm["name"], alarm["where"]))
 
 
-def is_wide(panel: Mapping[str, Any]) -> bool:
-    """Whether it is of the whole facility, whose single numbers of a month are too many to be read for a page."""
-    return "$node" not in panel["query"] and "$site" not in panel["query"]
-
-
-def name_record(panel: Mapping[str, Any]) -> str:
-    """Under which its lines are kept."""
-    return "farmlet_panel:" + re.sub("[^a-z0-9]+", "_", f"{panel['page']} {panel['title']}".lower())
-
-
-def read_record(panel: Mapping[str, Any]) -> str:
-    """Its lines as they were kept; vmalert puts the facility's name to them."""
-    return f"max without (facility) ({name_record(panel)})"
-
-
 def cut(panel: Mapping[str, Any], query: str) -> str:
     """Only as many lines as are drawn, and of more the worst (MetricsQL)."""
     return f"bottomk_min({MOST}, {query})" if "bad_below" in panel else f"topk_max({MOST}, {query})"
-
-
-def fill(query: str, of: str, window: float) -> str:
-    """A panel's query for one node or site, and a window of so many seconds."""
-    return query.replace("$node", of).replace("$site", of).replace("$window", f"{window:.0f}s")
 
 
 def name_line(labels: Mapping[str, str]) -> str:
