@@ -117,4 +117,4 @@ def _history(args: argparse.Namespace, lines: Sequence[dict[str, Any]]) -> None:
     print_table(rows, ("at (UTC)", "event", "by", "details"))
 
 
-TELL = {"list": _list, "history": _history, "release": _release}
+TELL: dict[str, Callable[..., None]] = {"list": _list, "history": _history, "release": _release}
