@@ -16,7 +16,7 @@ from farmlet.parts.batch.metrics import STATUS
 from farmlet.runtime import ads
 
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING = 1, 2, 3, 4, 5, 6
-KIB, MOST, LONGEST = 1024, 1e15, 600
+MOST, LONGEST = 1e15, 600
 AGAIN = "then `condor_release {id}`"
 # HTCondor manual, HoldReasonCode
 HOLDS = {
