@@ -96,11 +96,7 @@ class Probe:
 
     def _attributes(self, path: str, spec: "dict[str, Any]") -> "str | None":
         info = os.lstat(path)
-        found = (
-            stat.S_IMODE(info.st_mode),
-            self._name(pwd.getpwuid, info.st_uid),
-            self._name(grp.getgrgid, info.st_gid),
-        )
+        found = (stat.S_IMODE(info.st_mode), self._name(pwd.getpwuid, info.st_uid), self._name(grp.getgrgid, info.st_gid))
         wanted = (spec["mode"], spec["owner"], spec["group"])
         return None if found == wanted else "mode or owner is %04o %s:%s" % found
 

@@ -33,9 +33,7 @@ def connect(start: bool = False) -> DockerClient:
         client = _client()
     if client is None:
         raise InputError(
-            "docker",
-            "the Docker engine does not answer",
-            "start it: `systemctl start docker`, or run `farmlet up` as root",
+            "docker", "the Docker engine does not answer", "start it: `systemctl start docker`, or run `farmlet up` as root"
         )
     return client
 

@@ -119,13 +119,7 @@ def describe(context: Context) -> Mapping[str, Any]:
             "reports": load_yaml("reports.yaml"),
             "seconds": context.section("monitoring").scrape_seconds,
         },
-        "login": {
-            "issuer": facility.issuer,
-            "client": CLIENT,
-            "secret": SECRET,
-            "key": KEY,
-            "origin": facility.url(ORIGIN),
-        },
+        "login": {"issuer": facility.issuer, "client": CLIENT, "secret": SECRET, "key": KEY, "origin": facility.url(ORIGIN)},
     }
 
 

@@ -269,13 +269,7 @@ PART = Part(
             routes=(sharing.ROUTE,),
         ),
         Role(
-            "client",
-            "members",
-            configure_client,
-            install_client,
-            check_client,
-            images=list_images,
-            metrics=client.list_metrics,
+            "client", "members", configure_client, install_client, check_client, images=list_images, metrics=client.list_metrics
         ),
     ),
 )

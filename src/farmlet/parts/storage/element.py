@@ -33,15 +33,7 @@ WEBDAV = Plugin("plug-in for listings and moves by WebDAV", PACKAGE, "webdav.cc"
 PLUGINS = (ROOM, PATHS, TRANSFER, WEBDAV)
 # of a request; XRootD knows none of them and would go on as if it were not there (RFC 9110 §8.4, §13.1, §14.4; RFC 9112 §6.1;
 # RFC 4918 §10.4). Transfer-Encoding: any but `chunked`, which it does know.
-REFUSED = (
-    "Content-Range",
-    "Content-Encoding",
-    "Transfer-Encoding",
-    "If",
-    "If-Match",
-    "If-None-Match",
-    "If-Unmodified-Since",
-)
+REFUSED = ("Content-Range", "Content-Encoding", "Transfer-Encoding", "If", "If-Match", "If-None-Match", "If-Unmodified-Since")
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -71,8 +63,7 @@ def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
         Directory(AUTHORITIES),
         *(File(f"{AUTHORITIES}/{name}", text) for name, text in names.items()),
         Command(
-            "hash the authorities",
-            f"find {AUTHORITIES} -name 'farmlet-*.pem' {keep} -delete && openssl rehash {AUTHORITIES}",
+            "hash the authorities", f"find {AUTHORITIES} -name 'farmlet-*.pem' {keep} -delete && openssl rehash {AUTHORITIES}"
         ),
     )
 

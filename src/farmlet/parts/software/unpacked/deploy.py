@@ -22,10 +22,7 @@ PACKAGE = "farmlet.parts.software"
 USER = "farmlet-unpacked"
 UNIT = "farmlet-unpacked"
 TIMER = units.Trigger(
-    UNIT,
-    "timer",
-    "Farmlet software: look each hour for what registries have",
-    ("OnActiveSec=1s", "OnUnitInactiveSec=1h"),
+    UNIT, "timer", "Farmlet software: look each hour for what registries have", ("OnActiveSec=1s", "OnUnitInactiveSec=1h")
 )
 MOST = 40 << 30  # bytes that one image may have
 PREPARED = "/var/lib/farmlet/unpacked"  # what is there before a publisher has published it
