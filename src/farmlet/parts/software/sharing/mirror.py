@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             failed = Mirror(Store(config["url"], config["authority"], work / "files"), options.top).run()
-        except Lack as error:
+        except (Lack, OSError) as error:  # the latter of the lists of images, which come last
             failed = [str(error)]
         write(work / STATE, json.dumps({"run": time.time(), "failed": failed}).encode())
     print("\n".join(failed), end="\n" if failed else "")
