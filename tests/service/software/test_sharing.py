@@ -162,10 +162,8 @@ def test_wrong_content_is_never_shown(estate: Estate) -> None:
     assert sorted(path.name for path in (estate.place / "store").iterdir() if path.suffix != ".lock") == []
 
 
-OUTSIDE = [
-    json.dumps({**dict.fromkeys(("shown", "folders", "files", "lists"), {}), key: {"/cvmfs/../etc": {}}})
-    for key in ("shown", "folders", "lists")
-]
+NOTHING: dict[str, dict[str, object]] = {"shown": {}, "folders": {}, "files": {}, "lists": {}}
+OUTSIDE = [json.dumps({**NOTHING, key: {"/cvmfs/../etc": {}}}) for key in ("shown", "folders", "lists")]
 
 
 @pytest.mark.parametrize("index", ["{", "[]", "{}", '{"shown":{"/etc/x":"0"}}', *OUTSIDE])
