@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from farmlet.cli.opening import open_deployment
 from farmlet.cli.options import print_json
@@ -18,7 +19,7 @@ def tell(args: argparse.Namespace) -> int:
     deployment = open_deployment(args, running=True)
     found = ask(deployment, args.id, overlay.ask(deployment))
     if args.json:
-        print_json({"jobs": [job.as_data() for job in found]})
+        print_json({"jobs": [asdict(job) for job in found]})
     else:
         print("\n".join(line for job in found for line in describe(job)))
     return 0

@@ -35,14 +35,10 @@ class Probe:
     """One method per kind of resource: None when it is as wanted, else the reason in a few words."""
 
     def __init__(self, specs: "list[dict[str, Any]]") -> None:
-        self.specs = specs
         self.stamps = stamps()
         self.keys = {}  # type: dict[str, str]
-        self.installed = self._packages() if self._any("Packages") else set()
+        self.installed = self._packages() if any(spec["kind"] == "Packages" for spec in specs) else set()
         self.units = self._units([spec["name"] for spec in specs if spec["kind"] == "Unit"])
-
-    def _any(self, kind: str) -> bool:
-        return any(spec["kind"] == kind for spec in self.specs)
 
     def _packages(self) -> "set[str]":
         rows = output("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${binary:Package}\n").splitlines()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,9 +71,6 @@ class Told:
     site: str
     host: str
     reasons: tuple[Reason, ...]
-
-    def as_data(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tell(number: str, node: str, found: Mapping[str, Any], overlay: Mapping[str, Any], place: Place) -> Told:

@@ -162,7 +162,8 @@ class Board:
         step = max(self._content.seconds, span / POINTS)
         query = fill(panel["query"], of, max(4 * self._content.seconds, step))
         if is_wide(panel):
-            query = cut(panel, read_record(panel) if step >= RECORDED else query)
+            kept = f"max without (facility) ({name_record(panel)})"  # vmalert puts the facility's name to them
+            query = cut(panel, kept if step >= RECORDED else query)
         rows = self._store.select(query, now - span, now, step)
         lines = [{"name": name_line(row["metric"]) or panel["title"], "points": read_points(row["values"])} for row in rows]
         return sorted(lines, key=lambda line: str(line["name"]))[:MOST]
@@ -187,11 +188,6 @@ def is_wide(panel: Mapping[str, Any]) -> bool:
 def name_record(panel: Mapping[str, Any]) -> str:
     """Under which its lines are kept."""
     return "farmlet_panel:" + re.sub("[^a-z0-9]+", "_", f"{panel['page']} {panel['title']}".lower())
-
-
-def read_record(panel: Mapping[str, Any]) -> str:
-    """Its lines as they were kept; vmalert puts the facility's name to them."""
-    return f"max without (facility) ({name_record(panel)})"
 
 
 def cut(panel: Mapping[str, Any], query: str) -> str:
