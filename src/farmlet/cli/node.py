@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import add_actions, print_json, print_table
+from farmlet.cli.options import add_actions, print_either, print_json, print_table
 from farmlet.engine.attach import attach
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.drain import Drain
@@ -81,10 +81,7 @@ def drain(deployment: Deployment, args: argparse.Namespace) -> int:
     drain = Drain(deployment, args.name)
     if args.undo:
         drain.open()
-        if args.json:
-            print_json({"node": args.name, "drained": False, "busy": []})
-        else:
-            print(f"{args.name} takes part again")
+        print_either(args, {"node": args.name, "drained": False, "busy": []}, f"{args.name} takes part again")
         return 0
     drain.close()
     busy = drain.wait(args.wait)

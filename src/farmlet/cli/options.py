@@ -49,6 +49,14 @@ def print_json(value: Any) -> None:
     print()
 
 
+def print_either(args: argparse.Namespace, value: Any, words: str) -> None:
+    """The data with `--json`, else the words."""
+    if args.json:
+        print_json(value)
+    else:
+        print(words)
+
+
 def print_table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:
     """Columns as wide as their widest word; the last one runs free."""
     widths = [max(len(row[index]) for row in [head, *rows]) for index in range(len(head))]

@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from farmlet.cli.opening import open_deployment, open_members
-from farmlet.cli.options import print_json
+from farmlet.cli.options import print_either
 from farmlet.runtime.issuer.jwt import peek
 
 
@@ -26,8 +26,5 @@ def run(args: argparse.Namespace) -> int:
     if left:
         may = f"`farmlet explain {args.member}` shows what they may"
         print(f"its scope is {' '.join(has)}: {args.member} may not have all of {' '.join(left)}; {may}", file=sys.stderr)
-    if args.json:
-        print_json({"access_token": found, "scope": " ".join(has), "left_out": left})
-    else:
-        print(found)
+    print_either(args, {"access_token": found, "scope": " ".join(has), "left_out": left}, found)
     return 0
