@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dcache import PREFIX
-from dcache.centre import Centre, until
+from dcache.centre import Centre
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "docs"))

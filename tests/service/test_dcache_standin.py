@@ -17,7 +17,8 @@ import pytest
 from joserfc.jwk import ECKey
 
 from dcache import PREFIX
-from dcache.centre import AUDIENCE, ISSUER, Centre, until
+from dcache.centre import AUDIENCE, ISSUER, Centre
+from waiting import until
 
 pytestmark = pytest.mark.service
 DATA = b"of ada" * 1000

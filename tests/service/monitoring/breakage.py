@@ -17,13 +17,14 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from pieces import Exporter, find_port
+from pieces import Exporter
 
 from farmlet.parts import gate
 from farmlet.parts.base.collector import Collector
 from farmlet.parts.base.examiner import Examiner
 from farmlet.parts.base.tasks import Call
 from farmlet.parts.render import render
+from waiting import find_port
 
 PARTS, PACKAGE = "farmlet.parts", "farmlet.parts.monitoring"
 DAY = 86400

@@ -7,8 +7,7 @@ import socket
 import socketserver
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,24 +20,9 @@ from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
 from farmlet.parts.monitoring.pages.store import Away, Store
+from waiting import find_port
 
 NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The condition's value as soon as it is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come true in time")
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from email.policy import default
 from pathlib import Path
 
 import pytest
-from pieces import Pieces, find_values, until
+from pieces import Pieces, find_values
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.store import load_panels
+from waiting import until
 
 pytestmark = pytest.mark.service
 AWAY = 40  # numbers of ten minutes, one each 15 s
