@@ -7,10 +7,10 @@ import socket
 import socketserver
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -20,20 +20,9 @@ from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
 from farmlet.parts.monitoring.pages.store import Away, Store
-from waiting import find_port
+from waiting import Silent, find_port, serve
 
 NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
-
-
-@contextmanager
-def serve(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class Door(socketserver.ThreadingUnixStreamServer):
@@ -102,7 +91,7 @@ class Hook(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), HookHandler)
 
 
-class HookHandler(BaseHTTPRequestHandler):
+class HookHandler(Silent):
     def do_POST(self) -> None:
         assert isinstance(self.server, Hook)
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -110,9 +99,6 @@ class HookHandler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Exporter(ThreadingHTTPServer):
@@ -126,7 +112,7 @@ class Exporter(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), ExporterHandler)
 
 
-class ExporterHandler(BaseHTTPRequestHandler):
+class ExporterHandler(Silent):
     def do_GET(self) -> None:
         assert isinstance(self.server, Exporter)
         text = self.server.text
@@ -135,9 +121,6 @@ class ExporterHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
         self.server.told.add(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Quiet(WSGIRequestHandler):

@@ -8,12 +8,12 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer, make_server
 
 import pytest
-from pieces import Pieces, Quiet, serve
+from pieces import Pieces, Quiet
 
 from farmlet.parts.monitoring.grafana.program import run
 from farmlet.parts.monitoring.pages.readers import Readers
 from grafanas import TOKEN, grafana
-from waiting import until
+from waiting import serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 

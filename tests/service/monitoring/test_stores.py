@@ -14,7 +14,7 @@ from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
 import pytest
-from pieces import Door, Pieces, Quiet, find_values, serve
+from pieces import Door, Pieces, Quiet, find_values
 
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
@@ -22,7 +22,7 @@ from farmlet.parts.monitoring.pages.readers import Readers
 from farmlet.parts.monitoring.pages.store import Store
 from farmlet.parts.monitoring.pages.writers import Writers
 from farmlet.parts.monitoring.relay import write_flags
-from waiting import find_port, until
+from waiting import find_port, serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 CONFIG = """\
