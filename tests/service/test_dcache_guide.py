@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,13 +27,6 @@ import sys, zlib
 print(f"{zlib.adler32(open(sys.argv[1], 'rb').read()):08x} {sys.argv[1]}")
 """
 SIZES = (100, 3 << 20)  # curl sends what is larger in another way
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ pytestmark = pytest.mark.service
 DATA = b"of ada" * 1000
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def centre(running: Centre) -> Centre:
     """Empty, and without a memory of others."""

@@ -8,8 +8,6 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
@@ -66,13 +64,6 @@ class Influx:
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)["results"][0].get("series", [])
         return found
-
-
-@pytest.fixture
-def pieces(tmp_path: Path) -> Iterator[Pieces]:
-    made = Pieces(tmp_path)
-    yield made
-    made.close()
 
 
 def start_relay(pieces: Pieces, port: int, influx: Influx) -> None:
