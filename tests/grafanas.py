@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
+
+from waiting import Silent, serve
 
 TOKEN = "glsa_a-token-of-a-service-account"
 PASSWORD = "a-password-of-its-own-admin"
@@ -159,7 +160,7 @@ def mismatch(what: str) -> Answer:
 def grafana() -> Iterator[StandIn]:
     standin = StandIn()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent):
         def do_GET(self) -> None:
             size = int(self.headers.get("Content-Length", 0))
             body = json.loads(self.rfile.read(size)) if size else None
@@ -177,14 +178,7 @@ def grafana() -> Iterator[StandIn]:
 
         do_POST = do_PUT = do_DELETE = do_GET
 
-        def log_message(self, *_: object) -> None: ...
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
     standin.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serve(server):
         yield standin
-    finally:
-        server.shutdown()
-        server.server_close()

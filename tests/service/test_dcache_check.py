@@ -22,13 +22,6 @@ pytestmark = pytest.mark.service
 HOUR = 3600
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
-
-
 @pytest.fixture
 def centre(running: Centre, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Centre]:
     """It knows an issuer whose tokens are as ours."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dcache import PREFIX
-from dcache.centre import Centre, until
+from dcache.centre import Centre
+from waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit" / "docs"))
@@ -27,13 +27,6 @@ import sys, zlib
 print(f"{zlib.adler32(open(sys.argv[1], 'rb').read()):08x} {sys.argv[1]}")
 """
 SIZES = (100, 3 << 20)  # curl sends what is larger in another way
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
 
 
 @pytest.fixture

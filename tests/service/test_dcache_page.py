@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +37,9 @@ storage:
 """
 
 
-@pytest.fixture(scope="module")
-def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
+@pytest.fixture
+def centre(running: Centre) -> Centre:
+    return running
 
 
 def test_what_the_page_says_is_enough(centre: Centre) -> None:

@@ -6,28 +6,21 @@ import base64
 import hashlib
 import ssl
 import subprocess
-import threading
 import time
 import zlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from joserfc.jwk import ECKey
 
 from dcache import PREFIX
-from dcache.centre import AUDIENCE, ISSUER, Centre, until
+from dcache.centre import AUDIENCE, ISSUER, Centre
+from waiting import Silent, serve, until
 
 pytestmark = pytest.mark.service
 DATA = b"of ada" * 1000
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Centre]:
-    found = Centre(tmp_path_factory.mktemp("dcache"))
-    yield found
-    found.close()
 
 
 @pytest.fixture
@@ -279,7 +272,7 @@ def other(centre: Centre) -> Iterator[tuple[str, list[tuple[str, bytes, str]]]]:
     """An element at the other end, and what it was asked: method, body, who."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent):
         def do_GET(self) -> None:
             asked.append(("GET", b"", self.headers["Authorization"]))
             self.send_response(404 if "none" in self.path else 200)
@@ -294,17 +287,12 @@ def other(centre: Centre) -> Iterator[tuple[str, list[tuple[str, bytes, str]]]]:
             self.send_response(403 if "closed" in self.path else 201)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(centre.certificate, centre.key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"https://localhost:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    with serve(server):
+        yield f"https://localhost:{server.server_port}", asked
 
 
 def test_it_pulls_and_pushes_with_the_others_token(centre: Centre, other: tuple[str, list[tuple[str, bytes, str]]]) -> None:

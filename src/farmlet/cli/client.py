@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import add_common, print_json, print_table
+from farmlet.cli.options import add_actions, print_json, print_table
 from farmlet.errors import InputError
 from farmlet.parts.identity import programs
 from farmlet.parts.identity.admin import ask_clients
@@ -17,13 +17,8 @@ from farmlet.runtime import files
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, text in programs.VERBS.items():
-        one = actions.add_parser(action, help=text)
-        add_common(one, again=True)
-        programs.describe(one, action)
-        if action == "set":
-            one.add_argument("--secret-file", type=Path, metavar="PATH", help="write its secret there (0600), do not print it")
+    made = add_actions(parser, programs.VERBS, programs.describe)
+    made["set"].add_argument("--secret-file", type=Path, metavar="PATH", help="write its secret there (0600), do not print it")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from farmlet.cli.opening import open_deployment, open_members
-from farmlet.cli.options import print_json
+from farmlet.cli.options import print_either, print_json
 from farmlet.demo.run import StepFailed, ensure_private
 from farmlet.demo.run import run as play
 from farmlet.demo.stage import Guest, Stage
@@ -44,10 +44,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json(failed.report.to_json())
         raise
-    if args.json:
-        print_json(report.to_json())
-    else:
-        print("\n".join(report.summarise()))
+    print_either(args, report.to_json(), "\n".join(report.summarise()))
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from farmlet.cli import job
 from farmlet.cli.opening import open_deployment, open_members
-from farmlet.cli.options import print_json
+from farmlet.cli.options import print_either, print_json
 from farmlet.errors import InputError
 from farmlet.facility.explain import Answer, Source, explain, parse
 from farmlet.facility.model import Facility
@@ -61,10 +61,7 @@ def run(args: argparse.Namespace) -> int:
     answer = explain(find_table(facility), args.name, member["groups"], args.why_not, member["state"])
     if member["kind"] == "service" and answer.right == "login":  # whatever their groups give
         answer = replace(answer, allowed=False, sources=(), remedies=())
-    if args.json:
-        print_json(asdict(answer))
-    else:
-        print("\n".join(describe(args.name, answer)))
+    print_either(args, asdict(answer), "\n".join(describe(args.name, answer)))
     return 0 if answer.allowed else 1
 
 
@@ -74,10 +71,7 @@ def tell_element(args: argparse.Namespace) -> int:
     facility = deployment.facility
     own = deployment.layout.authority().read() or MISSING
     page = describe_element(facility, args.storage, "" if facility.external else own, own)
-    if args.json:
-        print_json({"text": page.text, "files": dict(page.files)})
-    else:
-        print(page.text, end="")
+    print_either(args, {"text": page.text, "files": dict(page.files)}, page.text.removesuffix("\n"))
     return 0
 
 

@@ -8,17 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import add_common, print_json, print_table
+from farmlet.cli.options import add_actions, print_json, print_table
 from farmlet.parts.software import verbs
 from farmlet.parts.software.admin import ask
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, text in verbs.ACTIONS.items():
-        one = actions.add_parser(action, help=text)
-        add_common(one, again=True)
-        verbs.describe(one, action)
+    add_actions(parser, verbs.ACTIONS, verbs.describe)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from farmlet.cli.options import print_json
+from farmlet.cli.options import print_either
 from farmlet.errors import InputError
 from farmlet.facility.load import default_text
 
@@ -23,8 +23,6 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(str(path), "exists already", "name another file: `farmlet init other.yaml`") from None
     except OSError as error:
         raise InputError(str(path), f"cannot be written: {error.strerror}", "name another place: `farmlet init PATH`") from error
-    if args.json:
-        print_json({"path": str(path.resolve())})
-        return 0
-    print(f"wrote {path}\nnext: edit it, then `farmlet validate`, then `farmlet up`")
+    words = f"wrote {path}\nnext: edit it, then `farmlet validate`, then `farmlet up`"
+    print_either(args, {"path": str(path.resolve())}, words)
     return 0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import print_json
+from farmlet.cli.options import print_either
 from farmlet.errors import InputError
 from farmlet.parts.batch.admin import NUMBER, ask
 from farmlet.parts.batch.why import Told, show
@@ -17,10 +18,7 @@ def tell(args: argparse.Namespace) -> int:
         raise InputError("farmlet explain job", f"{args.id!r} is no number of a job", "farmlet explain job 12.0")
     deployment = open_deployment(args, running=True)
     found = ask(deployment, args.id, overlay.ask(deployment))
-    if args.json:
-        print_json({"jobs": [job.as_data() for job in found]})
-    else:
-        print("\n".join(line for job in found for line in describe(job)))
+    print_either(args, {"jobs": [asdict(job) for job in found]}, "\n".join(line for job in found for line in describe(job)))
     return 0
 
 

@@ -66,7 +66,8 @@ def verb_parser(verb: str) -> Parser:
     text = VERBS[verb]
     found = Parser(prog=f"farmlet {verb}", description=text[0].upper() + text[1:] + ".")
     (add_output if verb in OWN else add_common)(found)
-    import_module(f"farmlet.cli.{verb}").add(found)
+    if add := getattr(import_module(f"farmlet.cli.{verb}"), "add", None):  # some have no arguments of their own
+        add(found)
     return found
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from farmlet.cli.opening import open_deployment
-from farmlet.cli.options import add_common, print_json, print_table
+from farmlet.cli.options import add_actions, print_either, print_json, print_table
 from farmlet.engine.attach import attach
 from farmlet.engine.deployment import Deployment
 from farmlet.engine.drain import Drain
@@ -15,22 +15,22 @@ from farmlet.engine.preflight import Busy
 from farmlet.errors import SSH_FAILED, FarmletError, InputError
 from farmlet.runtime.numbers import number
 
+ACTIONS = {
+    "list": "all nodes, their state and address",
+    "drain": "a node takes nothing new; what runs there goes on",
+    "remove": "drain a node, and take it out of the facility once nothing runs there",
+    "exec": "a root command on one node: farmlet node exec NODE -- COMMAND",
+}
+
 
 def add(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="all nodes, their state and address")
-    add_common(listing, again=True)
-    drain = actions.add_parser("drain", help="a node takes nothing new; what runs there goes on")
+    _, drain, remove, exec_ = add_actions(parser, ACTIONS).values()
     drain.add_argument("--undo", action="store_true", help="it takes part again")
-    remove = actions.add_parser("remove", help="drain a node, and take it out of the facility once nothing runs there")
     remove.add_argument("--lost", action="store_true", help="it is broken for good: what it held is lost, data too")
-    for action in (drain, remove):
-        add_common(action, again=True)
+    for action in (drain, remove, exec_):
         action.add_argument("name", help="the node")
+    for action in (drain, remove):
         action.add_argument("--wait", type=number, default=0, metavar="MINUTES", help="how long to wait until nothing runs there")
-    exec_ = actions.add_parser("exec", help="a root command on one node: farmlet node exec NODE -- COMMAND")
-    add_common(exec_, again=True)
-    exec_.add_argument("name", help="the node")
     exec_.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="what to run there as root")
 
 
@@ -81,10 +81,7 @@ def drain(deployment: Deployment, args: argparse.Namespace) -> int:
     drain = Drain(deployment, args.name)
     if args.undo:
         drain.open()
-        if args.json:
-            print_json({"node": args.name, "drained": False, "busy": []})
-        else:
-            print(f"{args.name} takes part again")
+        print_either(args, {"node": args.name, "drained": False, "busy": []}, f"{args.name} takes part again")
         return 0
     drain.close()
     busy = drain.wait(args.wait)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -30,9 +30,31 @@ def add_output(parser: argparse.ArgumentParser, again: bool = False) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", default=flag, help="each step; tracebacks")
 
 
+def add_actions(
+    parser: argparse.ArgumentParser,
+    actions: Mapping[str, str],
+    describe: Callable[[argparse.ArgumentParser, str], None] = lambda parser, action: None,
+) -> dict[str, argparse.ArgumentParser]:
+    """The actions below a verb, with what is said of them; `describe` adds the arguments of one. Their parsers by name."""
+    below = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    made = {action: below.add_parser(action, help=text) for action, text in actions.items()}
+    for action, one in made.items():
+        add_common(one, again=True)
+        describe(one, action)
+    return made
+
+
 def print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=2)
     print()
+
+
+def print_either(args: argparse.Namespace, value: Any, words: str) -> None:
+    """The data with `--json`, else the words."""
+    if args.json:
+        print_json(value)
+    else:
+        print(words)
 
 
 def print_table(rows: Sequence[tuple[str, ...]], head: tuple[str, ...]) -> None:

@@ -10,10 +10,6 @@ from farmlet.cli.options import print_json
 WOULD = {"absent": "would be made", "unreachable": "`up` would stop there"}
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
-
-
 def run(args: argparse.Namespace) -> int:
     plan = open_deployment(args).plan()
     if args.json:

@@ -29,9 +29,7 @@ ROTATIONS: dict[str, Callable[[Deployment, bool, str], Rotated]] = {"issuer": ro
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what",
-        choices=ROTATIONS,
-        help="issuer: the keys that sign tokens; ca: the authority of all TLS certificates, and these",
+        "what", choices=ROTATIONS, help="issuer: the keys that sign tokens; ca: the authority of all TLS certificates, and these"
     )
     parser.add_argument(
         "--now", action="store_true", help="at once: the old keys are refused, with all they signed (always so with ca)"

@@ -9,10 +9,6 @@ from farmlet.cli.options import print_json, print_table
 from farmlet.engine.status import status
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
-
-
 def run(args: argparse.Namespace) -> int:
     found = status(open_deployment(args, running=True))
     if args.json:

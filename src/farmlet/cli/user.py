@@ -6,55 +6,55 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from farmlet.cli.opening import open_deployment, open_members
-from farmlet.cli.options import add_common, print_json, print_table
+from farmlet.cli.options import add_actions, print_json, print_table
 from farmlet.errors import InputError
 from farmlet.parts.accounts.admin import release
 from farmlet.parts.identity import verbs
 from farmlet.runtime import files
 
+RELEASE = "let members go who are missing where they are kept (`check accounts` asks)"
+
 
 def add(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    for action, text in verbs.VERBS.items():
-        one = actions.add_parser(action, help=text)
-        add_common(one, again=True)
-        verbs.describe(one, action)
-        if action in ("add", "secret"):
-            one.add_argument("--secret-file", type=Path, metavar="PATH", help="write the secret there (0600), do not print it")
-    missing = actions.add_parser("release", help="let members go who are missing where they are kept (`check accounts` asks)")
-    add_common(missing, again=True)
-    missing.add_argument("name", nargs="*", help="the members' UNIX names")
-    missing.add_argument("--all", action="store_true", help="all who are missing")
+    add_actions(parser, verbs.VERBS | {"release": RELEASE}, _describe)
+
+
+def _describe(parser: argparse.ArgumentParser, action: str) -> None:
+    if action == "release":
+        parser.add_argument("name", nargs="*", help="the members' UNIX names")
+        parser.add_argument("--all", action="store_true", help="all who are missing")
+        return
+    verbs.describe(parser, action)
+    if action in ("add", "secret"):
+        parser.add_argument("--secret-file", type=Path, metavar="PATH", help="write the secret there (0600), do not print it")
 
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
     deployment = open_deployment(args, running=True)
+    found: Any
     if args.action == "release":
-        return _release(args, release(deployment, args.name))
-    members = open_members(deployment)
-    if args.action == "list":
-        return _list(members.list(), args.json)
-    if args.action == "history":
-        return _history(members.history(args.name), args.json)
-    found = members.change(args.action, args.name, *verbs.spell(args.action, vars(args)))
+        found = release(deployment, args.name)
+    elif args.action == "list":
+        found = open_members(deployment).list()
+    elif args.action == "history":
+        found = open_members(deployment).history(args.name)
+    else:
+        found = open_members(deployment).change(args.action, args.name, *verbs.spell(args.action, vars(args)))
     if args.action in ("add", "secret") and args.secret_file:
         files.write(args.secret_file, f"{found.pop('client_secret')}\n".encode(), mode=0o600)
-    if args.json:
+    if args.json or args.action == "show":
         print_json(found)
-    elif args.action == "show":
-        print(json.dumps(found, indent=2))
     else:
-        print(f"member {args.name}: {found['state']}, groups {', '.join(found['groups']) or 'none'}{_end(found)}")
-        _tell(args, found)
+        tell: Callable[..., None] = TELL.get(args.action, _tell)
+        tell(args, found)
     return 0
 
 
@@ -78,7 +78,8 @@ def _end(found: dict[str, Any]) -> str:
 
 
 def _tell(args: argparse.Namespace, found: dict[str, Any]) -> None:
-    """What to do next, and what is told only now."""
+    """One member, what to do next, and what is told only now."""
+    print(f"member {args.name}: {found['state']}, groups {', '.join(found['groups']) or 'none'}{_end(found)}")
     if "join" in found:
         print(f"next: give this link to them; it sets their password, once:\n  {found['join']}")
     if "client_id" in found:
@@ -92,32 +93,21 @@ def _tell(args: argparse.Namespace, found: dict[str, Any]) -> None:
         print(f"{args.name} may know the secret of {name}: `farmlet user secret {name}` makes a new one", file=sys.stderr)
 
 
-def _release(args: argparse.Namespace, names: list[str]) -> int:
-    if args.json:
-        print_json(names)
-    else:
-        print(f"let go: {', '.join(names) or 'nobody'}")
-        print("next: within a minute they are removed on all nodes: farmlet check accounts", file=sys.stderr)
-    return 0
+def _release(args: argparse.Namespace, names: Sequence[str]) -> None:
+    print(f"let go: {', '.join(names) or 'nobody'}")
+    print("next: within a minute they are removed on all nodes: farmlet check accounts", file=sys.stderr)
 
 
-def _list(found: list[dict[str, Any]], as_json: bool) -> int:
-    if as_json:
-        print_json(found)
-        return 0
+def _list(args: argparse.Namespace, found: Sequence[dict[str, Any]]) -> None:
     rows = [
         (row["name"], row["kind"], row["state"], (row["expires"] or "-")[:10], row["owner"] or "-", str(row["uid"]), groups)
         for row in found
         for groups in (" ".join(row["groups"]),)
     ]
     print_table(rows, ("name", "kind", "state", "until", "owner", "uid", "groups"))
-    return 0
 
 
-def _history(lines: Sequence[dict[str, Any]], as_json: bool) -> int:
-    if as_json:
-        print_json(lines)
-        return 0
+def _history(args: argparse.Namespace, lines: Sequence[dict[str, Any]]) -> None:
     rows = []
     for line in lines:
         moment = datetime.fromtimestamp(line["at"], UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -125,4 +115,6 @@ def _history(lines: Sequence[dict[str, Any]], as_json: bool) -> int:
         words = [f"{key}={' '.join(value) if isinstance(value, list) else value}" for key, value in details.items()]
         rows.append((moment, line["event"], line["by"], ", ".join(words)))
     print_table(rows, ("at (UTC)", "event", "by", "details"))
-    return 0
+
+
+TELL: dict[str, Callable[..., None]] = {"list": _list, "history": _history, "release": _release}

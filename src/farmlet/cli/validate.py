@@ -10,10 +10,6 @@ from farmlet.facility.model import Facility
 from farmlet.parts.part import find_notes
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """No arguments of its own."""
-
-
 def list_names(facility: Facility) -> dict[str, tuple[str, ...]]:
     """Host → the names that members' machines and the other nodes must find it by; a sandbox sees to those of containers."""
     hosts = [node for node in facility.nodes.values() if node.connect in ("ssh", "local")]

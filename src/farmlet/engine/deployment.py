@@ -290,7 +290,7 @@ class Deployment:
             machines = self.layout.machines()
             with self.report.phase("stop nodes"), ThreadPoolExecutor(max_workers=8) as pool:
                 list(pool.map(lambda name: self.layout.drivers[name].stop(machines[name]), machines))
-            self.sandbox.remove_names()
+            self.sandbox.hosts.remove()
             if purge:
                 with self.report.phase("remove containers, volumes, network, images"):
                     for name, machine in machines.items():

@@ -55,7 +55,7 @@ def check_host(layout: Layout, sandbox: Sandbox) -> None:
     """Raise Errors with every reason why `up` cannot work here."""
     errors: list[FarmletError] = []
 
-    def attempt(check: Callable[[], None]) -> bool:
+    def attempt(check: Callable[[], object]) -> bool:
         try:
             check()
         except FarmletError as error:
@@ -68,11 +68,11 @@ def check_host(layout: Layout, sandbox: Sandbox) -> None:
         attempt(_check_root)
     attempt(lambda: _check_tools(TOOLS | SANDBOX_TOOLS if sandbox.contained() else TOOLS))
     if sandbox.contained():
-        attempt(_check_cgroups)
+        attempt(engine.check_cgroups)
         names = [name for machine in layout.machines().values() for name in (machine.fqdn, *machine.aliases)]
         attempt(lambda: sandbox.hosts.refuse_taken(dict.fromkeys(names, "")))
-        # asking Docker starts it, which needs root
-        if is_root() and attempt(lambda: _check_engine(sandbox)):
+        # the first look at Docker connects, or raises; it may start it, which needs root
+        if is_root() and attempt(lambda: sandbox.client):
             attempt(lambda: _check_space(layout, sandbox))
             attempt(lambda: _check_names(sandbox))
             attempt(lambda: _check_watches(sandbox))
@@ -83,14 +83,6 @@ def check_host(layout: Layout, sandbox: Sandbox) -> None:
 def _check_root() -> None:
     if not is_root():
         raise InputError("this host", "`farmlet up` makes containers and names, which needs root", "sudo farmlet up")
-
-
-def _check_cgroups() -> None:
-    engine.cgroups()
-
-
-def _check_engine(sandbox: Sandbox) -> None:
-    assert sandbox.client is not None  # the first look connects, or raises
 
 
 def _check_tools(tools: Mapping[str, str]) -> None:
@@ -130,15 +122,11 @@ def _check_names(sandbox: Sandbox) -> None:
         raise InputError(f"facility {name}", what, hint)
     for network in sandbox.client.networks.list(names=[f"^{sandbox.network}$"]):
         if (network.attrs["Labels"] or {}).get(engine.LABEL) != name:
-            raise InputError(
-                f"network {sandbox.network}", "exists already and is not ours", "rename the facility (facility.name)"
-            )
+            raise engine.refuse(f"network {sandbox.network}")
     for container in sandbox.client.containers.list(all=True, ignore_removed=True):
         ours = container.labels.get(engine.LABEL) == name
         if container.name in {f"farmlet-{name}-{one}" for one in sandbox.contained()} and not ours:
-            raise InputError(
-                f"container {container.name}", "exists already and is not ours", "rename the facility (facility.name)"
-            )
+            raise engine.refuse(f"container {container.name}")
 
 
 def check_nodes(deployment: Known) -> None:

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 from farmlet.errors import FarmletError, InputError
 from farmlet.runtime.files import rename, sync, write
+from farmlet.runtime.program import run
 
 FOLDER = ".farmlet"
 
@@ -89,14 +89,12 @@ class Store:
             # made elsewhere and moved here, so that a kill never leaves half a key
             with tempfile.TemporaryDirectory(dir=self.path) as folder:
                 made = Path(folder) / "deploy"
-                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"farmlet deploy {self.name}", "-f", str(made)]
-                subprocess.run(command, check=True, capture_output=True)
+                run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"farmlet deploy {self.name}", "-f", str(made)])
                 for half, place in ((made.with_suffix(".pub"), public), (made, self.key)):
                     sync(half)
                     rename(half, place)
         elif not public.exists():
-            command = ["ssh-keygen", "-y", "-P", "", "-f", str(self.key)]
-            write(public, subprocess.run(command, check=True, capture_output=True).stdout)
+            write(public, run(["ssh-keygen", "-y", "-P", "", "-f", str(self.key)]))
         return public.read_text().strip()
 
     @property

@@ -59,7 +59,8 @@ def read(text: str, name: str) -> Document:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise Errors([InputError(f"{name}:{line}", f"not YAML: {error.problem or error.context}", _advise(text))]) from error
+        hint = "indent with spaces, not tabs" if "\t" in text else ""
+        raise Errors([InputError(f"{name}:{line}", f"not YAML: {error.problem or error.context}", hint)]) from error
     except YAMLError as error:
         raise Errors([InputError(f"{name}:1", f"not YAML: {' '.join(str(error).split())}")]) from error
     if root is None:
@@ -67,10 +68,6 @@ def read(text: str, name: str) -> Document:
     walker = _Walker(yaml)
     data = walker.value(root, ())
     return Document(name, data, walker.lines, tuple(walker.faults), frozenset(walker.broken))
-
-
-def _advise(text: str) -> str:
-    return "indent with spaces, not tabs" if "\t" in text else ""
 
 
 class _Walker:

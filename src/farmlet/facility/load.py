@@ -13,18 +13,7 @@ from farmlet.errors import Errors, InputError
 from farmlet.facility import names, spread
 from farmlet.facility.catalog import Catalog
 from farmlet.facility.document import read
-from farmlet.facility.model import (
-    Facility,
-    FacilityEntry,
-    Group,
-    GroupEntry,
-    Issuer,
-    Node,
-    NodeEntry,
-    Site,
-    SiteEntry,
-    Sources,
-)
+from farmlet.facility.model import Facility, FacilityEntry, Group, GroupEntry, Issuer, Node, NodeEntry, Site, SiteEntry, Sources
 from farmlet.facility.review import Model, Review, suggest
 from farmlet.facility.routes import find_clashes, find_routes
 

@@ -62,15 +62,11 @@ PATHS = tuple(right.field for right in RIGHTS if right.combine == "united")
 
 
 @dataclass(frozen=True)
-class GroupRights:
-    """One line of the table. Memory in bytes; paths are patterns that may hold `{user}`.
+class Values:
+    """A value for each of RIGHTS. Memory in bytes.
 
     `session_…`: what all that runs for a member on one node may use. `home`, `scratch`: what their folders may hold, where
-    the file system has limits; without `scratch` there is no such folder.
-
-    `stage`: paths that may be brought back from tape. An `optional` group stands in a token only when asked for by name.
-    `line` says where in the facility file it stands (for `explain`); it is no part of the policy, so it is neither
-    compared nor sent to nodes: a comment added to the file must not restart a service.
+    the file system has limits; without `scratch` there is no such folder. `stage`: paths that may be brought back from tape.
     """
 
     login: bool = False
@@ -87,12 +83,23 @@ class GroupRights:
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
     stage: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroupRights(Values):
+    """One line of the table; its paths are patterns that may hold `{user}`.
+
+    An `optional` group stands in a token only when asked for by name. `line` says where in the facility file it stands (for
+    `explain`); it is no part of the policy, so it is neither compared nor sent to nodes: a comment added to the file must not
+    restart a service.
+    """
+
     optional: bool = False
     line: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True)
-class Rights:
+@dataclass(frozen=True, kw_only=True)
+class Rights(Values):
     """What one member may do. Paths are absolute, normalised, sorted, and none lies within another of its set.
 
     `groups`: all groups with their parents, in table order; `optional`: those of them that are. `batch_group`: the
@@ -101,22 +108,8 @@ class Rights:
 
     user: str
     groups: tuple[str, ...]
-    login: bool
-    administer: bool
-    read: tuple[str, ...]
-    write: tuple[str, ...]
-    notebooks_cores: int | None
-    notebooks_memory: int | None
     batch_group: str | None
-    batch_share: float | None
-    stage: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
-    session_cores: int | None = None
-    session_memory: int | None = None
-    session_tasks: int | None = None
-    home: int | None = None
-    scratch: int | None = None
-    notebooks_servers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +175,7 @@ class Table:
             groups=tuple(granted),
             batch_group=batch,
             optional=tuple(path for path, line in granted.items() if line.optional),
-            **values | dict.fromkeys(PATHS, ()),
+            **values,
         )
         write, stage, read = (
             {plain for rights in granted.values() for plain in map(normalise, getattr(rights, name)) if plain is not None}

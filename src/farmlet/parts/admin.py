@@ -22,10 +22,10 @@ class Running(Protocol):
         ...
 
 
-def call(running: Running, command: Sequence[str], verb: str, timeout: float = 120) -> str:
-    """What a program of ours on the control node says. Raises InputError or FarmletError in its own words."""
+def call(running: Running, command: Sequence[str], verb: str, timeout: float = 120, *, node: str = "", stdin: str = "") -> str:
+    """What a program of ours on a `node`, the control node by default, says. Raises InputError or FarmletError in its words."""
     try:
-        return running.run(running.facility.controller, command, timeout=timeout)
+        return running.run(node or running.facility.controller, command, stdin, timeout)
     except CommandError as error:
         # the program's own words (`where: what`) are what the admin needs; the SSH command around them is not
         if error.code not in (1, 2):

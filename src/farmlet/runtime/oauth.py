@@ -96,7 +96,7 @@ class DeviceFlow:
         metadata = load_metadata(self.issuer, self.cafile)
         form = {"client_id": self.client_id, "scope": scope, "audience": audience}
         try:
-            answer = _post(_endpoint(metadata, "device_authorization_endpoint", self.issuer), form, self.cafile)
+            answer = _load(_form(_endpoint(metadata, "device_authorization_endpoint", self.issuer), form), self.cafile)
         except Unreachable as error:
             # so an INDIGO IAM says that it has no such client, without a word
             if getattr(error.__cause__, "code", 0) == 404:
@@ -128,7 +128,7 @@ class DeviceFlow:
         while time.monotonic() + interval < deadline:
             sleep(interval)
             try:
-                return _tokens(_post(endpoint, form, self.cafile), self.issuer)
+                return _tokens(_load(_form(endpoint, form), self.cafile), self.issuer)
             except OAuthError as error:
                 if error.code == "slow_down":
                     interval += 5
@@ -236,10 +236,6 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: object) -> None:
         return None
-
-
-def _post(url: str, form: Mapping[str, str], cafile: str | None) -> dict[str, Any]:
-    return _load(_form(url, form), cafile)
 
 
 def _form(url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> urllib.request.Request:

@@ -14,7 +14,7 @@ def run(
     where: str = "",
     hint: str = "",
     data: bytes = b"",
-    seconds: float = 60,
+    seconds: float | None = 60,
     environment: Mapping[str, str] | None = None,
 ) -> bytes:
     """Its standard output. Raises FarmletError at `where` (else the program's name) with the end of what it said.

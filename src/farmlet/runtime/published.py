@@ -48,9 +48,9 @@ class Index:
 
     def __init__(self, text: bytes) -> None:
         data = json.loads(text.decode())
-        self.shown = _places(data["shown"])
-        self.folders = _places(data["folders"])
-        self.lists = {str(path): dict(rows) for path, rows in data["lists"].items() if PLACE.fullmatch(path)}
+        self.shown = _places(data["shown"], str)
+        self.folders = _places(data["folders"], str)
+        self.lists = _places(data["lists"], dict)
         self.files = {str(name): (int(one["size"]), int(one["room"])) for name, one in data["files"].items()}
         named = {*self.files, *self.shown.values(), *self.folders.values()}
         if named - set(self.files) or not all(DIGEST.fullmatch(name) for name in named):
@@ -59,11 +59,11 @@ class Index:
             raise ValueError("has a file that is too large")
 
 
-def _places(data: "Mapping[str, str]") -> "dict[str, str]":
+def _places(data: "Mapping[str, Any]", read: "Any") -> "dict[str, Any]":
     for path in data:
         if not PLACE.fullmatch(path) or ".." in path.split("/"):
             raise ValueError("shows something outside of /cvmfs")
-    return {str(path): str(digest) for path, digest in data.items()}
+    return {path: read(one) for path, one in data.items()}
 
 
 class Store:

@@ -14,16 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
-from pieces import Exporter, find_port
+from pieces import Exporter
 
 from farmlet.parts import gate
 from farmlet.parts.base.collector import Collector
 from farmlet.parts.base.examiner import Examiner
 from farmlet.parts.base.tasks import Call
 from farmlet.parts.render import render
+from waiting import Silent, find_port
 
 PARTS, PACKAGE = "farmlet.parts", "farmlet.parts.monitoring"
 DAY = 86400
@@ -60,7 +61,7 @@ class Host(ThreadingHTTPServer):
             self.socket = tls.wrap_socket(self.socket, server_side=True)
 
 
-class HostHandler(BaseHTTPRequestHandler):
+class HostHandler(Silent):
     server: Host
 
     def do_GET(self) -> None:
@@ -85,8 +86,6 @@ class HostHandler(BaseHTTPRequestHandler):
 
     def date_time_string(self, timestamp: float | None = None) -> str:
         return super().date_time_string(time.time() + self.server.off)
-
-    def log_message(self, *_: object) -> None: ...
 
 
 def list_flags(folder: Path) -> list[str]:

@@ -7,11 +7,10 @@ import socket
 import socketserver
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -21,35 +20,9 @@ from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
 from farmlet.parts.monitoring.pages.intake import PATH, Intake
 from farmlet.parts.monitoring.pages.store import Away, Store
+from waiting import Silent, find_port, serve
 
 NODES = {"head.farmlet.test": "head", "service.farmlet.test": "service"}
-
-
-def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    """The condition's value as soon as it is true."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.1)
-    raise AssertionError("it did not come true in time")
-
-
-def find_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextmanager
-def serve(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 class Door(socketserver.ThreadingUnixStreamServer):
@@ -118,7 +91,7 @@ class Hook(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), HookHandler)
 
 
-class HookHandler(BaseHTTPRequestHandler):
+class HookHandler(Silent):
     def do_POST(self) -> None:
         assert isinstance(self.server, Hook)
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -126,9 +99,6 @@ class HookHandler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Exporter(ThreadingHTTPServer):
@@ -142,7 +112,7 @@ class Exporter(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), ExporterHandler)
 
 
-class ExporterHandler(BaseHTTPRequestHandler):
+class ExporterHandler(Silent):
     def do_GET(self) -> None:
         assert isinstance(self.server, Exporter)
         text = self.server.text
@@ -151,9 +121,6 @@ class ExporterHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text.encode())
         self.server.told.add(text)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 class Quiet(WSGIRequestHandler):

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 from breakage import Bench
-from pieces import Pieces, find_values, serve, until
+from pieces import Pieces, find_values
 
 from farmlet.parts.monitoring import rules
+from waiting import serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 # alarm → what its mail says first

@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIServer, make_server
 
 import pytest
 from chromium import Window, launch
-from pieces import Pieces, Quiet, serve, until
+from pieces import Pieces, Quiet
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
@@ -24,6 +24,7 @@ from farmlet.parts.monitoring.store import load_panels, load_yaml
 from farmlet.web import theme
 from farmlet.web.guard import PERSON, answer
 from farmlet.web.login import Person
+from waiting import serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.browser, pytest.mark.timeout(300)]
 NODES = ("head", "service")

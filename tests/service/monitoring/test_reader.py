@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from wsgiref.simple_server import WSGIServer, make_server
 
 import pytest
-from pieces import Pieces, Quiet, serve, until
+from pieces import Pieces, Quiet
 
 from farmlet.parts.monitoring.grafana.program import run
 from farmlet.parts.monitoring.pages.readers import Readers
 from grafanas import TOKEN, grafana
+from waiting import serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
-
-
-@pytest.fixture
-def pieces(tmp_path: Path) -> Iterator[Pieces]:
-    made = Pieces(tmp_path)
-    yield made
-    made.close()
 
 
 def test_grafana_reads_the_store_with_what_it_was_given(pieces: Pieces, tmp_path: Path) -> None:

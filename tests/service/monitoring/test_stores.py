@@ -8,13 +8,11 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIServer, make_server
 
 import pytest
-from pieces import Door, Pieces, Quiet, find_port, find_values, serve, until
+from pieces import Door, Pieces, Quiet, find_values
 
 from farmlet.parts.monitoring.config import Section
 from farmlet.parts.monitoring.pages.copies import Copies
@@ -22,6 +20,7 @@ from farmlet.parts.monitoring.pages.readers import Readers
 from farmlet.parts.monitoring.pages.store import Store
 from farmlet.parts.monitoring.pages.writers import Writers
 from farmlet.parts.monitoring.relay import write_flags
+from waiting import find_port, serve, until
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 CONFIG = """\
@@ -65,13 +64,6 @@ class Influx:
         with urllib.request.urlopen(request, timeout=10) as answer:
             found: list[dict[str, Any]] = json.load(answer)["results"][0].get("series", [])
         return found
-
-
-@pytest.fixture
-def pieces(tmp_path: Path) -> Iterator[Pieces]:
-    made = Pieces(tmp_path)
-    yield made
-    made.close()
 
 
 def start_relay(pieces: Pieces, port: int, influx: Influx) -> None:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from email import message_from_string
 from email.policy import default
-from pathlib import Path
 
 import pytest
-from pieces import Pieces, find_values, until
+from pieces import Pieces, find_values
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.pages.board import Board, Content
 from farmlet.parts.monitoring.store import load_panels
+from waiting import until
 
 pytestmark = pytest.mark.service
 AWAY = 40  # numbers of ten minutes, one each 15 s
 CHECK = 'farmlet_check_ok{{check="batch.queue"}} {}\nfarmlet_batch_jobs{{status="idle"}} 3\n'
-
-
-@pytest.fixture
-def pieces(tmp_path: Path) -> Iterator[Pieces]:
-    made = Pieces(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_check_that_fails_is_told_by_mail_and_cleared(pieces: Pieces) -> None:

@@ -9,7 +9,6 @@ import json
 import platform
 import re
 import shutil
-import socket
 import subprocess
 import tarfile
 import time
@@ -19,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from waiting import find_port
 
 OCI = "application/vnd.oci.image"
 DOCKER = "application/vnd.docker"
@@ -155,9 +156,7 @@ class Registry:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Registry]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     store = folder / "store"
     told = {
         "version": 0.1,

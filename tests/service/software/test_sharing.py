@@ -162,9 +162,11 @@ def test_wrong_content_is_never_shown(estate: Estate) -> None:
     assert sorted(path.name for path in (estate.place / "store").iterdir() if path.suffix != ".lock") == []
 
 
-@pytest.mark.parametrize(
-    "index", ["{", "[]", "{}", '{"shown":{"/etc/x":"0"}}', '{"shown":{"/cvmfs/../etc":""},"folders":{},"files":{},"lists":{}}']
-)
+NOTHING: dict[str, dict[str, object]] = {"shown": {}, "folders": {}, "files": {}, "lists": {}}
+OUTSIDE = [json.dumps({**NOTHING, key: {"/cvmfs/../etc": {}}}) for key in ("shown", "folders", "lists")]
+
+
+@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"shown":{"/etc/x":"0"}}', *OUTSIDE])
 def test_an_odd_index_changes_nothing(estate: Estate, index: str) -> None:
     estate.publish("hep", "one")
     estate.pack()
@@ -173,6 +175,16 @@ def test_an_odd_index_changes_nothing(estate: Estate, index: str) -> None:
     with pytest.raises(Lack, match="cannot be read"):
         estate.fetch()
     assert estate.read("unpacked/hep/marker") == "one"
+    assert sorted(path.name for path in estate.top.iterdir()) == ["cvmfs"]
+
+
+def test_a_host_that_cannot_be_written_says_so(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    estate.publish("hep", "one")
+    estate.pack()
+    (estate.place / "config").write_text(json.dumps({"url": estate.url, "authority": "", "work": str(estate.place)}))
+    monkeypatch.setattr(Mirror, "_tell", lambda *_: (estate.place / "none" / "file").touch())
+    assert module.main(["--config", str(estate.place / "config"), "--top", str(estate.top)]) == 1
+    assert "No such file" in json.loads((estate.place / module.STATE).read_text())["failed"][0]
 
 
 def test_a_full_disk_shows_nothing_half(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:

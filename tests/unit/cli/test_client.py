@@ -22,7 +22,7 @@ class Identity:
         self.facility = SimpleNamespace(controller="service", external=False, issuer="https://iam.example.org")
         self.ran: list[list[str]] = []
 
-    def run(self, name: str, command: list[str], timeout: float) -> str:
+    def run(self, name: str, command: list[str], stdin: str, timeout: float) -> str:
         self.ran.append(command[command.index("client") + 1 : command.index("--by")])
         if "nobody" in command:
             raise CommandError(

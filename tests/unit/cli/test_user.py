@@ -116,7 +116,7 @@ NO_SUCH = CommandError("192.0.2.1", "runuser …", 2, ["member eve: no such memb
 def test_errors_speak_of_what_was_typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Not of the command on the node, which nobody typed."""
 
-    def run(name: str, command: list[str], timeout: float) -> str:
+    def run(name: str, command: list[str], stdin: str, timeout: float) -> str:
         raise NO_SUCH
 
     facility = SimpleNamespace(external=False, controller="service")
@@ -135,7 +135,7 @@ def test_every_action_is_known() -> None:
 def test_who_is_missing_is_let_go(asked: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ran: list[list[str]] = []
 
-    def run(name: str, command: list[str], timeout: float) -> str:
+    def run(name: str, command: list[str], stdin: str, timeout: float) -> str:
         ran.append(command[3:])
         if "eve" in command:
             raise CommandError("service", "", 2, ["eve: is not missing", "  hint: farmlet check accounts"])

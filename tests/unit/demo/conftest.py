@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from farmlet.demo.data import ensure_data
+from waiting import Silent, serve
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ class Element:
 
 @pytest.fixture
 def element() -> Iterator[Element]:
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Silent):
         def answer(self, status: int, body: bytes = b"") -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
@@ -61,16 +61,10 @@ def element() -> Iterator[Element]:
                 held.files[self.path] = body
                 self.answer(201)
 
-        def log_message(self, *arguments: object) -> None:
-            pass
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     held = Element(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield held
-    server.shutdown()
-    server.server_close()
+    with serve(server):
+        yield held
 
 
 @pytest.fixture

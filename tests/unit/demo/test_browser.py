@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-import threading
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from farmlet.demo.browser import Browser, parse
 from farmlet.errors import FarmletError
+from waiting import Silent, serve
 
 PAGE = """<html><head><title>Join</title><style>p {color: red}</style></head><body><h1>Welcome</h1>
 <form method="post" action="?x=1"><input type="hidden" name="csrfmiddlewaretoken" value="s&amp;t">
@@ -52,7 +52,7 @@ class Site:
         self.url = ""
 
 
-class Pages(BaseHTTPRequestHandler):
+class Pages(Silent):
     """The pages of `site`, an attribute of the server."""
 
     @property
@@ -113,9 +113,6 @@ class Pages(BaseHTTPRequestHandler):
         target = parse_qs(urlsplit(self.path).query)["next"][0]
         self.page("", 302, target, f"sessionid={session}; Path=/")
 
-    def log_message(self, *arguments: object) -> None:
-        pass
-
 
 @pytest.fixture
 def site() -> Iterator[Site]:
@@ -123,10 +120,8 @@ def site() -> Iterator[Site]:
     held = Site()
     held.url = f"http://127.0.0.1:{server.server_port}"
     server.site = held  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield held
-    server.shutdown()
-    server.server_close()
+    with serve(server):
+        yield held
 
 
 def test_join_then_allow_in_one_session(site: Site) -> None:

@@ -67,6 +67,12 @@ class Rig:
     def shell(self, name: str) -> FakeShell:
         return self.driver.nodes[name]
 
+    def again(self, facility: Facility) -> Deployment:
+        """Another process, with what this one left."""
+        made = Deployment(facility, self.deployment.layout.parts, (), self.deployment.store, Report(io.StringIO()))
+        made.sandbox.drivers = self.drivers  # type: ignore[method-assign]
+        return made
+
 
 @pytest.fixture
 def rig(facility: Facility, parts: dict[str, Part], store: Store, monkeypatch: pytest.MonkeyPatch) -> Rig:
@@ -98,9 +104,7 @@ def test_a_second_look_finds_nothing(rig: Rig) -> None:
     assert not rig.deployment.plan().empty
     rig.deployment.up()
     assert rig.deployment.plan().empty
-    again = Deployment(rig.deployment.facility, rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
-    again.sandbox.drivers = rig.drivers  # type: ignore[method-assign]
-    assert again.up() == 0
+    assert rig.again(rig.deployment.facility).up() == 0
     assert len(rig.applied) == 1
 
 
@@ -121,8 +125,7 @@ def test_a_role_that_is_taken_out_of_a_node_is_stopped_there(
     rig: Rig, load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig.deployment.up()
-    again = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
-    monkeypatch.setattr(again.sandbox, "drivers", rig.drivers)
+    again = rig.again(load_facility(WITHOUT))
     left = [("head", "upper.roof.left", "no unit upper.service")]
     assert [(one.node, one.role, one.resource.label) for one in again.plan().changes] == left
     rig.lost = ["no unit upper.service"]  # an `up` that ends early remembers what is left
@@ -136,15 +139,12 @@ def test_a_role_that_is_taken_out_of_a_node_is_stopped_there(
     assert "upper.roof" not in rig.deployment.store.load()["made"]["head"]
 
 
-def test_a_role_that_came_with_an_up_that_failed_is_remembered_too(
-    rig: Rig, load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_role_that_came_with_an_up_that_failed_is_remembered_too(rig: Rig, load_facility: Callable[[str], Facility]) -> None:
     rig.lost = ["step make upper"] * 99
     with pytest.raises(FarmletError):
         rig.deployment.up()
-    without = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
-    monkeypatch.setattr(without.sandbox, "drivers", rig.drivers)
-    assert ("upper.roof.left", "no unit upper.service") in {(one.role, one.resource.label) for one in without.plan().changes}
+    changes = rig.again(load_facility(WITHOUT)).plan().changes
+    assert ("upper.roof.left", "no unit upper.service") in {(one.role, one.resource.label) for one in changes}
 
 
 def test_absent_and_stopped_nodes(rig: Rig) -> None:
@@ -224,12 +224,11 @@ def test_a_host_that_does_not_answer_keeps_nobody_from_what_is_new(rig: Rig, los
 
 
 def test_what_an_absent_host_was_made_for_is_not_forgotten(
-    rig: Rig, lose: Callable[..., None], load_facility: Callable[[str], Facility], monkeypatch: pytest.MonkeyPatch
+    rig: Rig, lose: Callable[..., None], load_facility: Callable[[str], Facility]
 ) -> None:
     rig.deployment.up()
     lose("head")
-    again = Deployment(load_facility(WITHOUT), rig.deployment.layout.parts, (), rig.deployment.store, Report(io.StringIO()))
-    monkeypatch.setattr(again.sandbox, "drivers", rig.drivers)
+    again = rig.again(load_facility(WITHOUT))
     again.up()
     assert [*again.away] == ["head"]
     lose()
@@ -352,17 +351,11 @@ def test_the_agents_checks_are_listed(rig: Rig, monkeypatch: pytest.MonkeyPatch)
     assert len(listing) == 1 and "base.agent.unit" in repr(listing)
 
 
-def test_several_rounds_are_allowed(rig: Rig) -> None:
-    rig.lost = ["file /etc/lower"]
+@pytest.mark.parametrize("lost", [1, ROUNDS - 1])
+def test_several_rounds_are_allowed_and_the_last_one_counts(rig: Rig, lost: int) -> None:
+    rig.lost = ["file /etc/lower"] * lost
     rig.deployment.up()
-    assert len(rig.applied) == 2 and rig.deployment.plan().empty
-
-
-def test_the_last_round_counts(rig: Rig) -> None:
-    """A facility that is as it should be after the last round is up."""
-    rig.lost = ["file /etc/lower"] * (ROUNDS - 1)
-    rig.deployment.up()
-    assert len(rig.applied) == ROUNDS and rig.deployment.plan().empty
+    assert len(rig.applied) == lost + 1 and rig.deployment.plan().empty
 
 
 def test_what_never_settles_is_told(rig: Rig) -> None:

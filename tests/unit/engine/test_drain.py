@@ -60,13 +60,18 @@ def open_up(leavers: dict[str, Part], store: Store, driver: FakeDriver, monkeypa
     return opened
 
 
+@pytest.fixture
+def deployment(open_up: Open) -> Deployment:
+    made = open_up(TEXT)
+    made.up()
+    return made
+
+
 def said(driver: FakeDriver, name: str) -> list[str]:
     return [command[-1] for command in driver.nodes[name].commands if command[0] == "env"]
 
 
-def test_a_node_is_closed_then_looked_at_and_forgotten(open_up: Open, driver: FakeDriver) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_a_node_is_closed_then_looked_at_and_forgotten(deployment: Deployment, driver: FakeDriver) -> None:
     drain = Drain(deployment, "second")
     drain.refuse_what_stays()
     drain.close()
@@ -77,25 +82,19 @@ def test_a_node_is_closed_then_looked_at_and_forgotten(open_up: Open, driver: Fa
     assert deployment.store.load()["drained"] == {}
 
 
-def test_what_runs_is_told_with_its_role(open_up: Open, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_what_runs_is_told_with_its_role(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deployment, "run", lambda *_: "ada has 2 jobs\nben has 1 job\n")
     assert Drain(deployment, "second").busy() == [Busy("lower.ground", "ada has 2 jobs"), Busy("lower.ground", "ben has 1 job")]
 
 
-def test_undone_it_takes_part_again(open_up: Open, driver: FakeDriver) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_undone_it_takes_part_again(deployment: Deployment, driver: FakeDriver) -> None:
     drain = Drain(deployment, "second")
     drain.close()
     drain.open()
     assert said(driver, "second") == ["shut", "unshut"] and deployment.store.load()["drained"] == {}
 
 
-def test_data_that_is_nowhere_else_and_the_control_node_stay(open_up: Open) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_data_that_is_nowhere_else_and_the_control_node_stay(deployment: Deployment) -> None:
     with pytest.raises(Errors) as caught:
         Drain(deployment, "head").refuse_what_stays()
     assert "upper.roof has data here and nowhere else: /srv/upper" in str(caught.value)
@@ -147,9 +146,7 @@ def test_all_that_keeps_up_from_beginning_is_told_at_once(
     ]
 
 
-def test_lost_is_what_does_not_run(open_up: Open, driver: FakeDriver) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_lost_is_what_does_not_run(deployment: Deployment, driver: FakeDriver) -> None:
     drain = Drain(deployment, "second")
     with pytest.raises(InputError, match="it runs"):
         drain.refuse_running()
@@ -157,8 +154,6 @@ def test_lost_is_what_does_not_run(open_up: Open, driver: FakeDriver) -> None:
     drain.refuse_running()
 
 
-def test_an_unknown_node_is_told(open_up: Open) -> None:
-    deployment = open_up(TEXT)
-    deployment.up()
+def test_an_unknown_node_is_told(deployment: Deployment) -> None:
     with pytest.raises(InputError, match="third"):
         Drain(deployment, "third")

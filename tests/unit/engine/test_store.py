@@ -135,6 +135,14 @@ def test_a_key_pair_half_written_is_mended(store: Store) -> None:
     assert store.ensure_key().split()[:2] == public.split()[:2]
 
 
+def test_a_key_with_a_passphrase_is_told_in_words(store: Store) -> None:
+    store.ensure()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", store.key], check=True)
+    store.key.with_suffix(".pub").unlink()
+    with pytest.raises(FarmletError, match="passphrase"):
+        store.ensure_key()
+
+
 def test_removal_spares_the_neighbours(store: Store, tmp_path: Path) -> None:
     other = Store(tmp_path, "lab2")
     store.ensure()

@@ -110,7 +110,7 @@ def test_a_table_of_an_earlier_version_is_read() -> None:
 @pytest.mark.parametrize("groups", [[], ["gone"], ["lab/gone"], ["la"], ["/lab"]])
 def test_undeclared_groups_give_nothing(groups: list[str]) -> None:
     found = TABLE.of("ada", groups)
-    assert found == Rights("ada", (), False, False, (), (), None, None, None, None)
+    assert found == Rights(user="ada", groups=(), batch_group=None)
     assert scopes(found) == ()
     assert grant(["storage.read:/"], found) == ()
 

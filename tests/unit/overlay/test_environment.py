@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ordering import POOL, make_site
 
 from farmlet.parts.overlay import render
 from farmlet.parts.overlay.checks import read_pause
@@ -69,39 +70,11 @@ def probe(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 def make_settings(folder: Path = Path("/")) -> tuple[Pool, Site]:
-    pool = Pool(
-        collector="service.example.org:9618",
-        trust="example.org",
-        schedds=["head.example.org"],
-        programs=["/drone.sh", "/starter.py"],
-        settings="/tardis.yml",
-        registry="/drones.db",
-        credential="lab",
-        idle_timeout=30,
-        told=str(folder / "demand.json"),
-        gates="/gates",
-    )
-    site = Site(
-        name="tier1",
-        kind="htcondor",
-        host="tier1.example.net",
-        user=getpass.getuser(),
-        key="/key",
-        known="/known",
-        order="/tier1.jdl",
-        cores=1,
-        memory=1024,
-        disk=1024,
-        quota=4,
-        image="/cvmfs/unpacked/analysis",
-        certificates="/cvmfs/example.org/certificates",
-        walltime=3600,
-        idle=60,
-        pending=600,
-        repositories=[],
-        software="",
-        cache=1024,
-    )
+    pool = POOL.copy()
+    pool.update(schedds=["head.example.org"], programs=["/drone.sh", "/starter.py"])
+    pool.update(settings="/tardis.yml", registry="/drones.db", told=str(folder / "demand.json"))
+    user, sizes = getpass.getuser(), {"cores": 1, "memory": 1024, "disk": 1024, "quota": 4}
+    site = make_site(user=user, order="/tier1.jdl", idle=60, pending=600, **sizes)
     return pool, site
 
 

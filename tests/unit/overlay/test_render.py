@@ -6,51 +6,13 @@ from string import Template
 from typing import Any
 
 import pytest
+from ordering import POOL, make_site
 from ruamel.yaml import YAML
 
 from farmlet.errors import FarmletError
 from farmlet.parts.overlay import render
 from farmlet.parts.overlay.sites import KINDS
-from farmlet.parts.overlay.sites.kind import MARGIN, Pool, Site
-
-POOL = Pool(
-    collector="service.example.org:9618",
-    trust="example.org",
-    schedds=["head.example.org", "other.example.org"],
-    programs=["/usr/lib/farmlet/drone.sh", "/usr/lib/farmlet/starter.py"],
-    settings="/etc/farmlet/overlay/tardis.yml",
-    registry="/var/lib/farmlet/overlay/drones.db",
-    credential="lab",
-    idle_timeout=30,
-    told="/demand.json",
-    gates="/gates",
-)
-
-
-def make_site(name: str = "tier1", **changes: Any) -> Site:
-    site = Site(
-        name=name,
-        kind="htcondor",
-        host=f"{name}.example.net",
-        user="drone",
-        key="/key",
-        known="/known",
-        order=f"/etc/farmlet/overlay/{name}.jdl",
-        cores=2,
-        memory=3072,
-        disk=512,
-        quota=8,
-        image="/cvmfs/unpacked/analysis",
-        certificates="/cvmfs/example.org/certificates",
-        walltime=3600,
-        idle=120,
-        pending=1800,
-        repositories=[],
-        software="",
-        cache=1024,
-    )
-    site.update(changes)  # type: ignore[typeddict-item]
-    return site
+from farmlet.parts.overlay.sites.kind import MARGIN
 
 
 def load(text: str) -> Any:

@@ -63,6 +63,12 @@ def test_an_existing_directory_is_one() -> None:
     assert "accounts.client needs accounts.directory" in issues("access, accounts.client", "identity, accounts.daemon")[0]
 
 
+def test_software_that_a_host_fetches_is_published_by_a_node() -> None:
+    runs = ("access, software.client", "identity, accounts")
+    assert "software.client needs software.build" in issues(*runs)[0]
+    read(*runs, after="software: {shared: true}\n")  # it has it from elsewhere
+
+
 def test_storage_elements_that_no_token_can_name_all() -> None:
     """Characters count, as at the issuer: 60 short names are fine."""
     few, many = (
@@ -84,6 +90,7 @@ def test_storage_elements_that_no_token_can_name_all() -> None:
 @example(["batch.execute"], ["identity", "overlay"], False)
 @example(["access.motley"], ["identity"], False)
 @example(["access"], ["identity", "accounts.daemon"], False)
+@example(["access", "software.client"], ["identity", "accounts"], False)
 def test_what_is_taken_can_be_written(runs: list[str], more: list[str], contained: bool) -> None:
     """What `plan` and `up` would refuse of the file only after images were built is refused here, or not at all."""
     try:

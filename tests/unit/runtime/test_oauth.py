@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -15,13 +14,15 @@ import pytest
 from farmlet.parts.access.login.words import explain
 from farmlet.runtime import oauth
 from farmlet.runtime.issuer.conceal import HIDDEN, conceal
+from waiting import Silent
+from waiting import serve as running
 
 JWT = "eyJhbGciOiJub25lIn0.eyJqdGkiOiI0YjE3In0."  # a refresh token of an IAM: unsigned, with a dot at its end
 DEVICE = "3f0c2a9e-0f6d-4a50-9a53-6b1f0a6f3a11"
 Answer = tuple[int, Any, dict[str, str]]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Silent):
     def do_GET(self) -> None:
         base = f"http://127.0.0.1:{self.server.server_address[1]}/"
         names = ("token_endpoint", "token"), ("device_authorization_endpoint", "devicecode"), ("revocation_endpoint", "revoke")
@@ -41,22 +42,14 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @contextmanager
 def serve(answer: Callable[[dict[str, str], Any], Answer], methods: tuple[str, ...] = ("client_secret_post",)) -> Iterator[str]:
     """An issuer that answers each POST as `answer` says."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.answer, server.methods = answer, methods  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.answer, server.methods = answer, methods  # type: ignore[attr-defined]
+    with running(server):
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from joserfc.jwk import ECKey, KeySet, RSAKey
 from farmlet.runtime import tokens
 from farmlet.runtime.oauth import DeviceFlow, Lost, OAuthError, Unreachable, load_metadata, refresh, refresh_at
 from farmlet.runtime.tokens import Refused, Verifier, check
+from waiting import Silent, serve
 
 KEY = ECKey.generate_key("P-256", {"kid": "one"})
 OTHER = ECKey.generate_key("P-256", {"kid": "two"})
@@ -127,7 +128,7 @@ class Issuer:
         self.asked: list[str] = []
         issuer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Silent):
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 self.rfile.read(length)
@@ -143,8 +144,6 @@ class Issuer:
 
             do_POST = do_GET
 
-            def log_message(self, *_: object) -> None: ...
-
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         names = {"jwks_uri": "jwks", "token_endpoint": "token", "device_authorization_endpoint": "device"}
@@ -159,12 +158,8 @@ class Issuer:
 @pytest.fixture
 def issuer() -> Iterator[Issuer]:
     made = Issuer()
-    thread = threading.Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with serve(made.server):
+        yield made
 
 
 def test_verifier_asks_for_keys_once(issuer: Issuer) -> None:

@@ -74,13 +74,7 @@ class Base:
             init.chmod(0o755)
             hook = f'cp {init} "$1/usr/local/sbin/farmlet-init" && chroot "$1" sh -c {shlex.quote(SCRUB)}'
             archive = Path(folder) / "base.tar"
-            command = [
-                "mmdebstrap",
-                "--quiet",
-                "--variant=minbase",
-                f"--include={PACKAGES}",
-                f"--customize-hook={hook}",
-            ]
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={PACKAGES}", f"--customize-hook={hook}"]
             command += [f"--aptopt={option}" for option in sources.apt_options()]
             lines = sources.debian(SUITE, self.mirror)
             try:
@@ -94,9 +88,7 @@ class Base:
             if done.returncode:
                 tail = "\n  ".join(done.stderr.strip().splitlines()[-6:])
                 raise FarmletError(
-                    "base image",
-                    f"mmdebstrap failed:\n  {tail}",
-                    "is a Debian mirror reachable? `sources.apt` names one",
+                    "base image", f"mmdebstrap failed:\n  {tail}", "is a Debian mirror reachable? `sources.apt` names one"
                 )
             label = [f"LABEL {BASE_LABEL}={self.key}"]
             client.api.import_image(str(archive), repository=REPOSITORY, tag=self.key, changes=label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,16 +15,8 @@ from farmlet.errors import InputError
 from farmlet.facility.model import Sources as Named
 
 DEBIAN_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
-PIP_VARIABLES = (
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_DEFAULT_TIMEOUT",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-)
+PIP_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 NPM = "npm_config_registry"
-OPTIONS = ("::Proxy ", "Acquire::Check-Valid-Until ")
 BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
@@ -54,15 +45,16 @@ def npm(registry: str | None = None) -> dict[str, str]:
     What npm shows to a registry that asks who comes stays here."""
     if registry:
         return {NPM: _open(registry, "sources.npm")}
-    found = os.environ.get(NPM) or os.environ.get(NPM.upper()) or _npm_config()
+    found = os.environ.get(NPM) or os.environ.get(NPM.upper()) or _ask("npm", "config", "get", "registry").strip()
     return {NPM: found} if found.startswith("http") else {}
 
 
-def _npm_config() -> str:
-    program = shutil.which("npm")
-    if program is None:
+def _ask(*command: str) -> str:
+    """What a program of this host says; "" where it is not installed."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
         return ""
-    return subprocess.run([program, "config", "get", "registry"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _bundle(named: str | None) -> Path | None:
@@ -82,9 +74,8 @@ def _bundle(named: str | None) -> Path | None:
 
 
 def _pip_config() -> dict[str, str]:
-    command = [sys.executable, "-m", "pip", "config", "list"]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    pairs = [line.split("=", 1) for line in text.splitlines() if line.startswith(("global.", "install.")) and "=" in line]
+    lines = _ask(sys.executable, "-m", "pip", "config", "list").splitlines()
+    pairs = [line.split("=", 1) for line in lines if line.startswith(("global.", "install.")) and "=" in line]
     return {name.split(".", 1)[1]: value.strip("'\"") for name, value in pairs}
 
 
@@ -108,10 +99,7 @@ def _apt_mirrors() -> dict[str, str]:
     """The addresses of this Debian host's archives by the ending of the suite: "", "-updates", "-security"."""
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     suite = release.get("VERSION_CODENAME", "").strip('"')
-    try:
-        text = subprocess.run(["apt-get", "update", "--print-uris"], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        return {}
+    text = _ask("apt-get", "update", "--print-uris")
     found = re.findall(rf"^'(\S+?)/?/dists/{re.escape(suite)}(|-updates|-security)/InRelease'", text, re.MULTILINE)
     return {ending: address for address, ending in found} if release.get("ID") == "debian" else {}
 
@@ -119,10 +107,5 @@ def _apt_mirrors() -> dict[str, str]:
 def apt_options() -> list[str]:
     """What of this host's configuration of apt goes for the nodes of a sandbox too, as mmdebstrap's --aptopt: proxies, and
     whether lists may be out of date, as a mirror that is frozen wants it."""
-    try:
-        text = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
-        return []
-    return [
-        line.rstrip(";") for line in text.splitlines() if "::Proxy " in line or line.startswith("Acquire::Check-Valid-Until ")
-    ]
+    lines = _ask("apt-config", "dump").splitlines()
+    return [line.rstrip(";") for line in lines if "::Proxy " in line or line.startswith("Acquire::Check-Valid-Until ")]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from farmlet.engine.nodes.driver import READY_SECONDS, Machine, SecureShell
-from farmlet.engine.sandbox.docker import FOLDER_LABEL, LABEL, connect
+from farmlet.engine.sandbox.docker import FOLDER_LABEL, LABEL, connect, refuse
 from farmlet.errors import FarmletError, InputError
 
 if TYPE_CHECKING:
@@ -65,11 +65,7 @@ class ContainerDriver:
         except NotFound:
             return None
         if found.labels.get(LABEL) != self._facility:
-            raise InputError(
-                f"container {self.name(machine)}",
-                "exists already and is not ours",
-                "rename the facility (facility.name)",
-            )
+            raise refuse(f"container {self.name(machine)}")
         return found
 
     def state(self, machine: Machine) -> str:

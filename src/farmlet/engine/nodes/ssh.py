@@ -37,15 +37,12 @@ class SshDriver(NodeDriver):
             raise InputError(f"node {machine.name}", f"user {self._shell.user} is not root", "set `user: root` for this node")
         if system != "debian 13":
             raise InputError(
-                f"node {machine.name}",
-                f"runs {system or 'an unknown system'}, not Debian 13",
-                "install Debian 13 on it",
+                f"node {machine.name}", f"runs {system or 'an unknown system'}, not Debian 13", "install Debian 13 on it"
             )
         if first != "systemd":
             raise InputError(f"node {machine.name}", f"process 1 is {first}, not systemd", "boot it with systemd")
         self._shell.run(
-            ["sh", "-c", "command -v python3 >/dev/null || (apt-get update -q && apt-get install -qy python3)"],
-            timeout=300,
+            ["sh", "-c", "command -v python3 >/dev/null || (apt-get update -q && apt-get install -qy python3)"], timeout=300
         )
 
     def shell(self, machine: Machine) -> SecureShell:

@@ -35,14 +35,10 @@ class Probe:
     """One method per kind of resource: None when it is as wanted, else the reason in a few words."""
 
     def __init__(self, specs: "list[dict[str, Any]]") -> None:
-        self.specs = specs
         self.stamps = stamps()
         self.keys = {}  # type: dict[str, str]
-        self.installed = self._packages() if self._any("Packages") else set()
+        self.installed = self._packages() if any(spec["kind"] == "Packages" for spec in specs) else set()
         self.units = self._units([spec["name"] for spec in specs if spec["kind"] == "Unit"])
-
-    def _any(self, kind: str) -> bool:
-        return any(spec["kind"] == kind for spec in self.specs)
 
     def _packages(self) -> "set[str]":
         rows = output("dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${binary:Package}\n").splitlines()
@@ -96,11 +92,7 @@ class Probe:
 
     def _attributes(self, path: str, spec: "dict[str, Any]") -> "str | None":
         info = os.lstat(path)
-        found = (
-            stat.S_IMODE(info.st_mode),
-            self._name(pwd.getpwuid, info.st_uid),
-            self._name(grp.getgrgid, info.st_gid),
-        )
+        found = (stat.S_IMODE(info.st_mode), self._name(pwd.getpwuid, info.st_uid), self._name(grp.getgrgid, info.st_gid))
         wanted = (spec["mode"], spec["owner"], spec["group"])
         return None if found == wanted else "mode or owner is %04o %s:%s" % found
 

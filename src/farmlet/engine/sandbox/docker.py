@@ -33,9 +33,7 @@ def connect(start: bool = False) -> DockerClient:
         client = _client()
     if client is None:
         raise InputError(
-            "docker",
-            "the Docker engine does not answer",
-            "start it: `systemctl start docker`, or run `farmlet up` as root",
+            "docker", "the Docker engine does not answer", "start it: `systemctl start docker`, or run `farmlet up` as root"
         )
     return client
 
@@ -83,20 +81,18 @@ def _answers(seconds: float) -> bool:
     return False
 
 
-def cgroups() -> str:
-    """`v1`, `hybrid` or `v2`: what this host gives its containers; InputError for a host that is none of them."""
+def check_cgroups() -> None:
+    """Raises InputError for a host that has none for its containers."""
     root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        return "v2"
-    if (root / "unified" / "cgroup.controllers").exists() and (root / "memory").is_dir():
-        return "hybrid"
-    if (root / "memory").is_dir():
-        return "v1"
-    raise InputError(
-        "this host",
-        "its /sys/fs/cgroup is neither cgroup v1, hybrid nor v2",
-        "mount cgroups, or use `connect: ssh` nodes",
-    )
+    if not ((root / "cgroup.controllers").exists() or (root / "memory").is_dir()):  # v2; hybrid or v1
+        raise InputError(
+            "this host", "its /sys/fs/cgroup is neither cgroup v1, hybrid nor v2", "mount cgroups, or use `connect: ssh` nodes"
+        )
+
+
+def refuse(what: str) -> InputError:
+    """That something of somebody else's has the name of ours."""
+    return InputError(what, "exists already and is not ours", "rename the facility (facility.name)")
 
 
 def ensure_network(client: DockerClient, name: str, facility: str, subnet: str | None) -> ipaddress.IPv4Network:
@@ -104,7 +100,7 @@ def ensure_network(client: DockerClient, name: str, facility: str, subnet: str |
     found = client.networks.list(names=[f"^{name}$"])
     if found:
         if (found[0].attrs["Labels"] or {}).get(LABEL) != facility:
-            raise InputError(f"network {name}", "exists already and is not ours", "rename the facility (facility.name)")
+            raise refuse(f"network {name}")
         subnets = _subnets(found[0])
         if not subnets:
             raise InputError(f"network {name}", "has no IPv4 subnet", f"remove it: docker network rm {name}")

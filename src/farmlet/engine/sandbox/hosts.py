@@ -44,9 +44,6 @@ class Hosts:
         if self._path.exists():
             self._change(lambda parts: parts[0] + parts[2])
 
-    def current(self) -> bool:
-        return bool(self._split(self._read())[1])
-
     def refuse_taken(self, names: Mapping[str, str]) -> None:
         """InputError for a name that something else in the hosts file already has."""
         before, _, after = self._split(self._read())

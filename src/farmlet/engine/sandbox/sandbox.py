@@ -201,9 +201,6 @@ class Sandbox:
         if names:
             self.hosts.ensure(names)
 
-    def remove_names(self) -> None:
-        self.hosts.remove()
-
     def reachable(self) -> bool:
         """Whether Docker objects of this facility can be looked for: there are none to look for, or an engine runs."""
         return not self.contained() or engine.answers()

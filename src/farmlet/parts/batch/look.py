@@ -9,13 +9,13 @@ point; standard library only.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.runtime import ads
+from farmlet.runtime.program import run
 
 IDLE = 1
 SECONDS = 20.0  # of a query
@@ -54,13 +54,7 @@ def _analyse(number: str) -> str:
 
 
 def _run(*words: str, seconds: float = SECONDS) -> bytes:
-    try:
-        done = subprocess.run(words, capture_output=True, timeout=seconds, stdin=subprocess.DEVNULL)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise FarmletError(words[0], str(error), "farmlet check batch") from error
-    if done.returncode:
-        raise FarmletError(words[0], done.stderr.decode(errors="replace").strip()[-300:], "farmlet check batch")
-    return done.stdout
+    return run(words, hint="farmlet check batch", seconds=seconds)
 
 
 def main(words: Sequence[str]) -> int:

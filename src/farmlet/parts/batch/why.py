@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from farmlet.parts.batch.metrics import STATUS
 from farmlet.runtime import ads
 
 IDLE, RUNNING, REMOVED, COMPLETED, HELD, TRANSFERRING = 1, 2, 3, 4, 5, 6
-KIB, MOST, LONGEST = 1024, 1e15, 600
+MOST, LONGEST = 1e15, 600
 AGAIN = "then `condor_release {id}`"
 # HTCondor manual, HoldReasonCode
 HOLDS = {
@@ -71,9 +71,6 @@ class Told:
     site: str
     host: str
     reasons: tuple[Reason, ...]
-
-    def as_data(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def tell(number: str, node: str, found: Mapping[str, Any], overlay: Mapping[str, Any], place: Place) -> Told:

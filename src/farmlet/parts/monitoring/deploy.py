@@ -63,14 +63,6 @@ PART = Part(
             # dashboards that people made of ours, and who they are there
             backup=keep_database(f"{installed.DATA}/grafana.db", installed.DATA),
         ),
-        Role(
-            "exporter",
-            "every",
-            exporter.configure,
-            exporter.install,
-            exporter.check,
-            metrics=exporter.list_metrics,
-            data=(),
-        ),
+        Role("exporter", "every", exporter.configure, exporter.install, exporter.check, metrics=exporter.list_metrics, data=()),
     ),
 )

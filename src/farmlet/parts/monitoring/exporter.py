@@ -7,7 +7,6 @@ the only one that leads out.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
 from farmlet.parts.resources import Account, Certificate, Command, Directory, File, Packages, Resource, Unit
+from farmlet.parts.tasks import FOLDER
 
 PACKAGE = "farmlet.parts.monitoring"
 USER, AGENT, PUSH = "farmlet-exporter", "farmlet-vmagent", "farmlet-push"
@@ -27,6 +27,9 @@ LISTEN, WAY = "127.0.0.1:9100", "127.0.0.1:443"  # in the private network
 INSIDE = f"JoinsNamespaceOf={AGENT}.service"
 # Debian starts each with its defaults, open to everybody: ours are other units
 DEBIAN = ("victoria-metrics", "prometheus-node-exporter", "prometheus-alertmanager")
+# of vmagent, which stays small; what a store does not take waits on disk
+KEEP = "-remoteWrite.maxDiskUsagePerURL=550MB"
+SMALL = "-memory.allowedBytes=16MB -remoteWrite.queues=1 -remoteWrite.maxBlockSize=1MB -loggerLevel=WARN"
 # units of people's sessions come and go; of the others only what failed is of interest
 KEPT = [{"if": '{__name__="node_systemd_unit_state",state!="failed"}', "action": "drop"}]
 
@@ -37,16 +40,16 @@ def socket(name: str, listen: str, more: str = "", unit: str = "") -> File:
     return File(f"/etc/systemd/system/{name}.socket", f"{text}[Install]\nWantedBy=sockets.target\n")
 
 
-def door(name: str, address: str, user: str, network: str, behind: str) -> units.Service:
-    """From the unix socket `name` into a private network, to the `address` of the service `behind`."""
+def door(name: str, address: str, user: str, to: str, network: str = "") -> units.Service:
+    """From the socket `name` on to an `address`: out of a private network, or into that of `network`, where the unit `to` is."""
     return units.Service(
         name=name,
-        description=f"Farmlet monitoring: way to {behind}",
+        description=f"Farmlet monitoring: way to {to}",
         user=user,
         command=f"/usr/lib/systemd/systemd-socket-proxyd {address}",
         kind="notify",
         network=network,
-        needs=(f"{name}.socket", f"{behind}.service"),
+        needs=(f"{name}.socket", *([f"{to}.service"] if network else [])),
         install=False,
     )
 
@@ -74,30 +77,15 @@ def agent(context: Context) -> units.Service:
     store = context.facility.host("monitoring.store").fqdn
     to = f"-remoteWrite.url=https://{WAY}{WRITE} -remoteWrite.headers=Host:{store} -remoteWrite.tlsServerName={store}"
     tls = f"-remoteWrite.tlsCAFile=/etc/farmlet/ca.pem -remoteWrite.tlsCertFile={CERTIFICATE} -remoteWrite.tlsKeyFile={KEY}"
-    # it listens nowhere; what the store does not take waits on disk
-    small = "-httpListenAddr= -memory.allowedBytes=16MB -remoteWrite.queues=1 -remoteWrite.maxBlockSize=1MB -loggerLevel=WARN"
-    keep = f"-remoteWrite.tmpDataPath={BUFFER} -remoteWrite.maxDiskUsagePerURL=550MB"
+    more = f"-remoteWrite.tmpDataPath={BUFFER} {KEEP} -httpListenAddr= {SMALL}"  # it listens nowhere
     return units.Service(
         name=AGENT,
         description="Farmlet monitoring: hand in the node's numbers",
         user=AGENT,
-        command=f"/usr/bin/vmagent -promscrape.config={SCRAPE} {to} {tls} {keep} {small}",
+        command=f"/usr/bin/vmagent -promscrape.config={SCRAPE} {to} {tls} {more}",
         writable=(BUFFER,),
         environment={"GOMAXPROCS": "1"},
         network=AGENT,
-    )
-
-
-def way(context: Context) -> units.Service:
-    """Out of the private network, to the store's node and no other."""
-    return units.Service(
-        name=PUSH,
-        description="Farmlet monitoring: way to the store's node",
-        user=AGENT,
-        command=f"/usr/lib/systemd/systemd-socket-proxyd {context.facility.host('monitoring.store').fqdn}:443",
-        kind="notify",
-        needs=(f"{PUSH}.socket",),
-        install=False,
     )
 
 
@@ -113,22 +101,24 @@ def configure(context: Context) -> Sequence[Resource]:
         # a renewed one is seen by itself
         Certificate(CERTIFICATE, KEY, (context.node.fqdn,), owner=AGENT, group=AGENT, client=True),
         socket(PUSH, WAY, "PrivateNetwork=yes\n", INSIDE),
-        way(context).file,
+        door(PUSH, f"{context.facility.host('monitoring.store').fqdn}:443", AGENT, "the store's node").file,
         Unit(f"{PUSH}.socket"),
-        File(SCRAPE, json.dumps(scrape(context), indent=1) + "\n"),
+        File.of_json(SCRAPE, scrape(context)),
         agent(context).file,
         agent(context).unit,
     )
 
 
 def check(context: Context) -> Sequence[Check]:
-    names = (f"{USER}.service", f"{AGENT}.service")
-    found = [Check(f"monitoring.{name[8:-8]}.unit", "farmlet.runtime.checks:check_unit", {"unit": name}) for name in names]
-    return (*found, Check("monitoring.vmagent.certificate", "farmlet.runtime.checks:check_certificate", {"path": CERTIFICATE}))
+    return (
+        Check.of_unit("monitoring.exporter.unit", f"{USER}.service"),
+        Check.of_unit("monitoring.vmagent.unit", f"{AGENT}.service"),
+        Check("monitoring.vmagent.certificate", "farmlet.runtime.checks:check_certificate", {"path": CERTIFICATE}),
+    )
 
 
 def list_metrics(context: Context) -> Sequence[Metric]:
-    tasks = {"tasks": "/etc/farmlet/agent.d"}
+    tasks = {"tasks": FOLDER}
     clock = {"host": context.facility.control.fqdn, "ca": "/etc/farmlet/ca.pem"}
     backup = context.section("monitoring").backups.get(context.node.name)
     kept = (Metric("monitoring.backup", f"{PACKAGE}.metrics:measure_backup", {"path": backup}),) if backup else ()

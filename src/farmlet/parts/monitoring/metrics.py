@@ -7,11 +7,10 @@ import os
 import ssl
 import time
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
-from farmlet.runtime.checks import run
+from farmlet.runtime.checks import read_end
 from farmlet.runtime.metrics import Sample
 
 
@@ -20,7 +19,7 @@ def measure_certificates(tasks: str) -> list[Sample]:
     rows = [row for path in sorted(Path(tasks).glob("*.json")) for row in json.loads(path.read_text()).get("renew", ())]
     help_ = "when it ends, since 1970"
     paths = [Path(row["path"]) for row in rows]
-    found = {str(path): _find_end(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()}
+    found = {str(path): read_end(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()}
     name = "certificate_end_timestamp"
     return [Sample(name, end, {"path": path}, "seconds", help=help_) for path, end in found.items()]
 
@@ -56,10 +55,3 @@ def measure_clock(host: str, ca: str) -> list[Sample]:
     early, late = began - (there + 1), time.time() - there
     off = max(early, 0.0) or min(late, 0.0)
     return [Sample("clock_ahead", off, unit="seconds", help="of the control node's clock; 0 within a second")]
-
-
-@lru_cache(maxsize=64)
-def _find_end(path: str, changed: int) -> int:
-    """Asked once for each time that the file was `changed`."""
-    end = run("openssl", "x509", "-in", path, "-noout", "-enddate").strip().removeprefix("notAfter=")
-    return ssl.cert_time_to_seconds(end)

@@ -19,11 +19,6 @@ def name_record(panel: Mapping[str, Any]) -> str:
     return "farmlet_panel:" + re.sub("[^a-z0-9]+", "_", f"{panel['page']} {panel['title']}".lower())
 
 
-def read_record(panel: Mapping[str, Any]) -> str:
-    """Its lines as they were kept; vmalert puts the facility's name to them."""
-    return f"max without (facility) ({name_record(panel)})"
-
-
 def fill(query: str, of: str, window: float) -> str:
     """A panel's query for one node or site, and a window of so many seconds."""
     return query.replace("$node", of).replace("$site", of).replace("$window", f"{window:.0f}s")

@@ -6,11 +6,11 @@ It listens in the private network of the store, and the only ways out of that le
 from __future__ import annotations
 
 from collections.abc import Sequence
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from farmlet.parts import units
 from farmlet.parts.monitoring.config import Also
-from farmlet.parts.monitoring.exporter import door, socket
+from farmlet.parts.monitoring.exporter import KEEP, SMALL, door, socket
 from farmlet.parts.resources import Account, Directory, Resource, Unit
 
 NAME, DOOR = "farmlet-also", "farmlet-also-door"
@@ -43,13 +43,12 @@ def service(also: Sequence[Also], store: str) -> units.Service:
     # %d: the folder of the unit's credentials
     passwords = [f"%d/also-{number}" if one.password_file else "" for number, one in enumerate(also)]
     words = write_flags(also, [f"127.0.0.1:{FIRST_PORT + number}" for number in range(len(also))], passwords)
-    small = "-memory.allowedBytes=16MB -remoteWrite.queues=1 -remoteWrite.maxBlockSize=1MB -loggerLevel=WARN"
-    keep = f"-remoteWrite.tmpDataPath={BUFFER} -remoteWrite.maxDiskUsagePerURL=550MB"
+    keep = f"-remoteWrite.tmpDataPath={BUFFER} {KEEP} {SMALL}"
     return units.Service(
         name=NAME,
         description="Farmlet monitoring: further stores",
         user=NAME,
-        command=f"/usr/bin/vmagent -httpListenAddr={ADDRESS} {' '.join(words)} {keep} {small}",
+        command=f"/usr/bin/vmagent -httpListenAddr={ADDRESS} {' '.join(words)} {keep}",
         writable=(BUFFER,),
         environment={"GOMAXPROCS": "1"},
         credentials=credentials,
@@ -57,25 +56,15 @@ def service(also: Sequence[Also], store: str) -> units.Service:
     )
 
 
-def way(url: SplitResult, name: str) -> units.Service:
-    return units.Service(
-        name=name,
-        description="Farmlet monitoring: way to a further store",
-        user=NAME,
-        command=f"/usr/lib/systemd/systemd-socket-proxyd {url.hostname}:{url.port or PORTS[url.scheme]}",
-        kind="notify",
-        needs=(f"{name}.socket",),
-        install=False,
-    )
-
-
 def configure(also: Sequence[Also], store: str, web: str) -> Sequence[Resource]:
     """`store`: the unit whose private network all is in; `web`: the user that hands numbers in."""
     found: list[Resource] = [Account(NAME), Directory(BUFFER, 0o700, NAME, NAME)]
     for number, one in enumerate(also):
-        name, listen = f"{NAME}-{number}", f"127.0.0.1:{FIRST_PORT + number}"
+        name, url = f"{NAME}-{number}", urlsplit(one.url)
         inside = f"JoinsNamespaceOf={store}.service"
-        found += [socket(name, listen, "PrivateNetwork=yes\n", inside), way(urlsplit(one.url), name).file, Unit(f"{name}.socket")]
-    relay, proxy = service(also, store), door(DOOR, ADDRESS, NAME, store, NAME)
+        way = door(name, f"{url.hostname}:{url.port or PORTS[url.scheme]}", NAME, "a further store")
+        listening = socket(name, f"127.0.0.1:{FIRST_PORT + number}", "PrivateNetwork=yes\n", inside)
+        found += [listening, way.file, Unit(f"{name}.socket")]
+    relay, proxy = service(also, store), door(DOOR, ADDRESS, NAME, NAME, store)
     opened = f"SocketUser={web}\nSocketMode=0600\nDirectoryMode=0755\n"
     return (*found, relay.file, relay.unit, socket(DOOR, SOCKET, opened), proxy.file, Unit(f"{DOOR}.socket"))

@@ -6,7 +6,6 @@ of the node is; the page comes in by a unix socket that only its user may open.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from farmlet.facility.model import Facility, Route
-from farmlet.facility.places import find_secret
 from farmlet.parts import units
 from farmlet.parts.monitoring import exporter, notifier, relay, rules
 from farmlet.parts.monitoring.config import READER, Section
@@ -22,6 +20,7 @@ from farmlet.parts.monitoring.grafana import deploy as grafana
 from farmlet.parts.monitoring.grafana import installed
 from farmlet.parts.part import Check, Context
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource, Unit
+from farmlet.parts.tasks import deliver_secret, tell_agent
 
 PACKAGE = "farmlet.parts.monitoring"
 BACK = "/login/back"  # as `web.login` has it
@@ -120,13 +119,7 @@ def describe(context: Context) -> Mapping[str, Any]:
             "reports": load_yaml("reports.yaml"),
             "seconds": context.section("monitoring").scrape_seconds,
         },
-        "login": {
-            "issuer": facility.issuer,
-            "client": CLIENT,
-            "secret": SECRET,
-            "key": KEY,
-            "origin": facility.url(ORIGIN),
-        },
+        "login": {"issuer": facility.issuer, "client": CLIENT, "secret": SECRET, "key": KEY, "origin": facility.url(ORIGIN)},
     }
 
 
@@ -148,17 +141,11 @@ def _keep_tokens(outsiders: Mapping[str, Sequence[str]]) -> Iterator[Resource]:
         yield from (Random(find_token(kind, name), owner=WEB, group=WEB) for name in names)
 
 
-def describe_secret() -> Mapping[str, Any]:
-    """For the agent: the secret of the page's client at the issuer."""
-    then = ["systemctl", "try-restart", f"{WEB}.service"]
-    spec = {"path": SECRET, "mode": "0600", "owner": WEB, "group": WEB, "then": [then]}
-    return {"deliver": {find_secret(CLIENT): spec}}
-
-
 def configure(context: Context) -> Sequence[Resource]:
     facility, section = context.facility, context.section("monitoring")
     alerts = [alert for alert in rules.load() if alert.name != rules.WATCHDOG or section.deadman]
     text = rules.render(alerts, list(facility.nodes), f"{facility.url(ORIGIN)}/", section.scrape_seconds, load_panels())
+    secret = deliver_secret(CLIENT, SECRET, WEB, ("systemctl", "try-restart", f"{WEB}.service"))
     return (
         Account(STORE),
         Account(RULES),
@@ -178,9 +165,8 @@ def configure(context: Context) -> Sequence[Resource]:
         Directory(FOLDER, 0o700, WEB, WEB),
         *_keep_tokens(list_outsiders(facility)),
         Random(KEY, owner=WEB, group=WEB),
-        Directory("/etc/farmlet/agent.d"),
-        File("/etc/farmlet/agent.d/monitoring.store.json", json.dumps(describe_secret(), indent=1) + "\n"),
-        File(CONFIG, json.dumps(describe(context), indent=1) + "\n"),
+        tell_agent("monitoring.store", deliver=secret),
+        File.of_json(CONFIG, describe(context)),
         *web(context).files,
         *web(context).units,
         *(grafana.configure(context, find_token("readers", READER)) if names_grafana(facility) else ()),
@@ -201,7 +187,6 @@ def check(context: Context) -> Sequence[Check]:
     facility, section = context.facility, context.section("monitoring")
     names = (STORE, RULES, WEB, *([notifier.NAME] if section.tells else ()), *([relay.NAME] if section.also else ()))
     args = {"socket": SOCKET, "nodes": list(facility.nodes), "seconds": 60 + 4 * section.scrape_seconds}
-    found = {f"monitoring.store.{name.removeprefix('farmlet-')}": {"unit": f"{name}.service"} for name in names}
-    checks = (Check(name, "farmlet.runtime.checks:check_unit", unit) for name, unit in found.items())
+    checks = (Check.of_unit(f"monitoring.store.{name.removeprefix('farmlet-')}", f"{name}.service") for name in names)
     named = grafana.check(facility) if names_grafana(facility) else ()
     return (*checks, Check("monitoring.store.nodes", f"{PACKAGE}.checks:check_nodes", args), *named)

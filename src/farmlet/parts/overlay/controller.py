@@ -215,17 +215,8 @@ class Gates:
 
 def query(schedd: str, pool: str) -> list[str]:
     """The command that lists the jobs of all users at the access point `schedd`."""
-    place = ["-pool", pool, "-name", schedd]
-    return [
-        "condor_q",
-        *place,
-        "-allusers",
-        "-constraint",
-        demand.CONSTRAINT,
-        "-attributes",
-        ",".join(demand.ATTRIBUTES),
-        "-json",
-    ]
+    asked = ["-constraint", demand.CONSTRAINT, "-attributes", ",".join(demand.ATTRIBUTES), "-json"]
+    return ["condor_q", "-pool", pool, "-name", schedd, "-allusers", *asked]
 
 
 async def read(command: Sequence[str]) -> demand.Queue:

@@ -141,10 +141,7 @@ def list_metrics(context: Context) -> Sequence[Metric]:
     pool, package = describe_pool(context), "farmlet.parts.overlay.metrics"
     drones = {"registry": pool["registry"], "told": TOLD, "sites": names}
     slots = {"host": pool["collector"].partition(":")[0], "sites": names}
-    return (
-        Metric("overlay.drones", f"{package}:count_drones", drones),
-        Metric("overlay.slots", f"{package}:count_slots", slots),
-    )
+    return (Metric("overlay.drones", f"{package}:count_drones", drones), Metric("overlay.slots", f"{package}:count_slots", slots))
 
 
 def validate(facility: Facility) -> Iterator[Issue]:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from farmlet.errors import CommandError, FarmletError, InputError
-from farmlet.parts.admin import Running
+from farmlet.errors import InputError
+from farmlet.parts.admin import Running, call
 from farmlet.parts.software.unpacked import deploy as unpacked
 from farmlet.parts.software.verbs import NAMED, SECONDS
 from farmlet.parts.units import NODE
@@ -51,12 +51,5 @@ def refuse(action: str, name: str, own: Found, wanted: bool) -> None:
 def _call(running: Running, command: Sequence[str], action: str, name: str, given: str) -> Found:
     words = [*command, action, *(["--", name] if name else [])]
     node = running.facility.host("software.build").name
-    try:
-        found: Found = json.loads(running.run(node, words, given, SECONDS))
-    except CommandError as error:
-        if error.code not in (1, 2):
-            raise
-        kind = InputError if error.code == 2 else FarmletError
-        what, _, hint = " ".join(line.strip() for line in error.words).partition(" hint: ")
-        raise kind(f"farmlet images {action}", what, hint) from error
+    found: Found = json.loads(call(running, words, f"images {action}", SECONDS, node=node, stdin=given))
     return found

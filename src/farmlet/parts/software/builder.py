@@ -71,7 +71,8 @@ class Builder:
     """Over the published `folder`. `config`: see `deploy.describe_images`."""
 
     def __init__(self, config: Mapping[str, Any], folder: Path, layer: str = LAYER) -> None:
-        self.recipes = {one["name"]: Recipe(**{**one, **_tuples(one)}) for one in config["images"]}
+        lists = ("packages", "requirements")
+        self.recipes = {one["name"]: Recipe(**one | {key: tuple(one.get(key, ())) for key in lists}) for one in config["images"]}
         self._hub, self._keep = str(config["hub"]), int(config["keep_days"]) * DAY
         self._folder, self._stored, self._layer = folder, folder / ".images", layer
         self._known = images.load(folder)
@@ -232,10 +233,6 @@ class Builder:
             return (path / STAMP).read_text().split()[1]
         except (OSError, IndexError, UnicodeDecodeError):
             return ""
-
-
-def _tuples(one: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(one.get(name, ())) for name in ("packages", "requirements")}
 
 
 def _label(name: str, digest: str) -> str:

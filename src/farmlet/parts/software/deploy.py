@@ -17,7 +17,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
 from farmlet.parts import units
-from farmlet.parts.part import Check, Context, Part, Role
+from farmlet.parts.part import Check, Context, Part, Role, find_lack
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount
 from farmlet.parts.resources import Account, Command, Directory, Environment, Farmlet, File, Packages, Resource
@@ -117,6 +117,8 @@ def validate(facility: Facility) -> Iterator[Issue]:
                     read(facility, one)
             except FarmletError as error:
                 yield ("software", "images", number, key), f"{error.where}: {error.what}", error.hint
+    if any(fetches(facility, node) for node in facility.nodes.values()):
+        yield from find_lack(facility, ("software.client",), "software.build")
     yield from validate_cvmfs(facility)
     yield from unpacked.validate(facility)
 
@@ -269,13 +271,7 @@ PART = Part(
             routes=(sharing.ROUTE,),
         ),
         Role(
-            "client",
-            "members",
-            configure_client,
-            install_client,
-            check_client,
-            images=list_images,
-            metrics=client.list_metrics,
+            "client", "members", configure_client, install_client, check_client, images=list_images, metrics=client.list_metrics
         ),
     ),
 )

@@ -19,6 +19,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.parts.software.unpacked import unpack
 from farmlet.parts.software.unpacked.layers import Told
+from farmlet.runtime import program
 
 USER = "farmlet-images"
 SCRIPT = "/usr/lib/farmlet/images/dockerfile.sh"
@@ -118,9 +119,7 @@ def settle(root: Path, config: Mapping[str, Any]) -> None:
 
 def _replace(root: Path, made: Path, where: str) -> None:
     shutil.rmtree(root)
-    done = subprocess.run(["cp", "-a", str(made), str(root)], capture_output=True, text=True, errors="replace", check=False)
-    if done.returncode:
-        raise FarmletError(where, done.stderr.strip()[-300:], "df -h /cvmfs")
+    program.run(["cp", "-a", str(made), str(root)], where, "df -h /cvmfs", seconds=None)
 
 
 def _shorten(said: str) -> str:

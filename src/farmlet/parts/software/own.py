@@ -145,15 +145,8 @@ class Maker:
 
     def test(self, made: Path) -> dict[str, str]:
         """The version of each package and of JupyterHub, as the image's own Python finds it; and the member's test ends well."""
-        inside = [
-            "apptainer",
-            "-s",
-            "exec",
-            "--containall",
-            "--no-home",
-            f"--bind={SOFTWARE}",
-            f"--bind={self._wish.folder}:/mnt:ro",
-        ]
+        inside = ["apptainer", "-s", "exec", "--containall", "--no-home", f"--bind={SOFTWARE}"]
+        inside += [f"--bind={self._wish.folder}:/mnt:ro"]
         said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "the image's Python")
         if self._wish.test:
             run([*inside, "--pwd=/mnt", str(made), "bash", "-eu", "/mnt/test.sh"], "its test.sh")

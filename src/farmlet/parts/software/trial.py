@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from farmlet.errors import FarmletError
+from farmlet.runtime import program
 
 SECONDS = 300
 # an ordinary user with nothing of the node but its kernel: what is in an image comes from people we do not know
@@ -79,13 +80,9 @@ def enter(root: Path, words: Sequence[str], where: str) -> str:
 def list_debian(root: Path) -> dict[str, str]:
     """Debian packages of the image and their versions."""
     asked = ["dpkg-query", f"--admindir={root}/var/lib/dpkg", "-W", "-f", "${Package} ${Version}\n"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise FarmletError(f"image {root.name}", f"dpkg-query: {done.stderr.strip()[-200:]}")
-    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    return dict(line.split(" ", 1) for line in program.run(asked, f"image {root.name}").decode().splitlines())
 
 
 def measure(root: Path) -> int:
     """Bytes of disk below `root`."""
-    done = subprocess.run(["du", "-s", "--block-size=1", f"{root}/"], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[0])
+    return int(program.run(["du", "-s", "--block-size=1", f"{root}/"], seconds=None).split()[0])

@@ -19,51 +19,21 @@ CONFIG, TOKENS = "/etc/xrootd/xrootd-storage.cfg", "/etc/xrootd/tokens-storage.c
 GROUPS = "/etc/xrootd/groups-storage"
 CERTIFICATE, KEY = "/etc/farmlet/tls/xrootd.crt", "/etc/farmlet/tls/xrootd.key"
 CHECKSUM, SWEEP = "/usr/lib/farmlet/checksum", "/usr/lib/farmlet/sweep.py"
-ROOM = Plugin(
-    what="plug-in that refuses what cannot fit",
-    package=PACKAGE,
-    source="room.cc",
-    compiler="g++ -std=c++17 -isystem /usr/include/xrootd",
-    packages=("g++", "libxrootd-server-dev"),
-    headers=("names.hh",),
-)
-PATHS = Plugin(
-    what="plug-in that lets no path climb",
-    package=PACKAGE,
-    source="paths.cc",
-    compiler=ROOM.compiler,
-    packages=ROOM.packages,
-)
+# with the headers for everybody, or with the server's own too: compiler and packages
+PUBLIC, SERVER = "g++ -std=c++17 -isystem /usr/include/xrootd", ("g++", "libxrootd-server-dev")
+PRIVATE, INNER = f"{PUBLIC} -isystem /usr/include/xrootd/private", (*SERVER, "libxrootd-private-dev")
+# by these libraries the server gives its handlers something to answer with, and its files
+ANSWERS, FILES = "-lXrdHttpUtils", "-lXrdServer"
+ROOM = Plugin("plug-in that refuses what cannot fit", PACKAGE, "room.cc", PUBLIC, SERVER, headers=("names.hh",))
+PATHS = Plugin("plug-in that lets no path climb", PACKAGE, "paths.cc", PUBLIC, SERVER)
 TRANSFER = Plugin(
-    what="plug-in for third-party copies",
-    package=PACKAGE,
-    source="transfer.cc",
-    compiler="g++ -std=c++17 -isystem /usr/include/xrootd -isystem /usr/include/xrootd/private",
-    packages=("g++", "libxrootd-server-dev", "libxrootd-private-dev", "libcurl4-openssl-dev"),
-    # what the server gives its handlers to answer with, and its files
-    libraries="-lXrdHttpUtils -lXrdServer",
+    "plug-in for third-party copies", PACKAGE, "transfer.cc", PRIVATE, (*INNER, "libcurl4-openssl-dev"), f"{ANSWERS} {FILES}"
 )
-WEBDAV = Plugin(
-    what="plug-in for listings and moves by WebDAV",
-    package=PACKAGE,
-    source="webdav.cc",
-    compiler=TRANSFER.compiler,
-    packages=("g++", "libxrootd-server-dev", "libxrootd-private-dev"),
-    headers=ROOM.headers,
-    libraries="-lXrdHttpUtils",
-)
+WEBDAV = Plugin("plug-in for listings and moves by WebDAV", PACKAGE, "webdav.cc", PRIVATE, INNER, ANSWERS, ROOM.headers)
 PLUGINS = (ROOM, PATHS, TRANSFER, WEBDAV)
 # of a request; XRootD knows none of them and would go on as if it were not there (RFC 9110 §8.4, §13.1, §14.4; RFC 9112 §6.1;
 # RFC 4918 §10.4). Transfer-Encoding: any but `chunked`, which it does know.
-REFUSED = (
-    "Content-Range",
-    "Content-Encoding",
-    "Transfer-Encoding",
-    "If",
-    "If-Match",
-    "If-None-Match",
-    "If-Unmodified-Since",
-)
+REFUSED = ("Content-Range", "Content-Encoding", "Transfer-Encoding", "If", "If-Match", "If-None-Match", "If-Unmodified-Since")
 AUTHORITIES = "/etc/grid-security/certificates"
 UNIT = "farmlet-storage.service"
 CACHE = "farmlet-storage"  # below /var/cache
@@ -93,8 +63,7 @@ def trust(authorities: Mapping[str, str]) -> Sequence[Resource]:
         Directory(AUTHORITIES),
         *(File(f"{AUTHORITIES}/{name}", text) for name, text in names.items()),
         Command(
-            "hash the authorities",
-            f"find {AUTHORITIES} -name 'farmlet-*.pem' {keep} -delete && openssl rehash {AUTHORITIES}",
+            "hash the authorities", f"find {AUTHORITIES} -name 'farmlet-*.pem' {keep} -delete && openssl rehash {AUTHORITIES}"
         ),
     )
 

@@ -42,7 +42,7 @@ def test_a_node_that_does_not_answer_is_nobodys_input(error: FarmletError) -> No
 def test_every_change_says_who_asked_and_a_value_is_never_an_option() -> None:
     calls: list[list[str]] = []
 
-    def run(node: str, command: list[str], timeout: float = 0) -> str:
+    def run(node: str, command: list[str], stdin: str = "", timeout: float = 0) -> str:
         calls.append(command[len(COMMAND) :])
         return "{}"
 

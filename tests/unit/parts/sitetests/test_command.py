@@ -181,7 +181,7 @@ def test_checks_of_the_service(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("played")
 def test_the_verb_hands_over_and_draws(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(name: str, command: list[str], timeout: float) -> str:
+    def run(name: str, command: list[str], stdin: str, timeout: float) -> str:
         assert command[:3] == ["runuser", "-u", "farmlet-sitetests"] and timeout >= 60
         return json.dumps(ask(place, capsys, *command[7:]))
 

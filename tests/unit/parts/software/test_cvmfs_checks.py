@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,6 +20,8 @@ from farmlet.parts.software.cvmfs.look import look
 from farmlet.parts.software.cvmfs.metrics import measure
 from farmlet.runtime.checks import Failed
 from farmlet.runtime.metrics import render
+from waiting import Silent
+from waiting import serve as running
 
 NAME = "lab.example.org"
 HOST = f"http://s1.example.org/cvmfs/{NAME}"
@@ -65,22 +65,16 @@ def serve(text: bytes, status: int = 200) -> Iterator[tuple[str, list[str]]]:
     """A web proxy that has the whitelist, and what it was asked for."""
     asked: list[str] = []
 
-    class Proxy(BaseHTTPRequestHandler):
+    class Proxy(Silent):
         def do_GET(self) -> None:
             asked.append(self.path)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(text)
 
-        def log_message(self, *words: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    with running(server):
+        yield f"http://127.0.0.1:{server.server_port}", asked
 
 
 def sign(days: float) -> bytes:

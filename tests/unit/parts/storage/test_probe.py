@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import ssl
 import subprocess
-import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ import pytest
 from farmlet.parts.storage import probe
 from farmlet.runtime import oauth
 from farmlet.runtime.checks import Failed
+from waiting import Silent, serve
 
 
-class Shelf(http.server.BaseHTTPRequestHandler):
+class Shelf(Silent):
     """WebDAV as far as the check goes. `mood`: what is wrong with it."""
 
     protocol_version = "HTTP/1.1"
@@ -56,9 +56,6 @@ class Shelf(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
@@ -72,10 +69,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "own.pem", folder / "key")
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    yield f"https://localhost:{server.server_port}/prefix", str(folder)
-    server.shutdown()
-    server.server_close()
+    with serve(server):
+        yield f"https://localhost:{server.server_port}/prefix", str(folder)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from farmlet.parts.storage import checks, element
 from farmlet.parts.storage.deploy import PART
 from farmlet.parts.storage.groups import write_table
 from farmlet.runtime.checks import Failed
+from waiting import Silent, serve
 
 
 def files() -> dict[str, str]:
@@ -112,25 +112,19 @@ def test_key_and_data_are_the_servers_own() -> None:
     assert {role.name: role.ports for role in PART.roles} == {"element": (1094, 8443), "client": (), "probe": ()}
 
 
-class Open(http.server.BaseHTTPRequestHandler):
+class Open(Silent):
     def do_GET(self) -> None:
         self.send_response(self.server.status)  # type: ignore[attr-defined]
         self.end_headers()
 
     do_PUT = do_GET
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def door() -> Iterator[http.server.HTTPServer]:
     server = http.server.HTTPServer(("127.0.0.1", 0), Open)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with serve(server):
+        yield server
 
 
 @pytest.mark.parametrize("status, fine", [(403, True), (401, True), (200, False), (201, False), (500, False)])

@@ -7,17 +7,16 @@ unit, which takes CONF_FILE from an EnvironmentFile.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from farmlet.facility.model import Route
-from farmlet.facility.places import find_secret
 from farmlet.parts import units, vendor
 from farmlet.parts.monitoring.exporter import door, socket
 from farmlet.parts.monitoring.grafana import deploy
 from farmlet.parts.part import Check, Context
 from farmlet.parts.render import render
 from farmlet.parts.resources import Directory, File, Random, Resource, Unit
+from farmlet.parts.tasks import deliver_secret, tell_agent
 
 USER, SERVER, DOOR = "grafana", "grafana-server", "farmlet-grafana-door"  # the first two are the package's
 FOLDER = "/etc/farmlet/grafana"
@@ -52,17 +51,11 @@ def write_settings(context: Context) -> str:
     return server + deploy.write_login(context.facility, SECRET, "/etc/farmlet/ca.pem", deploy.PAGE)
 
 
-def deliver() -> str:
-    """For the agent: the secret of its client at the issuer, without which it does not start."""
-    then = ["systemctl", "restart", "--no-block", f"{SERVER}.service"]
-    spec = {"path": SECRET, "mode": "0600", "owner": USER, "group": USER, "then": [then]}
-    return json.dumps({"deliver": {find_secret(deploy.ORIGIN): spec}}, indent=1) + "\n"
-
-
 def configure(context: Context) -> Sequence[Resource]:
     source = deploy.require(context.facility).source
     opened = "SocketUser=root\nSocketGroup=caddy\nSocketMode=0660\nDirectoryMode=0755\n"
-    proxy = door(DOOR, SOCKET, USER, DOOR, SERVER)
+    proxy = door(DOOR, SOCKET, USER, SERVER, DOOR)
+    start = ("systemctl", "restart", "--no-block", f"{SERVER}.service")  # it waits for the secret of its client at the issuer
     return (
         *vendor.install("grafana", source, "monitoring: {grafana: {source: …}}"),
         Directory(FOLDER, 0o750, "root", USER),
@@ -72,7 +65,7 @@ def configure(context: Context) -> Sequence[Resource]:
         File(f"{FOLDER}/environment", f"CONF_FILE={INI}\n"),
         Directory(f"/etc/systemd/system/{SERVER}.service.d"),
         File(f"/etc/systemd/system/{SERVER}.service.d/farmlet.conf", DROPIN),
-        File("/etc/farmlet/agent.d/monitoring.grafana.json", deliver()),
+        tell_agent("monitoring.grafana", deliver=deliver_secret(deploy.ORIGIN, SECRET, USER, start)),
         Unit(f"{SERVER}.service"),
         socket(DOOR, f"{units.SOCKETS}/grafana.sock", opened),
         proxy.file,
@@ -81,4 +74,4 @@ def configure(context: Context) -> Sequence[Resource]:
 
 
 def check() -> Sequence[Check]:
-    return (Check("monitoring.grafana.unit", "farmlet.runtime.checks:check_unit", {"unit": f"{SERVER}.service"}),)
+    return (Check.of_unit("monitoring.grafana.unit", f"{SERVER}.service"),)

@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 
 from farmlet.parts.monitoring.pages import reports
 from farmlet.parts.monitoring.pages.store import Away, Store
-from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, read_record
+from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, name_record
 from farmlet.web.guard import PERSON, Environ, Start, answer
 from farmlet.web.headers import POLICY
 from farmlet.web.login import Person
@@ -161,7 +161,8 @@ class Board:
         step = max(self._content.seconds, span / POINTS)
         query = fill(panel["query"], of, max(4 * self._content.seconds, step))
         if is_wide(panel):
-            query = cut(panel, read_record(panel) if step >= RECORDED else query)
+            kept = f"max without (facility) ({name_record(panel)})"  # vmalert puts the facility's name to them
+            query = cut(panel, kept if step >= RECORDED else query)
         rows = self._store.select(query, now - span, now, step)
         lines = [{"name": name_line(row["metric"]) or panel["title"], "points": read_points(row["values"])} for row in rows]
         return sorted(lines, key=lambda line: str(line["name"]))[:MOST]

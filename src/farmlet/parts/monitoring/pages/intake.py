@@ -26,8 +26,7 @@ class Intake:
         try:
             status = self._take(environ)
         except Refused as refused:
-            start(refused.status, [("Content-Type", "text/plain; charset=utf-8")])
-            return [refused.text.encode() + b"\n"]
+            return refused.answer(start)
         except Away:  # the node keeps what it has, and tries again
             status = 503
         start(f"{status} {HTTPStatus(status).phrase}", [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ PACKAGE = "farmlet.parts.software"
 FOLDER = "/var/lib/farmlet/sharing"
 FILES = f"{FOLDER}/files"
 WORK = "/var/lib/farmlet/mirror"
-CA = "/etc/farmlet/ca.pem"
 ROUTE = Route("sharing", (f"{places.SHARED}/*",), folder=FILES)
 
 
@@ -36,7 +34,7 @@ def configure_server(context: Context) -> Sequence[Resource]:
     return (
         Directory(FOLDER),
         Directory(FILES),
-        File(pack.CONFIG, json.dumps(told, indent=1) + "\n"),
+        File.of_json(pack.CONFIG, told),
         *_run("farmlet-sharing", pack.__name__, "pack what is published for those that do not share it", [FOLDER], 30),
     )
 
@@ -44,13 +42,13 @@ def configure_server(context: Context) -> Sequence[Resource]:
 def configure_host(context: Context) -> Sequence[Resource]:
     if not fetches(context.facility, context.node):
         return ()
-    told = {"url": find_url(context.facility), "authority": CA, "work": WORK}
+    told = {"url": find_url(context.facility), "authority": places.CA, "work": WORK}
     writable = [WORK, places.SOFTWARE]
     return (
         Directory(WORK, 0o700),
         Directory(f"{WORK}/files", 0o700),
         Directory(places.SOFTWARE),
-        File(mirror.CONFIG, json.dumps(told, indent=1) + "\n"),
+        File.of_json(mirror.CONFIG, told),
         *_run("farmlet-mirror", mirror.__name__, "fetch what the facility publishes", writable, 60),
     )
 

@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from farmlet.errors import FarmletError
 from farmlet.parts import images
 from farmlet.parts.images import NAMES, Row
+from farmlet.runtime import program
 from farmlet.runtime.files import rename, write
 from farmlet.runtime.published import Index, Lack, Store
 
@@ -69,9 +69,7 @@ class Mirror:
             else:
                 packed = self._store.get(digest, size)
                 words = ["unsquashfs", "-quiet", "-no-progress", "-no-xattrs", "-dest", str(fresh / "root"), str(packed)]
-                done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-                if done.returncode:
-                    raise FarmletError("unsquashfs", (done.stderr or done.stdout).strip()[-300:], "")
+                program.run(words, seconds=None)
             os.sync()  # all of it is on disk before it has its name
             rename(fresh / "root", self._kept / digest)
         finally:
@@ -125,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             failed = Mirror(Store(config["url"], config["authority"], work / "files"), options.top).run()
-        except Lack as error:
+        except (Lack, OSError) as error:  # the latter of the lists of images, which come last
             failed = [str(error)]
         write(work / STATE, json.dumps({"run": time.time(), "failed": failed}).encode())
     print("\n".join(failed), end="\n" if failed else "")

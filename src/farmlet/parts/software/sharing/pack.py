@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts import images
 from farmlet.parts.software import trial
 from farmlet.parts.software.bundle import bundle
+from farmlet.runtime import program
 from farmlet.runtime.files import rename, sync, write
 
 CONFIG = "/etc/farmlet/sharing.json"
@@ -110,11 +110,7 @@ class Packer:
             )
         made = self._folder / ".making"
         try:
-            done = subprocess.run(
-                ["mksquashfs", str(root), str(made), *OPTIONS], capture_output=True, text=True, errors="replace", check=False
-            )
-            if done.returncode:
-                raise FarmletError("mksquashfs", (done.stderr or done.stdout).strip()[-300:], "")
+            program.run(["mksquashfs", str(root), str(made), *OPTIONS], seconds=None)
             with made.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             return self._settle(root, made, digest, room)

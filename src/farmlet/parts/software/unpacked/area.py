@@ -21,7 +21,7 @@ from farmlet.parts import images
 from farmlet.parts.images import Row
 from farmlet.parts.software import trial
 from farmlet.parts.software.unpacked import leases
-from farmlet.parts.software.unpacked.registry import Manifest, Registry
+from farmlet.parts.software.unpacked.registry import Manifest, Registry, name_blob
 from farmlet.parts.software.unpacked.tools import Tools
 from farmlet.parts.software.unpacked.unpack import CATALOG, SPARE, Unpacked, unpack
 from farmlet.parts.software.unpacked.wish import Fault, Wish
@@ -206,7 +206,7 @@ class Area:
         return next(((row.note, row.hub) for row in self.rows.values() if self._target(row.name) == flat.resolve()), ("", ""))
 
     def _find_flat(self, manifest: Manifest) -> Path:
-        name = manifest.config.removeprefix("sha256:")
+        name = name_blob(manifest.config)
         return self._folder / ".flat" / name[:2] / name
 
     def _keep(self, name: str, manifest: Manifest) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,6 @@ from farmlet.parts.part import Check, Context, Metric
 from farmlet.parts.render import render
 from farmlet.parts.repositories import can_mount
 from farmlet.parts.resources import Account, Directory, File, Packages, Resource, Unit
-from farmlet.parts.software.config import Software
 from farmlet.parts.software.unpacked.program import CONFIG
 from farmlet.parts.software.unpacked.wishes import Wishes, parse
 
@@ -24,10 +22,7 @@ PACKAGE = "farmlet.parts.software"
 USER = "farmlet-unpacked"
 UNIT = "farmlet-unpacked"
 TIMER = units.Trigger(
-    UNIT,
-    "timer",
-    "Farmlet software: look each hour for what registries have",
-    ("OnActiveSec=1s", "OnUnitInactiveSec=1h"),
+    UNIT, "timer", "Farmlet software: look each hour for what registries have", ("OnActiveSec=1s", "OnUnitInactiveSec=1h")
 )
 MOST = 40 << 30  # bytes that one image may have
 PREPARED = "/var/lib/farmlet/unpacked"  # what is there before a publisher has published it
@@ -38,8 +33,7 @@ COMMAND = (f"{units.NODE}/bin/python", "-I", "-m", f"{PACKAGE}.unpacked.program"
 
 def find_file(facility: Facility) -> str:
     """The wish list, as the facility file names it; "" without one."""
-    section = facility.parts.get("software")
-    return section.unpacked if isinstance(section, Software) else ""
+    return str(getattr(facility.parts.get("software"), "unpacked", ""))
 
 
 def read(facility: Facility) -> Wishes:
@@ -60,8 +54,7 @@ def find_folder(facility: Facility) -> str:
 
 
 def has_publisher(facility: Facility) -> bool:
-    section = facility.parts.get("software")
-    return isinstance(section, Software) and section.publisher
+    return bool(getattr(facility.parts.get("software"), "publisher", False))
 
 
 def find_repository(facility: Facility) -> str:
@@ -120,7 +113,7 @@ def configure(context: Context) -> Sequence[Resource]:
     return (
         Account(USER),
         Directory(folder),
-        File(CONFIG, json.dumps(told, indent=1) + "\n"),
+        File.of_json(CONFIG, told),
         File(f"/etc/systemd/system/{UNIT}.service", service),
         TIMER.file,
         # it begins at once when the list is another one, and nobody waits for it

@@ -17,7 +17,7 @@ from typing import Any
 
 from farmlet.errors import FarmletError
 from farmlet.parts.software.unpacked.tools import Tools
-from farmlet.parts.software.unpacked.wish import Wish
+from farmlet.parts.software.unpacked.wish import DIGEST, Wish
 
 INDEXES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 MANIFESTS = {"application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"}
@@ -85,7 +85,7 @@ class Registry:
         place = f"docker://{wish.registry}/{wish.repository}@{manifest.digest}"
         options = self._speak(wish, "--src-tls-verify", "--src-no-creds")
         self._skopeo(wish, ["copy", "--preserve-digests", *options, place, f"dir:{folder}"])
-        text = (folder / _hex(manifest.config)).read_bytes()
+        text = (folder / name_blob(manifest.config)).read_bytes()
         if _digest(text) != manifest.config:
             raise FarmletError("its configuration", "has not the digest that its manifest names", "tell who runs the registry")
         config = _parse(text, "its configuration")
@@ -171,17 +171,13 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
 
 
 def _sha(value: Any) -> str:
-    if (
-        not isinstance(value, str)
-        or not value.startswith("sha256:")
-        or len(_hex(value)) != 64
-        or set(_hex(value)) - set("0123456789abcdef")
-    ):
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
         raise ValueError(f"no digest: {str(value)[:80]}")
     return value
 
 
-def _hex(digest: str) -> str:
+def name_blob(digest: str) -> str:
+    """The hexadecimal digits alone."""
     return digest.removeprefix("sha256:")
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from farmlet.errors import FarmletError
 from farmlet.parts.software.unpacked import layers
 from farmlet.parts.software.unpacked.layers import Told, show
-from farmlet.parts.software.unpacked.registry import Layer, Manifest
+from farmlet.parts.software.unpacked.registry import Layer, Manifest, name_blob
 from farmlet.parts.software.unpacked.tools import Tools
 from farmlet.runtime.files import rename
 
@@ -53,7 +53,7 @@ def unpack(tools: Tools, manifest: Manifest, config: Mapping[str, Any], blobs: P
     """Raises FarmletError. `blobs`: a folder with all of the image's, by HEX."""
     contents = config["rootfs"]["diff_ids"]
     opened = [_open(tools, layer, str(content), blobs) for layer, content in zip(manifest.layers, contents, strict=True)]
-    told = scan(tools, [blobs / _hex(layer.digest) for layer in opened])
+    told = scan(tools, [blobs / name_blob(layer.digest) for layer in opened])
     need, free = told.size + SPARE, shutil.disk_usage(tools.work).free
     if free < need:
         raise FarmletError("the disk", f"has {free >> 20} MiB free, and it needs {need >> 20} MiB", "df -h /cvmfs")
@@ -71,12 +71,14 @@ def _open(tools: Tools, layer: Layer, content: str, blobs: Path) -> Layer:
         return layer
     path = blobs / "opened"
     path.unlink(missing_ok=True)
-    tools.run(["zstd", "-d", "-q", "-f", "--no-sparse", str(blobs / _hex(layer.digest)), "-o", str(path)], "its layers", MEMORY)
+    tools.run(
+        ["zstd", "-d", "-q", "-f", "--no-sparse", str(blobs / name_blob(layer.digest)), "-o", str(path)], "its layers", MEMORY
+    )
     with path.open("rb") as stream:
         found = f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
     if found != content:
         raise FarmletError("its layers", "have not the content that its configuration names", "tell who made the image")
-    rename(path, blobs / _hex(found))
+    rename(path, blobs / name_blob(found))
     return Layer(found, 0, "tar")
 
 
@@ -92,9 +94,9 @@ def lay(place: Path, config: str, opened: Iterable[Layer], blobs: Path) -> None:
     folder.mkdir(parents=True)
 
     def describe(kind: str, digest: str) -> dict[str, Any]:
-        target = folder / _hex(digest)
+        target = folder / name_blob(digest)
         if not target.exists():
-            rename(blobs / _hex(digest), target)
+            rename(blobs / name_blob(digest), target)
         return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": digest, "size": target.stat().st_size}
 
     packed = {"tar": "layer.v1.tar", "gzip": "layer.v1.tar+gzip"}
@@ -105,7 +107,7 @@ def lay(place: Path, config: str, opened: Iterable[Layer], blobs: Path) -> None:
     }
     text = json.dumps(manifest).encode()
     digest = f"sha256:{hashlib.sha256(text).hexdigest()}"
-    (folder / _hex(digest)).write_bytes(text)
+    (folder / name_blob(digest)).write_bytes(text)
     row = describe("manifest.v1+json", digest) | {"annotations": {"org.opencontainers.image.ref.name": "image"}}
     (place / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [row]}))
     (place / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
@@ -181,7 +183,3 @@ def render(config: Mapping[str, Any]) -> str:
             setting = f"export {name}={shlex.quote(value)}"
             lines.append(setting if name == "PATH" else f'if [ -z "${{{name}:-}}" ]; then {setting}; fi')
     return "\n".join(lines) + "\n"
-
-
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")

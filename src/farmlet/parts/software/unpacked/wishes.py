@@ -14,7 +14,7 @@ from typing import Any
 
 from farmlet.errors import InputError
 from farmlet.facility.document import read
-from farmlet.parts.software.unpacked.wish import Fault, Wish, show
+from farmlet.parts.software.unpacked.wish import DIGEST, Fault, Wish, show
 
 LARGEST, MOST = 256 << 10, 500  # characters of the file, images in it
 # https://github.com/distribution/reference: what names are made of
@@ -22,7 +22,6 @@ HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
 PIECE = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 REPOSITORY = re.compile(rf"(?=.{{1,255}}$){PIECE}(/{PIECE})*")
 TAG = re.compile(r"[A-Za-z0-9_*][A-Za-z0-9_.*-]{0,127}")
-DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 HINT = "like `docker.io/library/debian:13`"
 
 
