@@ -23,17 +23,17 @@ class Members(ABC):
         """The answer to one command of `farmlet-identity`, or InputError where that is not ours to do."""
 
     def list(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(self._call("member", "list", "--json"))
+        found: list[dict[str, Any]] = json.loads(self._call("member", "list"))
         return found
 
     def change(self, verb: str, name: str, *words: str) -> dict[str, Any]:
         """What any verb of one member but `history` answers (see `parts.identity.verbs`), with `words` as `spell` writes them."""
-        found: dict[str, Any] = json.loads(self._call("member", verb, name, *words, "--json"))
+        found: dict[str, Any] = json.loads(self._call("member", verb, name, *words))
         return found
 
     def history(self, name: str) -> Sequence[dict[str, Any]]:
         """What the audit log says of one member, oldest first: `[{"at", "event", "by", …}]`."""
-        found: list[dict[str, Any]] = json.loads(self._call("member", "history", name, "--json"))
+        found: list[dict[str, Any]] = json.loads(self._call("member", "history", name))
         return found
 
     def token(self, member: str, scope: str, audience: str, reason: str) -> str:

@@ -43,7 +43,7 @@ class Ours:
         self._service.do("member", "add", name, *(f"--group={group}" for group in groups), "--title", "Some Body")
 
     def add_service(self, name: str, group: str) -> None:
-        self._service.do("member", "add", name, "--service", f"--owner={group}", f"--group={group}", "--json")
+        self._service.do("member", "add", name, "--service", f"--owner={group}", f"--group={group}")
 
     def move(self, verb: str, name: str) -> None:
         self._service.do("member", verb, name)

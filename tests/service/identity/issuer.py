@@ -125,7 +125,7 @@ class Service:
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:
         """Register a member and let them set their password. Returns their browser and the page they land on."""
         options = [*(f"--group={group}" for group in groups or ("lab",)), *(["--pending"] if pending else [])]
-        url = json.loads(self.do("member", "add", name, *options, "--title", name.title(), "--json"))["join"]
+        url = json.loads(self.do("member", "add", name, *options, "--title", name.title()))["join"]
         browser = Browser(self.cafile)
         page = browser.open(url)
         assert page.status == 200, page.text

@@ -198,7 +198,7 @@ def test_what_was_exchanged_stays_where_it_was(service: Service, wenzel: Browser
 
 
 def test_a_service_members_token_is_for_what_its_client_is_registered_for(service: Service, wenzel: Browser) -> None:
-    made = json.loads(service.do("member", "add", "courier", "--service", "--owner=lab", "--group=lab", "--json"))
+    made = json.loads(service.do("member", "add", "courier", "--service", "--owner=lab", "--group=lab"))
     mine = f"{made['client_id']}:{made['client_secret']}"
     form = {"grant_type": "client_credentials", "scope": "openid storage.read:/"}
     for beyond in ("ssh", NODE, HUB, f"{ELEMENT} {HUB}"):

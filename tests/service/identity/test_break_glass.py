@@ -40,7 +40,7 @@ def test_the_audit_log_has_it_all(service: Service, token: dict[str, Any], tmp_p
     line = next(line for line in audit.find(service.folder / "db" / "audit.log", "token.minted") if line["jti"] == token["jti"])
     assert (line["by"], line["member"], line["reason"]) == ("ada", "gerd", "<b>lost</b> upload")
     assert line["scopes"] == ["openid", "storage.read:/"] and line["audience"] == "https://se.example.org"
-    lines = json.loads(service.do("member", "history", "gerd", "--json"))
+    lines = json.loads(service.do("member", "history", "gerd"))
     assert "token.minted" in [line["event"] for line in lines]
     told = check_audit(str(service.folder / "db" / "audit.log"), str(tmp_path / "identity.json"))  # what `farmlet status` shows
     assert "break-glass in 7 days: " in told

@@ -14,7 +14,7 @@ ASK = {"grant_type": "client_credentials"}
 
 
 def call(service: Service, *words: str) -> Any:
-    return json.loads(service.do("client", *words, "--json", "--by=ada"))
+    return json.loads(service.do("client", *words, "--by=ada"))
 
 
 def take(service: Service, name: str, secret: str, scope: str) -> tuple[int, str]:

@@ -125,7 +125,7 @@ def test_the_password_comes_from_the_passfile(service: Service, server: postgres
     file.touch(0o600)
     file.write_text("*:*:guarded:guarded:of the database\n")
     other.do("migrate")
-    assert other.do("member", "list", "--json") == "[]\n"
+    assert other.do("member", "list") == "[]\n"
 
 
 @pytest.mark.parametrize("service", ["postgresql"], indirect=True)

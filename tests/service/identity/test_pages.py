@@ -20,7 +20,7 @@ LONG = "Ærøskøbing–Ünïversität·研究所 für Hochenergiephysik " * 4  
 
 def invite(service: Service, name: str, *options: str) -> str:
     """The link that a new member is sent."""
-    link: str = json.loads(service.do("member", "add", name, "--group=lab", "--json", *options))["join"]
+    link: str = json.loads(service.do("member", "add", name, "--group=lab", *options))["join"]
     return link
 
 

@@ -62,7 +62,7 @@ def test_what_has_ended_goes_and_what_lives_stays(service: Service, paul: Browse
     execute(service, f"insert into identity_revokedtoken values ('old', '{ago(minutes=2)}'), ('live', '{ago(minutes=-2)}')")
     execute(service, f"insert into identity_attempt (account, address, failures, last) values ('a', 'b', 9, '{ago(hours=2)}')")
     execute(service, f"insert into django_session values ('gone', '', '{ago(seconds=1)}')")
-    service.do("member", "add", "petra2", "--group=lab", "--json")
+    service.do("member", "add", "petra2", "--group=lab")
     execute(service, f"update identity_invitation set expires = '{ago(seconds=1)}' where used is null")
     found = prune(service)
     assert found["connections"] == found["device grants"] == found["revoked tokens"] == found["sessions"] == 1
@@ -94,7 +94,7 @@ def test_a_reader_with_an_old_cursor_still_hears_of_everybody(service: Service, 
         return service.request(f"/scim/v2/changes?cursor={cursor}", bearer=reader).body
 
     start = changes(0)["cursor"]
-    subs = [json.loads(service.do("member", "add", name, "--group=lab", "--json"))["sub"] for name in ("quinn", "quentin")]
+    subs = [json.loads(service.do("member", "add", name, "--group=lab"))["sub"] for name in ("quinn", "quentin")]
     service.do("member", "suspend", "quinn")
     end = changes(0)["cursor"]
     answers = {cursor: set(changes(cursor)["changed"]) for cursor in range(start, end + 1)}

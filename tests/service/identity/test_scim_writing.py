@@ -20,7 +20,7 @@ def program(service: Service) -> Program:
 
 
 def events(service: Service, member: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(service.do("member", "history", member, "--json"))
+    found: list[dict[str, Any]] = json.loads(service.do("member", "history", member))
     return found
 
 
@@ -107,7 +107,7 @@ def test_removal_is_for_good(service: Service, program: Program) -> None:
     assert program.find("Users", 'userName eq "quirin"') == []
     assert changed(program, before) == [created["id"]]
     assert program.ask("POST", "/Users", {"schemas": [USER], "userName": "Quirin"}).status == 409
-    assert json.loads(service.do("member", "show", "quirin", "--json"))["state"] == "removed"
+    assert json.loads(service.do("member", "show", "quirin"))["state"] == "removed"
 
 
 def test_replacement_keeps_what_has_no_column(program: Program) -> None:

@@ -23,7 +23,7 @@ STORE = "https://se.example.org"
 
 
 def member(service: Service, verb: str, *words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(service.do("member", verb, *words, "--json", "--by=ada"))
+    found: dict[str, Any] = json.loads(service.do("member", verb, *words, "--by=ada"))
     return found
 
 
@@ -138,15 +138,15 @@ def test_an_expired_member_gets_nothing_and_is_announced_once(service: Service, 
     assert service.request("/userinfo", bearer=access).status == 401
     reader = read_token(service)
     cursor = service.request("/scim/v2/changes", bearer=reader).body["cursor"]
-    assert member(service, "expire") == {"expired": ["yearly"]}
-    assert member(service, "expire") == {"expired": []}
+    assert member(service, "expire", "--json") == {"expired": ["yearly"]}
+    assert member(service, "expire", "--json") == {"expired": []}
     assert service.request(f"/scim/v2/changes?cursor={cursor}", bearer=reader).body["changed"] == [made["sub"]]
     shown = scim(service, made["sub"])
     assert not shown["active"] and shown["urn:farmlet:scim:User"]["state"] == "expired"
     assert "expired on 2020-06-01" in service.run("member", "approve", "yearly").stderr
     assert member(service, "extend", "yearly", "2099-01-01")["state"] == "active"
     assert get(service, made, "storage.read:/crew")
-    events = [line["event"] for line in json.loads(service.do("member", "history", "yearly", "--json"))]
+    events = [line["event"] for line in json.loads(service.do("member", "history", "yearly"))]
     assert events == ["member.added", "member.expired", "member.extended"]
 
 
@@ -164,7 +164,7 @@ def test_an_expired_person(service: Service) -> None:
     assert service.refresh(tokens["refresh_token"]).body["error"] == "invalid_grant"
     page = browser.submit(browser.open(f"{service.issuer}/login/"), username="guest1", password=PASSWORD)
     assert "has expired" in page.text
-    assert member(service, "expire") == {"expired": ["guest1"]}
+    assert member(service, "expire", "--json") == {"expired": ["guest1"]}
     assert member(service, "extend", "guest1", "never")["expires"] is None
     assert service.refresh(tokens["refresh_token"]).status == 200  # nobody sent them away
 
@@ -187,7 +187,7 @@ def test_groups_of_a_member_change(service: Service, crew: Browser) -> None:
     with pytest.raises(OAuthError, match="invalid_scope"):
         get(service, made, "storage.modify:/data")
     assert service.run("member", "join", "mover", "--group=nowhere").returncode == 2
-    lines = json.loads(service.do("member", "history", "mover", "--json"))
+    lines = json.loads(service.do("member", "history", "mover"))
     assert [(line["event"], line["by"]) for line in lines[1:]] == [("group.joined", "ada"), ("group.left", "ada")]
 
 
@@ -290,7 +290,7 @@ def test_every_line_of_the_audit_log_says_who(service: Service, prod: dict[str, 
 
 
 def history(service: Service, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(service.do("member", "history", name, "--json"))
+    found: list[dict[str, Any]] = json.loads(service.do("member", "history", name))
     return found
 
 

@@ -6,6 +6,7 @@ on the access point: outside of the limits that hold for all else of a member th
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Set
@@ -45,10 +46,20 @@ def find_strays(root: Path, first_uid: int, proc: Path = Path("/proc")) -> dict[
 
 
 def list_processes(folder: Path) -> Iterator[int]:
-    """The pids in a cgroup and all below it, which may go meanwhile."""
-    for path in folder.rglob("cgroup.procs"):
-        with suppress(OSError):
-            yield from map(int, path.read_text().split())
+    """The pids in a cgroup and all below it."""
+    for text in read_below(folder, "cgroup.procs"):
+        yield from map(int, text.split())
+
+
+def read_below(folder: Path, name: str) -> Iterator[str]:
+    """The files of that name in a cgroup and all below it, of which some may end meanwhile."""
+    for path, _, names in os.walk(folder):
+        if name in names:
+            try:
+                text = Path(path, name).read_text()
+            except OSError:
+                continue
+            yield text
 
 
 def find_owner(process: Path) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,11 @@ from farmlet.facility.places import SSH
 from farmlet.parts.access import certificates
 from farmlet.runtime.oauth import Unreachable
 from farmlet.runtime.tokens import Refused, Verifier
+from farmlet.runtime.wsgi import Environ, Start
 
 BODY_BYTES = 8192
 log = logging.getLogger("farmlet.ssh")
 
-Environ = Mapping[str, Any]
-Start = Callable[[str, list[tuple[str, str]]], Any]
 Answer = tuple[str, dict[str, Any] | str, list[tuple[str, str]]]
 
 
@@ -137,7 +136,7 @@ def _public_key(environ: Environ) -> str:
         raise InputError("request", f"needs a body of at most {BODY_BYTES} bytes, and its length")
     try:
         key = json.loads(environ["wsgi.input"].read(int(length)))["public_key"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError("request", 'needs the JSON {"public_key": "ssh-ed25519 …"}') from None
     if not isinstance(key, str) or not key.strip():
         raise InputError("request", "`public_key` is a line of text")

@@ -16,16 +16,7 @@ from farmlet.parts.access.greeting import greet
 from farmlet.parts.backup import Backup
 from farmlet.parts.part import Check, Context, Leave, Part, Role, find_lack
 from farmlet.parts.render import render
-from farmlet.parts.resources import (
-    Account,
-    Directory,
-    Farmlet,
-    File,
-    KeyPair,
-    Packages,
-    Resource,
-    Unit,
-)
+from farmlet.parts.resources import Account, Directory, Farmlet, File, KeyPair, Packages, Resource, Unit
 from farmlet.parts.tasks import tell_agent
 from farmlet.runtime.issuer.logins import ANY
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from farmlet.parts.access.adoption import SERVICE, adopt, find_owner, find_strays, list_processes
+from farmlet.parts.access.adoption import SERVICE, adopt, find_owner, find_strays, list_processes, read_below
 
 # where a kernel with one hierarchy has the slices, and one with a hierarchy for each controller
 ROOTS = (Path("/sys/fs/cgroup/user.slice"), Path("/sys/fs/cgroup/pids/user.slice"))
@@ -48,17 +48,16 @@ def count(root: Path, first_uid: int) -> dict[int, int]:
     Kernels tell them at the limit or where the fork was tried: all are added up.
     """
     queue = root.parent / SERVICE
-    found = {QUEUE: sum(_refused(path) for path in queue.rglob("pids.events"))} if queue.is_dir() else {}
+    folders = {QUEUE: queue} if queue.is_dir() else {}
     for folder in root.iterdir() if root.is_dir() else ():
         match = SLICE.fullmatch(folder.name)
         if match and int(match[1]) >= first_uid:
-            with suppress(OSError):  # a session that ends meanwhile
-                found[int(match[1])] = sum(_refused(path) for path in folder.rglob("pids.events"))
-    return found
+            folders[int(match[1])] = folder
+    return {uid: sum(map(_refused, read_below(folder, "pids.events"))) for uid, folder in folders.items()}
 
 
-def _refused(path: Path) -> int:
-    match = REFUSED.search(path.read_text())
+def _refused(text: str) -> int:
+    match = REFUSED.search(text)
     return int(match[1]) if match else 0
 
 

@@ -94,7 +94,7 @@ def _parse(body: bytes) -> tuple[str, list[str], bool]:
         if not sound or not all(isinstance(name, str) for name in names):
             raise ValueError("of another type")
         certificates.read_request(request)
-    except (ValueError, KeyError, TypeError, FarmletError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, FarmletError) as error:
         raise Refused("400 Bad Request", "this is no request for a certificate") from error
     return request, names, client
 

@@ -156,7 +156,7 @@ class Control:
     def _record(self, node: str, data: bytes) -> None:
         try:
             results = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise Refused("400 Bad Request", "this is not JSON") from None
         if not isinstance(results, list) or not all(_is_result(result) for result in results):
             raise Refused("400 Bad Request", "this is not a list of results of checks")

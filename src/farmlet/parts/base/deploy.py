@@ -12,18 +12,7 @@ from farmlet.parts import tasks, units
 from farmlet.parts.base.config import Section
 from farmlet.parts.part import CERTIFICATE, Check, Context, Part, Role
 from farmlet.parts.render import render
-from farmlet.parts.resources import (
-    Account,
-    Certificate,
-    Command,
-    Directory,
-    Environment,
-    Farmlet,
-    File,
-    Packages,
-    Resource,
-    Unit,
-)
+from farmlet.parts.resources import Account, Certificate, Command, Directory, Environment, Farmlet, File, Packages, Resource, Unit
 
 PACKAGE = "farmlet.parts.base"
 METRICS = "/var/lib/farmlet/metrics"  # numbers of a node, for prometheus-node-exporter

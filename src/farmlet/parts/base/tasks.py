@@ -111,15 +111,12 @@ def load(folder: Path) -> Tasks:
 
 
 def _delivery(spec: Mapping[str, Any]) -> Delivery:
-    then = spec.get("then", [])
-    if then and isinstance(then[0], str):  # a single command may stand alone
-        then = [then]
     return Delivery(
         path=Path(spec["path"]),
         mode=int(spec.get("mode", "0644"), 8),
         owner=spec.get("owner", "root"),
         group=spec.get("group", "root"),
-        then=tuple(tuple(argv) for argv in then),
+        then=tuple(tuple(argv) for argv in spec.get("then", ())),
     )
 
 

@@ -30,7 +30,7 @@ class OwnMembers(Members):
 
 def ask_clients(running: Running, words: Sequence[str], by: str) -> Any:
     """What a verb about clients (see `programs`) answers. Raises InputError or FarmletError."""
-    return json.loads(call(running, [*COMMAND, "client", *words, "--by", by, "--json"], f"client {words[0]}"))
+    return json.loads(call(running, [*COMMAND, "client", *words, "--by", by], f"client {words[0]}"))
 
 
 def rotate(running: Running, now: bool, by: str) -> list[dict[str, Any]]:

@@ -40,13 +40,18 @@ def describe(parser: argparse.ArgumentParser, verb: str) -> None:
         parser.add_argument("id", help="the client's name (client_id)")
     if verb != "set":
         return
+    describe_wishes(parser)
+    for name, text in FLAGS.items():
+        parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
+    parser.add_argument("--renew", action="store_true", help="a new secret; the old one ends")
+
+
+def describe_wishes(parser: argparse.ArgumentParser) -> None:
+    """Put on a command line what a client may be given, its kind aside."""
     for option in OPTIONS:
         option.describe(parser)
     for name in LIFETIMES:
         parser.add_argument(name, type=whole, metavar="SECONDS")
-    for name, text in FLAGS.items():
-        parser.add_argument(name, action=argparse.BooleanOptionalAction, help=text)
-    parser.add_argument("--renew", action="store_true", help="a new secret; the old one ends")
 
 
 def spell(given: Mapping[str, Any]) -> list[str]:

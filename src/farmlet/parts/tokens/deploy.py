@@ -21,7 +21,6 @@ PYTHON = f"{units.NODE}/bin/python"
 PROGRAM = "/usr/lib/farmlet/credmon"
 STORER = "/usr/local/bin/farmlet-credential"  # members call it too
 SESSION = "/usr/lib/farmlet/session"
-PLACES = SESSIONS
 FOLDER = CREDENTIALS
 
 
@@ -34,7 +33,7 @@ NOTEBOOK_SERVICE = (
 
 
 def configure_credmon(context: Context) -> Sequence[Resource]:
-    taking = {"folder": FOLDER, "places": [PLACES, NOTEBOOKS], "first_uid": context.section("identity").first_uid}
+    taking = {"folder": FOLDER, "places": [SESSIONS, NOTEBOOKS], "first_uid": context.section("identity").first_uid}
     config = render(
         PACKAGE,
         "credmon.config",
@@ -65,7 +64,7 @@ def configure_credmon(context: Context) -> Sequence[Resource]:
 def find_arguments(context: Context) -> list[str]:
     """The monitor's command line: the facility's issuer comes first, whose tokens the audiences are for."""
     facility = context.facility
-    words = [FOLDER, "--jobs", "--sessions", PLACES]
+    words = [FOLDER, "--jobs", "--sessions", SESSIONS]
     words += ["--sessions", NOTEBOOKS] if "notebooks.hub" in context.node.roles else []
     words += [word for issuer in (facility.issuer, *context.section("tokens").issuers) for word in ("--issuer", issuer)]
     # an external issuer has a policy of its own for audiences
@@ -81,7 +80,7 @@ def describe(context: Context) -> dict[str, str]:
         "issuer": facility.issuer,
         "client": context.section("tokens").client if facility.external else "batch",
         "scope": f"wlcg {context.scopes}" if facility.external else context.scopes,
-        "places": PLACES,
+        "places": SESSIONS,
     }
 
 
@@ -92,7 +91,7 @@ def configure_sessions(context: Context) -> Sequence[Resource]:
     the unit that has the token.
     """
     first_uid = context.section("identity").first_uid
-    script = render(PACKAGE, "session.sh", first_uid=first_uid, places=PLACES, folder=FOLDER, service=CREDENTIAL)
+    script = render(PACKAGE, "session.sh", first_uid=first_uid, places=SESSIONS, folder=FOLDER, service=CREDENTIAL)
     return (
         File(SESSION, script, 0o755),
         File(f"/etc/systemd/system/{SESSION_UNIT.format(uid='')}", render(PACKAGE, "session-token@.service", program=SESSION)),
@@ -101,11 +100,11 @@ def configure_sessions(context: Context) -> Sequence[Resource]:
             "/etc/systemd/system/user@.service.d/farmlet-token.conf",
             render(PACKAGE, "session.conf", unit=SESSION_UNIT.format(uid="%i")),
         ),
-        File("/etc/security/pam_env.conf", render(PACKAGE, "environment.conf", places=PLACES)),
+        File("/etc/security/pam_env.conf", render(PACKAGE, "environment.conf", places=SESSIONS)),
         # before the greeting, which ends with an empty line
         File(
             "/etc/profile.d/farmlet-credential.sh",
-            render(PACKAGE, "greeting.sh", places=PLACES, command=STORER.rpartition("/")[2]),
+            render(PACKAGE, "greeting.sh", places=SESSIONS, command=STORER.rpartition("/")[2]),
         ),
     )
 

@@ -75,6 +75,7 @@ def test_a_facility_says_what_a_machine_must_know() -> None:
         {"scope": "a\nb"},
         {"hours": 0},
         {"hours": "x"},
+        {"hours": float("inf")},
         {"authority": "@cert-authority * ssh-ed25519 AAAA"},
         {"authority": SAID["authority"] + "\n* ssh-ed25519 AAAA"},
         {"authority": "*.farmlet.test,farmlet.test ssh-ed25519 AAAA"},

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from farmlet.parts.access.adoption import SERVICE
+from farmlet.parts.access.adoption import SERVICE, list_processes
 from farmlet.parts.access.guard import BOMB, QUEUE, Watch, count, end, end_forker, find_forker
 
 
@@ -65,6 +66,22 @@ def test_refused_forks_beside_the_queues_programs_are_told_apart(tmp_path: Path)
     refuse(tmp_path, SERVICE, 70)
     refuse(tmp_path, f"{SERVICE}/leaf", 7)
     assert count(tmp_path / "user.slice", 20000) == {20001: 3, QUEUE: 77}
+
+
+def test_what_ends_while_it_is_looked_at_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, refused in (("", 70), ("job", 7)):
+        refuse(tmp_path / SERVICE, name, refused)
+        (tmp_path / SERVICE / name / "cgroup.procs").write_text(f"{refused}\n")
+    real = Path.read_text
+
+    def read(path: Path) -> str:
+        if path.parent.name == "job":
+            raise OSError(errno.ENODEV, "No such device")
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_text", read)
+    assert count(tmp_path / "user.slice", 20000) == {QUEUE: 70}
+    assert list(list_processes(tmp_path / SERVICE)) == [70]
 
 
 def write_process(proc: Path, pid: int, owner: int, ticks: int) -> None:

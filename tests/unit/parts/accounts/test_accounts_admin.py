@@ -49,7 +49,7 @@ def test_what_is_old_says_so(at: float, told: str, capsys: pytest.CaptureFixture
 def test_history_is_the_log_of_what_was_seen() -> None:
     lines = [{"event": "member.added", "member": "grace", "hash": "x"}, {"event": "member.added", "member": "alan"}]
     log = "".join(json.dumps(line) + "\n" for line in lines)
-    assert json.loads(members(time.time(), log=log)._call("member", "history", "grace", "--json")) == [{"event": "member.added"}]
+    assert json.loads(members(time.time(), log=log)._call("member", "history", "grace")) == [{"event": "member.added"}]
 
 
 @pytest.mark.parametrize("verb", ["approve", "suspend", "resume", "remove"])

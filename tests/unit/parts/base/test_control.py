@@ -106,7 +106,7 @@ def test_results_are_kept_under_the_name_of_the_node(root: Path) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b"{}", b"[1]", b'[{"check": "x"}]']
+    [b"", b"{", b"{}", b"[1]", b'[{"check": "x"}]', b"[" * 50_000]
     + [json.dumps([RESULT | more]).encode() for more in ({"ok": 1}, {"seconds": True}, {"more": 1})],
 )
 def test_what_is_no_results_is_refused(root: Path, body: bytes) -> None:

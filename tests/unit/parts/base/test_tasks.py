@@ -16,7 +16,7 @@ from farmlet.parts.base import agent, examiner, tasks
 
 
 def test_files_are_merged_and_broken_ones_told(tmp_path: Path) -> None:
-    spec = {"path": "/etc/x", "mode": "0600", "then": ["reload", "x"]}
+    spec = {"path": "/etc/x", "mode": "0600", "then": [["reload", "x"]]}
     (tmp_path / "a.json").write_text(json.dumps({"deliver": {"token": spec}, "publish": {"key": "/etc/key.pub"}}))
     (tmp_path / "b.json").write_text("{")
     checks = [{"name": "p.r.c", "call": "m:f", "args": {"n": 1}, "seconds": 30}, {"name": "p.r.d", "call": "m:f"}]

@@ -57,6 +57,6 @@ def test_every_change_says_who_asked_and_a_value_is_never_an_option() -> None:
     )
     asked.change("add", "prod", *verbs.spell("add", given))
     asked.change("extend", "prod", "2030-01-01")
-    words = "member add prod --service --group=lab --owner=lab --title=--pending --scope=storage.read:/ --json --by ada"
-    assert calls == [words.split(), ["member", "extend", "prod", "2030-01-01", "--json", "--by", "ada"]]
+    words = "member add prod --service --group=lab --owner=lab --title=--pending --scope=storage.read:/ --by ada"
+    assert calls == [words.split(), ["member", "extend", "prod", "2030-01-01", "--by", "ada"]]
     assert OwnMembers(deployment)._by  # type: ignore[arg-type]

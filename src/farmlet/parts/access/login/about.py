@@ -50,7 +50,7 @@ def parse(raw: Mapping[str, Any], url: str) -> About:
     try:
         texts = {name: str(raw[name]) for name in ("name", "title", "domain", "issuer", "client", "scope", "authority")}
         found = About(**texts, hours=int(raw["hours"]), nodes=tuple(str(node) for node in raw["nodes"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise FarmletError(url, f"what it says of itself has no sound {error}", "is it a Farmlet facility?") from error
     if not found.client:
         hint = "its administrators name one: access: {client: ID}"

@@ -6,6 +6,7 @@ whoever asks for the facility's status, by the check of the audit log.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -25,6 +26,12 @@ CLIENT = "break-glass"
 EVENT = "token.minted"
 LIFETIME = 900  # seconds: to look and to mend; what takes longer is done with rights of one's own
 SHOWN, SHOWN_LINES = 30 * 86400, 20  # seconds, and lines, that home pages tell of it
+
+
+def take(provider: Provider, options: argparse.Namespace) -> None:
+    """The verb `farmlet-identity token`."""
+    scopes = options.scope.split()
+    print(break_glass(provider, options.member, scopes, options.audience, reason=options.reason, by=options.by))
 
 
 def break_glass(provider: Provider, name: str, scopes: Sequence[str], audience: str, *, reason: str, by: str) -> str:

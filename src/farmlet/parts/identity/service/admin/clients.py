@@ -1,50 +1,48 @@
-"""The verbs of `farmlet-identity client` for administrators."""
+"""The verbs of `farmlet-identity client`. But for `ensure` they answer in JSON, which `farmlet client` puts into words."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import Any
 
-from farmlet.parts.identity import programs
-from farmlet.parts.identity.service.admin.output import show
+from farmlet.parts.identity.service.admin.output import say, show
+from farmlet.parts.identity.service.clients import edit
+from farmlet.parts.identity.service.clients.clients import OWN, ensure_client
 from farmlet.parts.identity.service.django.project import Provider
 
-# The database's models exist only once Django is set up, so everything that needs them is imported in the verbs.
 
-
-def register(parsers: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Put the verbs into the command line; `add(parsers, name, call, help)` makes the parser of one."""
-    calls = {"list": list_, "show": show_, "set": set_, "remove": remove}
-    for verb, text in programs.VERBS.items():
-        parser = add(parsers, verb, calls[verb], text)
-        programs.describe(parser, verb)
-        parser.add_argument("--json", action="store_true")
+def ensure(provider: Provider, options: argparse.Namespace) -> None:
+    changed = ensure_client(
+        provider,
+        options.id,
+        name=options.name,
+        public=options.public,
+        secret=None if options.public else options.secret,
+        grants=options.grant,
+        scopes=edit.split(options.scope),
+        audiences=edit.split(options.audience),
+        lifetimes=(options.access_lifetime, options.refresh_lifetime),
+        redirects=options.redirect_uri,
+        departures=options.post_logout_uri,
+        trusted=options.trusted,
+        algorithm=options.algorithm,
+        source=OWN if options.own else "manual",
+        by=options.by,
+    )
+    say(f"client {options.id} {'set' if changed else 'was there'}")
 
 
 def list_(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.edit import list_clients
-
-    shown = list_clients()
-    show(shown, options.json, "\n".join(f"{one['client_id']:<34} {one['of']:<10} {one['name']}" for one in shown))
+    show(edit.list_clients())
 
 
 def show_(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.edit import describe, find
-
-    shown = describe(find(options.id))
-    show(shown, options.json, "\n".join(f"{key:<16} {value}" for key, value in shown.items()))
+    show(edit.describe(edit.find(options.id)))
 
 
 def set_(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.edit import describe, set_client
-
-    client, secret = set_client(provider, options.id, vars(options), options.by)
-    shown = describe(client) | ({"client_secret": secret} if secret else {})
-    show(shown, options.json, f"client {options.id} is set" + (f"\n{secret}" if secret else ""))
+    client, secret = edit.set_client(provider, options.id, vars(options), options.by)
+    show(edit.describe(client) | ({"client_secret": secret} if secret else {}))
 
 
-def remove(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.edit import remove as end
-
-    show(end(provider, options.id, options.by), options.json, f"client {options.id} is removed")
+def remove_(provider: Provider, options: argparse.Namespace) -> None:
+    show(edit.remove(provider, options.id, options.by))

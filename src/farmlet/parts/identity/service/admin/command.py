@@ -10,23 +10,20 @@ import argparse
 import os
 import pwd
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from django.db import OperationalError
+from django.utils.module_loading import import_string
 
 from farmlet.errors import FarmletError
-from farmlet.parts.identity.service.admin import clients as listed
-from farmlet.parts.identity.service.admin import members, upkeep
-from farmlet.parts.identity.service.admin.output import say
+from farmlet.parts.identity import programs, verbs
 from farmlet.parts.identity.service.django.configuration import Configuration, load_configuration
-from farmlet.parts.identity.service.django.project import Provider, start
+from farmlet.parts.identity.service.django.project import SERVICE, start
 from farmlet.parts.identity.service.keys.keys import ensure_secret
-from farmlet.runtime.numbers import whole
-from farmlet.runtime.tokens import ALGORITHMS
 
-Verb = Callable[[Provider, argparse.Namespace], None]
+MEMBER_CALLS = {"add": "add", "list": "list_", "show": "show_", "history": "tell_history", "secret": "renew_secret"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.secret = ensure_secret(options.secret_file).decode()
         become_owner(configuration)
         provider = start(configuration, ensure_secret(configuration.secret_key_file).decode())
-        verb: Verb = options.call
-        verb(provider, options)
+        # the database's models, which all verbs need, exist only now
+        import_string(f"{SERVICE}.admin.{options.call}")(provider, options)
     except FarmletError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -80,51 +77,60 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="farmlet-identity", description="Members, clients and keys of the facility.")
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the service's JSON configuration")
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
-    _add(verbs, "migrate", migrate, "bring the database to this version")
-    upkeep.register(verbs, _add)
-    groups = verbs.add_parser("groups", help="groups").add_subparsers(required=True, metavar="VERB")
-    _add(groups, "ensure", update_groups, "make the groups what the rights table says")
-    clients = verbs.add_parser("client", help="programs that may ask for tokens").add_subparsers(required=True, metavar="VERB")
-    _add_client(_add(clients, "ensure", make_client, "register or update a client"))
-    listed.register(clients, _add)
-    members.register(verbs.add_parser("member", help="members").add_subparsers(required=True, metavar="VERB"), _add)
-    _add_token(_add(verbs, "token", make_token, "break-glass: a token in a member's name, audited"))
+    words = parser.add_subparsers(required=True, metavar="VERB")
+    _add(words, "migrate", "upkeep.migrate", "bring the database to this version")
+    _add_keys(_group(words, "keys", "signing keys"))
+    _add(words, "prune", "upkeep.prune", "delete what has ended", json=True)
+    _add(_group(words, "groups", "groups"), "ensure", "upkeep.ensure_groups", "make the groups what the rights table says")
+    clients = _group(words, "client", "programs that may ask for tokens")
+    _add_ensure(_add(clients, "ensure", "clients.ensure", "register or update a client"))
+    for verb, text in programs.VERBS.items():
+        programs.describe(_add(clients, verb, f"clients.{verb}_", text), verb)
+    _add_members(_group(words, "member", "members"))
+    _add_token(_add(words, "token", "break_glass.take", "break-glass: a token in a member's name, audited"))
     return parser
 
 
-def _add(verbs: Any, name: str, call: Verb, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=text)
-    parser.set_defaults(call=call)
+def _group(words: Any, name: str, text: str) -> Any:
+    return words.add_parser(name, help=text).add_subparsers(required=True, metavar="VERB")
+
+
+def _add(words: Any, name: str, call: str, text: str, json: bool = False) -> argparse.ArgumentParser:
+    """A verb. `call`: module and function below `admin`; `json`: what it says in words it says as JSON too."""
+    parser: argparse.ArgumentParser = words.add_parser(name, help=text)
+    parser.set_defaults(call=call, verb=name)
     parser.add_argument("--by", metavar="WHO", help="who decided this, for the audit log (default: who runs it)")
+    if json:
+        parser.add_argument("--json", action="store_true")
     return parser
 
 
-def _add_client(parser: argparse.ArgumentParser) -> None:
+def _add_keys(keys: Any) -> None:
+    _add(keys, "ensure", "upkeep.make_keys", "make signing keys where there are none")
+    _add(keys, "list", "upkeep.list_keys", "all keys and what they are for", json=True)
+    rotate = _add(keys, "rotate", "upkeep.rotate_keys", "do what is due: make, use and delete keys; safe to repeat", json=True)
+    when = rotate.add_mutually_exclusive_group()
+    when.add_argument("--next", action="store_true", help="make successors now, calmly; they sign in an hour")
+    when.add_argument("--now", action="store_true", help="emergency: new keys at once, all older ones gone at once")
+
+
+def _add_ensure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("id")
-    parser.add_argument("--name", default="", help="what people see when they are asked to allow it")
     kind = parser.add_mutually_exclusive_group(required=True)
     kind.add_argument("--public", action="store_true", help="it cannot keep a secret")
     kind.add_argument("--secret-file", type=Path, metavar="PATH", help="its secret; made there (0600) if it is missing")
-    parser.add_argument(
-        "--grant", action="append", default=[], help="code, device, refresh, client_credentials or exchange; repeat for more"
-    )
-    parser.add_argument(
-        "--redirect-uri", action="append", default=[], metavar="URI", help="where codes may be sent; repeat for more"
-    )
-    parser.add_argument("--post-logout-uri", action="append", default=[], metavar="URI", help="where to go after a log-out")
+    programs.describe_wishes(parser)
     parser.add_argument("--trusted", action="store_true", help="the facility's own: people are not asked whether they allow it")
     parser.add_argument("--own", action="store_true", help="one of those that `farmlet up` makes")
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="", help="of its ID tokens (default: RS256)")
-    parser.add_argument("--scope", action="append", default=[], help="repeat, or separate by blanks")
-    parser.add_argument(
-        "--audience",
-        action="append",
-        default=[],
-        help="whom its tokens may be for (default: whatever members allow that opens no log-in)",
-    )
-    parser.add_argument("--access-lifetime", type=whole, metavar="SECONDS")
-    parser.add_argument("--refresh-lifetime", type=whole, metavar="SECONDS")
+
+
+def _add_members(members: Any) -> None:
+    for verb, text in verbs.VERBS.items():
+        parser = _add(members, verb, f"members.{MEMBER_CALLS.get(verb, 'change')}", text)
+        verbs.describe(parser, verb)
+        if verb == "add":
+            parser.add_argument("--pending", action="store_true", help="wait for `farmlet user approve`")
+    _add(members, "expire", "upkeep.expire", "announce whose end has come; safe to repeat, for a timer", json=True)
 
 
 def _add_token(parser: argparse.ArgumentParser) -> None:
@@ -132,50 +138,3 @@ def _add_token(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scope", required=True)
     parser.add_argument("--audience", default="")
     parser.add_argument("--reason", required=True)
-
-
-# The database's models exist only once Django is set up, so everything that needs them is imported in the verbs.
-
-
-def migrate(provider: Provider, options: argparse.Namespace) -> None:
-    from django.core.management import call_command
-
-    call_command("migrate", interactive=False, verbosity=0)
-    say("the database is at this version")
-
-
-def update_groups(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.members.members import ensure_groups
-
-    changed = ensure_groups(provider, options.by)
-    say(f"groups changed: {', '.join(changed)}" if changed else "groups as they were")
-
-
-def make_client(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.clients.clients import OWN, ensure_client
-
-    changed = ensure_client(
-        provider,
-        options.id,
-        name=options.name,
-        public=options.public,
-        secret=None if options.public else options.secret,
-        grants=options.grant,
-        scopes=[scope for text in options.scope for scope in text.split()],
-        audiences=[audience for text in options.audience for audience in text.split()],
-        lifetimes=(options.access_lifetime, options.refresh_lifetime),
-        redirects=options.redirect_uri,
-        departures=options.post_logout_uri,
-        trusted=options.trusted,
-        algorithm=options.algorithm,
-        source=OWN if options.own else "manual",
-        by=options.by,
-    )
-    say(f"client {options.id} {'set' if changed else 'was there'}")
-
-
-def make_token(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.admin.break_glass import break_glass
-
-    token = break_glass(provider, options.member, options.scope.split(), options.audience, reason=options.reason, by=options.by)
-    print(token)

@@ -6,9 +6,9 @@ import json
 import sys
 
 
-def show(data: object, as_json: bool, text: str) -> None:
-    """Data, as JSON or in words."""
-    print(json.dumps(data, indent=2) if as_json else text)
+def show(data: object, text: str | None = None) -> None:
+    """Data, as JSON or, if there is a `text`, in words."""
+    print(json.dumps(data, indent=2) if text is None else text)
 
 
 def say(text: str) -> None:

@@ -1,30 +1,28 @@
-"""The verbs of `farmlet-identity` that keep the house: a timer runs them, administrators may at any time."""
+"""The verbs of `farmlet-identity` that keep the house: `up` and a timer run them, administrators may at any time."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
+from django.core.management import call_command
+
+from farmlet.parts.identity.service.admin import pruning
 from farmlet.parts.identity.service.admin.output import say, show
 from farmlet.parts.identity.service.django.project import Provider
 from farmlet.parts.identity.service.keys import rotation
 from farmlet.parts.identity.service.keys.keys import ensure_keys
+from farmlet.parts.identity.service.members import members, membership
 
-Add = Callable[..., argparse.ArgumentParser]
+
+def migrate(provider: Provider, options: argparse.Namespace) -> None:
+    call_command("migrate", interactive=False, verbosity=0)
+    say("the database is at this version")
 
 
-def register(verbs: Any, add: Add) -> None:
-    """Put the verbs on the command line; `add` is the command's own way to do so."""
-    keys = verbs.add_parser("keys", help="signing keys").add_subparsers(required=True, metavar="VERB")
-    add(keys, "ensure", make_keys, "make signing keys where there are none")
-    add(keys, "list", list_keys, "all keys and what they are for").add_argument("--json", action="store_true")
-    rotate = add(keys, "rotate", rotate_keys, "do what is due: make, use and delete keys; safe to repeat")
-    when = rotate.add_mutually_exclusive_group()
-    when.add_argument("--next", action="store_true", help="make successors now, calmly; they sign in an hour")
-    when.add_argument("--now", action="store_true", help="emergency: new keys at once, all older ones gone at once")
-    rotate.add_argument("--json", action="store_true")
-    add(verbs, "prune", prune, "delete what has ended").add_argument("--json", action="store_true")
+def ensure_groups(provider: Provider, options: argparse.Namespace) -> None:
+    changed = members.ensure_groups(provider, options.by)
+    say(f"groups changed: {', '.join(changed)}" if changed else "groups as they were")
 
 
 def make_keys(provider: Provider, options: argparse.Namespace) -> None:
@@ -56,11 +54,14 @@ def rotate_keys(provider: Provider, options: argparse.Namespace) -> None:
 
 
 def prune(provider: Provider, options: argparse.Namespace) -> None:
-    from farmlet.parts.identity.service.admin.pruning import prune
+    found = pruning.prune(provider)
+    told = ", ".join(f"{count} {name}" for name, count in found.items() if count)
+    show(found, None if options.json else f"deleted: {told or 'nothing'}")
 
-    found = prune(provider)
-    text = ", ".join(f"{count} {name}" for name, count in found.items() if count)
-    show(found, options.json, f"deleted: {text or 'nothing'}")
+
+def expire(provider: Provider, options: argparse.Namespace) -> None:
+    names = membership.expire(provider, options.by)
+    show({"expired": names}, None if options.json else "\n".join(names))
 
 
 def _tell(keys: list[dict[str, Any]], as_json: bool) -> None:
@@ -68,4 +69,4 @@ def _tell(keys: list[dict[str, Any]], as_json: bool) -> None:
     for item in keys:
         times = [f"{word} {item[word][:16]}" for word in ("made", "from", "until") if word in item]
         lines.append("  ".join([item["kid"], item["algorithm"], f"{item['state']:<5}", *times]))
-    show(keys, as_json, "\n".join(lines))
+    show(keys, None if as_json else "\n".join(lines))

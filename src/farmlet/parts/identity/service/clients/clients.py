@@ -19,6 +19,7 @@ from farmlet.parts.identity.service.django.project import Provider
 from farmlet.parts.identity.service.oauth.grants import CODE, DEVICE_CODE, TOKEN_EXCHANGE
 from farmlet.parts.identity.service.oauth.redirects import find_fault
 from farmlet.parts.identity.service.tokens.policy import SUPPORTED
+from farmlet.runtime.tokens import ALGORITHMS
 
 NAME = re.compile(r"[!-9;-~]{1,100}")  # RFC 6749 §A.1 without the colon, which ends a name in HTTP Basic
 MEMBERS = re.compile(r"\W*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\W*", re.IGNORECASE)
@@ -76,6 +77,8 @@ def ensure_client(
     wanted = _resolve_grants(grants, public)
     if not scopes and wanted == ["client_credentials"]:
         raise InputError(f"client {client_id}", "its scopes are missing", "for example --scope scim:read")
+    if algorithm not in ("", *ALGORITHMS):
+        raise InputError(f"--algorithm {algorithm}", "is not known", f"known are {', '.join(ALGORITHMS)}")
     _check_redirects(wanted, redirects, departures, trusted and public)
     values: dict[str, Any] = {
         "name": name or client_id,

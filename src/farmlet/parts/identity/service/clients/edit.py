@@ -11,7 +11,6 @@ from farmlet.parts.identity.service.clients.clients import OWN, ensure_client
 from farmlet.parts.identity.service.clients.registration import end
 from farmlet.parts.identity.service.django.models import Client
 from farmlet.parts.identity.service.django.project import Provider
-from farmlet.runtime.tokens import ALGORITHMS
 
 FIXED = {"facility": "is the facility's own, as `farmlet up` makes it", "itself": "registered itself, and changes by itself"}
 
@@ -68,8 +67,6 @@ def set_client(provider: Provider, client_id: str, given: Mapping[str, Any], by:
     old = describe(known) if known is not None else {}
     if what := FIXED.get(old.get("of", "")):
         raise InputError(f"client {client_id}", what, "register another one")
-    if given["algorithm"] and given["algorithm"] not in ALGORITHMS:
-        raise InputError(f"--algorithm {given['algorithm']}", "is not known", f"known are {', '.join(ALGORITHMS)}")
     public = old.get("public", False) if given["public"] is None else given["public"]
     fresh = not public and (given["renew"] or old.get("public", True))
     secret = secrets.token_urlsafe(32) if fresh else None
@@ -85,8 +82,8 @@ def set_client(provider: Provider, client_id: str, given: Mapping[str, Any], by:
         public=public,
         secret=secret,
         grants=pick("grant", "grants") or (),
-        scopes=_split(pick("scope", "scopes")),
-        audiences=_split(pick("audience", "audiences")),
+        scopes=split(pick("scope", "scopes")),
+        audiences=split(pick("audience", "audiences")),
         lifetimes=(pick("access_lifetime"), pick("refresh_lifetime")),
         redirects=pick("redirect_uri", "redirect_uris") or (),
         departures=pick("post_logout_uri", "post_logout_uris") or (),
@@ -97,7 +94,7 @@ def set_client(provider: Provider, client_id: str, given: Mapping[str, Any], by:
     return find(client_id), secret or ""
 
 
-def _split(texts: list[str] | None) -> list[str]:
+def split(texts: list[str] | None) -> list[str]:
     return [word for text in texts or () for word in text.split()]
 
 
