@@ -104,7 +104,7 @@ c.JupyterHub.bind_url = c.JupyterHub.hub_bind_url
 if "LOG_IN" in os.environ:
     c.JupyterHub.authenticator_class = Typed
     c.Typed.allow_all = True
-    c.Typed.auth_refresh_age = 1
+    c.Typed.auth_refresh_age, c.Typed.auth_refresh_strict = c.Entrance.auth_refresh_age, c.Entrance.auth_refresh_strict
 if "SERVER" in os.environ:
     c.JupyterHub.spawner_class = Processes
     c.Processes.network_name = "farmlet"

@@ -1,6 +1,7 @@
 """What stands for a member's server that others visit: JupyterHub's own log-in for servers, and what its member writes."""
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ class Socket(HubOAuthenticated, WebSocketHandler):
 class Toss(RequestHandler):
     def get(self):
         """Cookies for all origins below a parent's name."""
-        for name, value, place in [one.split("|") for one in self.get_arguments("one")]:
+        for name, value, place in json.loads(self.get_argument("one")):
             self.add_header("Set-Cookie", f"{name}={value}; {place}")
         self.write("tossed")
 

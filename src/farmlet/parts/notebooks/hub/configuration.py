@@ -7,6 +7,8 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from oauthenticator import oauth2
+
 from farmlet.parts.notebooks.hub.claim import Claim
 from farmlet.parts.notebooks.hub.entrance import Entrance
 from farmlet.parts.notebooks.hub.own import Images
@@ -17,6 +19,7 @@ from farmlet.parts.notebooks.roster import Roster
 from farmlet.web import theme
 
 DATABASE = "hub.sqlite3"
+STATE = "__Host-oauthenticator-state"
 PAGES = Path(__file__).parent / "pages"
 SESSION_DAYS = 0.5
 LOOK_SECONDS = 5  # after which a session is compared with the roster again
@@ -67,7 +70,8 @@ def configure_origins(hub: Any, settings: Settings) -> None:
         hub.extra_handlers = [(f"{CLAIM}/.*", Claim)]
         return
     hub.subdomain_host = settings.origin
-    hub.cookie_host_prefix_enabled = True  # what another origin sets for all of them is no session
+    hub.cookie_host_prefix_enabled = True  # what a server sets for all of them is no session, and no log-in that is under way
+    oauth2.STATE_COOKIE_NAME = STATE
     hub.extra_user_scopes = ["shares!user"]  # of their own servers
     hub.extra_handlers = [(SHARE, Sharing)]
 
@@ -95,6 +99,7 @@ def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     entrance.auto_login = True
     entrance.any_allow_config = True  # who may come in is `check_allowed`'s
     entrance.auth_refresh_age = LOOK_SECONDS
+    entrance.auth_refresh_strict = True  # requests with a token too
     entrance.enable_auth_state = False
 
 
