@@ -13,7 +13,7 @@ from farmlet.parts.part import find_notes
 def list_names(facility: Facility) -> dict[str, tuple[str, ...]]:
     """Host → the names that members' machines and the other nodes must find it by; a sandbox sees to those of containers."""
     hosts = [node for node in facility.nodes.values() if node.connect in ("ssh", "local")]
-    return {node.address or "this host": node.names for node in hosts}
+    return {node.address or "this host": node.certified for node in hosts}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -24,11 +24,7 @@ class Hub:
     def __init__(self, url: str, browser: Browser, member: Member) -> None:
         self.url, self._browser, self._member = url.rstrip("/"), browser, member
         self.headers: dict[str, str] = {}
-
-    @property
-    def server(self) -> str:
-        """The URL of the member's server."""
-        return f"{self.url}/user/{self._member.name}"
+        self.server = f"{self.url}/user/{self._member.name}"  # of the member; once it runs, as the Hub says
 
     @property
     def token(self) -> str:
@@ -55,6 +51,7 @@ class Hub:
             if time.monotonic() > end:
                 raise FarmletError(self.server, f"was not ready after {PATIENCE:.0f} s", "farmlet logs head")
             time.sleep(0.3)
+        self.server = str(told["servers"][""].get("full_url") or self.server).rstrip("/")
 
     def stop(self) -> None:
         """End it; a demo that failed tells of that, not of what came after."""

@@ -15,7 +15,7 @@ from farmlet.facility.catalog import Catalog
 from farmlet.facility.document import read
 from farmlet.facility.model import Facility, FacilityEntry, Group, GroupEntry, Issuer, Node, NodeEntry, Site, SiteEntry, Sources
 from farmlet.facility.review import Model, Review, suggest
-from farmlet.facility.routes import find_clashes, find_routes
+from farmlet.facility.routes import find_clashes, find_routes, fit
 
 VERSION = 1
 TOP = ("farmlet", "facility", "nodes", "groups", "sites", "sources")
@@ -80,7 +80,7 @@ class _Loader:
             name=head.name,
             title=head.title or head.name,
             domain=head.domain,
-            nodes={name: self.resolve_node(name, entry, roles[name], head.domain) for name, entry in nodes.items()},
+            nodes={name: self.resolve_node(name, entry, roles[name], head.domain, parts) for name, entry in nodes.items()},
             controller=controller,
             groups={
                 path: Group(**dict(entry), path=path, line=self.review.document.line(("groups", path)))
@@ -96,8 +96,8 @@ class _Loader:
         self.ask_parts(facility)
         return facility
 
-    def resolve_node(self, name: str, entry: NodeEntry, roles: tuple[str, ...], domain: str) -> Node:
-        routes = tuple(route for _, route in find_routes(roles, self.catalog))
+    def resolve_node(self, name: str, entry: NodeEntry, roles: tuple[str, ...], domain: str, parts: Mapping[str, Any]) -> Node:
+        routes = tuple(fit(route, parts.get(role.partition(".")[0])) for role, route in find_routes(roles, self.catalog))
         return Node(**dict(entry), name=name, roles=roles, fqdn=f"{name}.{domain}", routes=routes)
 
     def ask_parts(self, facility: Facility) -> None:

@@ -45,6 +45,8 @@ class Route:
     the origin to which the issuer sends them back. `folder`: there is no service, but files for everybody.
     `cookie`: below `/user/NAME` browsers come in with NAME in this cookie only, which the service sets at the path `claim`; so do
     programs, by a token in their header. What answers there is NAME's to write, and would act as others in their browsers.
+    `wide`: the key of its part's section by which the service has all names below its origin as well, and then no cookie; ""
+    where the section says no.
     """
 
     socket: str
@@ -57,6 +59,7 @@ class Route:
     folder: str = ""
     cookie: str = ""
     claim: str = ""
+    wide: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,12 @@ class Node(NodeEntry):
         """All names that lead to it: its own first, then one for each origin of its web services."""
         domain = self.fqdn.partition(".")[2]
         return (self.fqdn, *dict.fromkeys(f"{route.origin}.{domain}" for route in self.routes if route.origin))
+
+    @property
+    def certified(self) -> tuple[str, ...]:
+        """`names`, and those of which one stands for many: `*.notebooks.<domain>`."""
+        domain = self.fqdn.partition(".")[2]
+        return (*self.names, *(f"*.{route.origin}.{domain}" for route in self.routes if route.wide))
 
 
 class SiteEntry(Reached):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import combinations
+from typing import Any
 
 from farmlet.facility.catalog import Catalog
 from farmlet.facility.model import Route
@@ -16,6 +18,11 @@ def find_routes(roles: Sequence[str], catalog: Catalog) -> list[tuple[str, Route
     """The routes of `roles` (`part.role`), each with its role, in the same order."""
     specs = {f"{part.name}.{role.name}": role for part in catalog.values() for role in part.roles}
     return [(name, route) for name in roles for route in specs[name].routes]
+
+
+def fit(route: Route, section: Any) -> Route:
+    """The route as the `section` of its part has it."""
+    return route if not route.wide or getattr(section, route.wide, False) else replace(route, wide="")
 
 
 def find_clashes(spread: Mapping[str, Sequence[str]], catalog: Catalog) -> Iterator[Clash]:

@@ -2,6 +2,7 @@
 $SERVER names a program, processes of it instead of containers."""
 
 import asyncio
+import json
 import os
 import socket
 import sys
@@ -22,9 +23,15 @@ class NoProxy(Proxy):
 
     async def add_route(self, routespec, target, data):
         self.routes[routespec] = {"routespec": routespec, "target": target, "data": data}
+        self.tell()
 
     async def delete_route(self, routespec):
         self.routes.pop(routespec, None)
+        self.tell()
+
+    def tell(self):
+        Path("routes.new").write_text(json.dumps({spec: route["target"] for spec, route in self.routes.items()}))
+        Path("routes.new").rename("routes.json")
 
     async def get_all_routes(self):
         return self.routes
@@ -35,6 +42,9 @@ class Typed(Authenticator):
 
     async def authenticate(self, handler, data):
         return data["username"]
+
+    async def refresh_user(self, user, handler=None, **words):
+        return "SHARING" not in os.environ or Server.roster.find(user.name) is not None
 
 
 async def answer(name, words, seconds):
@@ -67,7 +77,7 @@ class Processes(Server):
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             self.port = one.getsockname()[1]
-        environment = os.environ | self.get_env() | {"PORT": str(self.port)}
+        environment = os.environ | self.get_env() | {"PORT": str(self.port), "JUPYTERHUB_API_URL": f"{self.hub.url}api"}
         pipe = asyncio.subprocess.PIPE
         self.process = await asyncio.create_subprocess_exec(sys.executable, os.environ["SERVER"], env=environment, stdout=pipe)
         return {"Id": "one"}
@@ -94,6 +104,7 @@ c.JupyterHub.bind_url = c.JupyterHub.hub_bind_url
 if "LOG_IN" in os.environ:
     c.JupyterHub.authenticator_class = Typed
     c.Typed.allow_all = True
+    c.Typed.auth_refresh_age, c.Typed.auth_refresh_strict = c.Entrance.auth_refresh_age, c.Entrance.auth_refresh_strict
 if "SERVER" in os.environ:
     c.JupyterHub.spawner_class = Processes
     c.Processes.network_name = "farmlet"

@@ -26,10 +26,11 @@ BASE = "image-aaaaaaaaaaaa"  # what members' own images begin with
 
 @dataclass(frozen=True)
 class Hub:
-    """A Hub that runs. `folder`: with all its files; `url`: where it is asked."""
+    """A Hub that runs. `folder`: with all its files; `url`: where browsers find it; `port`: its own on loopback."""
 
     folder: Path
     url: str
+    port: int
 
     def write_roster(self, **members: dict[str, Any]) -> None:
         """Who may have a notebook: name → what they have beyond the usual."""
@@ -68,8 +69,8 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) -> Iterator[Hub]:
-    """A Hub in an empty `folder`."""
+def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **environment: str) -> Iterator[Hub]:
+    """A Hub in a `folder` of its own. `origin`: where each member has an origin, that of the Hub."""
     port = find_port()
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
@@ -77,11 +78,11 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     names = "state tokens sessions credentials image scratch usage closed condor meet readers unpacked"
     paths = {name: str(folder / name) for name in names.split()}
     for name in ("state", "tokens", "credentials", "home"):
-        (folder / name).mkdir()
+        (folder / name).mkdir(exist_ok=True)
     settings = Settings(
         mounted="ro",
         title="Example facility",
-        origin=f"http://127.0.0.1:{port}",
+        origin=origin or f"http://127.0.0.1:{port}",
         issuer=issuer,
         client="farmlet-notebooks",
         roster=str(folder / "roster.json"),
@@ -93,6 +94,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
         memory=GIB,
         servers=2,
         idle=0,
+        sharing=bool(origin),
         proxy=port,
         api=port,
         hub=port,
@@ -104,9 +106,9 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", **environment: str) 
     command = [sys.executable, "-m", "jupyterhub", "--config", str(Path(__file__).with_name("hub.config.py"))]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | more | nowhere | environment)
-    hub, deadline = Hub(folder, settings.origin), time.monotonic() + 90
+    hub, deadline = Hub(folder, settings.origin, port), time.monotonic() + 90
     try:
-        while not answers(f"{hub.url}/hub/health"):
+        while not answers(f"http://127.0.0.1:{port}/hub/health"):
             assert process.poll() is None and time.monotonic() < deadline, (folder / "log").read_text()[-3000:]
             time.sleep(0.2)
         yield hub

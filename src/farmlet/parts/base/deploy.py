@@ -120,7 +120,7 @@ def configure_renewal(context: Context) -> Sequence[Resource]:
     config = {
         "certificate": certificate,
         "key": key,
-        "nodes": {node.fqdn: list(node.names) for node in context.facility.nodes.values()},
+        "nodes": {node.fqdn: list(node.certified) for node in context.facility.nodes.values()},
         "published": {"facility.pem": CA, "facility.crl": revoked},
     }
     return (
@@ -201,7 +201,7 @@ def configure_proxy(context: Context) -> Sequence[Resource]:
         Certificate(
             certificate,
             key,
-            context.node.names,
+            context.node.certified,
             group="caddy",
             mode=0o640,
             reload=("systemctl", "try-reload-or-restart", "caddy.service"),

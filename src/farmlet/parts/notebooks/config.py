@@ -14,7 +14,8 @@ class Notebooks(BaseModel):
     time, each with a name of its own but for the first.
 
     `idle_hours`: a server where nothing runs and nobody looks ends after so many (0: never); so do kernels and terminals, unless
-    they work. `client`: with an external issuer, the id of the confidential client there as which the Hub logs members in; its
+    they work. `sharing`: members may let colleagues into a server of theirs; each has an origin of their own then,
+    NAME.notebooks.<domain>, which wants a wildcard in DNS. `client`: with an external issuer, the id of the confidential client there as which the Hub logs members in; its
     secret is in a file of the node.
     """
 
@@ -24,4 +25,5 @@ class Notebooks(BaseModel):
     memory: Memory = 2 * GIB
     servers: Count = 2
     idle_hours: int = Field(default=12, ge=0, le=720)
+    sharing: bool = False
     client: str = Field(default="farmlet-notebooks", min_length=1, max_length=256, pattern="^[!-9;-~]+$")

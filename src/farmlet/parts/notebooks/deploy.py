@@ -48,6 +48,7 @@ ROUTE = Route(
     back="/hub/oauth_callback",
     cookie=settings.COOKIE,
     claim=f"/hub{settings.CLAIM}",
+    wide="sharing",
 )
 DAEMON = {
     "data-root": DOCKER,
@@ -108,6 +109,7 @@ def describe(context: Context) -> dict[str, object]:
         "memory": section.memory,
         "servers": section.servers,
         "idle": section.idle_hours * 3600,
+        "sharing": section.sharing,
         "proxy": PROXY,
         "api": API,
         "hub": PORT,
@@ -154,7 +156,8 @@ def list_inside() -> Iterator[Resource]:
     yield from map(Directory, (INSIDE, *folders))
     yield File(f"{INSIDE}/config/jupyter_server_config.py", (source / "jupyter_server_config.py").read_text())
     yield File(f"{INSIDE}/config/editor.yaml", (source / "editor.yaml").read_text())
-    yield File(f"{INSIDE}/python/farmlet_editor.py", (source / "python" / "farmlet_editor.py").read_text())
+    for name in ("farmlet_editor.py", "farmlet_guests.py"):
+        yield File(f"{INSIDE}/python/{name}", (source / "python" / name).read_text())
     yield File(f"{INSIDE}/credential.sh", (source / "credential.sh").read_text(), 0o755)
     yield File(f"{INSIDE}/start.py", (source / "start.py").read_text())
     yield File(f"{INSIDE}/settings/overrides.json", json.dumps(QUIET, indent=1) + "\n")
@@ -167,12 +170,13 @@ def list_services(context: Context) -> Iterator[File]:
     hub = {"network": NETWORK, "program": f"{HUB}/bin/jupyterhub", "config": CONFIG, "state": STATE}
     secrets = {"secret": SECRET, "cookie": COOKIE, "token": TOKEN}
     proxy = {"user": USER, "token": TOKEN, "proxy": PROXY, "api": API, "hub": PORT, "hardening": HARDENING}
+    sharing = context.section("notebooks").sharing
     services: dict[str, dict[str, object]] = {
         "farmlet-notebooks-image.service": {"program": IMAGE},
         "farmlet-notebooks-image.path": {"folders": [places.IMAGES, *filter(None, [find_unpacked(context)])]},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
-        "farmlet-notebooks-proxy.service": proxy,
+        "farmlet-notebooks-proxy.service": {**proxy, "sharing": sharing},
         UNIT: {**hub, **secrets, "runtime": places.NOTEBOOKS.rpartition("/")[2]},
     }
     for name, words in services.items():
@@ -219,10 +223,14 @@ HARDENING = (
 
 
 def check_hub(context: Context) -> Sequence[Check]:
+    url = context.facility.url(ORIGIN)
+    named = context.section("notebooks").sharing and context.node.connect != "container"  # a sandbox has no DNS
     return (
         Check("notebooks.docker", "farmlet.runtime.checks:check_unit", {"unit": "docker.service"}),
         Check("notebooks.proxy", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-notebooks-proxy.service"}),
-        Check("notebooks.hub", f"{PACKAGE}.checks:check_hub", {"url": context.facility.url(ORIGIN)}),
+        Check("notebooks.hub", f"{PACKAGE}.checks:check_hub", {"url": url}),
+        # leads to the Hub, if the wildcard leads here
+        *([Check("notebooks.names", f"{PACKAGE}.checks:check_hub", {"url": url.replace("//", "//any.")})] if named else []),
         Check("notebooks.image", f"{PACKAGE}.checks:check_image", {"path": find_image(context)}),
         Check("notebooks.ports", f"{PACKAGE}.checks:check_ports", {"ports": [PROXY, API, PORT]}),
     )

@@ -7,14 +7,19 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from oauthenticator import oauth2
+
 from farmlet.parts.notebooks.hub.claim import Claim
 from farmlet.parts.notebooks.hub.entrance import Entrance
 from farmlet.parts.notebooks.hub.own import Images
 from farmlet.parts.notebooks.hub.server import Server
 from farmlet.parts.notebooks.hub.settings import CLAIM, Settings
+from farmlet.parts.notebooks.hub.sharing import SHARE, Sharing, forget
 from farmlet.parts.notebooks.roster import Roster
 from farmlet.web import theme
 
+DATABASE = "hub.sqlite3"
+STATE = "__Host-oauthenticator-state"
 PAGES = Path(__file__).parent / "pages"
 SESSION_DAYS = 0.5
 LOOK_SECONDS = 5  # after which a session is compared with the roster again
@@ -30,11 +35,12 @@ def configure(c: Any, path: str) -> None:
     secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
     Server.settings = settings
     Server.own = Images(Path(settings.image).parent)
-    Server.roster = Entrance.roster = Roster(settings.roster)
+    Server.roster = Entrance.roster = Sharing.roster = Roster(settings.roster)
     configure_hub(c, settings, secrets)
     configure_pages(c, settings)
     configure_entrance(c, settings, (secrets / "client").read_text().strip())
     configure_servers(c, settings)
+    configure_origins(c.JupyterHub, settings)
 
 
 def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
@@ -42,7 +48,7 @@ def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
     hub.public_url = f"{settings.origin}/"
     hub.bind_url = f"http://127.0.0.1:{settings.proxy}/"
     hub.hub_bind_url = f"http://127.0.0.1:{settings.hub}"
-    hub.db_url = f"sqlite:///{settings.state}/hub.sqlite3"
+    hub.db_url = f"sqlite:///{settings.state}/{DATABASE}"
     hub.cookie_secret_file = str(secrets / "cookie")
     hub.cookie_max_age_days = SESSION_DAYS
     # the proxy and the servers live on without the Hub, which finds them again
@@ -56,17 +62,30 @@ def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
     c.ConfigurableHTTPProxy.auth_token = (secrets / "proxy").read_text().strip()
 
 
+def configure_origins(hub: Any, settings: Settings) -> None:
+    """One origin for all servers, or one for each member. In the latter case what a server answers acts as nobody who visits it,
+    so a member may let others in."""
+    if not settings.sharing:
+        forget(Path(settings.state, DATABASE))
+        hub.extra_handlers = [(f"{CLAIM}/.*", Claim)]
+        return
+    hub.subdomain_host = settings.origin
+    hub.cookie_host_prefix_enabled = True  # what a server sets for all of them is no session, and no log-in that is under way
+    oauth2.STATE_COOKIE_NAME = STATE
+    hub.extra_user_scopes = ["shares!user"]  # of their own servers
+    hub.extra_handlers = [(SHARE, Sharing)]
+
+
 def configure_pages(c: Any, settings: Settings) -> None:
     """JupyterHub's own pages in the facility's style."""
     style = theme.load_colours() + (PAGES / "hub.css").read_text()
     icon = b64encode(theme.load("icon.svg")).decode()
     c.JupyterHub.template_paths = [str(PAGES)]
-    c.JupyterHub.template_vars = {"facility": settings.title, "style": style, "icon": f"data:image/svg+xml;base64,{icon}"}
+    c.JupyterHub.template_vars = {"facility": settings.title, "sharing": settings.sharing, "style": style, "icon": f"data:image/svg+xml;base64,{icon}"}
 
 
 def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     c.JupyterHub.authenticator_class = Entrance
-    c.JupyterHub.extra_handlers = [(f"{CLAIM}/.*", Claim)]
     entrance, issuer = c.Entrance, settings.issuer.rstrip("/")
     Entrance.issuer = issuer
     entrance.client_id = settings.client
@@ -80,6 +99,7 @@ def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     entrance.auto_login = True
     entrance.any_allow_config = True  # who may come in is `check_allowed`'s
     entrance.auth_refresh_age = LOOK_SECONDS
+    entrance.auth_refresh_strict = True  # requests with a token too
     entrance.enable_auth_state = False
 
 

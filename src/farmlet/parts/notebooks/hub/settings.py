@@ -23,7 +23,7 @@ class Settings:
     the mode in which they have /cvmfs.
 
     `network`: Docker's. `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually;
-    `idle`: seconds, 0 for never. `proxy`, `api`, `hub`: TCP ports of loopback.
+    `idle`: seconds, 0 for never. `sharing`: whether each member has an origin, and may let others into a server. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
     title: str
@@ -52,6 +52,7 @@ class Settings:
     memory: int
     servers: int
     idle: int
+    sharing: bool
     proxy: int
     api: int
     hub: int

@@ -29,6 +29,6 @@ class Terminals(TerminalManager):  # type: ignore[misc]
 c: Any = get_config()  # type: ignore[name-defined]  # noqa: F821
 c.TerminalsExtensionApp.terminal_manager_class = Terminals
 c.LabApp.app_settings_dir = str(INSIDE / "settings")
+c.ServerApp.jpserver_extensions = {"farmlet_guests": True, "farmlet_editor": EDITOR.is_dir()}
 if EDITOR.is_dir():
-    c.ServerApp.jpserver_extensions = {"farmlet_editor": True}
     c.ServerProxy.servers = {"vscode": describe(Path(__file__).parent, os.environ)}
