@@ -66,7 +66,7 @@ mkdir -p /pool/lock /pool/log /pool/spool /pool/execute /pool/run /run/sshd && c
 ssh-keygen -A > /dev/null && /usr/sbin/sshd
 runuser -u tests -- sh -c 'mkdir -m 700 ~/.ssh && ssh-keygen -q -t ed25519 -N "" -f ~/.ssh/key &&
   cp ~/.ssh/key.pub ~/.ssh/authorized_keys
-  ssh-keyscan -t ed25519 localhost > ~/.ssh/known 2> /dev/null; mkdir -m 700 ~/sockets'
+  ssh-keyscan -t ed25519 localhost > ~/.ssh/known 2> /dev/null'
 CONDOR_CONFIG=/bench/pool condor_master
 for turn in $(seq 60); do [ "$(CONDOR_CONFIG=/bench/pool condor_status -af Cpus 2> /dev/null)" ] && break; sleep 1; done
 echo 'CONDOR_CONFIG=/bench/pool' >> /etc/environment
@@ -178,7 +178,7 @@ def run_ours(way: str) -> None:
 
     folder, home = Path(tempfile.mkdtemp()), "/home/tests"
     place = Place("site", "localhost", "tests", folder.name)
-    login = ssh(place, f"{home}/.ssh/key", f"{home}/.ssh/known", f"{home}/sockets")
+    login = ssh(place, f"{home}/.ssh/key", f"{home}/.ssh/known")
     store = Store(folder / "results.sqlite3")
     (folder / "gates").mkdir()
     folders = Folders(Path("/bench/none"), Path("/bench", way), folder / "gates", folder / "told.json")

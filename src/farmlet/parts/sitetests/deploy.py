@@ -33,7 +33,6 @@ SERVICE = units.Service(
     command=f"{units.SERVICE}/bin/python -m farmlet.parts.sitetests.command service",
     writable=(STATE,),
     credentials={"key": places.SITE_KEY},
-    runtime="farmlet-sitetests",
 )
 
 

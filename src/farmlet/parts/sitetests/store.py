@@ -100,11 +100,14 @@ class Store:
         values = (job.name, job.site, json.dumps(job.tests), job.why, job.state, job.made)
         self._base.execute("INSERT INTO job (name, site, tests, why, state, made) VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def mark_queued(self, name: str, now: float) -> None:
-        self._base.execute("UPDATE job SET state = 'queued', submitted = ? WHERE name = ? AND state = 'wanted'", (now, name))
+    def mark_queued(self, names: Iterable[str], now: float) -> None:
+        sql = "UPDATE job SET state = 'queued', submitted = ? WHERE name = ? AND state = 'wanted'"
+        with self._transaction():
+            self._base.executemany(sql, [(now, name) for name in names])
 
     def mark_done(self, names: Iterable[str]) -> None:
-        self._base.executemany("UPDATE job SET state = 'done' WHERE name = ?", [(name,) for name in names])
+        with self._transaction():
+            self._base.executemany("UPDATE job SET state = 'done' WHERE name = ?", [(name,) for name in names])
 
     def end(self, job: Job, results: Sequence[Result], now: float) -> None:
         """Keep what a job found, once: all of it, with the job's end, or nothing."""
@@ -121,9 +124,10 @@ class Store:
             places = ", ".join(f":{name}" for name in columns)
             self._base.executemany(f"INSERT INTO result ({', '.join(columns)}) VALUES ({places})", rows)
 
-    def find_busy(self) -> set[str]:
-        """The sites with jobs that are not done."""
-        return {row["site"] for row in self._base.execute("SELECT DISTINCT site FROM job WHERE state <> 'done'")}
+    def find_busy(self) -> dict[str, bool]:
+        """The sites with jobs that are not done, and whether one of those has not gone there yet."""
+        sql = "SELECT site, max(state = 'wanted') AS wanted FROM job WHERE state <> 'done' GROUP BY site ORDER BY site"
+        return {row["site"]: bool(row["wanted"]) for row in self._base.execute(sql)}
 
     def find_open(self, site: str) -> list[Job]:
         rows = self._base.execute("SELECT * FROM job WHERE site = ? AND state <> 'done' ORDER BY made", (site,))
