@@ -66,7 +66,7 @@ def serve(folder: Path) -> None:
         sites[name] = Site(name, Queue(Place(name, "h", "u", "tests"), login), {})
     folders = Folders(folder / "none", folder / "own", folder / "gates", folder / "told.json")
     store = Store(folder / "results.sqlite3")
-    scheduler = Scheduler(sites, store, folders, EVERY, 300, 30 * 86400)
+    scheduler = Scheduler(sites, store, folders, EVERY, 300, 30 * 86400, 10)
 
     async def work() -> None:
         task = asyncio.create_task(scheduler.run())

@@ -178,7 +178,8 @@ def serve(config: Mapping[str, Any], secrets: str) -> None:
         queue = Queue(place, ssh(place, f"{secrets}/key", config["known"]))
         sites[place.name] = Site(place.name, queue, config["environment"] | one["environment"])
     keep = config["keep_days"] * DAY
-    scheduler = Scheduler(sites, open_store(config), find_folders(config), config["every"], config["wait"], keep)
+    pace = (config["every"], config["wait"], keep, config["share"])
+    scheduler = Scheduler(sites, open_store(config), find_folders(config), *pace)
     if asked := config.get("token"):
         scheduler.mint = Minter(asked["issuer"], Path(secrets, "secret"), asked["audience"]).mint
 

@@ -112,6 +112,7 @@ def describe(context: Context) -> dict[str, object]:
         "environment": describe_environment(context, stores),
         "every": section.every,
         "wait": section.wait,
+        "share": section.share,
         "keep_days": section.keep_days,
         "at": f"farmlet-sitetests-{facility.domain}",
         "known": places.SITE_HOSTS,

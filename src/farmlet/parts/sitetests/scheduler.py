@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import secrets
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from farmlet.errors import FarmletError
 from farmlet.parts.sitetests import suite
 from farmlet.parts.sitetests.gates import Gates
 from farmlet.parts.sitetests.jobs import job as jobs
-from farmlet.parts.sitetests.jobs.outpost import HELD, RUNNING
-from farmlet.parts.sitetests.jobs.queue import Unreachable, View
-from farmlet.parts.sitetests.result import CRITICAL, OK, UNKNOWN, Result, parse
+from farmlet.parts.sitetests.jobs.outcome import conclude
+from farmlet.parts.sitetests.jobs.queue import Queued, Unreachable
+from farmlet.parts.sitetests.result import CRITICAL, UNKNOWN, Result
 from farmlet.parts.sitetests.store import ENDED, QUEUED, WANTED, Job, Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite, Test
 from farmlet.runtime import files
@@ -35,7 +35,6 @@ SETTLE = 5.0  # within what systemd waits
 RELOAD = 5.0  # between looks at the folders of tests
 PAUSE = 2.0  # before tests are due again at a site that has not taken the last
 RETRY = 5.0  # between attempts to reach a site
-EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
 PATIENCE = 30.0  # seconds after which a site that takes no job has failed
 TOUCH = 15.0  # between two signs of life
 PRUNE = 3600.0
@@ -45,20 +44,6 @@ FIRST = 120.0  # before the first test of a site
 BESIDE = 32  # sites to which a way is opened in one tick
 BUNDLE = 16 * 1024 * 1024  # bytes above which jobs go to a site in several turns
 DAY = 86400
-
-
-class Queued(Protocol):
-    """A site's queue as it is used here."""
-
-    @property
-    def process(self) -> object:
-        """The way there, while there is one."""
-
-    async def submit(self, jobs: Mapping[str, Mapping[str, bytes]]) -> None: ...
-
-    async def look(self, names: Sequence[str], gone: Sequence[str]) -> View: ...
-
-    def hurry(self) -> None: ...
 
 
 @dataclass
@@ -90,7 +75,8 @@ class Folders:
 
 @dataclass
 class Scheduler:
-    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now;
+    """`every`: seconds between runs of tests that name none; `share`: percent of the time that a test may take at a site;
+    `wait`: seconds a job may wait there; `clock`: now;
     `mint`: a token for tests at a site that is good for so many seconds, or FarmletError."""
 
     sites: Mapping[str, Site]
@@ -99,6 +85,7 @@ class Scheduler:
     every: int
     wait: int
     keep: float
+    share: float
     clock: Callable[[], float] = time.time
     mint: Callable[[str, float], Awaitable[str]] | None = None
     suite: Suite = field(default_factory=lambda: Suite({}))
@@ -178,7 +165,8 @@ class Scheduler:
 
     def _take_asked(self, now: float) -> None:
         """What somebody asks for on the page, each once at a time, and a site's in one job."""
-        asked, paths = dict[str, list[Test]](), sorted(self.folders.asked.glob("*.*"))
+        asked, folder = dict[str, list[Test]](), self.folders.asked
+        paths = sorted(folder.glob("*.*")) if folder.is_dir() and any(os.scandir(folder)) else []
         for path in paths:
             site, _, name = path.name.partition(".")
             test = self.suite.tests.get(name)
@@ -203,7 +191,8 @@ class Scheduler:
             self._begun |= {(name, test.name): now for test in due}
 
     def _find_due(self, name: str, test: Test) -> float:
-        """When a test is to run again at a site: soon while it fails, so that the gate opens soon after the site is well.
+        """When a test is to run again at a site: soon while it fails, so that the gate opens soon after the site is well, and
+        else seldomer than wanted when it takes long there.
 
         The first time, sites do not come all at once, and not while `up` still makes what the tests look for.
         """
@@ -211,7 +200,11 @@ class Scheduler:
         if begun is None:
             return self._start + FIRST + zlib.crc32(name.encode()) % test.every
         pressing = any(self._gates.is_pressing(name, one, self.clock()) for one in (test.name, QUEUE))
-        return begun + (min(test.every, AGAIN) if pressing else test.every)
+        return begun + (min(test.every, AGAIN) if pressing else self._find_pace(name, test))
+
+    def _find_pace(self, site: str, test: Test) -> float:
+        """Seconds between its runs there."""
+        return max(test.every, self._gates.takes.get((site, test.name), 0.0) * 100 / self.share)
 
     async def _attend(self, site: Site) -> None:
         try:
@@ -242,9 +235,9 @@ class Scheduler:
             self._give_up(opened, str(error))
             raise
         self.store.mark_done(gone)
-        for job in waiting:
-            self._follow(job, view)
-        self._gates.judge(self.clock(), site.name)
+        now = self.clock()
+        found = [(job, conclude(job, view, self.wait, self._limit(job), now)) for job in waiting]
+        self._end([(job, results) for job, results in found if results])
 
     async def _submit(self, site: Site, wanted: Sequence[Job]) -> None:
         bundle, size = dict[str, dict[str, bytes]](), 0
@@ -265,7 +258,7 @@ class Scheduler:
                 return jobs.pack(job.name, tests, environment, self.wait + LOST, token)
         except OSError as error:
             log.warning("%s: %s", job.name, error)
-        self._end(job, [Result(name, UNKNOWN, "there is no such test any more", self.clock()) for name in job.tests])
+        self._end([(job, [Result(name, UNKNOWN, "there is no such test any more", self.clock()) for name in job.tests])])
         return {}
 
     async def _equip(self, site: Site, tests: Sequence[Test]) -> tuple[Mapping[str, str], str]:
@@ -281,57 +274,30 @@ class Scheduler:
     def _give_up(self, opened: Sequence[Job], reason: str) -> None:
         """The site cannot be reached: jobs that it should have taken, or ended long ago, tell so."""
         now = self.clock()
-        for job in opened:
-            late = job.state == WANTED and now - job.made > PATIENCE
-            late = late or (job.state == QUEUED and now - job.submitted > self.wait + self._limit(job))
-            if late:
-                self._end(job, [Result(QUEUE, CRITICAL, reason, now)])
+        late = [job for job in opened if job.state == WANTED and now - job.made > PATIENCE]
+        late += [job for job in opened if job.state == QUEUED and now - job.submitted > self.wait + self._limit(job)]
+        self._end([(job, [Result(QUEUE, CRITICAL, reason, now)]) for job in late])
         stale = [job.name for job in opened if job.state == ENDED and now - job.ended > DAY]
         self.store.mark_done(stale)  # the site removes what is left by itself, should it come back
-        self._gates.judge(now, opened[0].site)
-
-    def _follow(self, job: Job, view: View) -> None:
-        now = self.clock()
-        waited = now - job.submitted
-        if job.name in view.results:
-            try:
-                results = parse(view.results[job.name], job.tests, now)
-            except ValueError as error:
-                self._end(job, [Result(QUEUE, CRITICAL, f"what its job left cannot be read: {error}", now)])
-                return
-            took = max(0.0, min((one.at for one in results), default=now) - job.submitted)
-            said = Result(QUEUE, OK, f"a job began after {took:.0f} s", now, numbers={"began": (round(took, 1), "s")})
-            self._end(job, [said, *results])
-        elif job.name not in view.states:
-            why = view.errors.get(job.name, "it left the queue, and nothing behind")
-            self._end(job, [Result(QUEUE, CRITICAL, f"a job ended without a result: {why}", now)])
-        elif view.states[job.name][0] == HELD:
-            self._end(job, [Result(QUEUE, CRITICAL, f"a job is held: {view.states[job.name][1]}", now)])
-        elif view.states[job.name][0] == RUNNING:
-            if waited > self.wait + self._limit(job):
-                self._end(job, [Result(QUEUE, UNKNOWN, f"a job runs since {waited:.0f} s and does not end", now)])
-        elif view.empty and waited > EMPTY:
-            self._end(job, [Result(QUEUE, CRITICAL, "no machine is in the site's pool", now)])
-        elif waited > self.wait:
-            code, more = (UNKNOWN, f": {view.drones} drones run there") if view.drones else (CRITICAL, "")
-            self._end(job, [Result(QUEUE, code, f"no job began within {waited:.0f} s{more}", now)])
 
     def _limit(self, job: Job) -> int:
         return jobs.limit([self.suite.tests[name] for name in job.tests if name in self.suite.tests])
 
-    def _end(self, job: Job, results: Sequence[Result]) -> None:
-        """Keep the results. A test that fails for the first time is run again at once, and at some other sites too."""
+    def _end(self, ended: Sequence[tuple[Job, Sequence[Result]]]) -> None:
+        """Keep the results of jobs at one site. A test that fails for the first time is run again at once, and at some other
+        sites too."""
         now = self.clock()
-        self.store.end(job, results, now)
-        for one in results:
+        self.store.end(ended, now)
+        for job, one in [(job, one) for job, results in ended for one in results]:
             log.info("%s at %s: %s: %s", one.test, job.site, one.word, one.text[:200])
-            first = one.code == CRITICAL and not self._gates.fails(job.site, one.test)
-            if first:
+            if one.code == CRITICAL and not self._gates.fails(job.site, one.test):
                 self._order(job.site, job.tests if one.test == QUEUE else (one.test,))
                 for peer in self._gates.find_peers(job.site, one.test):
                     self._order(peer, [self._find_shortest(peer)] if one.test == QUEUE else (one.test,))
             self._gates.note(job.site, one, now)
-        self._next.pop(job.site, None)
+        if ended:
+            self._next.pop(ended[0][0].site, None)
+            self._gates.judge(now, ended[0][0].site)
 
     def _order(self, site: str, tests: Sequence[str]) -> None:
         """Let them be due."""
@@ -346,7 +312,12 @@ class Scheduler:
     def _tell(self) -> None:
         """For the check, and `farmlet sitetest list`."""
         rows = [_describe(test) for test in self.suite.tests.values()]
-        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._gates.frozen)}
+        slow = [
+            {"site": site, "test": name, "takes": takes, "every": self._find_pace(site, test)}
+            for (site, name), takes in sorted(self._gates.takes.items())
+            if (test := self.suite.tests.get(name)) and self._find_pace(site, test) > test.every
+        ]
+        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._gates.frozen), "slow": slow}
         files.write(self.folders.told, json.dumps(told).encode())
 
 

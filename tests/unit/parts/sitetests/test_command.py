@@ -48,7 +48,7 @@ def played(place: Path) -> Iterator[None]:
         while not ended.wait(0.05):
             for site in store.find_busy():
                 for job in store.find_open(site):
-                    store.end(job, [ROUND], time.time())
+                    store.end([(job, [ROUND])], time.time())
             closed = store.find_closed(time.time())
             for site in ("tier1", "hpc"):
                 gate.save(place / "gates", site, gate.Gate(site not in closed, 1.0, "closed by hand", site in closed))

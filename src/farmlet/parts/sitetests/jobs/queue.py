@@ -1,8 +1,8 @@
 """A site's own HTCondor queue, reached by SSH to its submit host as the account that drones have.
 
-While jobs of ours are there one connection stays, at whose other end `outpost.py` runs. It is asked in lines of JSON, one question
-at a time; a look is answered when something has happened. Questions may be repeated. A job carries our name for it (FarmletRun, an
-attribute), by which it is found again however either side ended.
+While jobs of ours are there one connection stays, at whose other end `outpost.py` runs. It is asked in lines of JSON, one
+question at a time; a look is answered when something has happened. Questions may be repeated. A job carries our name for it
+(FarmletRun), by which it is found again however either side ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.jobs.outpost import MARK
@@ -55,6 +55,20 @@ class View:
     errors: Mapping[str, str] = field(default_factory=dict)
     drones: int = 0
     empty: bool = False
+
+
+class Queued(Protocol):
+    """A site's queue, as the service uses it."""
+
+    @property
+    def process(self) -> object:
+        """The way there, while there is one."""
+
+    async def submit(self, jobs: Mapping[str, Mapping[str, bytes]]) -> None: ...
+
+    async def look(self, names: Collection[str], gone: Collection[str]) -> View: ...
+
+    def hurry(self) -> None: ...
 
 
 class Queue:
