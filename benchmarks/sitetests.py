@@ -1,7 +1,7 @@
 """What the service of site tests costs for 1 000 sites with 10 tests each, every 10 minutes: processor time and memory.
 
-The sites are played: in place of `ssh` a shell answers as a site's queue does, which takes a job, has it run for two looks, and
-gives ten results back. That shell's time is counted too; a real `ssh` to a site, over a connection that is kept, takes more.
+The sites are played: in place of `ssh` a shell answers as a site's outpost does, which takes a job, has it run for six seconds,
+and gives ten results back. That shell's time is counted too, its memory is not; a real `ssh` has both, for its ciphers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from record import record
 SITES, TESTS, EVERY = 1000, 10, 600
 SECONDS = int(os.environ.get("SECONDS_MEASURED", "600"))
 CALM = 130  # seconds until the first tests begin
-# $1: the site's folder, $2: the script for the far side; nothing but what is built into the shell
-SITE = """case "$2" in *condor_submit*) exit;; esac
-name=${2##*for name in }; name=${name%%; do*}
-[ -n "$name" ] || exit 0
-if [ -e "$1/$name.2" ]; then read -r told < RESULT; echo "result $name $told"
-elif [ -e "$1/$name.1" ]; then : > "$1/$name.2"; echo "queue $name 2 undefined"
-else : > "$1/$name.1"; echo "queue $name 1 undefined"; fi
+# what stands in place of `ssh` and all behind it; nothing but what is built into the shell, and `sleep`
+SITE = """while read -r line; do
+  name=${line#*'"names": ["'}; name=${name%%'"'*}
+  case "$line" in
+  '') ;;
+  *'"submit"'* | *'"names": []'*) echo 'farmlet: {}';;
+  *) sleep 6; read -r told < RESULT; echo "farmlet: {\\"results\\": {\\"$name\\": \\"$told\\"}}";;
+  esac
+done
 """
 
 
 def prepare(folder: Path) -> None:
-    for name in ("none", "own", "gates", "sites"):
+    for name in ("none", "own", "gates"):
         (folder / name).mkdir()
     names = [f"test{number}" for number in range(TESTS)]
     for name in names:
@@ -61,8 +63,7 @@ def serve(folder: Path) -> None:
     sites = {}
     for number in range(SITES):
         name = f"site{number:04}"
-        (folder / "sites" / name).mkdir()
-        login = ["sh", str(folder / "site.sh"), str(folder / "sites" / name)]
+        login = ["sh", str(folder / "site.sh")]
         sites[name] = Site(name, Queue(Place(name, "h", "u", "tests"), login), {})
     folders = Folders(folder / "none", folder / "own", folder / "gates", folder / "told.json")
     store = Store(folder / "results.sqlite3")

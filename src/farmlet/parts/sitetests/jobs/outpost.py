@@ -124,12 +124,13 @@ class Outpost:
     def answer(self) -> "dict[str, Any]":
         states, results, errors, room = {}, {}, {}, RESULT
         for name, job in self.jobs.items():
-            if job.state != ENDED or room < 0:
-                states[name] = (RUNNING if job.state == ENDED else job.state, job.reason)
-                continue
-            result = read(Path(name, "result.json"), RESULT)
-            room -= len(result)
-            if result:
+            result = read(Path(name, "result.json"), RESULT) if job.state == ENDED else b""
+            if job.state != ENDED:
+                states[name] = (job.state, job.reason)
+            elif results and len(result) > room:
+                states[name] = (RUNNING, "")  # its turn comes with the next answer
+            elif result:
+                room -= len(result)
                 results[name] = base64.b64encode(result).decode()
             else:
                 errors[name] = read(Path(name, "err"))[-300:].decode(errors="replace")
