@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import secrets
 import time
 import zlib
@@ -165,8 +164,7 @@ class Scheduler:
 
     def _take_asked(self, now: float) -> None:
         """What somebody asks for on the page, each once at a time, and a site's in one job."""
-        asked, folder = dict[str, list[Test]](), self.folders.asked
-        paths = sorted(folder.glob("*.*")) if folder.is_dir() and any(os.scandir(folder)) else []
+        asked, paths = dict[str, list[Test]](), sorted(self.folders.asked.glob("*.*"))
         for path in paths:
             site, _, name = path.name.partition(".")
             test = self.suite.tests.get(name)
