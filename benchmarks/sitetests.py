@@ -22,7 +22,7 @@ SITES, TESTS, EVERY = 1000, 10, 600
 SECONDS = int(os.environ.get("SECONDS_MEASURED", "600"))
 CALM = 130  # seconds until the first tests begin
 # mawk, which reads a line as a whole; what stands in place of `ssh` and all behind it
-SITE = """
+SITE = """BEGIN { ARGC = 1 }
 /"submit"/ || /"names": .]/ { print "farmlet: {}"; fflush(); next }
 match($0, /"names": ..[^"]*/) {
   name = substr($0, RSTART + 11, RLENGTH - 11)

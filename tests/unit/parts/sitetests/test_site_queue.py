@@ -83,7 +83,7 @@ def end(lab: Path, name: str, result: str = "") -> None:
 
 def test_what_goes_to_a_site_is_all_that_a_job_needs(tmp_path: Path) -> None:
     packed = make(tmp_path)
-    assert list(packed) == ["runner.py", "spec.json", "job.sub", "probe/probe.py"]
+    assert list(packed) == ["spec.json", "job.sub", "probe/probe.py"]
     assert b'+FarmletRun = "tier1-1-aa"' in packed["job.sub"] and b"spec.token" not in packed["job.sub"]
     packed = make(tmp_path, token="letter")
     assert b"transfer_input_files = spec.json, spec.token, probe" in packed["job.sub"] and b"letter" not in packed["spec.json"]

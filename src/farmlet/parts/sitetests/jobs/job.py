@@ -1,16 +1,13 @@
-"""What goes to a site for one job: the runner, the tests with their files, and the submit description."""
+"""What goes to a site for one job, beside the runner: the tests with their files, and the submit description."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
-from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.result import HEAD, TAIL
 from farmlet.parts.sitetests.suite import Test
 
-RUNNER = files(f"{PACKAGE}.jobs").joinpath("runner.py").read_bytes()
 TOKEN = "spec.token"  # the file, beside spec.json
 MARGIN = 60  # seconds a job may take beside its tests
 # The account's own drones have a lower priority: tests that wait behind them would come too late.
@@ -54,7 +51,7 @@ def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait:
         wait=wait,
         limit=limit(tests),
     )
-    packed = {"runner.py": RUNNER, "spec.json": json.dumps(spec).encode(), "job.sub": described.encode()}
+    packed = {"spec.json": json.dumps(spec).encode(), "job.sub": described.encode()}
     if token:
         packed[TOKEN] = token.encode()
     return packed | {f"{test.name}/{path.name}": path.read_bytes() for test in tests for path in test.paths}

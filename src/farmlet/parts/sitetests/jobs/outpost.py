@@ -76,7 +76,7 @@ class Outpost:
         self.jobs = {}  # type: dict[str, Job]
         self.drones, self.empty = 0, False
 
-    def submit(self, jobs: "dict[str, dict[str, str]]") -> None:
+    def submit(self, jobs: "dict[str, dict[str, str]]", runner: str) -> None:
         """Bring them to the queue, all at once, but for those that are or were there: they have the log that HTCondor writes."""
         with Path(".lock").open("a") as lock:
             claim(lock.fileno())
@@ -87,6 +87,8 @@ class Outpost:
                 shutil.rmtree(name, ignore_errors=True)
                 for path, content in jobs[name].items():
                     put(Path(name, path), base64.b64decode(content))
+                put(Path(name, "runner.py"), runner.encode())
+                Path(name, "runner.py").chmod(0o700)
             if new:
                 put(Path("jobs.sub"), b"\n".join(read(Path(name, "job.sub")) for name in new))
                 call("condor_submit", "-terse", "jobs.sub")
@@ -122,7 +124,8 @@ class Outpost:
                 self.empty = not call("condor_status", "-limit", "1", "-af", "Machine").strip()
 
     def answer(self) -> "dict[str, Any]":
-        states, results, errors, room = {}, {}, {}, RESULT
+        states, errors = {}, {}
+        results, room = {}, RESULT  # type: dict[str, str], int
         for name, job in self.jobs.items():
             result = read(Path(name, "result.json"), RESULT) if job.state == ENDED else b""
             if job.state != ENDED:
@@ -179,8 +182,6 @@ def read(path: Path, most: int = 65536) -> bytes:
 def put(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    if path.name == "runner.py":
-        path.chmod(0o700)
 
 
 def tell(answer: "dict[str, Any]") -> None:
@@ -191,7 +192,7 @@ def hear(outpost: Outpost, line: bytes) -> bool:
     """Do what is asked; whether its answer waits for news. A line with nothing in it asks for the answer now."""
     question = json.loads(line.decode()) if line else {}
     if "submit" in question:
-        outpost.submit(question["submit"])
+        outpost.submit(question["submit"], question["runner"])
         tell({})
     elif question:
         outpost.look(question["names"], question["gone"])

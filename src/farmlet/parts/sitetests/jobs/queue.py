@@ -28,6 +28,7 @@ from farmlet.parts.sitetests.result import clean
 PATIENCE = 30.0  # seconds one answer of a site may take
 LARGEST = 16 * 1024 * 1024  # bytes a site may say in one
 PROGRAM = files(f"{PACKAGE}.jobs").joinpath("outpost.py").read_text()
+RUNNER = files(f"{PACKAGE}.jobs").joinpath("runner.py").read_text()
 
 
 class Unreachable(Exception):
@@ -80,14 +81,8 @@ class Queue:
 
     async def submit(self, jobs: Mapping[str, Mapping[str, bytes]]) -> None:
         """Bring jobs to the queue, each with its files, but for those that are or were there. Raises Unreachable."""
-        await self._ask(
-            {
-                "submit": {
-                    name: {path: base64.b64encode(data).decode() for path, data in packed.items()}
-                    for name, packed in jobs.items()
-                }
-            }
-        )
+        spelt = {name: {path: base64.b64encode(data).decode() for path, data in packed.items()} for name, packed in jobs.items()}
+        await self._ask({"submit": spelt, "runner": RUNNER})
 
     async def look(self, names: Collection[str], gone: Collection[str]) -> View:
         """What became of these jobs, as soon as one has ended or after a while; those that are `gone` for us are taken away
