@@ -21,12 +21,13 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
 # Each line of `began` is one run of a job; the real runner runs it. What submits takes its time: some are killed meanwhile.
 STAND_INS = {
     "ssh": 'for script; do :; done; cd "$LAB/home" && exec sh -c "$script"',
-    "condor_q": 'case "$1" in -constraint) cat $LAB/queue/"$(echo "$2" | cut -d\\" -f2)" 2> /dev/null;;'
-    " *) cat $LAB/queue/* 2> /dev/null;; esac; true",
-    "condor_rm": 'rm -f $LAB/queue/"$(echo "$2" | cut -d\\" -f2)"',
-    "condor_submit": """name=$(basename "$PWD"); touch log; echo "$name 2 undefined" > $LAB/queue/$name
-(sleep 0.2; echo $name >> $LAB/began; python3 runner.py; rm -f $LAB/queue/$name) > /dev/null 2>&1 &
-sleep 0.4""",
+    "condor_q": 'cat $LAB/queue/* 2> /dev/null | if [ "$1" = -constraint ]; then cut -d" " -f1; else cat; fi; true',
+    "condor_rm": 'for name in $(echo "$2" | grep -o \'"[^"]*"\' | tr -d \'"\'); do rm -f $LAB/queue/$name; done',
+    "condor_submit": """for name in $(sed -n 's/^initialdir = //p' "$2"); do
+(cd $name && touch log && echo "$name 2 undefined" > $LAB/queue/$name
+(sleep 0.2; echo $name >> $LAB/began; python3 runner.py; rm -f $LAB/queue/$name
+printf '005 (1.0.0) now Job terminated.\\n...\\n' >> log) > /dev/null 2>&1 &)
+done; sleep 0.4""",
 }
 JOBS = 12
 
@@ -42,7 +43,16 @@ class Service:
             (lab / "bin" / name).chmod(0o755)
         (lab / "own/probe.py").write_text("def test(): return 'fine'")
         sites = [{"name": "tier1", "host": "tier1.example.org", "user": "drone", "environment": {}}]
-        config = {"sites": sites, "environment": {}, "every": 600, "wait": 60, "keep_days": 1, "at": "tests", "known": "/known"}
+        config = {
+            "sites": sites,
+            "environment": {},
+            "every": 600,
+            "wait": 60,
+            "share": 10,
+            "keep_days": 1,
+            "at": "tests",
+            "known": "/known",
+        }
         config |= {"state": str(lab), "folder": str(lab / "own"), "gates": str(lab / "gates")}
         (lab / "config.json").write_text(json.dumps(config))
         self.environment = {**os.environ, "PATH": f"{lab / 'bin'}:{os.environ['PATH']}", "LAB": str(lab)}

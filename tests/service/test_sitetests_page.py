@@ -38,7 +38,7 @@ def fill(folder: Path, now: float) -> None:
             at = now - step * 600
             store.add(job := Job(f"{site}-{step}", site, TESTS, "schedule", "wanted", at))
             found = [make(test, site, at, step) for test in TESTS]
-            store.end(job, found, at)
+            store.end([(job, found)], at)
         told = {one.test: [one.code, one.at, one.text] for one in found}
         by_hand = site == "campus"
         bad = [one for one in found if one.code == 2]

@@ -114,6 +114,7 @@ PLAIN = {
     "farmlet.runtime.*": (),
     "farmlet.parts.gate": (),
     "farmlet.parts.monitoring.grafana.program": (),
+    "farmlet.parts.sitetests.jobs.outpost": (),
     "farmlet.parts.sitetests.jobs.runner": (),
     "farmlet.parts.sitetests.shipped*": (),
     "farmlet.parts.sitetests.verbs": (),

@@ -49,6 +49,9 @@ def _list(found: Mapping[str, Any]) -> None:
     for site in found["sites"]:
         day = site["day"]
         print(f"\nsite {site['site']}: {_gate(site)}; in the last day {day['jobs']} jobs, {day['seconds']:.0f} s")
+        for one in found.get("slow", ()):
+            if one["site"] == site["site"]:
+                print(f"  {one['test']} takes {one['takes']:.0f} s there, so it runs each {one['every']:.0f} s, not sooner")
         _plans(site)
         _table(site["tests"])
 

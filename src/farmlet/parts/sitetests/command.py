@@ -170,15 +170,16 @@ def find_folders(config: Mapping[str, Any]) -> Folders:
     )
 
 
-def serve(config: Mapping[str, Any], secrets: str, sockets: str) -> None:
+def serve(config: Mapping[str, Any], secrets: str) -> None:
     """Test the sites until the process is ended. `secrets`: the folder of the key to sites and of the client's secret."""
     sites = {}
     for one in config["sites"]:
         place = Place(one["name"], one["host"], one["user"], config["at"])
-        queue = Queue(place, ssh(place, f"{secrets}/key", config["known"], sockets))
+        queue = Queue(place, ssh(place, f"{secrets}/key", config["known"]))
         sites[place.name] = Site(place.name, queue, config["environment"] | one["environment"])
     keep = config["keep_days"] * DAY
-    scheduler = Scheduler(sites, open_store(config), find_folders(config), config["every"], config["wait"], keep)
+    pace = (config["every"], config["wait"], keep, config["share"])
+    scheduler = Scheduler(sites, open_store(config), find_folders(config), *pace)
     if asked := config.get("token"):
         scheduler.mint = Minter(asked["issuer"], Path(secrets, "secret"), asked["audience"]).mint
 
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = json.loads(Path(options.config).read_text())
     if options.action == "service":
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        serve(config, os.environ["CREDENTIALS_DIRECTORY"], os.environ["RUNTIME_DIRECTORY"])
+        serve(config, os.environ["CREDENTIALS_DIRECTORY"])
         return 0
     try:
         print(json.dumps(getattr(Desk(config), options.action)(options)))

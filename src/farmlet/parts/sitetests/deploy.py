@@ -33,7 +33,6 @@ SERVICE = units.Service(
     command=f"{units.SERVICE}/bin/python -m farmlet.parts.sitetests.command service",
     writable=(STATE,),
     credentials={"key": places.SITE_KEY},
-    runtime="farmlet-sitetests",
 )
 
 
@@ -113,6 +112,7 @@ def describe(context: Context) -> dict[str, object]:
         "environment": describe_environment(context, stores),
         "every": section.every,
         "wait": section.wait,
+        "share": section.share,
         "keep_days": section.keep_days,
         "at": f"farmlet-sitetests-{facility.domain}",
         "known": places.SITE_HOSTS,

@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from farmlet.parts import gate
 from farmlet.parts.sitetests import verdict
-from farmlet.parts.sitetests.result import Result
+from farmlet.parts.sitetests.result import OK, Result
 from farmlet.parts.sitetests.store import Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite
 from farmlet.parts.sitetests.verdict import Fault, Standing
@@ -23,13 +24,15 @@ HISTORY = 6  # results of a test at a site by which its gate is judged
 
 @dataclass
 class Gates:
-    """`folder`: of their files. `suite`: the tests there are now. `frozen`: those that fail at most sites at a time."""
+    """`folder`: of their files. `suite`: the tests there are now. `frozen`: those that fail at most sites at a time. `takes`: by
+    site and test, the seconds that it takes there when it passes."""
 
     sites: Collection[str]
     store: Store
     folder: Path
     suite: Suite = field(default_factory=lambda: Suite({}))
     frozen: set[str] = field(default_factory=set)
+    takes: dict[tuple[str, str], float] = field(default_factory=dict)
     _histories: dict[str, dict[str, list[Result]]] = field(default_factory=dict)
     _standings: dict[str, Standing] = field(default_factory=dict)
     _gates: dict[str, gate.Gate] = field(default_factory=dict)
@@ -46,6 +49,8 @@ class Gates:
         """What a test found, stored `now`."""
         history = self._histories.setdefault(site, {}).setdefault(result.test, [])
         history[:] = [replace(result, output=""), *history][:HISTORY]
+        if took := [one.seconds for one in history if one.code == OK]:
+            self.takes[site, result.test] = median(took)
         if site in self.sites:
             self._standings.setdefault(result.test, Standing()).note(site, result, now)
 

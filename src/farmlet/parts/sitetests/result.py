@@ -113,4 +113,6 @@ def parse_numbers(text: str) -> dict[str, tuple[float, str]]:
 def clean(text: str, most: int, more: str = "") -> str:
     """What a site says, as an admin's terminal can be shown it."""
     words = text.strip()[:most]
+    if words.translate(dict.fromkeys(map(ord, more))).isprintable():  # letter by letter takes long
+        return words
     return "".join(letter if letter.isprintable() or letter in more else "\ufffd" for letter in words)

@@ -1,6 +1,7 @@
 """The service: gives tests to sites when they are due, collects what they found, and keeps the gates. One process, no thread.
 
-Every second it looks at what is due; with a site that has something of ours it talks in a task of its own, one at a time a site.
+Every second it looks at what is due; with a site that has something of ours it talks in a task of its own, one at a time a site,
+which ends when something has happened there.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from farmlet.errors import FarmletError
 from farmlet.parts.sitetests import suite
 from farmlet.parts.sitetests.gates import Gates
 from farmlet.parts.sitetests.jobs import job as jobs
-from farmlet.parts.sitetests.jobs.queue import HELD, RUNNING, Unreachable, View
-from farmlet.parts.sitetests.result import CRITICAL, OK, UNKNOWN, Result, parse
+from farmlet.parts.sitetests.jobs.outcome import conclude
+from farmlet.parts.sitetests.jobs.queue import Queued, Unreachable
+from farmlet.parts.sitetests.result import CRITICAL, UNKNOWN, Result
 from farmlet.parts.sitetests.store import ENDED, QUEUED, WANTED, Job, Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite, Test
 from farmlet.runtime import files
@@ -30,25 +31,18 @@ log = logging.getLogger("farmlet.sitetests")
 
 TICK = 1.0  # seconds
 SETTLE = 5.0  # within what systemd waits
-LOOK = 2.0  # between looks at a queue in which a job of ours is
+RELOAD = 5.0  # between looks at the folders of tests
+PAUSE = 2.0  # before tests are due again at a site that has not taken the last
 RETRY = 5.0  # between attempts to reach a site
-EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
 PATIENCE = 30.0  # seconds after which a site that takes no job has failed
 TOUCH = 15.0  # between two signs of life
 PRUNE = 3600.0
 LOST = 3600  # seconds a job may wait at a site beyond what we wait for it
 AGAIN = 60.0  # between two runs of a test that fails
 FIRST = 120.0  # before the first test of a site
-BESIDE = 32  # sites that are talked to at a time
+BESIDE = 32  # sites to which a way is opened in one tick
+BUNDLE = 16 * 1024 * 1024  # bytes above which jobs go to a site in several turns
 DAY = 86400
-
-
-class Queued(Protocol):
-    """A site's queue as it is used here."""
-
-    async def submit(self, name: str, packed: bytes) -> None: ...
-
-    async def look(self, names: Sequence[str], gone: Sequence[str]) -> View: ...
 
 
 @dataclass
@@ -80,7 +74,8 @@ class Folders:
 
 @dataclass
 class Scheduler:
-    """`every`: seconds between runs of tests that name none; `wait`: seconds a job may wait at a site; `clock`: now;
+    """`every`: seconds between runs of tests that name none; `share`: percent of the time that a test may take at a site;
+    `wait`: seconds a job may wait there; `clock`: now;
     `mint`: a token for tests at a site that is good for so many seconds, or FarmletError."""
 
     sites: Mapping[str, Site]
@@ -89,6 +84,7 @@ class Scheduler:
     every: int
     wait: int
     keep: float
+    share: float
     clock: Callable[[], float] = time.time
     mint: Callable[[str, float], Awaitable[str]] | None = None
     suite: Suite = field(default_factory=lambda: Suite({}))
@@ -96,6 +92,7 @@ class Scheduler:
     _begun: dict[tuple[str, str], float] = field(default_factory=dict)
     _next: dict[str, float] = field(default_factory=dict)  # site → when something is due there, not before
     _start: float = 0.0
+    _loaded: float = 0.0
     _touched: float = 0.0
     _pruned: float = 0.0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -104,7 +101,6 @@ class Scheduler:
         self._start = self.clock()
         self._begun = self.store.find_begun()
         self._gates = Gates(self.sites, self.store, self.folders.gates)
-        self._slots = asyncio.Semaphore(BESIDE)
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -118,23 +114,20 @@ class Scheduler:
     async def settle(self) -> None:
         """Let what is under way with sites come to its end: Python 3.11 can wait for ever for a program that is just beginning
         when its task is cancelled."""
+        for site in self.sites.values():
+            site.queue.hurry()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=SETTLE)
 
     def tick(self) -> None:
         """Do what is due now; what takes time goes into tasks."""
         now = self.clock()
-        self._load()
+        if now - self._loaded >= RELOAD:
+            self._load(now)
         self._take_asked(now)
         for name in self.sites:
             self._plan(name, now)
-        for name in sorted(self.store.find_busy() & self.sites.keys()):
-            site = self.sites[name]
-            if not site.busy and site.due <= now:
-                site.busy = True
-                task = asyncio.create_task(self._attend(site))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+        self._visit(now)
         if now - self._touched >= TOUCH:
             self._touched = now
             self._gates.judge(now)
@@ -143,7 +136,22 @@ class Scheduler:
             self._pruned = now
             self.store.prune(now - self.keep)
 
-    def _load(self) -> None:
+    def _visit(self, now: float) -> None:
+        """Talk to the sites that have something of ours or are to have it."""
+        opened = 0
+        for name, wanted in self.store.find_busy().items():
+            site = self.sites.get(name)
+            if site and site.busy and wanted:
+                site.queue.hurry()
+            elif site and not site.busy and site.due <= now and opened < BESIDE:
+                opened += site.queue.process is None
+                site.busy = True
+                task = asyncio.create_task(self._attend(site))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _load(self, now: float) -> None:
+        self._loaded = now
         signed = suite.sign(self.folders.shipped, self.folders.own)
         if signed == self._signed:
             return
@@ -155,14 +163,18 @@ class Scheduler:
         self._next = {}
 
     def _take_asked(self, now: float) -> None:
-        """What somebody asks for on the page, each once at a time."""
-        for path in sorted(self.folders.asked.glob("*.*")):
+        """What somebody asks for on the page, each once at a time, and a site's in one job."""
+        asked, paths = dict[str, list[Test]](), sorted(self.folders.asked.glob("*.*"))
+        for path in paths:
             site, _, name = path.name.partition(".")
             test = self.suite.tests.get(name)
             if site in self.sites and test and test.is_for(site):
-                waiting = [one for one in self.store.find_open(site) if one.why == "demand" and one.tests == (name,)]
+                waiting = [one for one in self.store.find_open(site) if one.why == "demand" and name in one.tests]
                 if not any(one.state in (WANTED, QUEUED) for one in waiting):
-                    self.store.add(make(site, [test], "demand", now))
+                    asked.setdefault(site, []).append(test)
+        for site, tests in asked.items():
+            self.store.add(make(site, tests, "demand", now))
+        for path in paths:
             path.unlink(missing_ok=True)
 
     def _plan(self, name: str, now: float) -> None:
@@ -171,13 +183,14 @@ class Scheduler:
             return
         dues = {test: self._find_due(name, test) for test in self.suite.tests.values() if test.is_for(name)}
         due = [test for test, at in dues.items() if at <= now]
-        self._next[name] = min((at for at in dues.values() if at > now), default=now + LOOK) if not due else now + LOOK
+        self._next[name] = now + PAUSE if due else min(dues.values(), default=now + PAUSE)
         if due and not any(job.why == "schedule" and job.state in (WANTED, QUEUED) for job in self.store.find_open(name)):
             self.store.add(make(name, due, "schedule", now))
             self._begun |= {(name, test.name): now for test in due}
 
     def _find_due(self, name: str, test: Test) -> float:
-        """When a test is to run again at a site: soon while it fails, so that the gate opens soon after the site is well.
+        """When a test is to run again at a site: soon while it fails, so that the gate opens soon after the site is well, and
+        else seldomer than wanted when it takes long there.
 
         The first time, sites do not come all at once, and not while `up` still makes what the tests look for.
         """
@@ -185,13 +198,16 @@ class Scheduler:
         if begun is None:
             return self._start + FIRST + zlib.crc32(name.encode()) % test.every
         pressing = any(self._gates.is_pressing(name, one, self.clock()) for one in (test.name, QUEUE))
-        return begun + (min(test.every, AGAIN) if pressing else test.every)
+        return begun + (min(test.every, AGAIN) if pressing else self._find_pace(name, test))
+
+    def _find_pace(self, site: str, test: Test) -> float:
+        """Seconds between its runs there."""
+        return max(test.every, self._gates.takes.get((site, test.name), 0.0) * 100 / self.share)
 
     async def _attend(self, site: Site) -> None:
         try:
-            async with self._slots:
-                await self.attend(site)
-            site.told, site.due = "", self.clock() + LOOK
+            await self.attend(site)
+            site.told = ""
         except Unreachable as error:
             if site.told != str(error):  # say it once, not at every attempt
                 log.warning("%s: %s", site.name, error)
@@ -207,31 +223,41 @@ class Scheduler:
         opened = self.store.find_open(site.name)
         gone = [job.name for job in opened if job.state == ENDED]
         try:
-            for job in opened:
-                if job.state == WANTED:
-                    await self._submit(site, job)
-            waiting = [job for job in self.store.find_open(site.name) if job.state == QUEUED]
+            if wanted := [job for job in opened if job.state == WANTED]:
+                self._load(self.clock())  # what was put there just now counts
+                await self._submit(site, wanted)
+                opened = self.store.find_open(site.name)
+            waiting = [job for job in opened if job.state == QUEUED]
             view = await site.queue.look([job.name for job in waiting], gone)
         except Unreachable as error:
             self._give_up(opened, str(error))
             raise
         self.store.mark_done(gone)
-        for job in waiting:
-            self._follow(job, view)
+        now = self.clock()
+        found = [(job, conclude(job, view, self.wait, self._limit(job), now)) for job in waiting]
+        self._end([(job, results) for job, results in found if results])
 
-    async def _submit(self, site: Site, job: Job) -> None:
+    async def _submit(self, site: Site, wanted: Sequence[Job]) -> None:
+        bundle, size = dict[str, dict[str, bytes]](), 0
+        for job in wanted:
+            bundle[job.name] = await self._pack(site, job)
+            size += sum(map(len, bundle[job.name].values()))
+            if size > BUNDLE or job is wanted[-1]:
+                await site.queue.submit({name: packed for name, packed in bundle.items() if packed})
+                self.store.mark_queued(bundle, self.clock())
+                bundle, size = {}, 0
+
+    async def _pack(self, site: Site, job: Job) -> dict[str, bytes]:
+        """What goes to the site for a job; nothing when there is none of its tests any more."""
         tests = [self.suite.tests[name] for name in job.tests if name in self.suite.tests]
         environment, token = await self._equip(site, tests)
         try:
-            packed = jobs.pack(job.name, tests, environment, self.wait + LOST, token)
+            if tests:
+                return jobs.pack(job.name, tests, environment, self.wait + LOST, token)
         except OSError as error:
-            tests, packed = [], b""
             log.warning("%s: %s", job.name, error)
-        if not tests:
-            self._end(job, [Result(name, UNKNOWN, "there is no such test any more", self.clock()) for name in job.tests])
-            return
-        await site.queue.submit(job.name, packed)
-        self.store.mark_queued(job.name, self.clock())
+        self._end([(job, [Result(name, UNKNOWN, "there is no such test any more", self.clock()) for name in job.tests])])
+        return {}
 
     async def _equip(self, site: Site, tests: Sequence[Test]) -> tuple[Mapping[str, str], str]:
         """What tests are told, and the token for those that want one; why there is none, if so."""
@@ -246,57 +272,30 @@ class Scheduler:
     def _give_up(self, opened: Sequence[Job], reason: str) -> None:
         """The site cannot be reached: jobs that it should have taken, or ended long ago, tell so."""
         now = self.clock()
-        for job in opened:
-            late = job.state == WANTED and now - job.made > PATIENCE
-            late = late or (job.state == QUEUED and now - job.submitted > self.wait + self._limit(job))
-            if late:
-                self._end(job, [Result(QUEUE, CRITICAL, reason, now)])
+        late = [job for job in opened if job.state == WANTED and now - job.made > PATIENCE]
+        late += [job for job in opened if job.state == QUEUED and now - job.submitted > self.wait + self._limit(job)]
+        self._end([(job, [Result(QUEUE, CRITICAL, reason, now)]) for job in late])
         stale = [job.name for job in opened if job.state == ENDED and now - job.ended > DAY]
         self.store.mark_done(stale)  # the site removes what is left by itself, should it come back
-
-    def _follow(self, job: Job, view: View) -> None:
-        now = self.clock()
-        waited = now - job.submitted
-        if job.name in view.results:
-            try:
-                results = parse(view.results[job.name], job.tests, now)
-            except ValueError as error:
-                self._end(job, [Result(QUEUE, CRITICAL, f"what its job left cannot be read: {error}", now)])
-                return
-            took = max(0.0, min((one.at for one in results), default=now) - job.submitted)
-            said = Result(QUEUE, OK, f"a job began after {took:.0f} s", now, numbers={"began": (round(took, 1), "s")})
-            self._end(job, [said, *results])
-        elif job.name not in view.states:
-            why = view.errors.get(job.name, "it left the queue, and nothing behind")
-            self._end(job, [Result(QUEUE, CRITICAL, f"a job ended without a result: {why}", now)])
-        elif view.states[job.name][0] == HELD:
-            self._end(job, [Result(QUEUE, CRITICAL, f"a job is held: {view.states[job.name][1]}", now)])
-        elif view.states[job.name][0] == RUNNING:
-            if waited > self.wait + self._limit(job):
-                self._end(job, [Result(QUEUE, UNKNOWN, f"a job runs since {waited:.0f} s and does not end", now)])
-        elif view.empty and waited > EMPTY:
-            self._end(job, [Result(QUEUE, CRITICAL, "no machine is in the site's pool", now)])
-        elif waited > self.wait:
-            code, more = (UNKNOWN, f": {view.drones} drones run there") if view.drones else (CRITICAL, "")
-            self._end(job, [Result(QUEUE, code, f"no job began within {waited:.0f} s{more}", now)])
 
     def _limit(self, job: Job) -> int:
         return jobs.limit([self.suite.tests[name] for name in job.tests if name in self.suite.tests])
 
-    def _end(self, job: Job, results: Sequence[Result]) -> None:
-        """Keep the results. A test that fails for the first time is run again at once, and at some other sites too."""
+    def _end(self, ended: Sequence[tuple[Job, Sequence[Result]]]) -> None:
+        """Keep the results of jobs at one site. A test that fails for the first time is run again at once, and at some other
+        sites too."""
         now = self.clock()
-        self.store.end(job, results, now)
-        for one in results:
+        self.store.end(ended, now)
+        for job, one in [(job, one) for job, results in ended for one in results]:
             log.info("%s at %s: %s: %s", one.test, job.site, one.word, one.text[:200])
-            first = one.code == CRITICAL and not self._gates.fails(job.site, one.test)
-            if first:
+            if one.code == CRITICAL and not self._gates.fails(job.site, one.test):
                 self._order(job.site, job.tests if one.test == QUEUE else (one.test,))
                 for peer in self._gates.find_peers(job.site, one.test):
                     self._order(peer, [self._find_shortest(peer)] if one.test == QUEUE else (one.test,))
             self._gates.note(job.site, one, now)
-        self._next.pop(job.site, None)
-        self._gates.judge(now, job.site)
+        if ended:
+            self._next.pop(ended[0][0].site, None)
+            self._gates.judge(now, ended[0][0].site)
 
     def _order(self, site: str, tests: Sequence[str]) -> None:
         """Let them be due."""
@@ -311,7 +310,12 @@ class Scheduler:
     def _tell(self) -> None:
         """For the check, and `farmlet sitetest list`."""
         rows = [_describe(test) for test in self.suite.tests.values()]
-        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._gates.frozen)}
+        slow = [
+            {"site": site, "test": name, "takes": takes, "every": self._find_pace(site, test)}
+            for (site, name), takes in sorted(self._gates.takes.items())
+            if (test := self.suite.tests.get(name)) and self._find_pace(site, test) > test.every
+        ]
+        told = {"tests": rows, "faults": list(self.suite.faults), "frozen": sorted(self._gates.frozen), "slow": slow}
         files.write(self.folders.told, json.dumps(told).encode())
 
 

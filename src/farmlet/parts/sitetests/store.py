@@ -100,30 +100,33 @@ class Store:
         values = (job.name, job.site, json.dumps(job.tests), job.why, job.state, job.made)
         self._base.execute("INSERT INTO job (name, site, tests, why, state, made) VALUES (?, ?, ?, ?, ?, ?)", values)
 
-    def mark_queued(self, name: str, now: float) -> None:
-        self._base.execute("UPDATE job SET state = 'queued', submitted = ? WHERE name = ? AND state = 'wanted'", (now, name))
+    def mark_queued(self, names: Iterable[str], now: float) -> None:
+        sql = "UPDATE job SET state = 'queued', submitted = ? WHERE name = ? AND state = 'wanted'"
+        with self._transaction():
+            self._base.executemany(sql, [(now, name) for name in names])
 
     def mark_done(self, names: Iterable[str]) -> None:
-        self._base.executemany("UPDATE job SET state = 'done' WHERE name = ?", [(name,) for name in names])
-
-    def end(self, job: Job, results: Sequence[Result], now: float) -> None:
-        """Keep what a job found, once: all of it, with the job's end, or nothing."""
         with self._transaction():
-            sql = "UPDATE job SET state = 'ended', ended = ? WHERE name = ? AND state IN ('wanted', 'queued')"
-            if not self._base.execute(sql, (now, job.name)).rowcount:
-                return
-            rows = [
-                {**{name: getattr(one, name) for name in FIELDS}, "numbers": json.dumps(one.numbers)}
-                | {"job": job.name, "site": job.site, "stored": now}
-                for one in results
-            ]
-            columns = (*FIELDS, "numbers", "job", "site", "stored")
-            places = ", ".join(f":{name}" for name in columns)
-            self._base.executemany(f"INSERT INTO result ({', '.join(columns)}) VALUES ({places})", rows)
+            self._base.executemany("UPDATE job SET state = 'done' WHERE name = ?", [(name,) for name in names])
 
-    def find_busy(self) -> set[str]:
-        """The sites with jobs that are not done."""
-        return {row["site"] for row in self._base.execute("SELECT DISTINCT site FROM job WHERE state <> 'done'")}
+    def end(self, ended: Iterable[tuple[Job, Sequence[Result]]], now: float) -> None:
+        """Keep what jobs found, once: all of it, with the jobs' ends, or nothing."""
+        columns = (*FIELDS, "numbers", "job", "site", "stored")
+        insert = f"INSERT INTO result ({', '.join(columns)}) VALUES ({', '.join(f':{name}' for name in columns)})"
+        sql = "UPDATE job SET state = 'ended', ended = ? WHERE name = ? AND state IN ('wanted', 'queued')"
+        with self._transaction():
+            for job, results in ended:
+                if self._base.execute(sql, (now, job.name)).rowcount:
+                    whose = {"job": job.name, "site": job.site, "stored": now}
+                    rows = [{name: getattr(one, name) for name in FIELDS} | whose for one in results]
+                    for row, one in zip(rows, results, strict=True):
+                        row["numbers"] = json.dumps(one.numbers)
+                    self._base.executemany(insert, rows)
+
+    def find_busy(self) -> dict[str, bool]:
+        """The sites with jobs that are not done, and whether one of those has not gone there yet."""
+        sql = "SELECT site, max(state = 'wanted') AS wanted FROM job WHERE state <> 'done' GROUP BY site ORDER BY site"
+        return {row["site"]: bool(row["wanted"]) for row in self._base.execute(sql)}
 
     def find_open(self, site: str) -> list[Job]:
         rows = self._base.execute("SELECT * FROM job WHERE site = ? AND state <> 'done' ORDER BY made", (site,))
@@ -181,10 +184,11 @@ class Store:
         sql = "SELECT * FROM result WHERE site = ? AND test = ? ORDER BY stored DESC LIMIT ?"
         return [(row["stored"], _result(row)) for row in self._base.execute(sql, (site, test, last))]
 
-    def find_cost(self, since: float) -> dict[str, tuple[int, float]]:
-        """By site, how many jobs ended since then, and the seconds that their tests took."""
-        sql = "SELECT site, count(DISTINCT job) AS jobs, sum(seconds) AS seconds FROM result WHERE stored >= ? GROUP BY site"
-        return {row["site"]: (row["jobs"], row["seconds"]) for row in self._base.execute(sql, (since,))}
+    def find_cost(self, since: float, site: str = "") -> dict[str, tuple[int, float]]:
+        """By site, how many jobs ended since then, and the seconds that their tests took; `site`: of that one only."""
+        where = ("site = ?" if site else "? = ''") + " AND stored >= ?"  # not both in one, which would go by no index
+        sql = f"SELECT site, count(DISTINCT job) AS jobs, sum(seconds) AS seconds FROM result WHERE {where} GROUP BY site"
+        return {row["site"]: (row["jobs"], row["seconds"]) for row in self._base.execute(sql, (site, since))}
 
     def close_gate(self, closed: Closed) -> None:
         values = (closed.site, closed.reason, closed.since, closed.until)

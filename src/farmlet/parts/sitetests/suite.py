@@ -18,9 +18,11 @@ A file that is no Python with a function `test` is a program. A file that cannot
 from __future__ import annotations
 
 import ast
+import os
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,13 +96,11 @@ def sign(*folders: Path) -> tuple[object, ...]:
     """Changes when a file of the folders does."""
     found = []
     for folder in folders:
-        for path in sorted(folder.glob("*")):
-            try:
-                stat = path.stat()
-            except OSError:
-                continue
-            found.append((path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return tuple(found)
+        for entry in os.scandir(folder) if folder.is_dir() else ():
+            with suppress(OSError):
+                stat = entry.stat()
+                found.append((entry.path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(sorted(found))
 
 
 def show(name: str) -> str:

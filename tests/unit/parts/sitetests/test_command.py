@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import threading
 import time
@@ -48,7 +49,7 @@ def played(place: Path) -> Iterator[None]:
         while not ended.wait(0.05):
             for site in store.find_busy():
                 for job in store.find_open(site):
-                    store.end(job, [ROUND], time.time())
+                    store.end([(job, [ROUND])], time.time())
             closed = store.find_closed(time.time())
             for site in ("tier1", "hpc"):
                 gate.save(place / "gates", site, gate.Gate(site not in closed, 1.0, "closed by hand", site in closed))
@@ -196,3 +197,17 @@ def test_the_verb_hands_over_and_draws(place: Path, capsys: pytest.CaptureFixtur
     assert "site tier1: open to new drones" in capsys.readouterr().out
     assert farmlet(["sitetest", "close", "hpc", "--reason", "-- new disks"]) == 0
     assert "no new drones since" in capsys.readouterr().out
+
+
+def test_the_list_tells_what_runs_seldomer_and_what_a_day_cost(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = [{"site": "hpc", "test": "probe", "takes": 180.0, "every": 1800.0}]
+    (place / "told.json").write_text(json.dumps({"tests": [], "faults": [], "frozen": [], "slow": slow}))
+    found = ask(place, capsys, "list")
+    monkeypatch.setattr(sitetest, "ask", lambda *words: found)
+    monkeypatch.setattr(sitetest, "open_deployment", lambda *words, **more: None)
+    assert sitetest.run(argparse.Namespace(action="list", json=False)) == 0
+    said = capsys.readouterr().out
+    assert "in the last day 0 jobs, 0 s\n  probe takes 180 s there, so it runs each 1800 s, not sooner" in said
+    assert said.count("not sooner") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -25,14 +25,17 @@ class Queue:
     """A site's queue: each job ends at once, unless the site is away."""
 
     def __init__(self, fleet: Fleet, site: str) -> None:
-        self.fleet, self.site = fleet, site
+        self.fleet, self.site, self.process = fleet, site, None
 
-    async def submit(self, name: str, packed: bytes) -> None:
+    async def submit(self, jobs: Mapping[str, Mapping[str, bytes]]) -> None:
         if self.site in self.fleet.away:
             raise Unreachable("the submit host: Connection refused")
 
-    async def look(self, names: Sequence[str], gone: Sequence[str]) -> View:
-        await self.submit("", b"")
+    def hurry(self) -> None:
+        pass
+
+    async def look(self, names: Collection[str], gone: Collection[str]) -> View:
+        await self.submit({})
         return View(results={name: self.tell(name) for name in names})
 
     def tell(self, name: str) -> bytes:
@@ -64,7 +67,7 @@ class Fleet:
 
     def begin(self) -> None:
         self.sites = {name: Site(name, Queue(self, name), {}) for name in NAMES}
-        self.service = Scheduler(self.sites, self.store, self.folders, EVERY, 300, 86400, clock=lambda: self.now)
+        self.service = Scheduler(self.sites, self.store, self.folders, EVERY, 300, 86400, 10, clock=lambda: self.now)
 
     def live(self, seconds: float) -> None:
         async def work() -> None:

@@ -90,5 +90,5 @@ def test_of_much_output_the_beginning_and_the_end_are_kept(tmp_path: Path) -> No
 def test_the_runner_and_what_is_shipped_run_by_an_old_python() -> None:
     import ast
 
-    for path in [Path(RUNNER), *Path(str(files(PACKAGE).joinpath("shipped"))).glob("*.py")]:
+    for path in [Path(RUNNER), Path(RUNNER).with_name("outpost.py"), *Path(str(files(PACKAGE).joinpath("shipped"))).glob("*.py")]:
         ast.parse(path.read_text(), feature_version=(3, 6))

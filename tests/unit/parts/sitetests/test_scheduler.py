@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,14 @@ HEADER = "# /// sitetest\n# every = {every}\n# ///\ndef test(): pass\n"
 
 
 class World:
-    """One site, its queue and the time. `codes`: of each test as it runs there; `start`: whether jobs begin; `drones` run."""
+    """One site, its queue and the time. `codes`, `seconds`: of each test as it runs there; `start`: whether jobs begin; `drones`
+    run."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.now = folder, 1_800_000_000.0
         self.codes: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.process = None
         self.away, self.start, self.drones, self.held, self.empty = "", True, 0, False, False
         self.queue: dict[str, list[str]] = {}
         self.submitted: list[str] = []
@@ -44,18 +47,22 @@ class World:
         """The service begins, the first time or after it was killed."""
         folders = Folders(self.folder / "none", self.folder / "own", self.folder / "gates", self.folder / "told.json")
         self.site = Site("tier1", self, {})
-        self.service = Scheduler({"tier1": self.site}, self.store, folders, 600, 300, 86400, clock=lambda: self.now)
+        self.service = Scheduler({"tier1": self.site}, self.store, folders, 600, 300, 86400, 10, clock=lambda: self.now)
 
-    async def submit(self, name: str, packed: bytes) -> None:
+    async def submit(self, jobs: Mapping[str, Mapping[str, bytes]]) -> None:
         if self.away:
             raise Unreachable(self.away)
-        found = self.store.find_job(name)
-        assert found is not None, "a job is written down before it goes anywhere"
-        if name not in self.submitted:
-            self.submitted.append(name)
-            self.queue[name] = list(found.tests)
+        for name in jobs:
+            found = self.store.find_job(name)
+            assert found is not None, "a job is written down before it goes anywhere"
+            if name not in self.submitted:
+                self.submitted.append(name)
+                self.queue[name] = list(found.tests)
 
-    async def look(self, names: Sequence[str], gone: Sequence[str]) -> View:
+    def hurry(self) -> None:
+        pass
+
+    async def look(self, names: Collection[str], gone: Collection[str]) -> View:
         if self.away:
             raise Unreachable(self.away)
         for name in gone:
@@ -67,8 +74,8 @@ class World:
         return View(results={name: self.tell(self.queue[name]) for name in names if name in self.queue})
 
     def tell(self, tests: Sequence[str]) -> bytes:
-        row = {"text": "text", "at": self.now, "seconds": 1, "output": "more", "dropped": 0}
-        rows = [{"name": test, "code": self.codes.get(test, OK), **row} for test in tests]
+        row = {"text": "text", "at": self.now, "output": "more", "dropped": 0}
+        rows = [{"name": test, "code": self.codes.get(test, OK), "seconds": self.seconds.get(test, 1.0), **row} for test in tests]
         return json.dumps({"host": "wn1", "results": rows}).encode()
 
     def live(self, seconds: float) -> None:
@@ -115,6 +122,22 @@ def test_a_test_runs_every_so_often_and_all_that_are_due_go_in_one_job(world: Wo
     assert set(world.gate().tests) == {"fast", "other", "rare", "queue"}
 
 
+def test_what_takes_long_runs_seldomer_but_soon_while_it_fails(world: World) -> None:
+    world.add("slow", 600)
+    world.seconds["slow"] = 120.0
+    world.live(FIRST + SPREAD + 3600)
+    assert len(world.codes_of("fast")) == 7 and len(world.codes_of("slow")) == 4, "120 s are a tenth of 20 minutes"
+    (told,) = json.loads((world.folder / "told.json").read_text())["slow"]
+    assert told == {"site": "tier1", "test": "slow", "takes": 120.0, "every": 1200.0}
+    world.begin()  # it is known after a restart too
+    world.codes["slow"] = 2
+    world.live(1300)
+    assert len(world.codes_of("slow")) >= 6 and not world.gate().ok
+    world.codes["slow"] = 0
+    world.live(AGAIN + 10)
+    assert world.gate().ok
+
+
 def test_a_failure_is_tried_again_at_once_and_closes_the_gate_which_opens_soon_after(world: World) -> None:
     world.live(FIRST + SPREAD)
     world.codes["fast"] = 2
@@ -137,7 +160,7 @@ def test_killed_at_any_time_it_loses_no_job_and_does_none_twice(world: World) ->
     world.start = True
     world.live(5)
     world.begin()  # killed after it had stored
-    world.service._end(world.jobs()[0], [])
+    world.service._end([(world.jobs()[0], [])])
     assert world.codes_of("fast") == [0] and world.submitted == [job.name]
     world.live(10)
     assert world.jobs()[0].state == DONE and not world.queue
@@ -146,7 +169,7 @@ def test_killed_at_any_time_it_loses_no_job_and_does_none_twice(world: World) ->
 def test_a_submitted_job_whose_answer_was_lost_is_not_submitted_again(world: World) -> None:
     job = Job("tier1-1-aa", "tier1", ("fast",), "demand", "wanted", world.now)
     world.store.add(job)
-    asyncio.run(world.submit(job.name, b""))  # and killed before it wrote that down
+    asyncio.run(world.submit({job.name: {}}))  # and killed before it wrote that down
     world.begin()
     world.live(10)
     assert world.submitted == [job.name] and world.codes_of("fast") == [0]
@@ -279,8 +302,10 @@ def test_what_is_asked_for_on_the_page_runs_now_and_once(world: World) -> None:
     before = len(world.codes_of("fast"))
     asked = world.folder / "asked"
     asked.mkdir()
-    for name in ("tier1.fast", "tier1.nothing", "elsewhere.fast", "odd"):
+    world.add("rare", 86400)
+    world.live(5)
+    for name in ("tier1.fast", "tier1.rare", "tier1.nothing", "elsewhere.fast", "odd"):
         (asked / name).touch()
     world.live(20)
-    assert len(world.codes_of("fast")) == before + 1
+    assert len(world.codes_of("fast")) == before + 1 and world.jobs()[-1].tests == ("fast", "rare"), "in one job"
     assert [path.name for path in asked.iterdir()] == ["odd"]

@@ -35,13 +35,15 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder, self.store = folder, Store(folder / "results.sqlite3")
         self.pages = Pages(folder, folder, NAMES, "A <lab>", ["/lab/admins"], lambda: NOW)
-        (folder / "told.json").write_text(json.dumps({"tests": [{"test": "clock"}], "faults": [f"{EVIL}: odd"], "frozen": []}))
+        told = {"tests": [{"test": "clock"}], "faults": [f"{EVIL}: odd"], "frozen": []}
+        slow = [{"site": "tier1", "test": "clock", "takes": 180.0, "every": 1800.0}]
+        (folder / "told.json").write_text(json.dumps(told | {"slow": slow}))
 
     def add(self, at: float, code: int, text: str = "fine", output: str = "", site: str = "tier1") -> None:
         job = Job(f"{site}-{at}", site, ("clock",), "schedule", "wanted", at)
         self.store.add(job)
         one = Result("clock", code, text, at, 2.0, EVIL, output, 3 if output else 0, {EVIL[:30]: (2.5, "s")})
-        self.store.end(job, [one], at)
+        self.store.end([(job, [one])], at)
         gate.save(self.folder, site, gate.Gate(code != 2, at, text, tests={"clock": [code, at, text]}))
 
     def get(self, path: str, person: Person = MEMBER, status: int = 200) -> str:
@@ -95,6 +97,11 @@ def test_a_site_and_a_test_over_time_lead_to_the_worst_of_each_time(world: World
         links = [one for one in Elements(world.get(path)).links if one.startswith("/result")]
         assert "worst" in world.get(links[0]).partition("The last results")[0]
         assert len(links) == (1 if "range" in path else 2)
+    page = world.get("/site?name=tier1")
+    assert "In the last day 3 jobs tested it; their tests took 6 s together." in page
+    assert "clock takes 3 min here, so it runs each 30 min, not sooner" in page and "not sooner" not in world.get(
+        "/site?name=hpc"
+    )
     world.store.close_gate(Closed("tier1", f"new {EVIL}", NOW + 100, None))
     world.store.note_change("tier1", NOW - 50, False, False, EVIL)
     page = world.get("/site?name=tier1")

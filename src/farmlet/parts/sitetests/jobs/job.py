@@ -1,22 +1,18 @@
-"""What goes to a site for one job: the runner, the tests with their files, and the submit description, as a tar archive."""
+"""What goes to a site for one job, beside the runner: the tests with their files, and the submit description."""
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from pathlib import Path
 
-from farmlet.parts.sitetests import PACKAGE
 from farmlet.parts.sitetests.result import HEAD, TAIL
 from farmlet.parts.sitetests.suite import Test
 
 TOKEN = "spec.token"  # the file, beside spec.json
 MARGIN = 60  # seconds a job may take beside its tests
 # The account's own drones have a lower priority: tests that wait behind them would come too late.
-SUBMIT = """executable = runner.py
+SUBMIT = """initialdir = {name}
+executable = {name}/runner.py
 transfer_executable = True
 transfer_input_files = {files}
 transfer_output_files = result.json
@@ -40,9 +36,9 @@ def limit(tests: Sequence[Test]) -> int:
     return sum(test.timeout for test in tests) + MARGIN
 
 
-def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait: int, token: str = "") -> bytes:
-    """The archive for the job `name`. `wait`: seconds it may be in the queue when nobody asks for it any more; `token`:
-    for its tests. Raises OSError."""
+def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait: int, token: str = "") -> dict[str, bytes]:
+    """The files of the job `name` by their paths. `wait`: seconds it may be in the queue when nobody asks for it any more;
+    `token`: for its tests. Raises OSError."""
     spec = {
         "tests": [{"name": one.name, "file": one.paths[0].name, "kind": one.kind, "timeout": one.timeout} for one in tests],
         "environment": dict(environment),
@@ -55,25 +51,7 @@ def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait:
         wait=wait,
         limit=limit(tests),
     )
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        _put(archive, "runner.py", files(f"{PACKAGE}.jobs").joinpath("runner.py").read_bytes(), 0o700)
-        _put(archive, "spec.json", json.dumps(spec).encode())
-        _put(archive, "job.sub", described.encode())
-        if token:
-            _put(archive, TOKEN, token.encode())
-        for test in tests:
-            for path in test.paths:
-                _put(archive, f"{test.name}/{path.name}", path.read_bytes(), 0o700)
-    return packed.getvalue()
-
-
-def _put(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o600) -> None:
-    folder = str(Path(name).parent)
-    if folder != "." and folder not in archive.getnames():
-        info = tarfile.TarInfo(folder)
-        info.type, info.mode = tarfile.DIRTYPE, 0o700
-        archive.addfile(info)
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), mode
-    archive.addfile(info, io.BytesIO(data))
+    packed = {"spec.json": json.dumps(spec).encode(), "job.sub": described.encode()}
+    if token:
+        packed[TOKEN] = token.encode()
+    return packed | {f"{test.name}/{path.name}": path.read_bytes() for test in tests for path in test.paths}

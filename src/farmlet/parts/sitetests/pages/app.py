@@ -135,7 +135,9 @@ class Pages:
         times = view.times(f"/site?name={quote(name)}", rows, (now, span, BUCKETS), RANGES, "test")
         shown = gate.load(self._gates, name)
         changes = store.find_changes(now - 30 * 86400, name)[:LINES]
-        return f"Site {name}", view.state(shown, now) + times + view.history(changes, store.find_closures(now, name), now)
+        slow = [one for one in self._told().get("slow", ()) if one["site"] == name]
+        cost = view.cost(*store.find_cost(now - 86400, name).get(name, (0, 0.0)), slow)
+        return f"Site {name}", view.state(shown, now) + cost + times + view.history(changes, store.find_closures(now, name), now)
 
     def test(self, store: Store, query: Mapping[str, str]) -> tuple[str, str]:
         name, span, now = query.get("name", ""), self._range(query), self._clock()

@@ -135,6 +135,15 @@ def state(gate: Gate | None, now: float) -> str:
     return f"<p>{words}</p>{reason}"
 
 
+def cost(jobs: int, seconds: float, slow: Sequence[Mapping[str, Any]]) -> str:
+    """What tests took in the last day, and which are seldom for what they take."""
+    parts = [f"In the last day {jobs} jobs tested it; their tests took {age(seconds)} together."]
+    for one in slow:
+        often = f"it runs each {age(one['every'])}, not sooner"
+        parts.append(f"{text(str(one['test']))} takes {age(one['takes'])} here, so {often}.")
+    return f'<p class="small">{" ".join(parts)}</p>'
+
+
 def times(
     here: str,
     rows: Sequence[tuple[str, Strip, tuple[str, str]]],
