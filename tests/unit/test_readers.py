@@ -33,7 +33,7 @@ from farmlet.parts.identity.service.scim import models, wire
 from farmlet.parts.overlay import demand
 from farmlet.parts.storage import usage
 from farmlet.parts.tokens import credential, credmon, queue
-from farmlet.runtime import ads, oauth
+from farmlet.runtime import ads, oauth, rows
 
 WORDS = ["", "a b", "a\tb", "1\n2", "-1", "/Expr(1)/", "\0", "\ud800", "\x1b[2J", "../x", "é", '"', "x" * 3000]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([*WORDS, 10**400, -5]) | st.text()
@@ -184,7 +184,7 @@ def serve(source: MembershipSource) -> None:
     assert diff([], entries).changes and all(
         value.encode() for entry in entries.values() for values in entry.values() for value in values
     )
-    assert json.loads(state.listing(state.list_rows(reading.accounts, LAYOUT)))
+    assert json.loads(rows.dump(state.list_rows(reading.accounts, LAYOUT)))
 
 
 def answer(*users: dict[str, Any]) -> Any:

@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from warm import Console
 
 from farmlet.facility.rights import GroupRights, Table
+from farmlet.runtime.oauth import obtain
 from waiting import find_port
 
 Fields = Mapping[str, str | list[str]]  # a list is a parameter that is repeated
@@ -57,7 +59,13 @@ RIGHTS = Table(
 @dataclass
 class Answer:
     status: int
-    body: dict[str, Any]
+    text: bytes
+    headers: Message
+
+    @cached_property
+    def body(self) -> Any:
+        """Its JSON object, if it has one."""
+        return json.loads(self.text) if self.text[:1] == b"{" else {}
 
 
 @dataclass
@@ -89,6 +97,26 @@ class Service:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def member(self, *words: str) -> Any:
+        """What a verb about members answers."""
+        return json.loads(self.do("member", *words))
+
+    def register(self, client: str, *options: str) -> str:
+        """Register a client that has a secret, which is returned."""
+        self.do("client", "ensure", client, "--secret-file", str(self.folder / f"{client}.secret"), *options)
+        return self.secret(client)
+
+    def secret(self, client: str) -> str:
+        return (self.folder / f"{client}.secret").read_text().strip()
+
+    def basic(self, client: str) -> str:
+        """The name and secret of such a client."""
+        return f"{client}:{self.secret(client)}"
+
+    def read_token(self) -> str:
+        """A new token of the accounts daemon's."""
+        return obtain(self.issuer, "accounts", self.secret("accounts"), "scim:read", self.cafile).access_token
+
     def python(self, code: str) -> None:
         """Run code beside the service, with its models at hand: for states that otherwise take time or another piece."""
         done = self.console.run(code=f"from farmlet.parts.identity.service.django.models import *\n{code}")
@@ -106,18 +134,22 @@ class Service:
     def request(self, path: str, form: Fields | None = None, *, basic: str = "", bearer: str = "", timeout: float = 10) -> Answer:
         """A program's request. `basic` is `name:secret`."""
         data = None if form is None else urllib.parse.urlencode(form, doseq=True).encode()
-        request = urllib.request.Request(self.issuer + path, data=data)
-        if basic:
-            request.add_header("Authorization", "Basic " + base64.b64encode(basic.encode()).decode())
-        if bearer:
-            request.add_header("Authorization", f"Bearer {bearer}")
+        known = f"Basic {base64.b64encode(basic.encode()).decode()}" if basic else bearer and f"Bearer {bearer}"
+        return self.send(path, data, timeout=timeout, **({"Authorization": known} if known else {}))
+
+    def send(
+        self, path: str, data: bytes | None = None, method: str | None = None, timeout: float = 30, **headers: str
+    ) -> Answer:
+        """Any request. `path` may be a whole URL, and `_` stands for `-` in the names of `headers`."""
+        url = path if path.startswith("https:") else self.issuer + path
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(url, data, given, method=method)
         try:
             answer = urllib.request.urlopen(request, timeout=timeout, context=ssl.create_default_context(cafile=self.cafile))
         except urllib.error.HTTPError as error:
             answer = error
         with answer:
-            text = answer.read()
-            return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
+            return Answer(answer.status, answer.read(), answer.headers)
 
     def token(self, form: Fields, basic: str = "") -> Answer:
         return self.request("/token/", form, basic=basic)
@@ -125,7 +157,7 @@ class Service:
     def join(self, name: str, *groups: str, pending: bool = False) -> tuple[Browser, Page]:
         """Register a member and let them set their password. Returns their browser and the page they land on."""
         options = [*(f"--group={group}" for group in groups or ("lab",)), *(["--pending"] if pending else [])]
-        url = json.loads(self.do("member", "add", name, *options, "--title", name.title()))["join"]
+        url = self.member("add", name, *options, "--title", name.title())["join"]
         browser = Browser(self.cafile)
         page = browser.open(url)
         assert page.status == 200, page.text
@@ -227,8 +259,7 @@ def found(folder: Path, database: str = "", *options: str) -> Iterator[Service]:
     running.do(*ENSURE)
     limits = ("--scope=openid offline_access storage.read:/ storage.modify:/", f"--audience={ANY}")
     running.do("client", "ensure", "batch", "--public", "--grant=device,refresh", *limits)
-    secret = ("--secret-file", str(folder / "accounts.secret"))
-    running.do("client", "ensure", "accounts", "--grant=client_credentials", "--scope=scim:read", *secret)
+    running.register("accounts", "--grant=client_credentials", "--scope=scim:read")
     tls = ("--certfile", running.cafile, "--keyfile", str(folder / "tls.key"))
     with serve(running, f"127.0.0.1:{port}", *tls, *options):
         yield running

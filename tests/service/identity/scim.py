@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import json
-import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from issuer import Service
+from issuer import Answer, Service
 
 from farmlet.runtime.oauth import obtain
 
 USER, GROUP = "urn:ietf:params:scim:schemas:core:2.0:User", "urn:ietf:params:scim:schemas:core:2.0:Group"
 OURS, INDIGO_USER = "urn:farmlet:scim:User", "urn:indigo-dc:scim:schemas:IndigoUser"
 PATCH = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-
-
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: Any = field(default_factory=dict)
 
 
 @dataclass
@@ -34,20 +26,12 @@ class Program:
     token: str
     base: str = "/scim/v2"
 
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **query: str) -> Reply:
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **query: str) -> Answer:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         text = f"?{urllib.parse.urlencode(query)}" if query else ""
-        url = f"{self.service.issuer}{self.base}{urllib.parse.quote(path)}{text}"
-        request = urllib.request.Request(url, data, {"Content-Type": "application/scim+json", **(headers or {})}, method=method)
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        try:
-            answer = urllib.request.urlopen(request, timeout=60, context=ssl.create_default_context(cafile=self.service.cafile))
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            content = answer.read()
-            return Reply(answer.status, dict(answer.headers), json.loads(content) if content[:1] == b"{" else {})
+        given = {"Content-Type": "application/scim+json", **(headers or {})}
+        given |= {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return self.service.send(f"{self.base}{urllib.parse.quote(path)}{text}", data, method, 60, **given)
 
     def find(self, kind: str, text: str) -> list[dict[str, Any]]:
         answer = self.ask("GET", f"/{kind}", filter=text)
@@ -62,13 +46,11 @@ class Program:
         created: dict[str, Any] = answer.body
         return created
 
-    def patch(self, path: str, *operations: dict[str, Any], headers: dict[str, str] | None = None) -> Reply:
+    def patch(self, path: str, *operations: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
         return self.ask("PATCH", path, {"schemas": [PATCH], "Operations": list(operations)}, headers)
 
 
 def start(service: Service, name: str, scope: str) -> Program:
     """A client of that name with that scope, registered and with its token."""
-    secret = service.folder / f"{name}.secret"
-    service.do("client", "ensure", name, "--grant=client_credentials", f"--scope={scope}", "--secret-file", str(secret))
-    token = obtain(service.issuer, name, secret.read_text().strip(), scope, service.cafile).access_token
-    return Program(service, token)
+    secret = service.register(name, "--grant=client_credentials", f"--scope={scope}")
+    return Program(service, obtain(service.issuer, name, secret, scope, service.cafile).access_token)

@@ -42,25 +42,14 @@ def stranger(service: Service) -> dict[str, Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def clients(service: Service) -> None:
-    def ensure(name: str, *options: str) -> None:
-        service.do("client", "ensure", name, *options)
-
-    ensure("shell", "--public", "--grant=device,refresh", f"--audience={ANY} ssh {NODE} {HUB}")
-    ensure("gate", "--public", "--grant=device,refresh", f"--audience={NODE} {OTHER_NODE}")
-    ensure("carrier", "--grant=exchange,refresh", *secret(service, "carrier"))
-    ensure("door", "--grant=exchange,code,refresh", f"--redirect-uri={BACK}", f"--audience={ANY} ssh", *secret(service, "door"))
-
-
-def secret(service: Service, client: str) -> tuple[str, str]:
-    return ("--secret-file", str(service.folder / f"{client}.secret"))
-
-
-def basic(service: Service, client: str) -> str:
-    return f"{client}:{(service.folder / f'{client}.secret').read_text().strip()}"
+    service.do("client", "ensure", "shell", "--public", "--grant=device,refresh", f"--audience={ANY} ssh {NODE} {HUB}")
+    service.do("client", "ensure", "gate", "--public", "--grant=device,refresh", f"--audience={NODE} {OTHER_NODE}")
+    service.register("carrier", "--grant=exchange,refresh")
+    service.register("door", "--grant=exchange,code,refresh", f"--redirect-uri={BACK}", f"--audience={ANY} ssh")
 
 
 def exchange(service: Service, client: str, token: str, **form: str) -> Answer:
-    return service.token({**EXCHANGE, "subject_token": token, **form}, basic=basic(service, client))
+    return service.token({**EXCHANGE, "subject_token": token, **form}, basic=service.basic(client))
 
 
 def is_refused(answer: Answer) -> bool:
@@ -193,12 +182,12 @@ def test_what_was_exchanged_stays_where_it_was(service: Service, wenzel: Browser
     made = exchange(service, "carrier", token, scope="openid offline_access storage.read:/", audience=ELEMENT).body
     form = {"grant_type": "refresh_token", "refresh_token": made["refresh_token"]}
     for beyond in (ANY, ELEMENTS[1], "ssh"):
-        assert is_refused(service.token({**form, "audience": beyond}, basic=basic(service, "carrier")))
-    assert claims(service.token(form, basic=basic(service, "carrier")).body["access_token"])["aud"] == ELEMENT
+        assert is_refused(service.token({**form, "audience": beyond}, basic=service.basic("carrier")))
+    assert claims(service.token(form, basic=service.basic("carrier")).body["access_token"])["aud"] == ELEMENT
 
 
 def test_a_service_members_token_is_for_what_its_client_is_registered_for(service: Service, wenzel: Browser) -> None:
-    made = json.loads(service.do("member", "add", "courier", "--service", "--owner=lab", "--group=lab"))
+    made = service.member("add", "courier", "--service", "--owner=lab", "--group=lab")
     mine = f"{made['client_id']}:{made['client_secret']}"
     form = {"grant_type": "client_credentials", "scope": "openid storage.read:/"}
     for beyond in ("ssh", NODE, HUB, f"{ELEMENT} {HUB}"):
@@ -213,14 +202,13 @@ def test_a_service_members_token_is_for_what_its_client_is_registered_for(servic
 
 def test_a_log_in_is_allowed_by_the_member_whoever_asks(service: Service, wenzel: Browser) -> None:
     """An earlier consent to something else does not hold for it, nor is the facility's own client above it."""
-    door = Party(service, "door", basic(service, "door").partition(":")[2])
+    door = Party(service, "door", service.secret("door"))
     data = {"scope": "openid offline_access", "audience": ANY}
     assert door.redeem(door.ask(wenzel, **data)["code"]).status == 200
     assert wenzel.open(door.url(**data)).status == 303, "allowed already"
     page = wenzel.open(door.url(scope="openid offline_access", audience="ssh"))
     assert page.status == 200 and LOG_IN in page.text
-    options = ("--grant=code", f"--redirect-uri={BACK}", "--trusted", f"--audience={ANY} ssh", *secret(service, "own"))
-    service.do("client", "ensure", "own", *options)
+    service.register("own", "--grant=code", f"--redirect-uri={BACK}", "--trusted", f"--audience={ANY} ssh")
     own = Party(service, "own")
     assert wenzel.open(own.url(scope="openid", audience=ANY)).status == 303
     page = wenzel.open(own.url(scope="openid", audience="ssh"))

@@ -33,9 +33,7 @@ def app(service: Service) -> Party:
 
 
 def register(service: Service, name: str, *options: str) -> Party:
-    path = service.folder / f"{name}.secret"
-    service.do("client", "ensure", name, "--secret-file", str(path), "--grant=code,refresh", f"--redirect-uri={BACK}", *options)
-    return Party(service, name, path.read_text().strip())
+    return Party(service, name, service.register(name, "--grant=code,refresh", f"--redirect-uri={BACK}", *options))
 
 
 def test_code_becomes_tokens(service: Service, ada: Browser, app: Party) -> None:
@@ -63,8 +61,7 @@ def test_form_fields_do_not_pose_as_what_the_service_knows(service: Service, ada
     assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "ada"
     form = {"grant_type": "refresh_token", "refresh_token": answer.body["refresh_token"], "client_id": "app", name: "x"}
     assert service.token(form).status == 200
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    assert service.token({"grant_type": "client_credentials", name: "x"}, f"accounts:{secret}").status == 200
+    assert service.token({"grant_type": "client_credentials", name: "x"}, service.basic("accounts")).status == 200
 
 
 def test_id_tokens_are_signed_as_the_client_wants(service: Service, ada: Browser) -> None:

@@ -40,7 +40,7 @@ def test_the_audit_log_has_it_all(service: Service, token: dict[str, Any], tmp_p
     line = next(line for line in audit.find(service.folder / "db" / "audit.log", "token.minted") if line["jti"] == token["jti"])
     assert (line["by"], line["member"], line["reason"]) == ("ada", "gerd", "<b>lost</b> upload")
     assert line["scopes"] == ["openid", "storage.read:/"] and line["audience"] == "https://se.example.org"
-    lines = json.loads(service.do("member", "history", "gerd"))
+    lines = service.member("history", "gerd")
     assert "token.minted" in [line["event"] for line in lines]
     told = check_audit(str(service.folder / "db" / "audit.log"), str(tmp_path / "identity.json"))  # what `farmlet status` shows
     assert "break-glass in 7 days: " in told
@@ -75,10 +75,10 @@ def test_refusals(service: Service, gerd: Browser, words: tuple[str, ...], told:
 
 
 def test_no_token_for_who_is_not_active(service: Service) -> None:
-    service.do("member", "add", "susi", "--group=lab", "--pending")
+    service.do("member", "add", "sulamith", "--group=lab", "--pending")
     for verb in ("approve", "suspend"):
-        service.do("member", verb, "susi")
-    refused = service.run("token", "--as=susi", "--scope=openid", "--reason=x", "--by=ada")
+        service.do("member", verb, "sulamith")
+    refused = service.run("token", "--as=sulamith", "--scope=openid", "--reason=x", "--by=ada")
     assert refused.returncode == 2 and "is suspended" in refused.stderr
 
 

@@ -47,13 +47,11 @@ def trust(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(service: Service, name: str, *options: str) -> App:
-    path = service.folder / f"{name}.secret"
-    service.do("client", "ensure", name, "--secret-file", str(path), *options)
     return App(
         None,
         name,
         client_id=name,
-        client_secret=path.read_text().strip(),
+        client_secret=service.register(name, *options),
         server_metadata_url=f"{service.issuer}/.well-known/openid-configuration",
         client_kwargs={"scope": SCOPE, "code_challenge_method": "S256"},
     )

@@ -23,10 +23,9 @@ pytestmark = [pytest.mark.service, pytest.mark.once, pytest.mark.timeout(180)]
 def hub(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a running JupyterHub."""
     folder, port = tmp_path_factory.mktemp("hub"), find_port()
-    secret = service.folder / "hub.secret"
     back = f"--redirect-uri=http://127.0.0.1:{port}/hub/oauth_callback"
-    service.do("client", "ensure", "hub", "--secret-file", str(secret), "--grant=code", back)
-    given = {"port": port, "issuer": service.issuer, "secret": secret.read_text().strip(), "ca": service.cafile}
+    secret = service.register("hub", "--grant=code", back)
+    given = {"port": port, "issuer": service.issuer, "secret": secret, "ca": service.cafile}
     (folder / "hub.json").write_text(json.dumps(given))
     command = [sys.executable, "-m", "jupyterhub", "--config", str(Path(__file__).with_name("hub.py"))]
     with (folder / "log").open("w") as log:

@@ -26,9 +26,8 @@ def noelle(service: Service) -> Browser:
 def clients(service: Service) -> None:
     grants = ("--grant=code,device,refresh", f"--redirect-uri={BACK}")
     service.do("client", "ensure", "node-public", "--public", *grants)
-    service.do("client", "ensure", "node-web", "--secret-file", str(service.folder / "node-web.secret"), *grants)
-    path = str(service.folder / "node-es256.secret")
-    service.do("client", "ensure", "node-es256", "--algorithm=ES256", "--secret-file", path, *grants)
+    service.register("node-web", *grants)
+    service.register("node-es256", "--algorithm=ES256", *grants)
 
 
 def run(service: Service, client: str, act: Callable[[Told], Told | None], **job: str) -> Told:

@@ -130,8 +130,7 @@ def test_the_password_comes_from_the_passfile(service: Service, server: postgres
 
 @pytest.mark.parametrize("service", ["postgresql"], indirect=True)
 def test_the_service_outlives_a_restart_of_the_database(service: Service, server: postgres.Server) -> None:
-    secret = (service.folder / "accounts.secret").read_text().strip()
     form = {"grant_type": "client_credentials"}
-    assert service.token(form, f"accounts:{secret}").status == 200
+    assert service.token(form, service.basic("accounts")).status == 200
     server.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'farmlet'")
-    assert service.token(form, f"accounts:{secret}").status == 200
+    assert service.token(form, service.basic("accounts")).status == 200

@@ -40,7 +40,7 @@ def test_a_suspension_is_told_to_who_had_a_token_and_to_nobody_else(service: Ser
         assert said(service, one) == "the membership was suspended", "it is no use that ends anything"
         # with its id alone, by another client, for what ended otherwise: as for what never was
         assert said(service, f"{one.partition('.')[0]}.{'x' * 43}") == said(service, one, "batch") == said(service, gone) == ""
-    basic = f"accounts:{(service.folder / 'accounts.secret').read_text().strip()}"
+    basic = service.basic("accounts")
     assert service.request("/introspect/", {"token": token}, basic=basic).body == {"active": False}
     service.do("member", "resume", "edda")
     assert said(service, token) == said(service, lone) == "the membership was suspended", "nothing comes back by itself"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import base64
-import ssl
-import urllib.error
-import urllib.request
 from typing import Any
 
 import pytest
@@ -18,13 +15,11 @@ pytestmark = pytest.mark.service
 
 
 def test_a_changed_client_is_known_within_seconds(service: Service) -> None:
-    file = service.folder / "changing.secret"
-
     def ensure(scope: str) -> None:
-        service.do("client", "ensure", "changing", "--grant=client_credentials", f"--scope={scope}", "--secret-file", str(file))
+        service.register("changing", "--grant=client_credentials", f"--scope={scope}")
 
     def ask() -> str:
-        answer = service.token({"grant_type": "client_credentials"}, f"changing:{file.read_text().strip()}")
+        answer = service.token({"grant_type": "client_credentials"}, service.basic("changing"))
         return str(answer.body.get("scope", answer.body.get("error")))
 
     assert ask_unknown(service) == "invalid_client"
@@ -32,7 +27,7 @@ def test_a_changed_client_is_known_within_seconds(service: Service) -> None:
     assert ask() == "scim:read"  # a name that nobody had is not remembered as such
     ensure("scim:write")
     until(lambda: ask() == "scim:write", 6)
-    file.unlink()
+    (service.folder / "changing.secret").unlink()
     ensure("scim:write")
     until(lambda: ask() == "scim:write", 6)  # with the new secret
 
@@ -43,14 +38,13 @@ def ask_unknown(service: Service) -> str:
 
 @pytest.mark.once
 def test_a_job_that_tests_a_site_gets_a_corner_of_storage_and_nothing_else(service: Service) -> None:
-    file, element = service.folder / "tests.secret", "https://head.farmlet.test:8443"
+    element = "https://head.farmlet.test:8443"
     words = [word for scope in (*SCOPES, "storage.read:/") for word in ("--scope", scope)]
-    words += ["--audience", element, "--audience", f"{element}1", "--secret-file", str(file)]
-    service.do("client", "ensure", CLIENT, "--grant=client_credentials", *words)
+    service.register(CLIENT, "--grant=client_credentials", *words, "--audience", element, "--audience", f"{element}1")
 
     def ask(scope: str) -> Any:
         form = {"grant_type": "client_credentials", "scope": scope, "audience": f"{element} {element}1"}
-        return service.token(form, f"{CLIENT}:{file.read_text().strip()}")
+        return service.token(form, service.basic(CLIENT))
 
     found = claims(ask(" ".join(f"{one}/tier1" for one in SCOPES)).body["access_token"])
     assert set(found["scope"].split()) == {f"{one}/tier1" for one in SCOPES}
@@ -62,8 +56,8 @@ def test_a_job_that_tests_a_site_gets_a_corner_of_storage_and_nothing_else(servi
 @pytest.mark.once
 @pytest.mark.parametrize(("body", "status"), [(b"a=" + b"x" * (1 << 18), 413), (b"\xff\xfe", 400), (b"{}", 400), (b"", 400)])
 def test_bodies_that_are_no_form_of_ours(service: Service, body: bytes, status: int) -> None:
-    answer = post(service, body)
-    assert answer.code == status and b'"error"' in answer.read()
+    answer = service.send("/token/", body)
+    assert answer.status == status and b'"error"' in answer.text
     assert answer.headers["Cache-Control"] == "no-store"
 
 
@@ -72,30 +66,20 @@ def test_bodies_that_are_no_form_of_ours(service: Service, body: bytes, status: 
 def test_forms_that_cannot_be_read_are_not_taken_for_empty_ones(service: Service, path: str) -> None:
     """A client that proves itself in the header would get what it has by default, instead of what it asked for."""
     basic = base64.b64encode(b"farmlet:").decode()
-    answer = post(service, b'scope=openid "storage.read:/"', path, Authorization=f"Basic {basic}")
-    assert answer.code == 400 and b"not a form" in answer.read()
+    answer = service.send(path, b'scope=openid "storage.read:/"', Authorization=f"Basic {basic}")
+    assert answer.status == 400 and b"not a form" in answer.text
 
 
 @pytest.mark.once
 def test_a_field_given_twice_is_refused(service: Service) -> None:
     """RFC 6749 §3.2: parameters must not be included more than once."""
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    form = f"grant_type=client_credentials&client_id=accounts&client_secret={secret}"
-    answer = post(service, f"{form}&scope=scim:read&scope=scim:read".encode())
-    assert answer.code == 400 and b"invalid_request" in answer.read()
+    form = f"grant_type=client_credentials&client_id=accounts&client_secret={service.secret('accounts')}"
+    answer = service.send("/token/", f"{form}&scope=scim:read&scope=scim:read".encode())
+    assert answer.status == 400 and b"invalid_request" in answer.text
 
 
 @pytest.mark.once
 def test_the_token_endpoint_sets_no_cookies_and_is_not_sniffed(service: Service) -> None:
-    headers = post(service, b"grant_type=client_credentials").headers
+    headers = service.send("/token/", b"grant_type=client_credentials").headers
     assert "Set-Cookie" not in headers and headers["X-Content-Type-Options"] == "nosniff"
     assert "max-age" in headers["Strict-Transport-Security"]
-
-
-def post(service: Service, body: bytes, path: str = "/token/", **headers: str) -> urllib.error.HTTPError:
-    """The error that the endpoint answers."""
-    form = {"Content-Type": "application/x-www-form-urlencoded", **headers}
-    request = urllib.request.Request(service.issuer + path, data=body, headers=form)
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=service.cafile))
-    return caught.value

@@ -27,21 +27,15 @@ def bettina(service: Service) -> Browser:
 
 @pytest.fixture(scope="module", autouse=True)
 def clients(service: Service) -> None:
-    def ensure(name: str, *options: str) -> None:
-        service.do("client", "ensure", name, "--secret-file", str(service.folder / f"{name}.secret"), *options)
-
-    ensure("transfer", "--grant=exchange,refresh")
-    ensure("archive", "--grant=exchange", f"--audience={ELEMENT}", "--scope=storage.read:/ storage.stage:/ offline_access")
-    ensure("robot", "--grant=client_credentials", "--scope=openid scim:read")
-
-
-def basic(service: Service, client: str) -> str:
-    return f"{client}:{(service.folder / f'{client}.secret').read_text().strip()}"
+    service.register("transfer", "--grant=exchange,refresh")
+    scopes = "--scope=storage.read:/ storage.stage:/ offline_access"
+    service.register("archive", "--grant=exchange", f"--audience={ELEMENT}", scopes)
+    service.register("robot", "--grant=client_credentials", "--scope=openid scim:read")
 
 
 def exchange(service: Service, token: str, client: str = "transfer", **form: Any) -> Answer:
     given = {"grant_type": GRANT, "subject_token": token, "subject_token_type": ACCESS, **form}
-    return service.token(given, basic=basic(service, client))
+    return service.token(given, basic=service.basic(client))
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +117,14 @@ def test_offline_access_keeps_going(service: Service, subject: str) -> None:
     answer = exchange(service, subject, scope="openid offline_access storage.read:/data", audience=ELEMENT)
     assert answer.body["scope"] == "openid offline_access storage.read:/data"
     again = service.token(
-        {"grant_type": "refresh_token", "refresh_token": answer.body["refresh_token"]}, basic=basic(service, "transfer")
+        {"grant_type": "refresh_token", "refresh_token": answer.body["refresh_token"]}, basic=service.basic("transfer")
     )
     assert again.status == 200 and "id_token" not in again.body
     body = claims(again.body["access_token"])
     assert (body["act"], body["scope"], body["aud"]) == ({"sub": "transfer"}, answer.body["scope"], ELEMENT)
     assert service.refresh(again.body["refresh_token"]).body["error"] == "invalid_grant"  # another client
     wider = {"grant_type": "refresh_token", "refresh_token": again.body["refresh_token"], "scope": "storage.modify:/shift"}
-    assert service.token(wider, basic=basic(service, "transfer")).body["error"] == "invalid_scope"
+    assert service.token(wider, basic=service.basic("transfer")).body["error"] == "invalid_scope"
 
 
 def test_offline_access_is_the_clients_to_have(service: Service, subject: str) -> None:
@@ -169,7 +163,7 @@ def test_subject_tokens_that_are_not_good(service: Service, bettina: Browser, su
     refuse(connected["id_token"], "not an access token")
     refuse(connected["refresh_token"], "signature")
     form = {"grant_type": "client_credentials", "scope": "scim:read"}
-    refuse(service.token(form, basic=basic(service, "robot")).body["access_token"], "no member")
+    refuse(service.token(form, basic=service.basic("robot")).body["access_token"], "no member")
     service.request("/revoke", {"token": connected["access_token"], "client_id": "farmlet"})
     refuse(connected["access_token"], "revoked")
     broken = service.do("token", "--as=bettina", "--scope=storage.read:/", "--reason=test", "--by=carol").strip()
@@ -183,7 +177,7 @@ def test_a_suspended_members_token(service: Service) -> None:
     service.do("member", "suspend", "berthold")
     assert "not active" in exchange(service, token).body["error_description"]
     form = {"grant_type": "refresh_token", "refresh_token": offline}
-    assert service.token(form, basic=basic(service, "transfer")).body["error"] == "invalid_grant"
+    assert service.token(form, basic=service.basic("transfer")).body["error"] == "invalid_grant"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +201,7 @@ def test_what_is_not_supported_is_said(service: Service, subject: str, form: Fie
 def test_only_confidential_clients_that_hold_the_grant(service: Service, subject: str) -> None:
     form = {"grant_type": GRANT, "subject_token": subject, "subject_token_type": ACCESS}
     assert service.token({**form, "client_id": "farmlet"}).body["error"] == "unauthorized_client"
-    assert service.token(form, basic=basic(service, "robot")).body["error"] == "unauthorized_client"
+    assert service.token(form, basic=service.basic("robot")).body["error"] == "unauthorized_client"
     assert service.token(form, basic="transfer:wrong").status == 401
     assert service.token({**form, "client_id": "transfer"}).status == 401
     refused = service.run("client", "ensure", "open", "--public", "--grant=exchange")
@@ -217,7 +211,7 @@ def test_only_confidential_clients_that_hold_the_grant(service: Service, subject
 @pytest.mark.parametrize("field", ["user", "device", "connection", "act", "left", "scopes", "granted_audience", "client", "jti"])
 def test_form_fields_are_not_taken_for_our_own_notes(service: Service, subject: str, field: str) -> None:
     form = {"grant_type": GRANT, "subject_token": subject, "subject_token_type": ACCESS, "scope": "storage.read:/data"}
-    answer = service.token({**form, field: "1"}, basic=basic(service, "transfer"))
+    answer = service.token({**form, field: "1"}, basic=service.basic("transfer"))
     assert answer.status == 200 and claims(answer.body["access_token"])["preferred_username"] == "bettina"
     assert answer.body["scope"] == "storage.read:/data" and answer.body["expires_in"] > 1
     form = {"grant_type": "refresh_token", "refresh_token": "x.y", "client_id": "farmlet", field: "1"}

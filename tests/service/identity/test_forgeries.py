@@ -36,12 +36,12 @@ class Places:
         paths = {"Me": "/scim/v2/Me", "Users": "/scim/v2/Users?count=1", "INDIGO's Users": "/scim/Users?count=1"}
         match place:
             case "introspection":
-                answer = self.service.request("/introspect/", {"token": token}, basic=self.basic("taker"))
+                answer = self.service.request("/introspect/", {"token": token}, basic=self.service.basic("taker"))
                 assert answer.status == 200 and (answer.body["active"] or len(answer.body) == 1), answer
                 return bool(answer.body["active"])
             case "exchange":
                 form = {"grant_type": EXCHANGE, "subject_token": token, "subject_token_type": ACCESS}
-                answer = self.service.token(form, basic=self.basic("taker"))
+                answer = self.service.token(form, basic=self.service.basic("taker"))
                 assert answer.status == 200 or (answer.status, answer.body["error"]) == (400, "invalid_request"), answer
             case "offline":
                 try:
@@ -53,9 +53,6 @@ class Places:
                 answer = self.service.request(path, {} if "POST" in place else None, bearer=token)
                 assert answer.status in (200, 401), answer
         return answer.status == 200
-
-    def basic(self, client: str) -> str:
-        return f"{client}:{(self.service.folder / f'{client}.secret').read_text().strip()}"
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +67,7 @@ def molly(service: Service) -> Browser:
 
 @pytest.fixture(scope="module")
 def places(service: Service, mona: Browser) -> Places:
-    secret = ("--secret-file", str(service.folder / "taker.secret"))
-    service.do("client", "ensure", "taker", "--grant=exchange,client_credentials", "--scope=openid storage.read:/", *secret)
+    service.register("taker", "--grant=exchange,client_credentials", "--scope=openid storage.read:/")
     token = service.connect(mona, scope="openid storage.read:/")["access_token"]
     program = start(service, "forger", "scim:read").token
     return Places(service, take_apart(service, token), take_apart(service, program))

@@ -6,7 +6,6 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,11 +194,9 @@ def test_refresh_token_of_another_client_is_refused_and_unharmed(service: Servic
     assert service.refresh(token).status == 200
 
 
-def test_only_the_facilitys_own_checks_have_storage_without_a_member(service: Service, tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
+def test_only_the_facilitys_own_checks_have_storage_without_a_member(service: Service) -> None:
     scopes = "--scope=storage.read:/.farmlet storage.modify:/.farmlet storage.create:/.farmlet storage.read:/data openid"
-    service.do("client", "ensure", "prober", "--grant=client_credentials", scopes, "--secret-file", str(secret))
-    basic = f"prober:{secret.read_text().strip()}"
+    basic = f"prober:{service.register('prober', '--grant=client_credentials', scopes)}"
     answer = service.token({"grant_type": "client_credentials", "scope": "storage.read:/ storage.modify:/"}, basic)
     assert answer.body["scope"].split() == ["storage.read:/.farmlet", "storage.modify:/.farmlet"]
     for scope in (
@@ -212,14 +209,13 @@ def test_only_the_facilitys_own_checks_have_storage_without_a_member(service: Se
 
 
 def test_client_credentials(service: Service) -> None:
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    tokens = obtain(service.issuer, "accounts", secret, "scim:read", service.cafile)
+    tokens = obtain(service.issuer, "accounts", service.secret("accounts"), "scim:read", service.cafile)
     body = claims(tokens.access_token)
     assert tokens.scope == "scim:read" and body["sub"] == "accounts" and "preferred_username" not in body
     with pytest.raises(OAuthError, match="invalid_client"):
         obtain(service.issuer, "accounts", "wrong", "scim:read", service.cafile)
     with pytest.raises(OAuthError, match="invalid_scope"):
-        obtain(service.issuer, "accounts", secret, "storage.read:/", service.cafile)
+        obtain(service.issuer, "accounts", service.secret("accounts"), "storage.read:/", service.cafile)
     form = {"grant_type": "client_credentials", "client_id": "farmlet", "scope": "openid"}
     assert service.token(form).body["error"] == "unauthorized_client"
     assert service.token({"grant_type": "client_credentials", "client_id": "accounts"}).status == 401

@@ -15,10 +15,8 @@ AFTER = "https://client.example.org/bye"
 
 @pytest.fixture(scope="module")
 def party(service: Service) -> Party:
-    path = service.folder / "leaver.secret"
     options = ("--grant=code", f"--redirect-uri={BACK}", f"--post-logout-uri={AFTER}", "--trusted")
-    service.do("client", "ensure", "leaver", "--secret-file", str(path), *options)
-    return Party(service, "leaver", path.read_text().strip())
+    return Party(service, "leaver", service.register("leaver", *options))
 
 
 @pytest.fixture(scope="module")

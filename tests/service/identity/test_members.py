@@ -15,15 +15,13 @@ from browser import Browser
 from issuer import ENSURE, PASSWORD, RIGHTS, Service, serve, write_config
 
 from farmlet.runtime import audit
-from farmlet.runtime.oauth import obtain
 
 pytestmark = pytest.mark.service
 
 
 @pytest.fixture(scope="module")
 def reader(service: Service) -> str:
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    return obtain(service.issuer, "accounts", secret, "scim:read", service.cafile).access_token
+    return service.read_token()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,7 @@ def login(service: Service, name: str, password: str = PASSWORD) -> str:
 
 
 def test_join_link_works_once(service: Service) -> None:
-    url = json.loads(service.do("member", "add", "dora", "--group=lab"))["join"]
+    url = service.member("add", "dora", "--group=lab")["join"]
     browser = Browser(service.cafile)
     weak = browser.submit(browser.open(url), new_password1="dora1234", new_password2="dora1234")
     assert "too short" in weak.text
@@ -55,7 +53,7 @@ def test_an_address_that_scim_cannot_tell_is_refused(service: Service, email: st
 
 def test_an_odd_address_of_one_member_costs_nobody_an_answer(service: Service, reader: str, lars: Browser) -> None:
     """One that an older version let in."""
-    sub = json.loads(service.do("member", "add", "odille", "--group=lab", "--email=odille@example.org"))["sub"]
+    sub = service.member("add", "odille", "--group=lab", "--email=odille@example.org")["sub"]
     service.execute("UPDATE identity_member SET email = 'odille@b' WHERE name = 'odille'")
     some = ("", "?attributes=userName,emails", "?sortBy=userName", "?filter=userName%20co%20%22l%22")
     for query in some:
@@ -107,11 +105,11 @@ def test_suspension_ends_sessions_and_refresh_tokens(service: Service) -> None:
 
 
 def test_names_and_numbers_are_never_given_again(service: Service) -> None:
-    first = json.loads(service.do("member", "add", "rosa", "--group=lab"))
+    first = service.member("add", "rosa", "--group=lab")
     service.do("member", "remove", "rosa")
     again = service.run("member", "add", "rosa", "--group=lab")
     assert again.returncode == 2 and "never given again" in again.stderr and "farmlet user resume rosa" in again.stderr
-    second = json.loads(service.do("member", "add", "rolf", "--group=lab"))
+    second = service.member("add", "rolf", "--group=lab")
     assert second["uid"] > first["uid"] >= 20000
     assert service.run("member", "approve", "rosa").returncode == 2
 
@@ -126,10 +124,10 @@ def test_a_member_who_is_there_is_not_added_again(service: Service) -> None:
 
 def test_who_was_removed_may_come_back_as_who_they_were(service: Service) -> None:
     service.join("renate")
-    first = json.loads(service.do("member", "show", "renate"))
+    first = service.member("show", "renate")
     service.do("member", "remove", "renate")
     assert "Wrong name or password" in login(service, "renate")
-    back = json.loads(service.do("member", "resume", "renate"))
+    back = service.member("resume", "renate")
     assert {key: back[key] for key in ("state", "uid", "sub", "groups")} == {
         key: first[key] for key in ("state", "uid", "sub", "groups")
     }
@@ -137,7 +135,7 @@ def test_who_was_removed_may_come_back_as_who_they_were(service: Service) -> Non
     browser = Browser(service.cafile)
     browser.submit(browser.open(back["join"]), new_password1=PASSWORD, new_password2=PASSWORD)
     assert "Logged in as renate" in login(service, "renate")
-    assert "join" not in json.loads(service.do("member", "resume", "renate"))
+    assert "join" not in service.member("resume", "renate")
 
 
 @pytest.mark.parametrize("arguments", [("lab-production", "lab"), ("uwe", "unknown")])
@@ -182,7 +180,7 @@ def test_scim_needs_its_scope(service: Service, reader: str, lars: Browser) -> N
 
 def test_a_database_that_was_restored_gives_nobodys_name_and_number_away(service: Service) -> None:
     """What it has forgotten, the nodes remember; the one file of theirs that it reads is here for this test."""
-    sub, highest = str(uuid.uuid4()), 1 + max(one["uid"] for one in json.loads(service.do("member", "list")))
+    sub, highest = str(uuid.uuid4()), 1 + max(one["uid"] for one in service.member("list"))
     lost, seen = highest + 50, service.folder / "seen.json"
     seen.write_text(json.dumps({"members": {"lois": [sub, lost]}, "groups": {"lab-lost": 39000}}))
     try:
@@ -190,8 +188,8 @@ def test_a_database_that_was_restored_gives_nobodys_name_and_number_away(service
         assert refused.returncode == 2 and str(lost) in refused.stderr and "--again" in refused.stderr
         assert service.run("member", "add", "lab-lost", "--group=lab").returncode == 2
         assert service.run("member", "add", "linus", "--group=lab", "--again").returncode == 2
-        assert json.loads(service.do("member", "add", "linus", "--group=lab"))["uid"] == lost + 1
-        back = json.loads(service.do("member", "add", "lois", "--group=lab", "--again"))
+        assert service.member("add", "linus", "--group=lab")["uid"] == lost + 1
+        back = service.member("add", "lois", "--group=lab", "--again")
         assert (back["uid"], back["sub"]) == (lost, sub) and "join" in back
         seen.write_text("half of it")
         assert service.run("member", "add", "lucy", "--group=lab").returncode == 1
@@ -200,7 +198,7 @@ def test_a_database_that_was_restored_gives_nobodys_name_and_number_away(service
 
 
 def test_feed_wakes_its_readers(service: Service, reader: str) -> None:
-    sub = json.loads(service.do("member", "add", "mara", "--group=lab"))["sub"]
+    sub = service.member("add", "mara", "--group=lab")["sub"]
     cursor = service.request("/scim/v2/changes", bearer=reader).body["cursor"]
     came: list[tuple[float, dict[str, object]]] = []
 
@@ -239,7 +237,7 @@ def test_ensuring_again_changes_nothing(service: Service, reader: str) -> None:
 
 
 def test_changed_rights_announce_their_members(service: Service, reader: str, lars: Browser) -> None:
-    sub = json.loads(service.do("member", "add", "gina", "--group=guests"))["sub"]
+    sub = service.member("add", "gina", "--group=guests")["sub"]
     cursor = service.request("/scim/v2/changes", bearer=reader).body["cursor"]
     rights = RIGHTS.to_json()
     rights["groups"] = [group for group in rights["groups"] if group["path"] != "visitors"]
@@ -250,7 +248,7 @@ def test_changed_rights_announce_their_members(service: Service, reader: str, la
     finally:
         write_config(service)
     feed = service.request(f"/scim/v2/changes?cursor={cursor}", bearer=reader).body
-    others = {json.loads(service.do("member", "show", name))["sub"] for name in ("lars",)}
+    others = {service.member("show", name)["sub"] for name in ("lars",)}
     assert feed["cursor"] > cursor and sub in feed["changed"] and not others & set(feed["changed"])
     assert "groups changed: guests, visitors" in service.run("groups", "ensure").stderr
 
@@ -283,7 +281,7 @@ def test_behind_the_front_door(service: Service, lars: Browser) -> None:
 def test_history_tells_what_the_audit_log_says_of_one_member(service: Service) -> None:
     service.do("member", "add", "hilde", "--group=lab", "--by=ada")
     service.do("member", "suspend", "hilde", "--by=ada")
-    lines = json.loads(service.do("member", "history", "hilde"))
+    lines = service.member("history", "hilde")
     assert lines[0]["event"] == "member.added"
     assert len(lines) == 2
     assert all(line["by"] == "ada" and "hash" not in line for line in lines)

@@ -63,9 +63,8 @@ def test_with_a_members_token(own: Service, tmp_path: Path) -> None:
 
 
 def test_with_a_clients_secret(own: Service, tmp_path: Path) -> None:
-    secret = (own.folder / "accounts.secret").read_text().strip()
     paths = ("--include-path-regex", "token|device|introspect|revoke")
-    examine(own, tmp_path, *paths, "--auth", f"accounts:{secret}", "--max-examples=15")
+    examine(own, tmp_path, *paths, "--auth", own.basic("accounts"), "--max-examples=15")
 
 
 def test_with_a_programs_token(own: Service, tmp_path: Path) -> None:

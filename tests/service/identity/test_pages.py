@@ -5,7 +5,6 @@ Each page that is looked at is checked by `chromium.Window.look`; $FARMLET_SCREE
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 import pytest
@@ -20,7 +19,7 @@ LONG = "Ærøskøbing–Ünïversität·研究所 für Hochenergiephysik " * 4  
 
 def invite(service: Service, name: str, *options: str) -> str:
     """The link that a new member is sent."""
-    link: str = json.loads(service.do("member", "add", name, "--group=lab", *options))["join"]
+    link: str = service.member("add", name, "--group=lab", *options)["join"]
     return link
 
 

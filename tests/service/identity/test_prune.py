@@ -13,8 +13,6 @@ from browser import Browser
 from issuer import Service
 from test_registration import Registrar, execute, forget
 
-from farmlet.runtime.oauth import obtain
-
 pytestmark = pytest.mark.service
 
 
@@ -25,8 +23,7 @@ def paul(service: Service) -> Browser:
 
 @pytest.fixture(scope="module")
 def reader(service: Service) -> str:
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    return obtain(service.issuer, "accounts", secret, "scim:read", service.cafile).access_token
+    return service.read_token()
 
 
 @pytest.fixture
@@ -94,7 +91,7 @@ def test_a_reader_with_an_old_cursor_still_hears_of_everybody(service: Service, 
         return service.request(f"/scim/v2/changes?cursor={cursor}", bearer=reader).body
 
     start = changes(0)["cursor"]
-    subs = [json.loads(service.do("member", "add", name, "--group=lab"))["sub"] for name in ("quinn", "quentin")]
+    subs = [service.member("add", name, "--group=lab")["sub"] for name in ("quinn", "quentin")]
     service.do("member", "suspend", "quinn")
     end = changes(0)["cursor"]
     answers = {cursor: set(changes(cursor)["changed"]) for cursor in range(start, end + 1)}

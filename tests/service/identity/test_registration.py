@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,18 +39,10 @@ class Registrar:
         self, body: Any, path: str = "/register/", method: str = "POST", bearer: str = "", kind: str = "application/json"
     ) -> Answer:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
-        url = path if path.startswith("https:") else self.service.issuer + path
-        request = urllib.request.Request(url, data=data, method=method, headers={"Content-Type": kind})
-        if bearer:
-            request.add_header("Authorization", f"Bearer {bearer}")
-        try:
-            answer = urllib.request.urlopen(request, timeout=10, context=ssl.create_default_context(cafile=self.service.cafile))
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            text = answer.read()
-            self.headers = dict(answer.headers)
-            return Answer(answer.status, json.loads(text) if text[:1] == b"{" else {})
+        known = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        answer = self.service.send(path, data, method, Content_Type=kind, **known)
+        self.headers = answer.headers
+        return answer
 
     def register(self, **changes: Any) -> dict[str, Any]:
         answer = self.send(AGENT | changes)

@@ -26,9 +26,7 @@ def tokens(service: Service, ritva: Browser) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def checker(service: Service) -> str:
     """The credentials of a service that asks about tokens."""
-    path = service.folder / "checker.secret"
-    service.do("client", "ensure", "checker", "--grant=device,refresh", "--secret-file", str(path))
-    return f"checker:{path.read_text().strip()}"
+    return f"checker:{service.register('checker', '--grant=device,refresh')}"
 
 
 def revoke(service: Service, token: str, client: str = "farmlet", **form: str) -> Answer:
@@ -70,7 +68,7 @@ def test_a_revoked_access_token_opens_nothing_here(service: Service, ritva: Brow
 
 
 def test_a_revoked_token_does_not_read_the_membership(service: Service) -> None:
-    basic = "accounts:" + (service.folder / "accounts.secret").read_text().strip()
+    basic = service.basic("accounts")
     token = service.token({"grant_type": "client_credentials", "scope": "scim:read"}, basic=basic).body["access_token"]
     assert service.request("/scim/v2/Users", bearer=token).status == 200
     assert service.request("/revoke", {"token": token}, basic=basic).status == 200

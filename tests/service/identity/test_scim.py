@@ -207,9 +207,7 @@ def test_scopes(service: Service, program: Program, mila: Browser) -> None:
     token = service.do("token", "--as=mila", "--scope=openid scim:read", "--reason=test", "--by=ada").strip()
     assert replace(program, token=token).ask("GET", "/Users").status == 403
     # what is taken from a client holds for the tokens it has
-    secret = service.folder / "reader.secret"
-    limited = ("--grant=client_credentials", "--scope=other", "--secret-file", str(secret))
-    service.do("client", "ensure", "reader", *limited)
+    service.register("reader", "--grant=client_credentials", "--scope=other")
     assert reader.ask("GET", "/Users").status == 403
 
 

@@ -19,11 +19,6 @@ def program(service: Service) -> Program:
     return start(service, "provision", "scim:read scim:write")
 
 
-def events(service: Service, member: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(service.do("member", "history", member))
-    return found
-
-
 def cursor(program: Program) -> int:
     return int(program.ask("GET", "/changes").body["cursor"])
 
@@ -46,7 +41,7 @@ def test_registration(service: Service, program: Program) -> None:
     created = program.register("olga", displayName="Olga Example", emails=[{"value": "olga@example.org"}])
     assert created["active"] and created[OURS]["state"] == "active" and created[OURS]["uidNumber"] >= 20000
     assert changed(program, before) == [created["id"]]
-    assert [(line["event"], line["by"]) for line in events(service, "olga")] == [("member.added", "client provision")]
+    assert [(line["event"], line["by"]) for line in service.member("history", "olga")] == [("member.added", "client provision")]
     link = created[OURS]["join"]
     assert "join" not in program.ask("GET", f"/Users/{created['id']}").body[OURS]
     browser = Browser(service.cafile)
@@ -91,7 +86,7 @@ def test_suspension_and_approval(service: Service, program: Program) -> None:
     assert program.patch(path, {"op": "replace", "value": {"active": True}}).status == 204
     assert program.patch(path, {"op": "replace", "value": {"active": True}}).status == 204  # nothing left to do
     assert changed(program, before) == [user["id"]]
-    told = [(line["event"], line.get("by")) for line in events(service, "pia")]
+    told = [(line["event"], line.get("by")) for line in service.member("history", "pia")]
     assert told[-2:] == [("member.suspended", "client provision"), ("member.active", "client provision")]
     pending = program.register("pauline", active=False)
     assert pending[OURS]["state"] == "pending"
@@ -107,7 +102,7 @@ def test_removal_is_for_good(service: Service, program: Program) -> None:
     assert program.find("Users", 'userName eq "quirin"') == []
     assert changed(program, before) == [created["id"]]
     assert program.ask("POST", "/Users", {"schemas": [USER], "userName": "Quirin"}).status == 409
-    assert json.loads(service.do("member", "show", "quirin"))["state"] == "removed"
+    assert service.member("show", "quirin")["state"] == "removed"
 
 
 def test_replacement_keeps_what_has_no_column(program: Program) -> None:
@@ -194,7 +189,7 @@ def test_group_of_the_facility_file(service: Service, program: Program) -> None:
     assert program.patch(path, added).status == 204 and cursor(program) == before + 1  # once is enough
     assert program.patch(path, {"op": "remove", "path": f'members[value eq "{ute["id"]}"]'}).status == 204
     assert program.ask("GET", f"/Users/{ute['id']}").body[OURS]["groups"] == []
-    told = [(line["event"], line.get("group"), line["by"]) for line in events(service, "ute")][1:]
+    told = [(line["event"], line.get("group"), line["by"]) for line in service.member("history", "ute")][1:]
     assert told == [("group.joined", "lab", "client provision"), ("group.left", "lab", "client provision")]
     renamed = program.patch(path, {"op": "replace", "path": "displayName", "value": "lab2"})
     assert renamed.status == 400 and renamed.body["scimType"] == "mutability" and "facility file" in renamed.body["detail"]

@@ -23,8 +23,7 @@ STORE = "https://se.example.org"
 
 
 def member(service: Service, verb: str, *words: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(service.do("member", verb, *words, "--by=ada"))
-    return found
+    return dict(service.member(verb, *words, "--by=ada"))
 
 
 def hire(service: Service, name: str, owner: str, *words: str) -> dict[str, Any]:
@@ -136,7 +135,7 @@ def test_an_expired_member_gets_nothing_and_is_announced_once(service: Service, 
     with pytest.raises(OAuthError, match="unauthorized_client: its service member is expired"):
         get(service, made, "storage.read:/crew")
     assert service.request("/userinfo", bearer=access).status == 401
-    reader = read_token(service)
+    reader = service.read_token()
     cursor = service.request("/scim/v2/changes", bearer=reader).body["cursor"]
     assert member(service, "expire", "--json") == {"expired": ["yearly"]}
     assert member(service, "expire", "--json") == {"expired": []}
@@ -146,7 +145,7 @@ def test_an_expired_member_gets_nothing_and_is_announced_once(service: Service, 
     assert "expired on 2020-06-01" in service.run("member", "approve", "yearly").stderr
     assert member(service, "extend", "yearly", "2099-01-01")["state"] == "active"
     assert get(service, made, "storage.read:/crew")
-    events = [line["event"] for line in json.loads(service.do("member", "history", "yearly"))]
+    events = [line["event"] for line in service.member("history", "yearly")]
     assert events == ["member.added", "member.expired", "member.extended"]
 
 
@@ -171,7 +170,7 @@ def test_an_expired_person(service: Service) -> None:
 
 def test_groups_of_a_member_change(service: Service, crew: Browser) -> None:
     made = hire(service, "mover", "crew", "--group=crew")
-    reader = read_token(service)
+    reader = service.read_token()
     cursor = service.request("/scim/v2/changes", bearer=reader).body["cursor"]
     assert member(service, "join", "mover", "--group=lab/production")["groups"] == ["lab", "lab/production", "crew"]
     member(service, "join", "mover", "--group=lab/production")  # safe to repeat
@@ -187,7 +186,7 @@ def test_groups_of_a_member_change(service: Service, crew: Browser) -> None:
     with pytest.raises(OAuthError, match="invalid_scope"):
         get(service, made, "storage.modify:/data")
     assert service.run("member", "join", "mover", "--group=nowhere").returncode == 2
-    lines = json.loads(service.do("member", "history", "mover"))
+    lines = service.member("history", "mover")
     assert [(line["event"], line["by"]) for line in lines[1:]] == [("group.joined", "ada"), ("group.left", "ada")]
 
 
@@ -226,7 +225,7 @@ def test_production_does_not_end_with_one_person(service: Service, prod: dict[st
     assert get(service, prod, "storage.modify:/night")
     assert member(service, "resume", "nina")["renew"] == []
     assert member(service, "give", "prod", "--owner=crew/night")["owner"] == "crew/night"
-    owners = [(line["before"], line["after"]) for line in history(service, "prod") if line["event"] == "owner.changed"]
+    owners = [(line["before"], line["after"]) for line in service.member("history", "prod") if line["event"] == "owner.changed"]
     assert owners == [("crew/night", "crew"), ("crew", "crew/night")]
 
 
@@ -254,7 +253,7 @@ def test_without_anybody_it_is_suspended(service: Service) -> None:
     table["groups"] = [group for group in table["groups"] if group["path"] != "visitors"]
     write_config(empty, rights=table)
     empty.do("groups", "ensure", "--by=ada")
-    assert [line["by"] for line in history(empty, "only") if line["event"] == "member.suspended"] == ["ada", "ada"]
+    assert [line["by"] for line in empty.member("history", "only") if line["event"] == "member.suspended"] == ["ada", "ada"]
     assert audit.verify(empty.folder / "db" / "audit.log") > 10
 
 
@@ -289,15 +288,5 @@ def test_every_line_of_the_audit_log_says_who(service: Service, prod: dict[str, 
     assert {"key.made", "client.set", "groups.changed", "member.added"} <= {line["event"] for line in lines}
 
 
-def history(service: Service, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(service.do("member", "history", name))
-    return found
-
-
-def read_token(service: Service) -> str:
-    secret = (service.folder / "accounts.secret").read_text().strip()
-    return obtain(service.issuer, "accounts", secret, "scim:read", service.cafile).access_token
-
-
 def scim(service: Service, sub: str) -> dict[str, Any]:
-    return service.request(f"/scim/v2/Users/{sub}", bearer=read_token(service)).body
+    return service.request(f"/scim/v2/Users/{sub}", bearer=service.read_token()).body

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import ssl
 import time
@@ -169,10 +168,7 @@ def test_refusals_echo_nothing_in_a_header(service: Service) -> None:
 
 @pytest.fixture(scope="module")
 def app(service: Service) -> Party:
-    secret = service.folder / "surface.secret"
-    options = ("--grant=code,refresh", f"--redirect-uri={BACK}", "--secret-file", str(secret))
-    service.do("client", "ensure", "surface", *options)
-    return Party(service, "surface", secret.read_text().strip())
+    return Party(service, "surface", service.register("surface", "--grant=code,refresh", f"--redirect-uri={BACK}"))
 
 
 def test_a_code_redeemed_twice_at_once_gives_once_and_ends(service: Service, pavla: Browser, app: Party) -> None:
@@ -272,15 +268,13 @@ def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.mark.once
 def test_no_secret_in_any_log(talkative: Service) -> None:
     service = talkative
-    secret = service.folder / "app.secret"
-    options = ("--grant=code,refresh,exchange,client_credentials", f"--redirect-uri={BACK}", "--secret-file", str(secret))
-    service.do("client", "ensure", "app", *options)
-    url = json.loads(service.do("member", "add", "quinn", "--group=lab"))["join"]
+    secret = service.register("app", "--grant=code,refresh,exchange,client_credentials", f"--redirect-uri={BACK}")
+    url = service.member("add", "quinn", "--group=lab")["join"]
     browser = Browser(service.cafile)
     assert browser.open(url, {"new_password1": PASSWORD}).status == 403  # without the form's own mark: a line in the log
     browser.submit(browser.open(url), new_password1=PASSWORD, new_password2=PASSWORD)
     log_in(Browser(service.cafile), Browser(service.cafile).open(f"{service.issuer}/login/"), "quinn")
-    app = Party(service, "app", secret.read_text().strip())
+    app = Party(service, "app", secret)
     code = app.ask(browser)["code"]
     given, started = app.redeem(code).body, service.begin()
     service.allow(browser, started)

@@ -29,10 +29,7 @@ def leonora(service: Service) -> Browser:
 
 @pytest.fixture(scope="module")
 def secret(service: Service) -> str:
-    path = service.folder / "desk.secret"
-    client = ("client", "ensure", "desk", "--secret-file", str(path), "--grant=code", f"--redirect-uri={ORIGIN}{BACK}")
-    service.do(*client, "--scope=openid profile wlcg.groups")
-    return path.read_text().strip()
+    return service.register("desk", "--grant=code", f"--redirect-uri={ORIGIN}{BACK}", "--scope=openid profile wlcg.groups")
 
 
 @pytest.fixture

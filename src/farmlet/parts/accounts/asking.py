@@ -52,13 +52,11 @@ class Asking:
         self._last, self._lock, self._rest = deque[str](maxlen=TOLD), threading.Lock(), 0.0
 
     def __call__(self, environ: Environ, start: Start) -> Iterable[bytes]:
-        kind = [("Content-Type", "text/plain; charset=utf-8")]
         try:
             fault = self._answer(environ)
         except Refused as refused:
-            start(refused.status, kind)
-            return [refused.text.encode() + b"\n"]
-        start("200 OK" if fault else "204 No Content", kind if fault else [])
+            return refused.answer(start)
+        start("200 OK" if fault else "204 No Content", [("Content-Type", "text/plain; charset=utf-8")] if fault else [])
         return [fault.encode() + b"\n"] if fault else []
 
     def _answer(self, environ: Environ) -> str:

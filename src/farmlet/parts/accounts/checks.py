@@ -19,6 +19,7 @@ from farmlet.parts.accounts.homes.homes import NODES, open_place
 from farmlet.parts.accounts.homes.keeping import HIDDEN, SHARED
 from farmlet.runtime.checks import TIMEOUT, Failed
 from farmlet.runtime.disk.project import Project
+from farmlet.runtime.rows import read
 
 # StartTLS (RFC 4511 §4.14): message 1, extendedReq with its OID; the good answer has resultCode 0
 START = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037"
@@ -59,11 +60,11 @@ def check_listing(path: str, seconds: float) -> str:
     each time other ones, are asked for.
     """
     try:
-        accounts = json.loads(Path(path).read_text())
+        accounts = [(row["uid"], row["name"], row["state"]) for row in read(Path(path).read_bytes())]
         age = time.time() - Path(path).stat().st_mtime
     except (OSError, ValueError) as error:
         raise Failed(f"{path}: {error}") from error
-    active = [account["name"] for account in sorted(accounts, key=lambda one: -one["uid"]) if account["state"] == "active"]
+    active = [name for _, name, state in sorted(accounts, reverse=True) if state == "active"]
     missing = [name for name in _choose(active) if not _known(name)]
     if missing and age > seconds:  # sssd may need a moment with a new one
         raise Failed(f"the directory does not know {', '.join(missing[:5])}")

@@ -15,27 +15,11 @@ from farmlet.parts.accounts.external import PLACE, ROUTE, USER, after_members, a
 from farmlet.parts.accounts.homes.files import PORT, validate_files
 from farmlet.parts.accounts.sink.state import MARK, suffix
 from farmlet.parts.accounts.source.record import FOLDER
-from farmlet.parts.accounts.tasks import (
-    check_files,
-    check_homes,
-    configure_files,
-    configure_homes,
-    end_members,
-)
+from farmlet.parts.accounts.tasks import check_files, check_homes, configure_files, configure_homes, end_members
 from farmlet.parts.backup import Backup, keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
 from farmlet.parts.render import render
-from farmlet.parts.resources import (
-    Account,
-    Certificate,
-    Command,
-    Directory,
-    Farmlet,
-    File,
-    Packages,
-    Resource,
-    Unit,
-)
+from farmlet.parts.resources import Account, Certificate, Command, Directory, Farmlet, File, Packages, Resource, Unit
 
 OUTBOX = f"{CONTROL}/outbox/all"
 SECRET = "/var/lib/farmlet/identity/clients/accounts.secret"  # made by identity, handed over by systemd

@@ -13,16 +13,7 @@ from farmlet.parts import units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.identity.config import Section
 from farmlet.parts.part import Check, Context, Metric, Part, Role
-from farmlet.parts.resources import (
-    Account,
-    Command,
-    Directory,
-    Farmlet,
-    File,
-    Packages,
-    Random,
-    Resource,
-)
+from farmlet.parts.resources import Account, Command, Directory, Farmlet, File, Packages, Random, Resource
 from farmlet.runtime import oauth
 
 PACKAGE = "farmlet.parts.identity"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import ldap
@@ -32,49 +32,42 @@ class Server:
     password: str = ""
     ca: str = ""
 
-    def connect(self) -> Connection:
-        """An open connection: the server may have been restarted since the last. Raises FarmletError."""
-        return Connection(self)
-
-
-class Connection:
-    """A context: the LDAPObject, closed at its end."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def __enter__(self) -> LDAPObject:
-        server = self._server
-        secret = _load(server.password, server.bind) if server.bind else ""
+    @contextmanager
+    def connect(self) -> Iterator[LDAPObject]:
+        """A connection for one use: the server may have been restarted since the last. Raises FarmletError."""
+        connection = self._open()
         try:
-            self._connection = ldap.initialize(server.uri)
-            self._connection.set_option(ldap.OPT_NETWORK_TIMEOUT, TIMEOUT)
-            self._connection.set_option(ldap.OPT_TIMEOUT, TIMEOUT)
-            self._connection.set_option(ldap.OPT_REFERRALS, 0)  # our password goes to nobody else
-            if server.bind:
-                self._secure()
-                self._connection.simple_bind_s(server.bind, secret)
+            yield connection
+        finally:
+            with suppress(ldap.LDAPError):
+                connection.unbind_s()
+
+    def _open(self) -> LDAPObject:
+        secret = _load(self.password, self.bind) if self.bind else ""
+        try:
+            connection = ldap.initialize(self.uri)
+            connection.set_option(ldap.OPT_NETWORK_TIMEOUT, TIMEOUT)
+            connection.set_option(ldap.OPT_TIMEOUT, TIMEOUT)
+            connection.set_option(ldap.OPT_REFERRALS, 0)  # our password goes to nobody else
+            if self.bind:
+                self._secure(connection)
+                connection.simple_bind_s(self.bind, secret)
             else:
-                self._connection.sasl_external_bind_s()
+                connection.sasl_external_bind_s()
         except ldap.INVALID_CREDENTIALS as error:
-            hint = f"put the right one into {server.password}" if server.bind else ""
-            raise FarmletError(server.uri, f"refuses the password of {server.bind}", hint) from error
+            hint = f"put the right one into {self.password}" if self.bind else ""
+            raise FarmletError(self.uri, f"refuses the password of {self.bind}", hint) from error
         except ldap.LDAPError as error:
-            raise FarmletError(server.uri, f"cannot be reached: {tell(error)}") from error
-        return self._connection
+            raise FarmletError(self.uri, f"cannot be reached: {tell(error)}") from error
+        return connection
 
-    def _secure(self) -> None:
-        connection = self._connection
+    def _secure(self, connection: LDAPObject) -> None:
         connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
-        if self._server.ca:
-            connection.set_option(ldap.OPT_X_TLS_CACERTFILE, self._server.ca)
+        if self.ca:
+            connection.set_option(ldap.OPT_X_TLS_CACERTFILE, self.ca)
         connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
-        if not self._server.uri.startswith("ldaps:"):
+        if not self.uri.startswith("ldaps:"):
             connection.start_tls_s()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with suppress(ldap.LDAPError):
-            self._connection.unbind_s()
 
 
 def _load(path: str, bind: str) -> str:

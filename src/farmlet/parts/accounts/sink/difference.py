@@ -87,7 +87,7 @@ def diff(
                 anew.append(dn)
                 continue
             # members of groups wait for what is found of the others
-            if name not in held and (MEMBERS in want or MEMBERS in attributes or _differs(attributes, want)):
+            if name not in held and (MEMBERS in want or MEMBERS in attributes or _different(attributes, want)):
                 present[dn] = attributes
         elif name not in held:
             ours.append(dn)
@@ -167,10 +167,6 @@ def _claim(attributes: Attributes) -> Iterator[tuple[str, str]]:
 def _is_other(found: Attributes, wanted: Attributes) -> bool:
     """Whether the entry is another kind of thing, which no directory lets change: accounts were once no persons."""
     return "account" in found.get("objectClass", ()) and "account" not in wanted["objectClass"]
-
-
-def _differs(found: Attributes, wanted: Attributes) -> bool:
-    return bool(_different(found, wanted))
 
 
 def _different(found: Attributes, wanted: Attributes) -> dict[str, tuple[str, ...]]:

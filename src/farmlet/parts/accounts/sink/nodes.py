@@ -12,6 +12,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts.accounts.sink import state
 from farmlet.parts.accounts.sink.sink import Held, Outcome
 from farmlet.runtime.files import write
+from farmlet.runtime.rows import dump
 
 Rows = Mapping[str, Mapping[str, Any]]  # by UNIX name
 
@@ -38,7 +39,7 @@ class Nodes:
     def sync(self, accounts: Sequence[state.Account], held: AbstractSet[str] = frozenset()) -> Outcome:
         before, wanted = self._load(), self._want(accounts, held)
         if wanted != before or not self._path.exists():
-            write(self._path, state.listing(wanted.values()), 0o640)
+            write(self._path, dump(wanted.values()), 0o640)
         self._told, self._stamp = wanted, self._date()
         return Outcome(tuple(tell(before, wanted)))
 

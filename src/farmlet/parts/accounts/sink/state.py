@@ -15,7 +15,7 @@ from typing import Any
 from farmlet.facility.names import MEMBER, accounting_group, check_member, unix_group
 from farmlet.facility.rights import Rights, Table
 from farmlet.parts.accounts.source.membership import Member
-from farmlet.runtime.rows import FIRST_UID, dump
+from farmlet.runtime.rows import FIRST_UID
 
 MARK = "farmlet"
 NO_SHELL = "/usr/sbin/nologin"
@@ -278,8 +278,3 @@ def rebuild(row: Mapping[str, Any]) -> Account:
     """Whose row it is, without the rights."""
     name, left = str(row["name"]), int(row.get("left", 0))
     return Account(str(row["sub"]), name, int(row["uid"]), int(row["gid"]), name, str(row["state"]), False, {}, left=left)
-
-
-def listing(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """The item as the nodes get it."""
-    return dump(rows)

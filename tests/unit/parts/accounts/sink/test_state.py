@@ -15,6 +15,7 @@ from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts.sink import state
 from farmlet.parts.accounts.sink.difference import Change, diff
 from farmlet.parts.accounts.source.membership import Member, State
+from farmlet.runtime.rows import dump
 
 TABLE = Table({"lab": GroupRights(login=True, notebooks_cores=2), "lab/production": GroupRights(), "guests": GroupRights()})
 GIDS = {"lab": 30000, "lab/production": 30001, "guests": 30002}
@@ -48,7 +49,7 @@ def changes(found: Mapping[str, state.Attributes], wanted: Mapping[str, state.At
 
 
 def listing(accounts: Sequence[state.Account], layout: state.Layout) -> bytes:
-    return state.listing(state.list_rows(accounts, layout))
+    return dump(state.list_rows(accounts, layout))
 
 
 def replay(found: dict[str, state.Attributes], changes: list[Change]) -> dict[str, state.Attributes]:

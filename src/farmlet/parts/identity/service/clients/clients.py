@@ -26,18 +26,12 @@ MEMBERS = re.compile(r"\W*[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\W*", re.IG
 OWN = "facility"  # `registration_source` of the clients that `farmlet up` makes
 SEEN = timedelta(hours=1)  # how exactly it is known when a client last got a token: more would cost a write a token
 
+SHORT = {"code": CODE, "device": DEVICE_CODE, "refresh": "refresh_token", "exchange": TOKEN_EXCHANGE}
 GRANTS = {
-    "code": CODE,
-    CODE: CODE,
-    "device": DEVICE_CODE,
+    **SHORT,
     "device_code": DEVICE_CODE,
-    DEVICE_CODE: DEVICE_CODE,
-    "refresh": "refresh_token",
-    "refresh_token": "refresh_token",
-    "client_credentials": "client_credentials",
-    "exchange": TOKEN_EXCHANGE,
     "token_exchange": TOKEN_EXCHANGE,
-    TOKEN_EXCHANGE: TOKEN_EXCHANGE,
+    **{name: name for name in (*SHORT.values(), "client_credentials")},
 }
 # what the library's column says, which is about one grant only; ours is `Client.grants`
 KINDS = {

@@ -30,12 +30,6 @@ class RandomSecretHasher(BasePasswordHasher):
     def verify(self, password: str, encoded: str) -> bool:
         return hmac.compare_digest(encoded, self.encode(password, self.decode(encoded)["salt"]))
 
-    def safe_summary(self, encoded: str) -> dict[str, Any]:
-        return {"algorithm": self.algorithm}
-
-    def must_update(self, encoded: str) -> bool:
-        return False
-
     def harden_runtime(self, password: str, encoded: str) -> None:
         """One round of SHA-256 has no runtime to harden."""
 

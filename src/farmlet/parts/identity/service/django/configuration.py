@@ -50,7 +50,6 @@ class Configuration:
     rights: Table
     audit: Path
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
-    trusted_origins: tuple[str, ...] = ()
     uid_base: int = 20000
     gid_base: int = 30000
     algorithm: str = "ES256"
@@ -73,9 +72,9 @@ class Configuration:
         return self.issuer.startswith("https://")
 
     @property
-    def hosts(self) -> list[str]:
-        """The names under which requests may arrive."""
-        return [urlsplit(url).hostname or "" for url in (self.issuer, *self.trusted_origins)]
+    def host(self) -> str:
+        """The name under which requests may arrive."""
+        return urlsplit(self.issuer).hostname or ""
 
 
 def load_configuration(path: Path) -> Configuration:
@@ -105,7 +104,6 @@ def parse(data: Mapping[str, Any], where: str) -> Configuration:
         values["audit"] = Path(values.get("audit", _beside(values["database"], values["keys"]) / "audit.log"))
         values["rights"] = Table.from_json(values["rights"])
         values["lifetimes"] = Lifetimes(**values.get("lifetimes", {}))
-        values["trusted_origins"] = tuple(values.get("trusted_origins", ()))
         values["elements"] = tuple(values.get("elements", ()))
         values["logins"] = dict(values.get("logins", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -21,7 +21,15 @@ from farmlet.web import theme
 SERVICE = "farmlet.parts.identity.service"
 APP = f"{SERVICE}.django"
 TEMPLATES = Path(__file__).parent.parent / "pages" / "templates"
-MODELS = ("APPLICATION", "ACCESS_TOKEN", "REFRESH_TOKEN", "ID_TOKEN", "GRANT", "DEVICE_GRANT")
+# django-oauth-toolkit's models, which are ours; nothing else of it is used: no view, no server, no access tokens
+MODELS = {
+    "APPLICATION": "Client",
+    "ACCESS_TOKEN": "AccessToken",
+    "REFRESH_TOKEN": "RefreshToken",
+    "ID_TOKEN": "IDToken",
+    "GRANT": "Grant",
+    "DEVICE_GRANT": "DeviceGrant",
+}
 SHORTEST = 12  # characters of a password
 APPS = ("oauth2_provider", f"{APP}.apps.IdentityConfig")
 LOGGING = {
@@ -31,17 +39,6 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "filters": ["mask"]}},
     "root": {"handlers": ["stderr"], "level": logging.WARNING},
 }
-PRACTICES = (
-    "IMPLICIT_GRANT",
-    "PASSWORD_GRANT",
-    "PKCE_METHOD",
-    "ACCESS_TOKEN_TRANSPORT",
-    "AUTHZ_RESPONSE_ISS",
-    "TOKEN_STORAGE",
-    "REFRESH_TOKEN",
-    "REDIRECT_URI_MATCHING",
-    "PKCE_REQUIRED",
-)
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,7 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         "FARMLET": configuration,
         "SECRET_KEY": secret,
         "DEBUG": False,
-        "ALLOWED_HOSTS": configuration.hosts,
+        "ALLOWED_HOSTS": [configuration.host],
         "INSTALLED_APPS": [*(f"django.contrib.{name}" for name in ("contenttypes", "auth", "sessions")), *APPS],
         "ROOT_URLCONF": f"{APP}.urls",
         "USE_TZ": True,
@@ -110,7 +107,8 @@ def build(configuration: Configuration, secret: str) -> dict[str, Any]:
         "LOGGING": LOGGING,
         **_members(configuration),
         **_security(configuration),
-        **_protocol(),
+        **{f"OAUTH2_PROVIDER_{name}_MODEL": f"identity.{model}" for name, model in MODELS.items()},
+        "OAUTH2_PROVIDER": {"CLIENT_SECRET_HASHER": "farmlet_random"},
     }
 
 
@@ -147,7 +145,6 @@ def _security(configuration: Configuration) -> dict[str, Any]:
         "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
         "SECURE_HSTS_SECONDS": 31536000 if configuration.secure else 0,
         "SECURE_REFERRER_POLICY": "same-origin",
-        "CSRF_TRUSTED_ORIGINS": list(configuration.trusted_origins),
         "CSRF_FAILURE_VIEW": f"{SERVICE}.pages.pages.refuse",
         "SESSION_COOKIE_NAME": f"{prefix}farmlet",
         "SESSION_COOKIE_SECURE": configuration.secure,
@@ -155,23 +152,4 @@ def _security(configuration: Configuration) -> dict[str, Any]:
         "CSRF_COOKIE_SECURE": configuration.secure,
         "CSRF_COOKIE_HTTPONLY": True,
         "DATA_UPLOAD_MAX_MEMORY_SIZE": 1 << 18,
-    }
-
-
-def _protocol() -> dict[str, Any]:
-    """django-oauth-toolkit: our models, our server and validator; its own access tokens and endpoints are not used."""
-    models = ("Client", "AccessToken", "RefreshToken", "IDToken", "Grant", "DeviceGrant")
-    swapped = {f"OAUTH2_PROVIDER_{name}_MODEL": f"identity.{model}" for name, model in zip(MODELS, models, strict=True)}
-    return {
-        **swapped,
-        "OAUTH2_PROVIDER": {
-            "OAUTH2_SERVER_CLASS": f"{SERVICE}.oauth.server.Server",
-            "OAUTH2_VALIDATOR_CLASS": f"{SERVICE}.oauth.validator.Validator",
-            "CLIENT_SECRET_HASHER": "farmlet_random",
-            "SCOPES": {},
-            "DEFAULT_SCOPES": [],
-            "REFRESH_TOKEN_REUSE_PROTECTION": True,
-            # REDIRECT_URI_SCHEME stays out: native programs will register http://localhost (RFC 8252 §7.3)
-            **{f"COMPLIANT_BCP_RFC9700_{practice}": True for practice in PRACTICES},
-        },
     }

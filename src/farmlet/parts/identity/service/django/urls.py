@@ -40,7 +40,7 @@ urlpatterns = [
     path("jwks", metadata.show_keys, name="jwks"),
     path("userinfo", open_to_pages(metadata.show_member), name="userinfo"),
     *endpoint("authorize/", authorize.authorize, "authorize"),
-    *endpoint("token/", open_to_pages(token.TokenView.as_view()), "token"),
+    *endpoint("token/", open_to_pages(token.answer), "token"),
     *endpoint("device-authorization/", token.DeviceAuthorizationView.as_view(), "device-authorization"),
     *endpoint("revoke/", open_to_pages(endpoints.RevocationView.as_view()), "revoke"),
     *endpoint("introspect/", endpoints.IntrospectionView.as_view(), "introspect"),

@@ -89,7 +89,7 @@ def show_keys(request: HttpRequest) -> HttpResponse:
 def show_member(request: HttpRequest) -> HttpResponse:
     """Who the holder of a token is. Any audience will do: the answer holds no more than the token itself allows to know."""
     try:
-        claims, member = authenticate_member(request, "openid")
+        claims, member = authenticate_member(request)
     except Denied as error:
         return HttpResponse(status=error.status, headers={"WWW-Authenticate": error.challenge})
     answer = {"sub": claims.sub, **describe(member, str(claims.raw.get("scope", "")).split())}  # in the order of the request

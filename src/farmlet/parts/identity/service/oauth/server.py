@@ -53,7 +53,7 @@ class Unsupported:
 class Server(TokenEndpoint):
     """oauthlib's token endpoint with the grants this service has; new ones are added to the dictionary below."""
 
-    def __init__(self, validator: Any, **_: Any) -> None:
+    def __init__(self, validator: Any) -> None:
         bearer = BearerToken(validator, mint.create_access, mint.find_lifetime, connections.create_token)
         grants = {
             CODE: OnceGrantType(validator, "redeem_code"),  # RFC 6749 §4.1.3

@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
-from oauth2_provider.views.mixins import OAuthLibMixin
+from django.views.decorators.http import require_POST
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 
@@ -29,34 +29,33 @@ from farmlet.parts.identity.service.login.rate_limit import bucket, take
 from farmlet.parts.identity.service.members.members import digest
 from farmlet.parts.identity.service.oauth import form, target
 from farmlet.parts.identity.service.oauth.grants import DEVICE_CODE
+from farmlet.parts.identity.service.oauth.server import Server
+from farmlet.parts.identity.service.oauth.validator import Validator
 from farmlet.parts.identity.service.tokens.audiences import ask
 from farmlet.parts.identity.service.tokens.policy import restrict
 
 LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, no digits: easy to read out, no words (RFC 8628 §6.1)
 HOURLY = 1200  # device codes for one address: each is a row until it ends
+SERVER = Server(Validator())
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
-@method_decorator(csrf_exempt, name="dispatch")
-class TokenView(OAuthLibMixin, View):
-    """Every grant type; the server of `oauth` does the work."""
-
-    http_method_names = ("post",)
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        """As `handlers` answers, for a server that runs Django alone."""
-        body = request.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-        status, headers, text = respond(request.get_full_path(), body, request.META.get("HTTP_AUTHORIZATION", ""))
-        return HttpResponse(text, status=status, headers=headers, content_type="application/json")
+@csrf_exempt
+@require_POST
+def answer(request: HttpRequest) -> HttpResponse:
+    """Every grant type, as `handlers` answers, for a server that runs Django alone."""
+    body = request.read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
+    status, headers, text = respond(request.get_full_path(), body, request.META.get("HTTP_AUTHORIZATION", ""))
+    return HttpResponse(text, status=status, headers=headers, content_type="application/json")
 
 
 def respond(path: str, body: bytes | None, authorization: str) -> tuple[int, dict[str, str], str]:
     """Status, headers and JSON for a form as it came: oauthlib sees what was given twice. None was too long."""
     if body is None or len(body) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         return 413, NO_STORE, complain("invalid_request", "the request is too long")
-    server, given = TokenView.get_oauthlib_core().server, {"HTTP_AUTHORIZATION": authorization}
+    given = {"HTTP_AUTHORIZATION": authorization}
     try:
-        headers, text, status = server.create_token_response(path, "POST", form.read(body), given)
+        headers, text, status = SERVER.create_token_response(path, "POST", form.read(body), given)
     except ValueError:  # no form at all
         return 400, NO_STORE, complain("invalid_request", "the request is not a form")
     except OAuth2Error as error:
@@ -65,7 +64,7 @@ def respond(path: str, body: bytes | None, authorization: str) -> tuple[int, dic
 
 
 @method_decorator(csrf_exempt, name="dispatch")
-class ClientView(OAuthLibMixin, View):
+class ClientView(View):
     """An endpoint for clients, which prove themselves as at the token endpoint. Subclasses have `answer`."""
 
     http_method_names = ("post",)
@@ -81,7 +80,7 @@ class ClientView(OAuthLibMixin, View):
             return refuse("invalid_request", "the request is not a form")
         except OAuth2Error as error:
             return refuse(error.error, error.description)
-        if not self.get_oauthlib_core().server.request_validator.authenticate_client(asked):
+        if not SERVER.request_validator.authenticate_client(asked):
             return refuse("invalid_client", "no such client, or a wrong secret", 401)
         return self.answer(asked)
 

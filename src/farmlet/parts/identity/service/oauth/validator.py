@@ -1,7 +1,7 @@
 """The decisions of the token endpoint, in the hooks that oauthlib calls.
 
-Where this departs from django-oauth-toolkit's own validator, that one was seen to fail our clients: public clients that
-send an empty secret, device codes redeemed twice or by another client, refresh scopes that only ever shrink.
+django-oauth-toolkit has a validator too, which was seen to fail our clients: public clients that send an empty secret, device
+codes redeemed twice or by another client, refresh scopes that only ever shrink.
 """
 
 # mypy: allow-subclassing-any
@@ -16,8 +16,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from django.contrib.auth.hashers import check_password
+from django.db import transaction
 from django.utils import timezone
-from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauthlib.oauth2 import RequestValidator
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, InvalidGrantError, InvalidScopeError
 from oauthlib.oauth2.rfc8628.errors import AccessDenied, AuthorizationPendingError, ExpiredTokenError, SlowDownError
 
@@ -35,7 +36,7 @@ from farmlet.parts.identity.service.tokens.policy import PERSONAL, allow, narrow
 EARLY = 0.8  # the part of the interval that must have passed: networks are uneven
 
 
-class Validator(OAuth2Validator):
+class Validator(RequestValidator):
     """One instance serves all requests; everything about a request is kept on the request."""
 
     # -- clients (RFC 6749 §2.3) --
@@ -150,11 +151,12 @@ class Validator(OAuth2Validator):
     def save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
         """Store what the answer says. What stores nothing, or sees to that itself, waits for no other writer."""
         if request.grant_type in ("client_credentials", "refresh_token"):
-            self._save_bearer_token(token, request)
+            self._save(token, request)
         else:
-            super().save_bearer_token(token, request)
+            with transaction.atomic():
+                self._save(token, request)
 
-    def _save_bearer_token(self, token: dict[str, Any], request: Any, *args: Any, **kwargs: Any) -> None:
+    def _save(self, token: dict[str, Any], request: Any) -> None:
         """Within a transaction: use up what the token was given for, complete the answer. Raises InvalidGrantError."""
         if grant := request.grant:
             codes.use_up(grant, request)

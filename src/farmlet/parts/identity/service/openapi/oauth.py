@@ -8,7 +8,6 @@ from farmlet.parts.identity.service.openapi.parts import (
     CLIENT,
     FORM,
     JSON,
-    NUMBER,
     TEXT,
     TEXTS,
     YES,
@@ -23,80 +22,42 @@ from farmlet.parts.identity.service.openapi.parts import (
 
 GRANTS = [CODE, DEVICE_CODE, "refresh_token", "client_credentials", TOKEN_EXCHANGE]
 REPEATED: Piece = {"oneOf": [TEXT, TEXTS]}
-WHO = {"client_id": TEXT, "client_secret": TEXT}
-WHAT = {"scope": TEXT, "audience": REPEATED, "resource": REPEATED}
+WHO = "client_id client_secret"
+ASKED = "code redirect_uri code_verifier device_code refresh_token subject_token subject_token_type requested_token_type"
+METADATA_URIS = "issuer token_endpoint jwks_uri"
+METADATA_LISTS = "grant_types_supported scopes_supported"
+CODES = "device_code user_code verification_uri verification_uri_complete"
+PROGRAM_TEXTS = "client_id client_name token_endpoint_auth_method scope id_token_signed_response_alg"
+PROGRAM_LISTS = "grant_types redirect_uris post_logout_redirect_uris audience"
+REGISTERED_TEXTS = "client_id client_secret registration_access_token registration_client_uri scope"
 
 SCHEMAS: dict[str, Piece] = {
-    "Error": record("error", error=TEXT, error_description=TEXT, farmlet_reason=TEXT),
+    "Error": record("error", "error error_description farmlet_reason"),
     "Tokens": record(
         "access_token token_type expires_in scope",
-        access_token=TEXT,
+        "access_token scope refresh_token id_token issued_token_type",
+        "expires_in",
         token_type={"const": "Bearer"},
-        expires_in=NUMBER,
-        scope=TEXT,
-        refresh_token=TEXT,
-        id_token=TEXT,
-        issued_token_type=TEXT,
     ),
     "TokenRequest": record(
         "grant_type",
+        f"{WHO} scope {ASKED}",
         grant_type={"type": "string", "enum": GRANTS},
-        **WHO,
-        **WHAT,
-        code=TEXT,
-        redirect_uri=TEXT,
-        code_verifier=TEXT,
-        device_code=TEXT,
-        refresh_token=TEXT,
-        subject_token=TEXT,
-        subject_token_type=TEXT,
-        requested_token_type=TEXT,
+        audience=REPEATED,
+        resource=REPEATED,
     ),
-    "DeviceRequest": record("", **WHO, **WHAT),
-    "Device": record(
-        "device_code user_code verification_uri verification_uri_complete expires_in interval",
-        device_code=TEXT,
-        user_code=TEXT,
-        verification_uri=TEXT,
-        verification_uri_complete=TEXT,
-        expires_in=NUMBER,
-        interval=NUMBER,
-    ),
-    "TokenQuestion": record("token", token=TEXT, token_type_hint=TEXT, **WHO),
-    "Introspection": record(
-        "active", active=YES, iss=TEXT, sub=TEXT, username=TEXT, client_id=TEXT, scope=TEXT, exp=NUMBER, iat=NUMBER
-    ),
-    "Userinfo": record("sub preferred_username", **{"sub": TEXT, "preferred_username": TEXT, "wlcg.groups": TEXTS}),
-    "Metadata": record(
-        "issuer token_endpoint jwks_uri grant_types_supported scopes_supported",
-        issuer=TEXT,
-        token_endpoint=TEXT,
-        jwks_uri=TEXT,
-        grant_types_supported=TEXTS,
-        scopes_supported=TEXTS,
-    ),
-    "Keys": record("keys", keys={"type": "array", "items": record("kty kid alg use", kty=TEXT, kid=TEXT, alg=TEXT, use=TEXT)}),
-    "Program": record(
-        "",
-        client_id=TEXT,
-        client_name=TEXT,
-        grant_types=TEXTS,
-        redirect_uris=TEXTS,
-        post_logout_redirect_uris=TEXTS,
-        token_endpoint_auth_method=TEXT,
-        scope=TEXT,
-        audience=TEXTS,
-        id_token_signed_response_alg=TEXT,
-    ),
+    "DeviceRequest": record("", f"{WHO} scope", audience=REPEATED, resource=REPEATED),
+    "Device": record(f"{CODES} expires_in interval", CODES, "expires_in interval"),
+    "TokenQuestion": record("token", f"token token_type_hint {WHO}"),
+    "Introspection": record("active", "iss sub username client_id scope", "exp iat", active=YES),
+    "Userinfo": record("sub preferred_username", "sub preferred_username", lists="wlcg.groups"),
+    "Metadata": record(f"{METADATA_URIS} {METADATA_LISTS}", METADATA_URIS, lists=METADATA_LISTS),
+    "Keys": record("keys", keys={"type": "array", "items": record("kty kid alg use", "kty kid alg use")}),
+    "Program": record("", PROGRAM_TEXTS, lists=PROGRAM_LISTS),
     "Registration": record(
         "client_id registration_access_token registration_client_uri grant_types scope",
-        client_id=TEXT,
-        client_secret=TEXT,
-        registration_access_token=TEXT,
-        registration_client_uri=TEXT,
-        grant_types=TEXTS,
-        scope=TEXT,
-        audience=TEXTS,
+        REGISTERED_TEXTS,
+        lists="grant_types audience",
     ),
 }
 

@@ -21,8 +21,10 @@ def refer(name: str) -> Piece:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def record(required: str = "", **properties: Piece) -> Piece:
-    """An object that may have more than these properties; `required` are names, blank-separated."""
+def record(required: str = "", texts: str = "", numbers: str = "", lists: str = "", **others: Piece) -> Piece:
+    """An object that may have more properties than these. Names are blank-separated; `lists` are of texts."""
+    plain = ((texts, TEXT), (numbers, NUMBER), (lists, TEXTS))
+    properties = {name: piece for names, piece in plain for name in names.split()} | others
     return {"type": "object", "properties": properties, **({"required": required.split()} if required else {})}
 
 

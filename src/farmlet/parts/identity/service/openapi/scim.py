@@ -5,8 +5,6 @@ from __future__ import annotations
 from farmlet.parts.identity.service.openapi.parts import (
     BEARER,
     NUMBER,
-    TEXT,
-    TEXTS,
     YES,
     Piece,
     answer,
@@ -20,48 +18,33 @@ from farmlet.parts.identity.service.scim.models import GROUP, USER
 
 SUBS: Piece = {"type": "array", "items": {"type": "string", "format": "uuid"}}
 KIND = "application/scim+json"
-RESOURCE = record(
-    "schemas id",
-    schemas=TEXTS,
-    id=TEXT,
-    externalId=TEXT,
-    meta=record("resourceType location", resourceType=TEXT, location=TEXT),
-)
-OPERATION = record("op", op={"type": "string", "enum": ["add", "remove", "replace"]}, path=TEXT, value={})
-BULK = record("method path", method={"enum": ["POST", "PUT", "PATCH", "DELETE"]}, path=TEXT, bulkId=TEXT, version=TEXT, data={})
+META = record("resourceType location", "resourceType location")
+OPERATION = record("op", "path", op={"type": "string", "enum": ["add", "remove", "replace"]}, value={})
+BULK = record("method path", "path bulkId version", method={"enum": ["POST", "PUT", "PATCH", "DELETE"]}, data={})
+
+
+def message(kind: str) -> Piece:
+    """The `schemas` of a message of SCIM's."""
+    return {"const": [f"urn:ietf:params:scim:api:messages:2.0:{kind}"]}
+
 
 SCHEMAS: dict[str, Piece] = {
-    "ScimError": record("schemas status", schemas=TEXTS, status=TEXT, scimType=TEXT, detail=TEXT),
-    "Resource": RESOURCE,
+    "ScimError": record("schemas status", "status scimType detail", lists="schemas"),
+    "Resource": record("schemas id", "id externalId", lists="schemas", meta=META),
     "List": record(
         "schemas totalResults",
-        schemas=TEXTS,
-        totalResults=NUMBER,
-        startIndex=NUMBER,
-        itemsPerPage=NUMBER,
+        numbers="totalResults startIndex itemsPerPage",
+        lists="schemas",
         Resources={"type": "array", "items": {"type": "object"}},
     ),
-    "User": record("schemas userName", schemas={"const": [USER]}, userName=TEXT, displayName=TEXT, active=YES),
-    "Group": record("schemas displayName", schemas={"const": [GROUP]}, displayName=TEXT),
+    "User": record("schemas userName", "userName displayName", schemas={"const": [USER]}, active=YES),
+    "Group": record("schemas displayName", "displayName", schemas={"const": [GROUP]}),
     "Patch": record(
-        "schemas Operations",
-        schemas={"const": ["urn:ietf:params:scim:api:messages:2.0:PatchOp"]},
-        Operations={"type": "array", "items": OPERATION, "minItems": 1},
+        "schemas Operations", schemas=message("PatchOp"), Operations={"type": "array", "items": OPERATION, "minItems": 1}
     ),
-    "Search": record(
-        "schemas",
-        schemas={"const": ["urn:ietf:params:scim:api:messages:2.0:SearchRequest"]},
-        filter=TEXT,
-        startIndex=NUMBER,
-        count=NUMBER,
-        sortBy=TEXT,
-    ),
-    "Bulk": record(
-        "schemas Operations",
-        schemas={"const": ["urn:ietf:params:scim:api:messages:2.0:BulkRequest"]},
-        Operations={"type": "array", "items": BULK},
-    ),
-    "Changes": record("cursor changed removed", cursor=NUMBER, changed=SUBS, removed=SUBS),
+    "Search": record("schemas", "filter sortBy", "startIndex count", schemas=message("SearchRequest")),
+    "Bulk": record("schemas Operations", schemas=message("BulkRequest"), Operations={"type": "array", "items": BULK}),
+    "Changes": record("cursor changed removed", numbers="cursor", changed=SUBS, removed=SUBS),
 }
 
 ERROR = refer("ScimError")

@@ -38,7 +38,7 @@ class Subject:
 
 def authorise_program(request: HttpRequest, wanted: frozenset[str]) -> Subject:
     """The program whose token has one of the wanted scopes. Raises Denied."""
-    claims = authenticate(request, "", (ANY, provider().issuer))
+    claims, _ = authenticate(request, (ANY, provider().issuer))
     client = Client.objects.filter(client_id=claims.client_id).first()
     scopes = frozenset(claims.scopes & set(client.scopes)) if client else frozenset()
     if scopes.isdisjoint(wanted):

@@ -10,6 +10,8 @@ from django.db.models import Q
 from scim2_models import ScimFilter
 from scim2_models.path import CompareOperator, Comparison, FilterVisitor, LogicalExpr, LogicalOperator, Not, Present, ValuePath
 
+from farmlet.parts.identity.service.scim.wire import parse_id
+
 
 @dataclass(frozen=True)
 class Told:
@@ -71,6 +73,11 @@ def _either(one: Told, other: Told) -> Told:
 def match_text(field: str) -> Column:
     """A text whose case counts."""
     return lambda value: Told(Q(**{field: value})) if plain(value) else UNTOLD
+
+
+def match_id(field: str) -> Column:
+    """An id, in its one spelling."""
+    return lambda value: Told(Q(**{field: found}) if (found := parse_id(value)) else Q(pk__in=()))
 
 
 def plain(value: Any) -> bool:

@@ -9,13 +9,7 @@ from typing import Any, ClassVar
 
 from django.db.models import Prefetch, Q, QuerySet
 from django.utils import timezone
-from scim2_models import (
-    ConflictException,
-    ForbiddenException,
-    InvalidValueException,
-    MutabilityException,
-    UniquenessException,
-)
+from scim2_models import ConflictException, ForbiddenException, InvalidValueException, MutabilityException, UniquenessException
 
 from farmlet.facility.names import ancestors, check_group, derive_groups, unix_group
 from farmlet.parts.identity.service.django.models import Entry, Group, Member
@@ -24,7 +18,7 @@ from farmlet.parts.identity.service.members.ledger import ensure_entry
 from farmlet.parts.identity.service.members.members import announce
 from farmlet.parts.identity.service.members.membership import regroup
 from farmlet.parts.identity.service.scim import models
-from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
+from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_id, match_text, plain
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null
 
 # a group that went out of the facility file is not shown; one that a program made has its displayName for ever
@@ -49,11 +43,6 @@ def _titled(value: Any) -> Told:
     return Told(Q(present=True, path__iexact=value) | Q(present=False, display__iexact=value))
 
 
-def _identified(value: Any) -> Told:
-    found = parse_id(value)
-    return Told(Q(uid=found) if found else Q(pk__in=()))
-
-
 def _peopled(value: Any) -> Told:
     found = Member.objects.filter(sub=parse_id(value)).exclude(state=Member.State.REMOVED)
     return Told(Q(pk__in=Group.objects.filter(members__in=found).values("pk")))
@@ -67,7 +56,7 @@ class Groups:
     columns: ClassVar[Mapping[str, Column]] = {
         f"{models.GROUP}:displayName".lower(): _titled,
         f"{models.GROUP}:externalId".lower(): match_text("external"),
-        f"{models.GROUP}:id".lower(): _identified,
+        f"{models.GROUP}:id".lower(): match_id("uid"),
         f"{models.GROUP}:members.value".lower(): _peopled,
     }
 

@@ -63,16 +63,14 @@ class Service(ScimService):
         """The storage gives JSON with all attributes; models are made of it only where some are to be left out."""
         found: list[Any] = page.resources
         if _selects(search_request):
-            models = (self._load(_trim(resource, search_request)) for resource in found)
+            models = (
+                load(self.get_model(self.get_resource_type(each["meta"]["resourceType"])), _trim(each, search_request))
+                for each in found
+            )
             found = [
                 each.model_dump(scim_ctx=Context.RESOURCE_QUERY_RESPONSE, response_parameters=search_request) for each in models
             ]
         return list_page(page.total, search_request.start_index, found)
-
-    def _load(self, resource: Any) -> Model[Any]:
-        model = self.get_model(self.get_resource_type(resource["meta"]["resourceType"]))
-        loaded: Model[Any] = load(model, resource)
-        return loaded
 
 
 def _selects(asked: ResponseParameters[Any] | None) -> bool:

@@ -55,7 +55,7 @@ class Storage(ScimStorage):
 
     def get(self, resource_type: ResourceType, resource_id: str, *, response_parameters: Any = None) -> Model[Any]:
         shelf, row = self._find(resource_type, resource_id)
-        return _load(shelf, shelf.represent([row])[0])
+        return load(shelf.model, shelf.represent([row])[0])
 
     def search(
         self, resource_types: list[ResourceType], search_request: SearchRequest[Any], *, position: Any = None
@@ -74,7 +74,7 @@ class Storage(ScimStorage):
 
     def create(self, resource_type: ResourceType, resource: Model[Any]) -> Model[Any]:
         shelf = self.shelves[str(resource_type.name)]
-        return _load(shelf, shelf.create(resource.model_dump()))
+        return load(shelf.model, shelf.create(resource.model_dump()))
 
     def update(self, resource_type: ResourceType, resource: Model[Any], *, expected_version: str | None = None) -> Model[Any]:
         shelf, row = self._find(resource_type, str(resource.id), expected_version)
@@ -93,11 +93,6 @@ class Storage(ScimStorage):
         if version is not None and shelf.represent([row])[0]["meta"]["version"] != version:
             raise PreconditionFailedException
         return shelf, row
-
-
-def _load(shelf: Shelf, resource: Resource) -> Model[Any]:
-    loaded: Model[Any] = load(shelf.model, resource)
-    return loaded
 
 
 def _page(total: int, resources: list[Resource]) -> SearchPage:
@@ -123,7 +118,7 @@ def _match(asked: Iterable[tuple[Shelf, ScimFilter[Any] | None]]) -> list[Pair]:
         rows = list(_select(shelf, translate(wanted, shelf.columns)))
         for start in range(0, len(rows), SOME):
             resources = shelf.represent(rows[start : start + SOME])
-            loaded = [(resource, _load(shelf, resource)) for resource in resources]
+            loaded = [(resource, load(shelf.model, resource)) for resource in resources]
             pairs += [pair for pair in loaded if wanted is None or wanted.match(pair[1])]
     return pairs
 

@@ -22,7 +22,7 @@ from farmlet.parts.identity.service.members import members
 from farmlet.parts.identity.service.members.contact import read_email
 from farmlet.parts.identity.service.members.ownership import settle, tell
 from farmlet.parts.identity.service.scim import models
-from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_text, plain
+from farmlet.parts.identity.service.scim.filters import UNTOLD, Column, Told, match_id, match_text, plain
 from farmlet.parts.identity.service.scim.groups import VISIBLE, link
 from farmlet.parts.identity.service.scim.wire import Resource, finish, fold, keep, limit, parse_id, refuse_null, show_time
 from farmlet.runtime.seen import Seen
@@ -51,11 +51,6 @@ def _mailed(value: Any) -> Told:
     return Told(Q(email__iexact=value) | Q(IContains(Cast("extra", TextField()), value)), exact=False)
 
 
-def _identified(value: Any) -> Told:
-    found = parse_id(value)
-    return Told(Q(sub=found) if found else Q(pk__in=()))
-
-
 class Users:
     """`base` is the URL that SCIM is reached by; `by` goes into the audit log with each change."""
 
@@ -65,7 +60,7 @@ class Users:
         f"{models.USER}:userName".lower(): _named,
         f"{models.USER}:active".lower(): _active,
         f"{models.USER}:externalId".lower(): match_text("external"),
-        f"{models.USER}:id".lower(): _identified,
+        f"{models.USER}:id".lower(): match_id("sub"),
         f"{models.USER}:emails.value".lower(): _mailed,
         f"{models.OUR_USER}:name".lower(): match_text("name"),
     }

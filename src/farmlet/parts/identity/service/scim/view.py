@@ -69,7 +69,7 @@ def authorise(request: HttpRequest, path: str) -> Subject:
     if first in DISCOVERY:
         return Subject("", frozenset())
     if first == "Me":
-        claims, member = authenticate_member(request, "openid")
+        claims, member = authenticate_member(request)
         return Subject(member.name, frozenset(claims.scopes), str(member.sub))
     return authorise_program(request, SCOPES)
 

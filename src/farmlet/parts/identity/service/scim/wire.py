@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from scim2_models import InvalidValueException
+from scim2_models import Resource as Model
 from scim2_models.policy import default_comparison_key
 
 if TYPE_CHECKING:  # the rest is plain values
@@ -35,20 +36,21 @@ def finish(resource: Resource, kind: str, row: Member | Group, location: str) ->
     return resource
 
 
-def load(model: Any, resource: Resource) -> Any:
+def load(model: Any, resource: Resource) -> Model[Any]:
     """JSON of ours as scim2's model. Raises ValidationError where the member could not be told at all.
 
     What was stored by an older rule, or by hand, and fits no longer is left out: it costs that attribute, and not a list or a
     member.
     """
     try:
-        return model.model_validate(resource)
+        loaded: Model[Any] = model.model_validate(resource)
     except ValidationError as error:
         odd = {str(fault["loc"][0]) for fault in error.errors(include_input=False) if fault["loc"]} & resource.keys()
         if not odd:
             raise
         LOG.warning("%s: left out what is no SCIM: %s", resource.get("id"), ", ".join(sorted(odd)))
-        return model.model_validate({name: value for name, value in resource.items() if name not in odd})
+        loaded = model.model_validate({name: value for name, value in resource.items() if name not in odd})
+    return loaded
 
 
 def show_time(moment: datetime) -> str:

@@ -25,27 +25,22 @@ class Denied(Exception):
         return f'Bearer error="{self.code}", error_description="{text}"' if self.code else "Bearer"
 
 
-def authenticate(request: HttpRequest, scope: str, audience: Collection[str] | None) -> Claims:
-    """The claims of the request's token, which must have `scope` (if not ""). `audience` None accepts any. Raises Denied."""
-    return _authenticate(request, scope, audience)[0]
-
-
-def authenticate_member(request: HttpRequest, scope: str) -> tuple[Claims, Member]:
+def authenticate_member(request: HttpRequest) -> tuple[Claims, Member]:
     """The claims and the active member of a request for the member's own things, for which any audience does. Raises Denied."""
-    claims, member = _authenticate(request, scope, None)
+    claims, member = authenticate(request, None)
+    if "openid" not in claims.scopes:
+        raise Denied(403, "insufficient_scope", "scope openid is needed")
     if member is None:
         raise Denied(401, "invalid_token", "it is no member's token")
     return claims, member
 
 
-def _authenticate(request: HttpRequest, scope: str, audience: Collection[str] | None) -> tuple[Claims, Member | None]:
+def authenticate(request: HttpRequest, audience: Collection[str] | None) -> tuple[Claims, Member | None]:
+    """The claims of the request's token and its member. `audience` None accepts any. Raises Denied."""
     kind, _, token = request.headers.get("Authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
         raise Denied(401, "", "no access token")
     try:
-        claims, member = introspection.verify(token.strip(), audience)
+        return introspection.verify(token.strip(), audience)
     except Refused as error:
         raise Denied(401, "invalid_token", error.what) from error
-    if scope and scope not in claims.scopes:
-        raise Denied(403, "insufficient_scope", f"scope {scope} is needed")
-    return claims, member
