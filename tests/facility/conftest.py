@@ -36,7 +36,9 @@ MORE = {
         "\nidentity:": HALF_MINUTE,
     },
     "harm": {"\nidentity:": SELDOM},
-    "edit": {"\nidentity:": SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}\nnotebooks: {sharing: true}"},
+    "edit": {
+        "\nidentity:": SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}\nnotebooks: {sharing: true}"
+    },
 }
 
 OWN = ("harm", "edit")  # lanes with a sandbox of their own

@@ -17,7 +17,6 @@ from sandbox import Sandbox, until
 from farmlet.demo.notebook import Hub
 from farmlet.demo.stage import Member
 
-
 _resolve = socket.getaddrinfo
 
 

@@ -136,7 +136,10 @@ Open = Callable[..., Window]  # `open_window(name, javascript)` of conftest.py
 def launch() -> Iterator[Browser]:
     """A browser for the length of a `with`."""
     # it reaches this machine only, whatever a page or the browser itself would like
-    options = ["--no-sandbox", "--host-resolver-rules=MAP *.farmlet.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"]
+    options = [
+        "--no-sandbox",
+        "--host-resolver-rules=MAP *.farmlet.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+    ]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=options)
         yield browser

@@ -1,5 +1,7 @@
-"""Origins of a Hub and of its members on this machine: TLS, and by the name asked for either the Hub or a server. It stands for Caddy
-and the Hub's proxy, which have a test with the whole facility."""
+"""Origins of a Hub and of its members on this machine: TLS, and by the name asked for either the Hub or a server.
+
+It stands for Caddy and the Hub's proxy, which have a test with the whole facility.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,18 @@ class Front:
     def __init__(self, folder: Path) -> None:
         self.hub, self.port, self._routes = 0, 0, folder / "routes.json"
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        words = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={DOMAIN}"]
+        words = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            f"/CN={DOMAIN}",
+        ]
         subprocess.run([*words, "-keyout", folder / "front.key", "-out", folder / "front.crt"], check=True, capture_output=True)
         self._tls.load_cert_chain(folder / "front.crt", folder / "front.key")
 

@@ -1,4 +1,4 @@
-"""Each member at an origin of their own, and colleagues whom they let into a server: a real Hub, its log-in of servers, Chromium."""
+"""Each member at an origin of their own, and colleagues whom they let in: a real Hub, its log-in of servers, Chromium."""
 
 from __future__ import annotations
 
@@ -147,6 +147,12 @@ def test_a_member_lets_a_colleague_in_on_their_page_and_takes_it_back(come: Any)
     vidar.window.look("share-accept", "You would work there as asta")
     vidar.window.press("Enter")
     assert vidar.visit(asta.server) == "vidar at asta"
+    # it is asta's to start
+    assert asta.call("DELETE", "users/asta/server")[0] < 300
+    ragna.page.goto(asta.server)
+    ragna.window.look("share-stopped", "The server of asta is not running", "asta has to start it")
+    assert "Log out" not in ragna.window.text and not ragna.page.locator("[href*=spawn]").count()
+    asta.begin()
     # back, the link too
     window.open(f"{asta.front.url}/hub/home")
     while window.page.get_by_role("button", name="Take back").count():
@@ -158,8 +164,10 @@ def test_a_member_lets_a_colleague_in_on_their_page_and_takes_it_back(come: Any)
 
 
 SOCKET = """url => new Promise(done => {
-  window.socket = new WebSocket(url); window.ended = false
-  socket.onmessage = () => done('open'); socket.onclose = () => { window.ended = true; done('closed') }; socket.onerror = () => done('closed')})"""
+  window.ended = false
+  const socket = new WebSocket(url)
+  socket.onmessage = () => done('open')
+  socket.onclose = () => { window.ended = true; done('closed') }})"""
 FORM = """url => {
   document.body.innerHTML = `<form method=post enctype=text/plain action="${url}"><input name='{"note": "' value='"}'></form>`
   document.forms[0].submit() }"""
@@ -231,7 +239,12 @@ def test_a_page_of_a_server_neither_reads_nor_acts_at_the_hub_or_at_the_visitors
     token = estrid.visit(f"{mordred.server}token")
     known = json.loads(estrid.home.evaluate(ASK, ["users/estrid", token, "GET"])[1])
     assert known["name"] == "estrid" and not {"servers", "last_activity", "created"} & known.keys()
-    wanted = {"users/estrid/tokens": "POST", "users/estrid/server": "DELETE", "shares/estrid": "GET", "share-codes/estrid/": "POST"}
+    wanted = {
+        "users/estrid/tokens": "POST",
+        "users/estrid/server": "DELETE",
+        "shares/estrid": "GET",
+        "share-codes/estrid/": "POST",
+    }
     told = {path: estrid.home.evaluate(ASK, [path, token, method])[0] for path, method in wanted.items()}
     assert set(told.values()) <= {403, 404}, told
 
@@ -249,7 +262,10 @@ def test_cookies_that_a_server_sets_for_all_origins_are_nobodys_session(come: An
     mine = {(one["name"], one["path"]): one["value"] for one in idunn.context.cookies(idunn.server)}
     tossed = [
         [name, value, f"Domain=notebooks.farmlet.test; Secure; Path={path}"]
-        for name, value in [*theirs.items(), *((name, "garbage") for name in ("_xsrf", "jupyterhub-session-id", "jupyterhub-user-idunn"))]
+        for name, value in [
+            *theirs.items(),
+            *((name, "garbage") for name in ("_xsrf", "jupyterhub-session-id", "jupyterhub-user-idunn")),
+        ]
         for path in ("/", "/hub/", "/hub/home", "/user/idunn/")
     ]
     idunn.page.goto(f"{loke.server}toss?one={urllib.parse.quote(json.dumps(tossed))}")

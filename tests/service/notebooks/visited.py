@@ -13,7 +13,7 @@ from tornado.websocket import WebSocketHandler
 import farmlet.parts.notebooks
 
 sys.path.append(str(Path(farmlet.parts.notebooks.__file__).parent / "inside" / "python"))
-from farmlet_guests import Guests  # noqa: E402
+from farmlet_guests import Guests
 
 PREFIX = os.environ["JUPYTERHUB_SERVICE_PREFIX"]
 

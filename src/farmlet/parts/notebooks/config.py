@@ -15,8 +15,8 @@ class Notebooks(BaseModel):
 
     `idle_hours`: a server where nothing runs and nobody looks ends after so many (0: never); so do kernels and terminals, unless
     they work. `sharing`: members may let colleagues into a server of theirs; each has an origin of their own then,
-    NAME.notebooks.<domain>, which wants a wildcard in DNS. `client`: with an external issuer, the id of the confidential client there as which the Hub logs members in; its
-    secret is in a file of the node.
+    NAME.notebooks.<domain>, which wants a wildcard in DNS. `client`: with an external issuer, the id of the confidential client
+    there as which the Hub logs members in; its secret is in a file of the node.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -62,7 +62,22 @@ def test_the_hub_of_either_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert config.Entrance.auth_refresh_strict is True
 
 
-ODD = ("a", "a-b", "a_b", "ab_", "a-", "a--b", "a-b-", "xn--a", "xn--nora", "u-nora--a39b2f1", "nora", "no_ra", "n" * 31, "a_" * 15)
+ODD = (
+    "a",
+    "a-b",
+    "a_b",
+    "ab_",
+    "a-",
+    "a--b",
+    "a-b-",
+    "xn--a",
+    "xn--nora",
+    "u-nora--a39b2f1",
+    "nora",
+    "no_ra",
+    "n" * 31,
+    "a_" * 15,
+)
 
 
 def test_odd_names_have_names_of_hosts_of_their_own() -> None:

@@ -81,7 +81,12 @@ def configure_pages(c: Any, settings: Settings) -> None:
     style = theme.load_colours() + (PAGES / "hub.css").read_text()
     icon = b64encode(theme.load("icon.svg")).decode()
     c.JupyterHub.template_paths = [str(PAGES)]
-    c.JupyterHub.template_vars = {"facility": settings.title, "sharing": settings.sharing, "style": style, "icon": f"data:image/svg+xml;base64,{icon}"}
+    c.JupyterHub.template_vars = {
+        "facility": settings.title,
+        "sharing": settings.sharing,
+        "style": style,
+        "icon": f"data:image/svg+xml;base64,{icon}",
+    }
 
 
 def configure_entrance(c: Any, settings: Settings, secret: str) -> None:

@@ -23,7 +23,8 @@ class Settings:
     the mode in which they have /cvmfs.
 
     `network`: Docker's. `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually;
-    `idle`: seconds, 0 for never. `sharing`: whether each member has an origin, and may let others into a server. `proxy`, `api`, `hub`: TCP ports of loopback.
+    `idle`: seconds, 0 for never. `sharing`: whether each member has an origin, and may let others into a server. `proxy`, `api`,
+    `hub`: TCP ports of loopback.
     """
 
     title: str

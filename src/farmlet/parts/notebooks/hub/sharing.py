@@ -43,7 +43,8 @@ class Sharing(BaseHandler):  # type: ignore[misc]
             case "give":
                 self.give(spawner, self.get_body_argument("member", ""))
             case "code":
-                return await self.show(spawner)
+                await self.show(spawner)
+                return
             case "withdraw":
                 self.withdraw(spawner, self.get_body_argument("share", ""))
             case _:

@@ -33,7 +33,7 @@ class Guests:
             opened.add(handler)
             await get(handler, *words, **more)
 
-        WebSocketHandler.get = remember  # type: ignore[method-assign]
+        WebSocketHandler.get = remember  # type: ignore[assignment,method-assign]
         PeriodicCallback(self.look, LOOK_SECONDS * 1000).start()
 
     async def look(self) -> None:
