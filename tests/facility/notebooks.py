@@ -15,6 +15,7 @@ from sandbox import Sandbox, until
 
 from farmlet.demo.notebook import Hub
 from farmlet.demo.stage import Member
+from farmlet.errors import FarmletError
 
 
 def join(sandbox: Sandbox, name: str, *groups: str) -> Person:
@@ -37,6 +38,15 @@ def ask(person: Person, url: str, token: str) -> int:
         return error.code
     except TimeoutError:
         return 0
+
+
+def is_ready(person: Person, hub: Hub) -> bool:
+    """Whether the Hub knows the server as running."""
+    try:
+        told = person.browser.call("GET", f"{hub.url}/hub/api/users/{person.name}", hub.headers)
+    except (FarmletError, OSError):
+        return False
+    return bool(told["servers"].get("", {}).get("ready"))
 
 
 def find_containers(sandbox: Sandbox, name: str) -> str:
