@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.resources import files
 from ipaddress import ip_network
 
 from farmlet.facility import places
@@ -17,7 +16,8 @@ NETWORKS = {"docker": "farmlet", "systemd": "198.18.0.0/20"}  # Docker's name; w
 GATEWAY = str(ip_network(NETWORKS["systemd"])[1])
 BRIDGE = "farmlet1"
 NETWORK, BASE = "/usr/lib/farmlet/notebook-network", "/usr/lib/farmlet/notebook-base"
-CONFINED = f"/etc/systemd/system/{places.SERVER}.service.d"
+UNITS = "/etc/systemd/system"
+CONFINED = f"{UNITS}/{places.SERVER}.service.d"
 NAMES = "farmlet-notebook-names"
 RUNNING = f"systemctl list-units --plain --no-legend '{places.SERVER}*.service'"
 # those of the other spawner go when the file changes
@@ -31,28 +31,26 @@ NO_CONTAINERS = Command(
 
 def list_systemd(hub: str, state: str, inside: str, user: str) -> Iterator[Resource]:
     """What runs servers as units. `hub`: its Python environment; `state`: its folder; `inside`: what servers have of ours."""
-    words = {"network": NETWORKS["systemd"], "gateway": GATEWAY, "bridge": BRIDGE}
-    folder = "/etc/systemd/system"
+    words = {
+        "network": NETWORKS["systemd"],
+        "gateway": GATEWAY,
+        "bridge": BRIDGE,
+        "folder": "/run/farmlet-servers",
+        "state": state,
+    }
+    names = {"user": user, "program": f"{hub}/bin/python -I -m {PACKAGE}.names", "hardening": units.HARDENING.strip()}
+    listen = (f"ListenDatagram={GATEWAY}:53", "FreeBind=yes")
     yield NO_CONTAINERS
     yield File(NETWORK, render(PACKAGE, "bridge.sh", **words), 0o755)
-    yield File(BASE, render(PACKAGE, "base.sh", folder="/run/farmlet-servers", **words), 0o755)
-    yield File(
-        f"{folder}/farmlet-notebook-base@.service", render(PACKAGE, "farmlet-notebook-base@.service", program=BASE, state=state)
-    )
+    yield File(BASE, render(PACKAGE, "base.sh", **words), 0o755)
+    yield File(f"{UNITS}/farmlet-notebook-base@.service", render(PACKAGE, "farmlet-notebook-base@.service", program=BASE))
     yield Directory(CONFINED)
-    yield File(f"{CONFINED}/farmlet.conf", (files(PACKAGE) / "templates" / "server.conf").read_text())
+    yield File(f"{CONFINED}/farmlet.conf", render(PACKAGE, "server.conf"))
     yield File(f"{inside}/resolv.conf", f"nameserver {GATEWAY}\n")
     yield File(f"{inside}/hosts", "127.0.0.1 localhost\n::1 localhost\n")
-    yield units.Trigger(
-        NAMES, "socket", "Farmlet notebooks: names for servers", (f"ListenDatagram={GATEWAY}:53", "FreeBind=yes")
-    ).file
-    program = f"{hub}/bin/python -I -m {PACKAGE}.names"
-    names = render(PACKAGE, f"{NAMES}.service", user=user, program=program, hardening=units.HARDENING.strip())
-    yield File(f"{folder}/{NAMES}.service", names)
-    yield from (
-        Unit(f"{name}.{kind}", running=False)
-        for name, kind in (("docker", "socket"), ("docker", "service"), ("containerd", "service"))
-    )
+    yield units.Trigger(NAMES, "socket", "Farmlet notebooks: names for servers", listen).file
+    yield File(f"{UNITS}/{NAMES}.service", render(PACKAGE, f"{NAMES}.service", **names))
+    yield from (Unit(name, running=False) for name in ("docker.socket", "docker.service", "containerd.service"))
     yield Unit(f"{NAMES}.socket")
     yield Unit(f"{NAMES}.service")
 

@@ -61,7 +61,7 @@ class Unit(Server):
         folder = Path(self.settings.state, "servers")
         folder.mkdir(mode=0o700, exist_ok=True)
         base, told = folder / str(number), folder / f"{number}.env"
-        write(base, f"IMAGE={self.root}\n".encode(), 0o600)
+        write(base, str(self.root).encode(), 0o600)
         # not by its properties, which everybody may read
         write(told, "".join(f"{name}={quote(value)}\n" for name, value in self.get_env().items()).encode(), 0o600)
         try:
@@ -110,11 +110,16 @@ class Unit(Server):
 
     async def poll(self) -> int | None:
         told = await self.show()
-        return int(told["ExecMainStatus"]) if told["ActiveState"] in ("inactive", "failed") else None
+        if told["ActiveState"] not in ("inactive", "failed"):
+            return None
+        if self.pending != "spawn":  # or else somebody is about to ask why
+            await self.end()
+        return int(told["ExecMainStatus"])
 
     async def find_end(self) -> tuple[int, bool, str]:
         told = await self.show()
         said = await run("journalctl", "--quiet", "-n12", "-ocat", f"_SYSTEMD_INVOCATION_ID={told['InvocationID']}")
+        await self.end()
         return int(told["ExecMainStatus"]), told["Result"] == "oom-kill", said
 
     async def end(self, now: bool = False) -> None:

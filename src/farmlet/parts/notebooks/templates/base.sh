@@ -1,14 +1,15 @@
 #!/bin/sh
-# Written by farmlet: network and root of one server that systemd runs. base.sh make | remove NUMBER; $IMAGE is the root's.
+# Written by farmlet: network and root of one server that systemd runs. base.sh make | remove NUMBER
 set -eu
 number=$2
 network=farmlet-$number
 folder={{ folder }}/$number
 case $1 in
 make)
-    # an image is never written to: the places where systemd mounts what is the server's own are made in memory
+    image=$(cat {{ state }}/servers/"$number")  # that was chosen
+    # it is never written to: the places where systemd mounts what is the server's own are made in memory
     mkdir -p -m 755 "$folder" "$folder/upper" "$folder/work" "$folder/root"
-    mount -t overlay -o "lowerdir=$IMAGE,upperdir=$folder/upper,workdir=$folder/work,nosuid,nodev" overlay "$folder/root"
+    mount -t overlay -o "lowerdir=$image,upperdir=$folder/upper,workdir=$folder/work,nosuid,nodev" overlay "$folder/root"
     ip netns add "$network"
     ip link add "fn$number" type veth peer name eth0 netns "$network"
     # without addresses of IPv6, which would be link-local ones; and out of the others' reach on the bridge
