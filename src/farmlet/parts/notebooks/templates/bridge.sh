@@ -17,4 +17,5 @@ rule filter OUTPUT -o {{ bridge }} -m owner --uid-owner 1000-4294967294 -j REJEC
 rule filter FORWARD -i {{ bridge }} -j ACCEPT
 rule filter FORWARD -o {{ bridge }} -j DROP
 rule filter FORWARD -o {{ bridge }} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+rule filter INPUT ! -i {{ bridge }} -d {{ gateway }} -j DROP
 rule nat POSTROUTING -s {{ network }} ! -o {{ bridge }} -j MASQUERADE
