@@ -35,7 +35,7 @@ MORE = {
         "\n  lab/production:": "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}",
         "\nidentity:": HALF_MINUTE,
     },
-    "harm": {"\nidentity:": SELDOM},
+    "harm": {"\nidentity:": SELDOM + "\nnotebooks: {spawner: systemd}"},
     "edit": {"\nidentity:": SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}"},
 }
 
