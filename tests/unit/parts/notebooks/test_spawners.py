@@ -7,8 +7,8 @@ import json
 import os
 import socket
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from test_notebooks_deploy import configure, load, read
@@ -18,7 +18,7 @@ from farmlet.parts.notebooks import checks, deploy, metrics, roster, spawners
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.hub.unit import Unit, quote
 from farmlet.parts.notebooks.limits import find_unlimited
-from farmlet.parts.notebooks.names import Relay
+from farmlet.parts.notebooks.names import Relay, Server
 from farmlet.parts.notebooks.roster import Member
 from farmlet.parts.part import Context, Trust
 from farmlet.parts.resources import File
@@ -165,26 +165,20 @@ def test_a_node_where_limits_do_not_hold_is_told(tmp_path: Path, monkeypatch: py
         checks.check_limits("any.service")
 
 
-class Answering(asyncio.DatagramProtocol):
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.transport.sendto(b"xx other", addr)  # of another question
-        self.transport.sendto(data[:2] + b" is here", addr)
-
-
 def test_names_come_from_whom_the_node_asks(tmp_path: Path) -> None:
-    async def ask() -> bytes:
-        loop = asyncio.get_running_loop()
-        there, _ = await loop.create_datagram_endpoint(Answering, local_addr=("127.0.0.1", 0))
-        port = there.get_extra_info("sockname")[1]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for each in (there, listening, one):
+            each.bind(("127.0.0.1", 0))
+            each.settimeout(20)
         (tmp_path / "resolv.conf").write_text("# of the node\nnameserver 127.0.0.254\nsearch x\nnameserver 127.0.0.1\n")
-        relay, _ = await loop.create_datagram_endpoint(lambda: Relay(port, tmp_path / "resolv.conf"), local_addr=("127.0.0.1", 0))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
-            one.setblocking(False)
-            await loop.sock_connect(one, relay.get_extra_info("sockname"))
-            await loop.sock_sendall(one, b"ab who?")  # the first of the two is not there
-            return await asyncio.wait_for(loop.sock_recv(one, 512), 20)
-
-    assert asyncio.run(ask()) == b"ab is here"
+        names = {"port": there.getsockname()[1], "resolvers": tmp_path / "resolv.conf"}
+        server = Server(listening, type("Near", (Relay,), names))
+        Thread(target=server.serve_forever, daemon=True).start()
+        one.sendto(b"ab who?", listening.getsockname())  # the first of the two resolvers is not there
+        words, whose = there.recvfrom(512)
+        there.sendto(b"xx other", whose)  # of another question
+        there.sendto(words[:2] + b" is here", whose)
+        assert one.recv(512) == b"ab is here"
+        server.shutdown()
+        server.server_close()

@@ -94,6 +94,7 @@ def configure_servers(c: Any, settings: Settings) -> None:
     container.pull_policy = "Never"
     server = c.Server
     server.hub_connect_url = settings.origin
+    server.env_keep = []  # nothing of the Hub's own
     server.cmd = ["/init", "--", "python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]
     server.default_url = "/lab"
     server.args = [*DELETE, *list_idle(settings.idle)]

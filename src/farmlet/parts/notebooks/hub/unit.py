@@ -43,7 +43,6 @@ class Unit(Server):
     """Its unit has its member's name, so a Hub that begins anew finds it. Its address is of a number that is not used again soon:
     the proxy may lead there for a moment after its end."""
 
-    env_keep: Any = []  # noqa: RUF012  (a trait) nothing of the Hub's own
     numbers = cycle(NUMBERS)
     volumes: dict[str, str]  # these are told by `container.arrange`
     read_only_volumes: dict[str, Any]
@@ -72,6 +71,7 @@ class Unit(Server):
                 raise Refused("limits", UNLIMITED.format(" and the ".join(lacking)))
         except FarmletError as error:
             self.log.error("%s: %s", self.user.name, error)
+            await self.end()
             raise Refused("unit", NOT_MADE.format(self.unit)) from error
         finally:
             base.unlink()
