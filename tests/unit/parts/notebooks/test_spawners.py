@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
@@ -134,6 +135,13 @@ def test_servers_of_others_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert stopped == ["farmlet-server-bob.service", "farmlet-server-bob.0123456789ab.service"]
     counted = {str(one.labels["state"]): one.value for one in metrics.count_servers("systemd")}
     assert counted == {"running": 3, "exited": 0, "created": 0, "other": 0}
+
+
+def test_a_node_that_is_emptied_names_the_servers_of_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = "farmlet-server-bob.service loaded active running Notebook of bob"
+    place(tmp_path, monkeypatch, systemctl=f"echo {row}", docker="echo notebook of alice")
+    said = subprocess.run(["sh", "-ec", deploy.BUSY], capture_output=True, text=True, check=True).stdout
+    assert said == "notebook of bob\nnotebook of alice\n"
 
 
 @pytest.mark.parametrize(
