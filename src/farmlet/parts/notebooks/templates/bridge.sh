@@ -17,5 +17,6 @@ rule filter OUTPUT -o {{ bridge }} -m owner --uid-owner 1000-4294967294 -j REJEC
 rule filter FORWARD -i {{ bridge }} -j ACCEPT
 rule filter FORWARD -o {{ bridge }} -j DROP
 rule filter FORWARD -o {{ bridge }} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-rule filter INPUT ! -i {{ bridge }} -d {{ gateway }} -j DROP
+# the relay of names is for servers only
+rule filter INPUT ! -i {{ bridge }} -p udp -d {{ gateway }} --dport 53 -j DROP
 rule nat POSTROUTING -s {{ network }} ! -o {{ bridge }} -j MASQUERADE
