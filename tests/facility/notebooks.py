@@ -53,7 +53,9 @@ def find_containers(sandbox: Sandbox, name: str) -> str:
     """Of the containers or units that run a member's servers, what changes when one is begun anew."""
     units = f"systemctl show --value -p InvocationID 'farmlet-server-{name}*.service' | grep . || true"
     containers = f"docker ps --quiet --filter label=farmlet.member={name}"
-    return sandbox.exec("head", f"if [ -e /etc/systemd/system/farmlet-server-.service.d ]; then {units}; else {containers}; fi")
+    return sandbox.exec(
+        "head", f"if [ -e /etc/systemd/system/farmlet-server-.service.d/farmlet.conf ]; then {units}; else {containers}; fi"
+    )
 
 
 def read(person: Person, url: str, token: str) -> str:

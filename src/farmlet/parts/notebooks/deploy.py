@@ -61,7 +61,7 @@ DAEMON = {
 # Kubernetes' interface listens on loopback, where members are
 CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
 BUSY = f"""{spawners.RUNNING} | sed 's/.*Notebook of/notebook of/'
-[ -e {spawners.CONFINED} ] ||
+[ -e {spawners.CONFINED}/farmlet.conf ] ||
 docker ps --filter label={places.NOTEBOOK} --format 'notebook of {{{{.Label "{places.NOTEBOOK}"}}}}'"""
 
 
