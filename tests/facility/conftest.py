@@ -28,6 +28,7 @@ from once import alone, folder, once
 
 HALF_MINUTE = "\nbase: {check_seconds: 30}"
 SELDOM = f"{HALF_MINUTE}\nsitetests: {{every: 86400}}\nmonitoring: {{scrape_seconds: 60}}"
+LIMITS = "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}"
 # What tests want to find in the file of their sandbox, so that they need not change it: what goes before which line. Checks run
 # half as often, for all sandboxes share two cores; where sites are broken on purpose, they are not tested meanwhile.
 MORE = {
@@ -35,10 +36,8 @@ MORE = {
         "\n  lab/production:": "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}",
         "\nidentity:": HALF_MINUTE,
     },
-    "harm": {"\nidentity:": SELDOM},
-    "edit": {
-        "\nidentity:": SELDOM + "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}\nnotebooks: {sharing: true}"
-    },
+    "harm": {"\nidentity:": SELDOM + "\nnotebooks: {spawner: systemd}"},
+    "edit": {"\nidentity:": f"{SELDOM}\nnotebooks: {{sharing: true}}{LIMITS}"},
 }
 
 OWN = ("harm", "edit")  # lanes with a sandbox of their own

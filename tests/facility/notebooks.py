@@ -16,6 +16,7 @@ from sandbox import Sandbox, until
 
 from farmlet.demo.notebook import Hub
 from farmlet.demo.stage import Member
+from farmlet.errors import FarmletError
 
 _resolve = socket.getaddrinfo
 
@@ -50,8 +51,22 @@ def ask(person: Person, url: str, token: str) -> int:
         return 0
 
 
+def is_ready(person: Person, hub: Hub) -> bool:
+    """Whether the Hub knows the server as running."""
+    try:
+        told = person.browser.call("GET", f"{hub.url}/hub/api/users/{person.name}", hub.headers)
+    except (FarmletError, OSError):
+        return False
+    return bool(told["servers"].get("", {}).get("ready"))
+
+
 def find_containers(sandbox: Sandbox, name: str) -> str:
-    return sandbox.exec("head", f"docker ps --quiet --filter label=farmlet.member={name}")
+    """Of the containers or units that run a member's servers, what changes when one is begun anew."""
+    units = f"systemctl show --value -p InvocationID 'farmlet-server-{name}*.service' | grep . || true"
+    containers = f"docker ps --quiet --filter label=farmlet.member={name}"
+    return sandbox.exec(
+        "head", f"if [ -e /etc/systemd/system/farmlet-server-.service.d/farmlet.conf ]; then {units}; else {containers}; fi"
+    )
 
 
 def read(person: Person, url: str, token: str) -> str:

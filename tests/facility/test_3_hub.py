@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from notebooks import ask, enter, find_containers, join
+from notebooks import ask, enter, find_containers, is_ready, join
 from person import Person
 from sandbox import Sandbox, until
 
@@ -33,15 +33,6 @@ def hub(sandbox: Sandbox, tilda: Person) -> Iterator[Hub]:
     found.start()
     yield found
     found.stop()
-
-
-def is_ready(person: Person, hub: Hub) -> bool:
-    """Whether the Hub knows the server as running."""
-    try:
-        told = person.browser.call("GET", f"{hub.url}/hub/api/users/{person.name}", hub.headers)
-    except (FarmletError, OSError):
-        return False
-    return bool(told["servers"].get("", {}).get("ready"))
 
 
 def test_a_killed_hub_finds_its_servers_again(sandbox: Sandbox, tilda: Person, hub: Hub) -> None:

@@ -42,6 +42,7 @@ POOL_READERS = "/var/lib/farmlet/batch/readers"
 NOTEBOOKS = "/run/farmlet-notebooks"
 OWN_IMAGES = "/run/farmlet.images"  # where members tell of images of their own (`parts.own`)
 NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is
+SERVER = "farmlet-server-"  # how the unit of a notebook begins that systemd runs; its member's name and perhaps .SERVER follow
 
 
 def find_secret(client: str) -> str:

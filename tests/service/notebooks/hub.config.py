@@ -12,6 +12,7 @@ from jupyterhub.auth import Authenticator
 from jupyterhub.proxy import Proxy
 
 from farmlet.parts.notebooks.hub.configuration import configure
+from farmlet.parts.notebooks.hub.docker import Container
 from farmlet.parts.notebooks.hub.server import Server
 
 
@@ -53,7 +54,7 @@ async def answer(name, words, seconds):
     return path.read_bytes() if path.exists() and words[-1] == "list" else b"[]"
 
 
-class Processes(Server):
+class Processes(Container):
     """A process for each container; what it says is its log."""
 
     process = None

@@ -88,6 +88,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **
         roster=str(folder / "roster.json"),
         inside="/opt/farmlet/notebook",
         editor="/opt/farmlet/editor",
+        spawner="docker",
         network="farmlet",
         certificates="/etc/ssl/certs",
         cores=1,

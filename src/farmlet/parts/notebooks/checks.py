@@ -8,7 +8,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 
-from farmlet.runtime.checks import Failed
+from farmlet.parts.notebooks.limits import find_unlimited
+from farmlet.runtime.checks import Failed, run
 
 SECONDS = 5
 MAKER = "farmlet-notebooks-image.service"
@@ -47,3 +48,16 @@ def check_ports(ports: list[int]) -> str:
     if all(port < first for port in ports):
         return f"ports {', '.join(map(str, ports))} are root's"
     raise Failed(f"net.ipv4.ip_unprivileged_port_start is {first}: members may take ports {', '.join(map(str, ports))}")
+
+
+def check_limits(unit: str) -> str:
+    """The limits of a unit that has some hold, and so do those of servers: on some machines systemd starts it without."""
+    group = run("systemctl", "show", "--property=ControlGroup", "--value", unit).strip()
+    if not group:
+        raise Failed(f"{unit} does not run")
+    if lacking := find_unlimited(group):
+        words = " and ".join(lacking)
+        raise Failed(
+            f"systemd limits no {words} of a unit here: servers would take all of the node. `spawner: docker` limits them"
+        )
+    return "systemd limits memory, cores and processes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from farmlet.facility.fields import Count, Memory
@@ -16,11 +18,13 @@ class Notebooks(BaseModel):
     `idle_hours`: a server where nothing runs and nobody looks ends after so many (0: never); so do kernels and terminals, unless
     they work. `sharing`: members may let colleagues into a server of theirs; each has an origin of their own then,
     NAME.notebooks.<domain>, which wants a wildcard in DNS. `client`: with an external issuer, the id of the confidential client
-    there as which the Hub logs members in; its secret is in a file of the node.
+    there as which the Hub logs members in; its secret is in a file of the node. `spawner`: what runs the servers, `docker`, or
+    `systemd` where no Docker daemon is to be.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    spawner: Literal["docker", "systemd"] = "docker"
     cores: Count = 1
     memory: Memory = 2 * GIB
     servers: Count = 2

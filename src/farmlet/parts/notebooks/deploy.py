@@ -10,7 +10,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
-from farmlet.parts.notebooks import editor
+from farmlet.parts.notebooks import editor, spawners
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.notebooks.hub import settings
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
@@ -33,7 +33,7 @@ NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
 QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 STATE = "/var/lib/farmlet/notebooks"
 DOCKER = "/var/lib/farmlet/docker"
-IMAGE, NETWORK = "/usr/lib/farmlet/notebook-image", "/usr/lib/farmlet/notebook-network"
+IMAGE = "/usr/lib/farmlet/notebook-image"
 SESSIONS = "/run/farmlet-tokens"  # where a session's token is; in a notebook it is there too
 PROXY, API, PORT = 880, 881, 882  # on loopback
 ORIGIN = "notebooks"
@@ -61,7 +61,9 @@ DAEMON = {
 }
 # Kubernetes' interface listens on loopback, where members are
 CONTAINERD = 'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-BUSY = f"""docker ps --filter label={places.NOTEBOOK} --format 'notebook of {{{{.Label "{places.NOTEBOOK}"}}}}'"""
+BUSY = f"""{spawners.RUNNING} | sed 's/.*Notebook of/notebook of/'
+[ -e {spawners.CONFINED}/farmlet.conf ] ||
+docker ps --filter label={places.NOTEBOOK} --format 'notebook of {{{{.Label "{places.NOTEBOOK}"}}}}'"""
 
 
 def install_hub() -> Sequence[Resource]:
@@ -93,7 +95,8 @@ def describe(context: Context) -> dict[str, object]:
         "credentials": places.CREDENTIALS,
         "image": find_image(context),
         "unpacked": find_unpacked(context),
-        "network": "farmlet",
+        "spawner": section.spawner,
+        "network": spawners.NETWORKS[section.spawner],
         "certificates": places.find_authorities(facility.domain),
         "scratch": context.section("accounts").scratch,
         "usage": places.USAGE,
@@ -139,7 +142,8 @@ def find_unpacked(context: Context) -> str:
 
 def tell_agent(context: Context) -> File:
     """Rights come as accounts do; the client's secret comes once, from our own issuer."""
-    args = {"path": ROSTER, "first_uid": context.section("identity").first_uid}
+    spawner = context.section("notebooks").spawner
+    args = {"path": ROSTER, "first_uid": context.section("identity").first_uid, "spawner": spawner}
     tasks: dict[str, object] = {"apply": {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}}
     if not context.facility.external:
         then = [["systemctl", "restart", UNIT]]
@@ -167,13 +171,12 @@ def list_inside() -> Iterator[Resource]:
 
 def list_services(context: Context) -> Iterator[File]:
     """The unit files."""
-    hub = {"network": NETWORK, "program": f"{HUB}/bin/jupyterhub", "config": CONFIG, "state": STATE}
+    docker = "docker.service " if context.section("notebooks").spawner == "docker" else ""
+    hub = {"network": spawners.NETWORK, "program": f"{HUB}/bin/jupyterhub", "config": CONFIG, "state": STATE, "docker": docker}
     secrets = {"secret": SECRET, "cookie": COOKIE, "token": TOKEN}
     proxy = {"user": USER, "token": TOKEN, "proxy": PROXY, "api": API, "hub": PORT, "hardening": HARDENING}
     sharing = context.section("notebooks").sharing
     services: dict[str, dict[str, object]] = {
-        "farmlet-notebooks-image.service": {"program": IMAGE},
-        "farmlet-notebooks-image.path": {"folders": [places.IMAGES, *filter(None, [find_unpacked(context)])]},
         "farmlet-notebooks-web.socket": {"socket": f"{units.SOCKETS}/{ORIGIN}.sock"},
         "farmlet-notebooks-web.service": {"port": PROXY, "user": USER, "hardening": units.HARDENING.strip()},
         "farmlet-notebooks-proxy.service": {**proxy, "sharing": sharing},
@@ -181,6 +184,19 @@ def list_services(context: Context) -> Iterator[File]:
     }
     for name, words in services.items():
         yield File(f"/etc/systemd/system/{name}", render(PACKAGE, name, **words))
+
+
+def list_docker(context: Context) -> Iterator[Resource]:
+    """What runs servers as containers."""
+    yield spawners.NO_UNITS
+    area = find_unpacked(context)
+    image, folders = "farmlet-notebooks-image", [places.IMAGES, *filter(None, [area])]
+    yield File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES, unpacked=area, hub=find_hub()), 0o755)
+    yield File(spawners.NETWORK, render(PACKAGE, "network.sh", network=spawners.NETWORKS["docker"], bridge="farmlet0"), 0o755)
+    yield File(f"/etc/systemd/system/{image}.service", render(PACKAGE, f"{image}.service", program=IMAGE))
+    yield File(f"/etc/systemd/system/{image}.path", render(PACKAGE, f"{image}.path", folders=folders))
+    yield File("/etc/containerd/config.toml", CONTAINERD)
+    yield from map(Unit, ("containerd.service", "docker.service", f"{image}.path", f"{image}.service"))
 
 
 def configure_hub(context: Context) -> Sequence[Resource]:
@@ -193,8 +209,6 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         Random(COOKIE),
         Random(TOKEN),
         Directory("/usr/lib/farmlet"),
-        File(IMAGE, render(PACKAGE, "image.sh", folder=places.IMAGES, unpacked=find_unpacked(context), hub=find_hub()), 0o755),
-        File(NETWORK, render(PACKAGE, "network.sh", network="farmlet", bridge="farmlet0"), 0o755),
         Farmlet(HUB, context.wheel),
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
@@ -203,11 +217,11 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         *list_services(context),
         Directory("/etc/farmlet/agent.d"),
         tell_agent(context),
-        File("/etc/containerd/config.toml", CONTAINERD),
-        Unit("containerd.service"),
-        Unit("docker.service"),
-        Unit("farmlet-notebooks-image.path"),
-        Unit("farmlet-notebooks-image.service"),
+        *(
+            list_docker(context)
+            if context.section("notebooks").spawner == "docker"
+            else spawners.list_systemd(HUB, STATE, INSIDE, USER)
+        ),
         Unit("farmlet-notebooks-web.socket"),
         Unit("farmlet-notebooks-proxy.service"),
         Unit(UNIT),
@@ -226,14 +240,18 @@ def check_hub(context: Context) -> Sequence[Check]:
     url = context.facility.url(ORIGIN)
     named = context.section("notebooks").sharing and context.node.connect != "container"  # a sandbox has no DNS
     return (
-        Check("notebooks.docker", "farmlet.runtime.checks:check_unit", {"unit": "docker.service"}),
         Check("notebooks.proxy", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-notebooks-proxy.service"}),
         Check("notebooks.hub", f"{PACKAGE}.checks:check_hub", {"url": url}),
         # leads to the Hub, if the wildcard leads here
         *([Check("notebooks.names", f"{PACKAGE}.checks:check_hub", {"url": url.replace("//", "//any.")})] if named else []),
-        Check("notebooks.image", f"{PACKAGE}.checks:check_image", {"path": find_image(context)}),
         Check("notebooks.ports", f"{PACKAGE}.checks:check_ports", {"ports": [PROXY, API, PORT]}),
+        *spawners.list_checks(context.section("notebooks").spawner, find_image(context)),
     )
+
+
+def count_servers(context: Context) -> Sequence[Metric]:
+    spawner = context.section("notebooks").spawner
+    return (Metric("notebooks.servers", f"{PACKAGE}.metrics:count_servers", {"spawner": spawner}),)
 
 
 def find_endpoints(facility: Facility, node: Node) -> dict[str, str]:
@@ -263,7 +281,7 @@ PART = Part(
             configure_hub,
             install_hub,
             check_hub,
-            metrics=lambda context: (Metric("notebooks.servers", f"{PACKAGE}.metrics:count_servers"),),
+            metrics=count_servers,
             data=(DOCKER, STATE),
             backup="notebooks lie in homes; members log in and start anew, and images are made again of what is published",
             routes=(ROUTE,),

@@ -8,17 +8,19 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from farmlet.errors import FarmletError
-from farmlet.facility.places import NOTEBOOK
+from farmlet.facility.places import NOTEBOOK, SERVER
 from farmlet.runtime.files import write
 from farmlet.runtime.rows import FIRST_UID, dump, read, read_members
 
-DOCKER_SECONDS = 30
-CONTAINERS = Path("/var/lib/docker/containers")  # a folder each
+SECONDS = 30
+# where something of each server is, by spawner
+SERVERS = {"docker": Path("/var/lib/docker/containers"), "systemd": Path("/run/systemd/transient")}
 SETTLED = 10 * 10**9  # nanoseconds after which a container that is being made shows in Docker's list
 NOT_HERE = "You may not have a notebook here: no group of yours gives you one, or your membership has ended."
 log = logging.getLogger("farmlet.agent")
@@ -38,7 +40,7 @@ class Member:
     servers: int = 0
 
 
-def apply(data: bytes, path: str, first_uid: int = FIRST_UID) -> None:
+def apply(data: bytes, path: str, first_uid: int = FIRST_UID, spawner: str = "docker") -> None:
     """Write down who may have a notebook, and end the servers of everybody else. Root, as the agent's task for `accounts`."""
     members = [
         Member(*(row[key] for key in ("sub", "name", "uid", "gid", "home")), **row["notebooks"])
@@ -49,37 +51,53 @@ def apply(data: bytes, path: str, first_uid: int = FIRST_UID) -> None:
     target = Path(path)
     if not target.exists() or target.read_bytes() != text:
         write(target, text, 0o600)
-    end(frozenset(member.name for member in members), find_stamp())
+    end(frozenset(member.name for member in members), find_stamp(SERVERS[spawner]), spawner)
 
 
-def find_stamp() -> int:
-    """What stays as it is while no container comes or goes: so few seconds pass between two looks that asking Docker costs."""
+def find_stamp(folder: Path) -> int:
+    """What stays as it is while no server comes or goes: so few seconds pass between two looks that asking Docker costs."""
     now = time.time_ns()
     try:
-        changed = CONTAINERS.stat().st_mtime_ns
+        changed = folder.stat().st_mtime_ns
     except OSError:
         return now
     return changed if now - changed > SETTLED else now
 
 
 @lru_cache(maxsize=1)
-def end(allowed: frozenset[str], stamp: int) -> None:
-    """Remove the containers of whoever is not `allowed` a notebook. The Hub notices by itself."""
-    rows = _docker("ps", "--all", "--filter", f"label={NOTEBOOK}", "--format", f'{{{{.ID}}}} {{{{.Label "{NOTEBOOK}"}}}}')
-    for row in rows.splitlines():
-        container, _, name = row.partition(" ")
+def end(allowed: frozenset[str], stamp: int, spawner: str = "docker") -> None:
+    """End the servers of whoever is not `allowed` a notebook. The Hub notices by itself."""
+    servers, stop = (
+        (_list_units(), ("systemctl", "stop")) if spawner == "systemd" else (_list_containers(), ("docker", "rm", "--force"))
+    )
+    for server, name in servers:
         if name not in allowed:
-            _docker("rm", "--force", container)
+            _run(*stop, server)
             log.info("ended the notebook of %s", name)
 
 
-def _docker(*words: str) -> str:
+def _list_containers() -> Iterator[tuple[str, str]]:
+    """Id and whose."""
+    rows = _run("docker", "ps", "--all", "--filter", f"label={NOTEBOOK}", "--format", f'{{{{.ID}}}} {{{{.Label "{NOTEBOOK}"}}}}')
+    for row in rows.splitlines():
+        container, _, name = row.partition(" ")
+        yield container, name
+
+
+def _list_units() -> Iterator[tuple[str, str]]:
+    """Name and whose."""
+    for row in _run("systemctl", "list-units", "--all", "--plain", "--no-legend", f"{SERVER}*.service").splitlines():
+        unit = row.split()[0]
+        yield unit, unit.removeprefix(SERVER).removesuffix(".service").partition(".")[0]
+
+
+def _run(*words: str) -> str:
     try:
-        done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=DOCKER_SECONDS)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise FarmletError("docker", str(error)) from error
+        raise FarmletError(words[0], str(error)) from error
     if done.returncode:
-        raise FarmletError(f"docker {words[0]}", done.stderr.strip()[-300:])
+        raise FarmletError(" ".join(words[:2]), done.stderr.strip()[-300:])
     return done.stdout
 
 

@@ -37,7 +37,7 @@ def containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "docker").write_text(DOCKER.format(folder=folder))
     (programs / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr(roster, "CONTAINERS", folder)
+    monkeypatch.setitem(roster.SERVERS, "docker", folder)
     roster.end.cache_clear()
     return folder
 

@@ -10,11 +10,13 @@ from typing import Any
 from oauthenticator import oauth2
 
 from farmlet.parts.notebooks.hub.claim import Claim
+from farmlet.parts.notebooks.hub.docker import Container
 from farmlet.parts.notebooks.hub.entrance import Entrance
 from farmlet.parts.notebooks.hub.own import Images
 from farmlet.parts.notebooks.hub.server import Server
 from farmlet.parts.notebooks.hub.settings import CLAIM, Settings
 from farmlet.parts.notebooks.hub.sharing import SHARE, Sharing, forget
+from farmlet.parts.notebooks.hub.unit import Unit
 from farmlet.parts.notebooks.roster import Roster
 from farmlet.web import theme
 
@@ -109,13 +111,15 @@ def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
 
 
 def configure_servers(c: Any, settings: Settings) -> None:
-    c.JupyterHub.spawner_class = Server
+    c.JupyterHub.spawner_class = Container if settings.spawner == "docker" else Unit
+    container = c.Container
+    container.network_name = settings.network
+    container.use_internal_ip = True
+    container.remove = True
+    container.pull_policy = "Never"
     server = c.Server
     server.hub_connect_url = settings.origin
-    server.network_name = settings.network
-    server.use_internal_ip = True
-    server.remove = True
-    server.pull_policy = "Never"
+    server.env_keep = []  # nothing of the Hub's own
     server.cmd = ["/init", "--", "python3", f"{settings.inside}/start.py", "jupyterhub-singleuser"]
     server.default_url = "/lab"
     server.args = [*DELETE, *list_idle(settings.idle)]

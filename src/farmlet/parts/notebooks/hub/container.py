@@ -1,4 +1,4 @@
-"""What a member's container is made with: who they are, which folders, how much of the node."""
+"""What a member's server is made with: who they are, which folders, how much of the node."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pwd
 from pathlib import Path
 from typing import Any
 
-from farmlet.facility.places import NOTEBOOK, SOFTWARE
+from farmlet.facility.places import SOFTWARE
 from farmlet.parts.notebooks.hub.foreign import read_plain
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.notebooks.roster import Member
@@ -23,8 +23,7 @@ TMP = "rw,nosuid,nodev,exec,mode=1777"
 
 
 def arrange(server: Any, settings: Settings, member: Member, size: Size, image: Path, whole: bool = False) -> None:
-    """Tell `server`, a DockerSpawner, how to make the container of `member` from the root file system `image`; if Docker's image
-    has the `whole` of it, nothing of it is mounted."""
+    """Tell `server` how to run `member`'s from the root file system `image`; /usr of a `whole` one is not mounted."""
     groups = os.getgrouplist(member.name, member.gid)
     token = Path(settings.tokens, member.name)
     token.mkdir(mode=0o755, exist_ok=True)  # from now on there is a token in it
@@ -49,22 +48,14 @@ def arrange(server: Any, settings: Settings, member: Member, size: Size, image: 
     server.notebook_dir = member.home
     server.cpu_limit, server.mem_limit = float(size.cores), size.memory
     server.environment = describe(settings, member, inside)
-    server.extra_create_kwargs = {"user": f"{member.uid}:{member.gid}", "labels": {NOTEBOOK: member.name}}
-    server.extra_host_config = {
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges"],
-        "pids_limit": PROCESSES,
-        "memswap_limit": size.memory,
-        "read_only": True,
-        "tmpfs": {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP},
-        "group_add": [str(gid) for gid in groups if gid != member.gid],
-    }
+    server.owner, server.groups, server.root = member, groups, image
+    server.in_memory = {"/tmp": TMP, "/run/lock": TMP, "/var/tmp": TMP}
 
 
 def add_own(server: Any, folder: str) -> None:
     """Tell `server` where the packages of the member's own image are: in a folder that it has anyway. /opt/own leads there."""
     server.environment[OWN] = folder
-    server.extra_host_config["tmpfs"]["/opt/own"] = "rw,nosuid,nodev,mode=1777,size=64k"
+    server.in_memory["/opt/own"] = "rw,nosuid,nodev,mode=1777,size=64k"
 
 
 def describe(settings: Settings, member: Member, inside: str) -> dict[str, str]:

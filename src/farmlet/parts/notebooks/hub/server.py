@@ -1,20 +1,16 @@
-"""One member's server: a container as their own user, with their home, a fresh token and the software of jobs."""
+"""One member's server: as their own user, with their home, a fresh token and the software of jobs. `docker` and `unit` run it."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import requests.exceptions
-from docker.errors import DockerException
-from dockerspawner import DockerSpawner
-from jupyterhub.spawner import SpawnException
-from traitlets import default
+from jupyterhub.spawner import Spawner, SpawnException
 
 from farmlet.errors import FarmletError
 from farmlet.facility.places import CREDENTIAL
@@ -29,12 +25,9 @@ from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 from farmlet.parts.notebooks.sizes import CHOICES, GIB, LEAST, Size, choose, limit, suggest
 
 SOFTWARE = "software"  # not `image`, which the spawner takes for a container image whatever it says
-IMAGE_SECONDS = 90
 LOOK_SECONDS = 0.1  # how often a server that starts is asked
 WORDS = 600  # characters of what a server said last that are shown
 LATER = "Try again in a minute; if it stays so, tell your admins."
-NO_DOCKER = f"Docker on this node does not answer just now. {LATER}"
-NOT_MADE = "Docker on this node could not make your server. Your admins find the reason in the Hub's log."
 
 
 class Refused(SpawnException):  # type: ignore[misc]
@@ -49,8 +42,8 @@ def say_day(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d}"
 
 
-class Server(DockerSpawner):  # type: ignore[misc]
-    """A container that may do what its member may on the node, and no more."""
+class Server(Spawner):  # type: ignore[misc]
+    """A server that may do what its member may on the node, and no more."""
 
     user_options: dict[str, Any]
     settings: Settings  # these are set by `configuration`
@@ -58,10 +51,20 @@ class Server(DockerSpawner):  # type: ignore[misc]
     own: Images
     stage = (0, "")  # how far the start is, in percent and in words
 
-    @default("name_template")
-    def _name_template(self) -> str:
-        """Of the container. A dot is in no member's name: no two may have the same."""
-        return "farmlet-notebook-{username}" + (".{servername}" if self.name else "")
+    @abstractmethod
+    async def launch(self) -> tuple[str, int]:
+        """Begin it, as `container.arrange` has told; where it is going to listen."""
+
+    @abstractmethod
+    async def end(self, now: bool = False) -> None:
+        """End it, and leave nothing of it."""
+
+    @abstractmethod
+    async def find_end(self) -> tuple[int, bool, str]:
+        """Of a server that ended: its exit status, whether for want of memory, what it said last."""
+
+    async def await_image(self, tag: str) -> None:
+        """Return when the node has the software as this way of running a server wants it."""
 
     async def options_form(self, *_: Any) -> str:
         """The fields of the page; within the member's limits."""
@@ -178,19 +181,17 @@ class Server(DockerSpawner):  # type: ignore[misc]
         software = await self.find_software(member)
         # nothing else of it counts
         self.user_options = {"cores": size.cores, "memory": size.gib, SOFTWARE: software.label}
-        self.image = software.tag
-        with self.explaining():
-            self.stage = 10, "Looking for the software on this node"
-            await self.await_image()
-            self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
-            await self.arrange(member, size, software)
-            host, port = await super().start()
-            self.stage = 60, "Waiting for JupyterLab"
-            await self.await_answer(host, port)
+        self.stage = 10, "Looking for the software on this node"
+        await self.await_image(software.tag)
+        self.stage = 30, f"Making your server: {size.cores} cores, {size.gib:g} GiB"
+        await self.arrange(member, size, software)
+        host, port = await self.launch()
+        self.stage = 60, "Waiting for JupyterLab"
+        await self.await_answer(host, port)
         return host, port
 
     async def arrange(self, member: Member, size: Size, software: Row | Own | Foreign) -> None:
-        """How the container is made."""
+        """How it is made."""
         if isinstance(software, Foreign):
             container.arrange(self, self.settings, member, size, software.root, whole=True)
             self.environment["PATH"] = software.path
@@ -229,26 +230,6 @@ class Server(DockerSpawner):  # type: ignore[misc]
             raise Refused("memory", words)
         return size
 
-    @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """What Docker says is for admins; the member is told what it means for them."""
-        try:
-            yield
-        except DockerException as error:
-            self.log.error("%s: %s", self.user.name, error)
-            raise Refused("docker", NOT_MADE if hasattr(error, "response") else NO_DOCKER) from error
-        except requests.exceptions.RequestException as error:
-            self.log.error("%s: Docker: %s", self.user.name, error)
-            raise Refused("docker", NO_DOCKER) from error
-
-    async def await_image(self) -> None:
-        """The node makes the container image of what was published a moment ago."""
-        for _ in range(IMAGE_SECONDS):
-            if await self.docker("images", name=self.image):
-                return
-            await asyncio.sleep(1)
-        raise Refused("image", f"The software ({self.image}) is not ready on this node yet. {LATER}")
-
     async def await_answer(self, host: str, port: int) -> None:
         """Return when the server listens. The Hub itself would look ever more seldom, and for one that has ended too."""
         for turn in range(round(self.start_timeout / LOOK_SECONDS)):
@@ -264,13 +245,16 @@ class Server(DockerSpawner):  # type: ignore[misc]
 
     async def tell_end(self) -> str:
         """Why a server ended before it was there, as far as it shows."""
-        state = (await self.docker("inspect_container", self.container_id))["State"]
-        if state.get("OOMKilled") or state["ExitCode"] == 137:
+        status, memory, said = await self.find_end()
+        if memory or status == 137:
             return "Your server took more memory than you chose while it started. Choose more."
-        said = (await self.docker("logs", self.container_id, tail=12)).decode(errors="replace").strip()
-        return f"Your server ended while it started ({state['ExitCode']}). It said last: {said[-WORDS:] or 'nothing'}"
+        return f"Your server ended while it started ({status}). It said last: {said.strip()[-WORDS:] or 'nothing'}"
+
+    async def poll(self) -> int | None:
+        status: int | None = await super().poll()
+        return status
 
     async def stop(self, now: bool = False) -> None:
-        await super().stop(now)
+        await self.end(now)
         if not self.list_others():  # the token is theirs too
             shutil.rmtree(Path(self.settings.tokens, self.user.name), ignore_errors=True)

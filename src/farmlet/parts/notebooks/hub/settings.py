@@ -22,9 +22,9 @@ class Settings:
     ours, `editor`: VS Code, `condor`: settings for HTCondor's programs in servers; `meet`, `readers`: see `places`. `mounted`:
     the mode in which they have /cvmfs.
 
-    `network`: Docker's. `cores` and `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually;
-    `idle`: seconds, 0 for never. `sharing`: whether each member has an origin, and may let others into a server. `proxy`, `api`,
-    `hub`: TCP ports of loopback.
+    `spawner`: what runs servers, see `config`; `network`: Docker's name for theirs, or the addresses of units. `cores` and
+    `memory` (bytes): the usual size; `servers`: how many of a member's run at a time, usually; `idle`: seconds, 0 for never.
+    `sharing`: whether each member has an origin, and may let others into a server. `proxy`, `api`, `hub`: TCP ports of loopback.
     """
 
     title: str
@@ -38,6 +38,7 @@ class Settings:
     credentials: str
     image: str
     unpacked: str
+    spawner: str
     network: str
     certificates: str
     scratch: str
