@@ -106,7 +106,7 @@ def configure_entrance(c: Any, settings: Settings, secret: str) -> None:
     entrance.auto_login = True
     entrance.any_allow_config = True  # who may come in is `check_allowed`'s
     entrance.auth_refresh_age = LOOK_SECONDS
-    entrance.auth_refresh_strict = True  # requests with a token too
+    entrance.auth_refresh_strict = settings.sharing  # requests with a token too: servers ask so whom they let in
     entrance.enable_auth_state = False
 
 
