@@ -9,8 +9,8 @@ import pytest
 from person import Person
 from sandbox import Sandbox, until
 
-from farmlet.facility.places import SHARED
-from farmlet.parts.software.sharing.deploy import CA, FILES
+from farmlet.facility.places import CA, SHARED
+from farmlet.parts.software.sharing.deploy import FILES
 from farmlet.parts.software.sharing.mirror import __name__ as MIRROR
 from farmlet.parts.units import NODE
 

@@ -121,3 +121,9 @@ def test_who_opens_a_browser_says_so() -> None:
     texts = {path.stem: path.read_text() for path in (ROOT / "tests" / "service").rglob("test_*.py")}
     marked = {name for name, text in texts.items() if "pytest.mark.browser" in text}
     assert marked == {name for name, text in texts.items() if "launch()" in text or "open_window" in text}
+
+
+def test_no_two_slow_files_have_one_name() -> None:
+    """pytest would collect the first only; each folder's files are on one path."""
+    files = [path.name for layer in ("service", "contract", "facility") for path in (ROOT / "tests" / layer).rglob("test_*.py")]
+    assert len(files) == len({*files}), sorted({name for name in files if files.count(name) > 1})
