@@ -243,7 +243,7 @@ def check_hub(context: Context) -> Sequence[Check]:
         Check("notebooks.proxy", "farmlet.runtime.checks:check_unit", {"unit": "farmlet-notebooks-proxy.service"}),
         Check("notebooks.hub", f"{PACKAGE}.checks:check_hub", {"url": url}),
         # leads to the Hub, if the wildcard leads here
-        *([Check("notebooks.names", f"{PACKAGE}.checks:check_hub", {"url": url.replace("//", "//any.")})] if named else []),
+        *([Check("notebooks.wildcard", f"{PACKAGE}.checks:check_hub", {"url": url.replace("//", "//any.")})] if named else []),
         Check("notebooks.ports", f"{PACKAGE}.checks:check_ports", {"ports": [PROXY, API, PORT]}),
         *spawners.list_checks(context.section("notebooks").spawner, find_image(context)),
     )

@@ -41,8 +41,18 @@ def test_hosts_are_told_of_the_wildcard_and_it_is_checked_there() -> None:
         facility = load(SHARING, TEXT.replace("{connect: fake, ", text, 1))
         context = Context(facility, facility.nodes["head"], Trust(""), "0" * 64)
         checks = {one.name: one.args for one in part.find()["notebooks"].role("hub").checks(context)}
-        assert checks.get("notebooks.names") == ({"url": "https://any.notebooks.af.test"} if found else None)
+        assert checks.get("notebooks.wildcard") == ({"url": "https://any.notebooks.af.test"} if found else None)
         assert any(MANY in names for names in list_names(facility).values()) is found
+
+
+def test_with_units_of_systemd_no_two_checks_have_one_name() -> None:
+    facility = load(
+        "notebooks: {sharing: true, spawner: systemd}\n",
+        TEXT.replace("{connect: fake, ", "{connect: ssh, address: 192.0.2.7, ", 1),
+    )
+    context = Context(facility, facility.nodes["head"], Trust(""), "0" * 64)
+    names = [one.name for one in part.find()["notebooks"].role("hub").checks(context)]
+    assert {"notebooks.names", "notebooks.wildcard"} <= {*names} and len(names) == len({*names})
 
 
 @pytest.mark.parametrize("more", ["", SHARING], ids=["without", "with"])
