@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,18 +24,7 @@ class Front:
     def __init__(self, folder: Path) -> None:
         self.hub, self.port, self._routes = 0, 0, folder / "routes.json"
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        words = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-subj",
-            f"/CN={DOMAIN}",
-        ]
+        words = f"openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={DOMAIN}".split()
         subprocess.run([*words, "-keyout", folder / "front.key", "-out", folder / "front.crt"], check=True, capture_output=True)
         self._tls.load_cert_chain(folder / "front.crt", folder / "front.key")
 
@@ -56,13 +45,15 @@ class Front:
         return urlsplit(found[0]).port or 0 if found and host != DOMAIN else self.hub
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError):
+        # closed in any case: the loop goes on with what the garbage collector closed, and a later connection of its number hangs
+        with suppress(OSError, asyncio.IncompleteReadError), closing(writer):
             head = await reader.readuntil(b"\r\n\r\n")
             behind, away = await asyncio.open_connection("127.0.0.1", self.choose(head))
             if b"upgrade: websocket" not in head.lower():  # one request a connection, for the next may be for another
                 head = head.replace(b"Connection: keep-alive\r\n", b"").replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-            away.write(head.replace(b"\r\n\r\n", b"\r\nX-Forwarded-Proto: https\r\n\r\n"))
-            await asyncio.gather(pass_on(reader, away), pass_on(behind, writer))
+            with closing(away):
+                away.write(head.replace(b"\r\n\r\n", b"\r\nX-Forwarded-Proto: https\r\n\r\n"))
+                await asyncio.gather(pass_on(reader, away), pass_on(behind, writer))
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
