@@ -51,7 +51,7 @@ class Person:
         person.folder.mkdir(parents=True)
         words = " ".join(f"--group {group}" for group in groups)
         # as `farmlet user add` does it, which takes twice as long to begin
-        made = json.loads(sandbox.exec("service", f"{PROGRAM} member add {name} {words} --json"))
+        made = json.loads(sandbox.exec("service", f"{PROGRAM} member add {name} {words}"))
         person.browser.join(made["join"], name, PASSWORD)
         person.take_certificate()
         return person
