@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -59,16 +60,26 @@ async def run_as(name: str, words: Sequence[str], seconds: int) -> bytes:
     """What a program says that runs as the member of this UNIX name. Raises OSError."""
     unit = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", "--service-type=exec", f"--uid={name}"]
     unit += [f"--property={one}" for one in (*CONFINED, f"RuntimeMaxSec={seconds}")]
-    pipe, none = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
-    process = await asyncio.create_subprocess_exec(*unit, "--", *words, stdin=none, stdout=pipe, stderr=none)
-    assert process.stdout is not None
+    none = asyncio.subprocess.DEVNULL
+    # a pipe of our own: `wait` would wait for asyncio's to end, which it does not notice of one that is full
+    reader, (reading, writing) = asyncio.StreamReader(), os.pipe()
+    loop, protocol = asyncio.get_running_loop(), asyncio.StreamReaderProtocol(reader)
+    pipe, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(reading, "rb"))
+    try:
+        process = await asyncio.create_subprocess_exec(*unit, "--", *words, stdin=none, stdout=writing, stderr=none)
+    except OSError:
+        pipe.close()
+        raise
+    finally:
+        os.close(writing)
     said = b""
     try:
         async with asyncio.timeout(seconds + 5):
-            while len(said) < MOST and (more := await process.stdout.read(MOST)):
+            while len(said) < MOST and (more := await reader.read(MOST)):
                 said += more
     finally:
-        if not process.stdout.at_eof():
+        pipe.close()
+        if not reader.at_eof() and process.returncode is None:
             process.kill()
         await process.wait()
     return said
