@@ -1,5 +1,6 @@
-"""A site broken in five ways: each is noticed by the test that is about it, shown, and keeps drones away within a minute at an
-interval of half a minute; mended, the gate opens. In CI four break at once; one by one they are a soak."""
+"""A site broken in five ways: each is noticed by the test that is about it, shown, keeps drones away and raises an alarm within a
+minute at an interval of half a minute; mended, the gate opens and the alarm clears. In CI four break at once; one by one they are
+a soak."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from alarms import ask
 from sandbox import Sandbox, until
 
 pytestmark = [
@@ -21,6 +23,7 @@ pytestmark = [
 
 OWN = "/etc/farmlet/sitetests"
 OFTEN = ("storage", "room", "image", "clock", "network")
+ALARM = 'last_over_time(ALERTS{alertname="SiteClosed",site="tier1",alertstate="firing"}[15s])'
 MINUTE = 60  # seconds; what it took is printed, and looked at in the note of who changes this
 
 
@@ -112,6 +115,8 @@ def test_what_breaks_is_noticed_shown_and_gated_and_cleared_when_it_is_mended(sa
         until(lambda: wanted <= tell(sandbox).keys(), 2 * MINUTE)
         print(f"{', '.join(names)}: gated after {time.monotonic() - start:.0f} s")
         told = tell(sandbox)
+        until(lambda: ask(sandbox, ALARM), 2 * MINUTE)
+        print(f"{', '.join(names)}: alarmed after {time.monotonic() - start:.0f} s")
         for one in found:
             assert one.said in told[one.test], told
         (row,) = [row for row in sandbox.json("check", "sitetests.site.tier1", code=1) if row["check"] == "sitetests.site.tier1"]
@@ -119,5 +124,6 @@ def test_what_breaks_is_noticed_shown_and_gated_and_cleared_when_it_is_mended(sa
     start = time.monotonic()
     until(lambda: find_site(sandbox)["open"], 2 * MINUTE)
     print(f"{', '.join(names)}: open {time.monotonic() - start:.0f} s after it was mended")
+    until(lambda: not ask(sandbox, ALARM), MINUTE)
     last = sandbox.json("sitetest", "history", "tier1")
     assert [row["ok"] for row in last[:2]] == [True, False]

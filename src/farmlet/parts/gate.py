@@ -16,6 +16,7 @@ from typing import Any
 from farmlet.runtime import files
 
 VALID = 120.0  # seconds
+CHANGED = "changed"  # a file beside the gates, touched when one has opened or closed
 
 
 @dataclass(frozen=True)

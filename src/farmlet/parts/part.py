@@ -170,12 +170,13 @@ class Metric:
     """Numbers of a node that has this role; gathered by the node agent beside its checks, by a function of the standard library.
 
     `call` is `module:function`; the function takes `args` as keywords and returns `farmlet.runtime.metrics.Sample`s. `name` is
-    the metric's alone on a node, like `batch.jobs`.
+    the metric's alone on a node, like `batch.jobs`. `watch`: a file; as soon as that is another or newer, it counts again.
     """
 
     name: str
     call: str
     args: Mapping[str, Any] = field(default_factory=dict)
+    watch: str = ""
 
 
 @dataclass(frozen=True)

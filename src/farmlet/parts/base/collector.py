@@ -10,8 +10,8 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,17 @@ from farmlet.runtime.files import write
 from farmlet.runtime.metrics import MOST, Sample, cut, render
 
 SECONDS = 10.0  # how long one metric may take
+LOOK = 0.5  # seconds between looks at files that metrics watch
 OWN = ("checks", "metrics")
 log = logging.getLogger("farmlet.agent")
+
+
+def _sign(path: str) -> object:
+    """What changes when the file does; None while there is none."""
+    with suppress(OSError):
+        info = Path(path).stat()
+        return info.st_mtime_ns, info.st_ino
+    return None
 
 
 class Run:
@@ -60,19 +69,32 @@ class Collector:
     def work(self, tasks: Path, every: float, stop: threading.Event) -> None:
         """Run the metrics that the files of the folder `tasks` list, each `every` seconds until `stop`."""
         while not stop.is_set():
-            try:
-                self.collect(load(tasks).metrics)
-            except OSError as error:
-                log.warning("numbers are not written: %s", error)
-            stop.wait(every)
+            calls = load(tasks).metrics
+            seen = {call.name: _sign(call.watch) for call in calls if call.watch}
+            with self._telling():
+                self.collect(calls)
+            self._watch([call for call in calls if call.watch], seen, time.monotonic() + every, stop)
+
+    def _watch(self, calls: Sequence[Call], seen: dict[str, object], end: float, stop: threading.Event) -> None:
+        """Until `end`, count again what watches a file that is not as it was `seen`."""
+        while (left := end - time.monotonic()) > 0 and not stop.wait(min(left, LOOK) if calls else left):
+            for call in calls:
+                if call.name not in self._running and (mark := _sign(call.watch)) != seen[call.name]:
+                    seen[call.name] = mark
+                    with self._telling():
+                        self._finish(self._begin(call), time.monotonic() + SECONDS)
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            log.warning("numbers are not written: %s", error)
 
     def collect(self, calls: Sequence[Call]) -> None:
         """Run all metrics side by side and write what they say; takes at most `SECONDS`, and then some for the disk."""
-        for call in calls:
-            if call.name not in self._running:
-                self._running[call.name] = Run(call)
+        runs = [self._begin(call) for call in calls]
         end = time.monotonic() + SECONDS
-        runs = [self._running[call.name] for call in calls]
         faults = {run.call.name: self._finish(run, end) for run in runs}
         told = {run.call.name: f"of {name} only the first {MOST} are kept" for run in runs for name in run.lost}
         self._tell(told | {name: fault for name, fault in faults.items() if fault})
@@ -92,6 +114,11 @@ class Collector:
         failing = Sample("checks_failing", sum(not row["ok"] for _, row in rows), help="how many checks do not hold")
         with suppress(OSError):
             self._write("checks", render([*states, *times, failing]))
+
+    def _begin(self, call: Call) -> Run:
+        if call.name not in self._running:
+            self._running[call.name] = Run(call)
+        return self._running[call.name]
 
     def _finish(self, run: Run, end: float) -> str:
         """What went wrong with it, or ""."""

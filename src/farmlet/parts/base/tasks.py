@@ -4,7 +4,7 @@
      "deliver": {item: {"path", "mode": "0600", "owner", "group", "then": [argv, …]}},
      "apply": {item: {"call": "module:function", "args": {…}, "again": false}},
      "checks": [{"name", "call": "module:function", "args": {…}, "seconds": 10}],
-     "metrics": [{"name", "call": "module:function", "args": {…}}],
+     "metrics": [{"name", "call": "module:function", "args": {…}, "watch": path}],
      "renew": [{"path", "key", "names", "client", "reload": argv}]}
 
 The files go by their names' order, but what is applied `again` and again comes last: it mends what the others could not.
@@ -42,7 +42,7 @@ class Call:
     """A function by name with its keyword arguments. For `apply` `name` is the item, whose bytes the function takes first.
 
     `again`: it is called now and then although nothing changed, for what it looks at changes by itself. `seconds`: how long
-    a check may take.
+    a check may take. `watch`: a file; a metric counts again as soon as that changes.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Call:
     args: Mapping[str, Any] = field(default_factory=dict)
     again: bool = False
     seconds: float = CHECK_SECONDS
+    watch: str = ""
 
     def resolve(self) -> Callable[..., Any]:
         """The function. Raises FarmletError when there is none of that name."""
@@ -127,5 +128,10 @@ def _renewable(spec: Mapping[str, Any]) -> Renewable:
 
 def _call(name: str, spec: Mapping[str, Any]) -> Call:
     return Call(
-        name, spec["call"], dict(spec.get("args", {})), bool(spec.get("again")), float(spec.get("seconds", CHECK_SECONDS))
+        name,
+        spec["call"],
+        dict(spec.get("args", {})),
+        again=bool(spec.get("again")),
+        seconds=float(spec.get("seconds", CHECK_SECONDS)),
+        watch=str(spec.get("watch", "")),
     )

@@ -35,7 +35,7 @@ def describe(section: Section) -> Mapping[str, Any]:
         receiver["email_configs"] = [describe_mail(section.mail)]
     if section.webhooks:
         receiver["webhook_configs"] = [{"url": url, "send_resolved": True} for url in section.webhooks]
-    pace = {"group_wait": "10s", "group_interval": "1m", "repeat_interval": "12h"}
+    pace = {"group_wait": "5s", "group_interval": "1m", "repeat_interval": "12h"}
     route = {"receiver": "alarms", "group_by": ["alertname", "node"], **pace}
     if not section.deadman:
         return {"route": route, "receivers": [receiver]}

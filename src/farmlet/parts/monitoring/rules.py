@@ -16,6 +16,7 @@ from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, name_record
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name
 NODES, COUNT = "NODES", "COUNT"  # of one about all nodes: a pattern of their names, and how many they are
+SOON = 5  # seconds
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 Severity = Literal["critical", "warning", "none"]
 WATCHDOG = "Watchdog"  # the one that fires while all is well, for who is told that it does
@@ -33,8 +34,8 @@ class Runbook:
 @dataclass(frozen=True)
 class Alert:
     """One file of `alerts/`. `expr`: PromQL; `for_`: how long it must hold; `each`: "node" for a rule of each node's own, which
-    sees the absence of numbers, "all" for one about all of them; severity `none`: nobody is to do anything; `tests`: as
-    `tests/service/monitoring` runs them."""
+    sees the absence of numbers, "all" for one about all of them; `soon`: looked at each `SOON` seconds; severity `none`: nobody
+    is to do anything; `tests`: as `tests/service/monitoring` runs them."""
 
     name: str
     expr: str
@@ -43,6 +44,7 @@ class Alert:
     summary: str
     runbook: Runbook
     each: str = ""
+    soon: bool = False
     tests: tuple[Mapping[str, Any], ...] = ()
 
     def rules(self, nodes: Iterable[str], url: str) -> list[dict[str, Any]]:
@@ -91,9 +93,11 @@ def render(
     alerts: Sequence[Alert], nodes: Sequence[str], url: str, seconds: int, panels: Sequence[Mapping[str, Any]] = ()
 ) -> str:
     """vmalert's file of rules (JSON is YAML too), looked at each `seconds`, when numbers come. Of `panels` the lines are kept."""
-    rules = [rule for alert in alerts for rule in alert.rules(nodes, url)]
-    rules = [{**rule, "expr": widen(rule["expr"], seconds)} for rule in rules]
-    groups = [{"name": "farmlet", "interval": f"{seconds}s", "rules": rules}]
+    groups = []
+    for name, every, soon in (("farmlet", seconds, False), ("soon", min(seconds, SOON), True)):
+        rules = [rule for alert in alerts if alert.soon == soon for rule in alert.rules(nodes, url)]
+        rules = [{**rule, "expr": widen(rule["expr"], seconds)} for rule in rules]
+        groups.append({"name": name, "interval": f"{every}s", "rules": rules})
     if panels:
         window = max(4 * seconds, RECORDED)
         kept = [{"record": name_record(one), "expr": fill(one["query"], "", window)} for one in panels if is_wide(one)]

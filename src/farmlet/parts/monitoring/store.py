@@ -68,7 +68,7 @@ def store(context: Context) -> units.Service:
 def evaluation(context: Context) -> units.Service:
     url, section = f"http://{ADDRESS}", context.section("monitoring")
     notify = f"-notifier.url=http://{notifier.ADDRESS}" if section.tells else "-notifier.blackhole"
-    ask = f"-datasource.url={url} -remoteWrite.url={url} -remoteRead.url={url} -rule.evalDelay=5s"
+    ask = f"-datasource.url={url} -remoteWrite.url={url} -remoteRead.url={url} -rule.evalDelay=2s"
     about = f"-external.label=facility={context.facility.name} -external.url={context.facility.url(ORIGIN)}"
     return units.Service(
         name=RULES,

@@ -10,7 +10,7 @@ from pathlib import Path
 from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Route
-from farmlet.parts import units
+from farmlet.parts import gate, units
 from farmlet.parts.backup import keep_database
 from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
 from farmlet.parts.repositories import list_repositories
@@ -184,7 +184,7 @@ def find_sites(context: Context) -> list[str]:
 
 def measure(context: Context) -> Sequence[Metric]:
     asked = {"folder": places.GATES, "sites": find_sites(context)}
-    return (Metric("sitetests.results", f"{PACKAGE}.metrics:measure", asked),)
+    return (Metric("sitetests.results", f"{PACKAGE}.metrics:measure", asked, watch=f"{places.GATES}/{gate.CHANGED}"),)
 
 
 def check(context: Context) -> Sequence[Check]:

@@ -124,6 +124,8 @@ class Gates:
         if found != before:
             gate.save(self.folder, name, found)
             self._gates[name] = found
+            if before is None or before.ok != found.ok:
+                (self.folder / gate.CHANGED).touch()  # the node agent counts anew, so that an alarm comes soon
         else:
             with suppress(FileNotFoundError):
                 gate.touch(self.folder, name)

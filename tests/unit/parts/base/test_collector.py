@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,21 @@ def lazy() -> Iterator[Sample]:
 def hang() -> list[Sample]:
     GATE.wait(30)
     return count(7)
+
+
+TALLY = Counter[str]()
+
+
+def tally(name: str) -> list[Sample]:
+    TALLY[name] += 1
+    return count(TALLY[name])
+
+
+def wait(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -71,6 +88,28 @@ def test_one_that_fails_costs_only_itself_and_is_told(
     assert [f'metric_ok{{metric="{one.name}"}} 0.0' in found["metrics.prom"] for one in bad] == [True] * 3
     assert [record.getMessage() for record in caplog.records if "a.bad" in record.getMessage()] == ["metric a.bad: ran out"]
     assert any("no function" in record.getMessage() for record in caplog.records)
+
+
+def test_one_that_watches_a_file_counts_again_when_that_changes(
+    collector: Collector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    tasks, stop, watched = tmp_path / "tasks", threading.Event(), tmp_path / "changed"
+    tasks.mkdir()
+    listed = [{"name": name, "call": f"{__name__}:tally", "args": {"name": name}} for name in ("a.quick", "b.slow")]
+    (tasks / "metrics.json").write_text(json.dumps({"metrics": [listed[0] | {"watch": str(watched)}, listed[1]]}))
+    TALLY.clear()
+    thread = threading.Thread(target=collector.work, args=(tasks, 3600.0, stop))
+    thread.start()
+    try:
+        wait(lambda: TALLY["b.slow"] == 1 and (tmp_path / "metrics" / "metrics.prom").exists())
+        for number in (2.0, 3.0):  # it comes, and becomes newer
+            watched.touch()
+            wait(lambda number=number: f"}} {number}" in read(tmp_path)["a.quick.prom"])
+    finally:
+        stop.set()
+        thread.join()
+    assert TALLY == {"a.quick": 3, "b.slow": 1}
 
 
 def test_one_that_hangs_is_neither_waited_for_nor_started_twice(collector: Collector, tmp_path: Path) -> None:

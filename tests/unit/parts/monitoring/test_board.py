@@ -138,7 +138,7 @@ def test_a_long_range_is_read_of_what_was_kept_of_whole_panels() -> None:
     assert "rate(x[" in store.asked[0][0] and store.asked[-1][0] == f"topk_max(20, max without (facility) ({kept}))"
     ask(board, "/data", "page=node&of=head&range=2592000")
     assert "farmlet_panel" not in store.asked[-1][0]
-    rows = json.loads(rules.render([], ["head"], "", 15, load_panels()))["groups"][1]["rules"]
+    rows = json.loads(rules.render([], ["head"], "", 15, load_panels()))["groups"][-1]["rules"]
     names = [row["record"] for row in rows]
     assert len(set(names)) == len(names) > 20, "each has a name of its own"
     assert all(re.fullmatch("farmlet_panel:[a-z0-9_]+", name) for name in names)

@@ -163,6 +163,16 @@ def test_each_node_has_a_rule_that_sees_its_silence() -> None:
     assert rules[0]["annotations"]["runbook"].startswith("https://monitoring.farmlet.test/#")
 
 
+def test_what_site_tests_tell_is_looked_at_sooner() -> None:
+    sites = TEXT.replace("monitoring]", "monitoring, overlay, batch.central, sitetests]")
+    facility = loads(sites, "facility.yaml", find())
+    contexts = [Context(facility, facility.nodes[name], Trust("CA\n"), "0" * 64) for name in ("head", "service")]
+    assert [exporter.scrape(context)["global"]["scrape_interval"] for context in contexts] == ["15s", "5s"]
+    groups = json.loads(find_files(store.configure(contexts[1]))["rules.json"])["groups"]
+    found = {group["name"]: (group["interval"], [rule.get("alert") for rule in group["rules"]]) for group in groups}
+    assert found["soon"] == ("5s", ["SiteClosed"]) and found["farmlet"][0] == "15s"
+
+
 def test_the_pages_secret_comes_by_the_agent_and_stands_in_no_file_of_ours() -> None:
     files = find_files(store.configure(make("service")))
     spec = json.loads(files["monitoring.store.json"])["deliver"]["client-monitoring"]

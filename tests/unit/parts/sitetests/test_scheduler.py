@@ -140,12 +140,17 @@ def test_what_takes_long_runs_seldomer_but_soon_while_it_fails(world: World) -> 
 
 def test_a_failure_is_tried_again_at_once_and_closes_the_gate_which_opens_soon_after(world: World) -> None:
     world.live(FIRST + SPREAD)
+    changed = world.folder / "gates" / "changed"
+    changed.unlink()
     world.codes["fast"] = 2
     world.live(600)
     assert world.codes_of("fast")[:3] == [2, 2, 0] and not world.gate().ok and "fast: text" in world.gate().reason
+    changed.unlink()  # the node agent has seen it; what stays as it is does not write it again
+    world.live(AGAIN)
+    assert not changed.exists()
     world.codes["fast"] = 0
     world.live(AGAIN + 10)
-    assert world.codes_of("fast")[0] == 0 and world.gate().ok
+    assert world.codes_of("fast")[0] == 0 and world.gate().ok and changed.exists()
 
 
 def test_killed_at_any_time_it_loses_no_job_and_does_none_twice(world: World) -> None:
