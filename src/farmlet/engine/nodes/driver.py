@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -81,13 +81,14 @@ class NodeDriver(Protocol):
 
 @dataclass(frozen=True)
 class SecureShell:
-    """SSH with the deploy key and a known host key; no agent, no configuration of the person who runs it."""
+    """SSH with the deploy key and a known host key; no agent, no configuration of the person who runs it. `more`: options."""
 
     host: str
     port: int
     user: str
     key: Path
     known: Path
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, command: Sequence[str], stdin: str | bytes = "", timeout: float = 120) -> str:
         return call(self.argv(command), self.host, stdin, timeout)
@@ -101,6 +102,7 @@ class SecureShell:
             "ServerAliveInterval": "10",
             "StrictHostKeyChecking": "yes",
             "UserKnownHostsFile": str(self.known),
+            **self.more,
         }
         flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         target = ["-i", str(self.key), "-p", str(self.port), f"{self.user}@{self.host}"]
