@@ -67,3 +67,19 @@ def test_an_endless_home_does_not_hold_the_start(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(start, "SECONDS", 0.1)
     assert start.find_largest(tmp_path) == []
+
+
+def test_the_server_starts_without_a_slow_module_and_from_no_folder_of_the_members(tmp_path: Path) -> None:
+    home, place = tmp_path / "home", Path(sys.executable).parent
+    home.mkdir()
+    (home / "runpy.py").write_text("raise SystemExit('from the home')\n")
+    program = tmp_path / "server"
+    text = "import sys\ntry:\n    import rfc3987_syntax\nexcept ImportError:\n    print(sys.argv, sys.path[0] == '')\n"
+    program.write_text(f"#!{place}/python\n{text}")
+    program.chmod(0o755)
+    words = start.hasten(["server", "--port=1"], {"PATH": str(tmp_path)})
+    done = subprocess.run(words, cwd=home, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{[str(program), '--port=1']} False\n", done.stderr
+    program.write_text(f"#!/elsewhere/bin/python3\n{text}")
+    for name in ("server", "none"):
+        assert start.hasten([name], {"PATH": str(tmp_path)}) == [name]
