@@ -46,7 +46,7 @@ def test_shipped_and_own_tests_run_at_the_site_and_are_shown(sandbox: Sandbox, w
     assert (shown["text"], shown["numbers"]) == ("dry at tier1", {"rain": {"value": 3.0, "unit": "mm"}})
     assert shown["output"].splitlines()[1] == "drone"
     assert "fetches nothing" not in found["storage"]["text"], "third-party copies"
-    assert found["power"]["numbers"]["score"]["value"] > 0 and "1 keep 1048576 bytes" in found["storage"]["text"]
+    assert found["power"]["numbers"]["score"]["value"] > 0 and "2 keep 1048576 bytes" in found["storage"]["text"]
     # nothing of it stays there
     until(lambda: not sandbox.exec("tier1", "find /home/drone/farmlet-sitetests-* -name result.json"), 30)
     assert all(row["ok"] for row in sandbox.json("check", "sitetests"))

@@ -65,11 +65,13 @@ def describe_service(facility: Facility) -> units.Service:
 
 
 def find_stores(context: Context) -> list[tuple[str, str]]:
-    """URL and audience of the elements at which tests may write: the facility's, and others that go by what our issuer says."""
+    """URL and audience of the elements at which tests may write: the facility's, the sites' own, and others that go by the scopes
+    of our issuer."""
     if not has_tokens(context.facility):
         return []
-    own = [(f"https://{node.fqdn}:8443",) * 2 for node in context.facility.hosts("storage.element")]
-    return own + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+    own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
+    sites = [site.storage for site in context.trust.sites.values() if site.storage]
+    return [(url, url) for url in own + sites] + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
 
 
 def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -48,10 +49,11 @@ class Element(BaseHTTPRequestHandler):
         if self.headers.get("Authorization") != TOKEN and trouble != "open":
             return self.answer(403)
         if self.command == "COPY":
-            _, _, place = self.headers["Source"].partition(f":{self.server.server_port}")
+            place = urlsplit(self.headers["Source"])
+            source = self.server.beside if place.port == self.server.beside.server_port else self.server
             if trouble == "no copies" or self.headers["TransferHeaderAuthorization"] != TOKEN:
                 return self.answer(405)
-            held[self.path] = held[place][: 5 if trouble == "short copies" else None]
+            held[self.path] = source.held[place.path][: 5 if trouble == "short copies" else None]
             said = b"failure: the other side is away" if trouble == "lost copies" else b"success: Created"
             return self.answer(201, b"Perf Marker\nEnd\n" + said)
         if self.command == "PUT":
@@ -75,8 +77,10 @@ class Element(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    """`beside`: another element, from which it fetches too."""
+
     def __init__(self, certificate: Path) -> None:
-        self.held, self.deleted, self.trouble = dict[str, bytes](), list[str](), ""
+        self.held, self.deleted, self.trouble, self.beside = dict[str, bytes](), list[str](), "", self
         super().__init__(("127.0.0.1", 0), Element)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, certificate.with_name("key.pem"))
@@ -93,13 +97,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
     words += f" -addext subjectAltName=DNS:localhost -keyout {folder / 'key.pem'} -out {folder / 'bundle.pem'}"
     subprocess.run(words.split(), check=True, capture_output=True)
-    found = Server(folder / "bundle.pem")
+    found, other = Server(folder / "bundle.pem"), Server(folder / "bundle.pem")
     found.certificates = str(folder)  # type: ignore[attr-defined]
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
+    found.beside, other.beside = other, found
+    for one in (found, other):
+        threading.Thread(target=one.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     yield found
-    found.shutdown()
-    found.server_close()
+    for one in (found, other):
+        one.shutdown()
+        one.server_close()
 
 
 def run(folder: Path, name: str, environment: dict[str, str], token: str = "") -> Result:
@@ -157,6 +163,21 @@ def test_a_third_party_copy_that_fails_is_told_and_no_fault_of_the_site(
     places = {"FARMLET_ELEMENTS": server.url, "FARMLET_STORES": server.url, "FARMLET_CERTIFICATES": server.certificates}  # type: ignore[attr-defined]
     found = run(tmp_path, "storage", places, TOKEN.removeprefix("Bearer "))
     assert found.code == 1 and f"{server.url} fetches nothing from {server.url}: " in found.text and said in found.text
+
+
+def test_each_element_keeps_a_file_and_fetches_from_the_other(server: Server, tmp_path: Path) -> None:
+    site = server.beside
+    both = f"{server.url} {site.url}"
+    places = {"FARMLET_ELEMENTS": both, "FARMLET_STORES": both, "FARMLET_CERTIFICATES": server.certificates}  # type: ignore[attr-defined]
+    for trouble, code, said in (("", 0, "2 elements answer, 2 keep"), ("full", 2, f"{site.url}: PUT ")):
+        server.trouble, site.trouble = "", trouble
+        server.deleted.clear()
+        site.deleted.clear()
+        (tmp_path / f"{code}").mkdir()
+        found = run(tmp_path / f"{code}", "storage", places, TOKEN.removeprefix("Bearer "))
+        assert found.code == code and said in found.text and server.url not in found.text, found
+        assert any(path.endswith("-copy") for path in server.deleted) is (code == 0)
+    site.trouble = ""
 
 
 def test_repositories_are_looked_for_where_they_are_promised(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     unknown = SiteAccess("hpc", "hpc.example.org", "drone", "", "")
     found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
     assert [site["name"] for site in found["sites"]] == ["tier1"]
-    assert found["environment"]["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
-    assert found["environment"]["FARMLET_STORES"] == found["token"]["audience"] == "https://head.farmlet.test:8443"
+    both = "https://head.farmlet.test:8443 https://tier1.example.org:8443"
+    assert found["environment"]["FARMLET_ELEMENTS"] == found["environment"]["FARMLET_STORES"] == found["token"]["audience"] == both
     assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
 
 
