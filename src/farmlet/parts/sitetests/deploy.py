@@ -185,7 +185,7 @@ def find_sites(context: Context) -> list[str]:
 
 
 def measure(context: Context) -> Sequence[Metric]:
-    asked = {"folder": places.GATES, "sites": find_sites(context)}
+    asked = {"folder": places.GATES, "sites": find_sites(context), "told": f"{STATE}/told.json"}
     return (Metric("sitetests.results", f"{PACKAGE}.metrics:measure", asked, watch=f"{places.GATES}/{gate.CHANGED}"),)
 
 
