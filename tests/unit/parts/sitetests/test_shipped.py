@@ -45,6 +45,9 @@ class Element(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         held, trouble = self.server.held, self.server.trouble
+        if self.path == "/.well-known/openid-configuration":  # an issuer too
+            issuer = {"": self.server.url, "another": "https://other.example.org"}.get(trouble)
+            return self.answer(200, json.dumps({"issuer": issuer} if issuer else [trouble]).encode())
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.headers.get("Authorization") != TOKEN and trouble != "open":
             return self.answer(403)
@@ -210,6 +213,33 @@ def test_storage_without_a_token_and_without_an_answer(server: Server, tmp_path:
     (tmp_path / "c").mkdir()
     found = run(tmp_path / "c", "storage", {**places, "FARMLET_ELEMENTS": "https://localhost:9"})
     assert found.code == 2 and "refused" in found.text
+
+
+@pytest.mark.parametrize(
+    ("trouble", "wish", "said"),
+    [
+        ("", {}, "are reached"),
+        ("", {"FARMLET_COLLECTOR": "localhost:9"}, "the pool at localhost:9 is not reached: "),
+        ("", {"FARMLET_CERTIFICATES": "/nonexistent"}, "/nonexistent/bundle.pem is not here"),
+        ("", {"FARMLET_ISSUER": "https://localhost:9"}, "the issuer https://localhost:9 does not answer: "),
+        ("strange", {}, "does not answer: "),
+        ("another", {}, "is of the issuer https://other.example.org"),
+    ],
+)
+def test_the_facility_is_reached(server: Server, tmp_path: Path, trouble: str, wish: dict[str, str], said: str) -> None:
+    server.trouble = trouble
+    places = {"FARMLET_COLLECTOR": f"localhost:{server.server_port}", "FARMLET_ISSUER": server.url}
+    found = run(tmp_path, "network", {**places, "FARMLET_CERTIFICATES": server.certificates, **wish})  # type: ignore[attr-defined]
+    assert found.code == (0 if said == "are reached" else 2) and said in found.text, found
+
+
+def test_an_issuer_whose_authority_nobody_knows_is_not_reached(server: Server, tmp_path: Path) -> None:
+    server.trouble = ""
+    made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=stranger"
+    subprocess.run(f"{made} -keyout {tmp_path}/key.pem -out {tmp_path}/bundle.pem".split(), check=True, capture_output=True)
+    places = {"FARMLET_COLLECTOR": f"localhost:{server.server_port}", "FARMLET_ISSUER": server.url}
+    found = run(tmp_path, "network", {**places, "FARMLET_CERTIFICATES": str(tmp_path)})
+    assert found.code == 2 and "certificate verify failed" in found.text
 
 
 @pytest.mark.parametrize(
