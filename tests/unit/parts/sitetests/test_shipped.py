@@ -268,8 +268,32 @@ def test_processing_power_has_a_score(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "said"), [({}, ""), ({"FARMLET_CORES": "99999"}, "cores"), ({"FARMLET_DISK": "999999999"}, "MiB of disk")]
+    ("wish", "said"),
+    [
+        ({}, ""),
+        ({"FARMLET_CORES": "99999"}, "cores where a drone asks for 99999"),
+        ({"FARMLET_MEMORY": "999999999"}, "MiB of memory where a drone asks for 999999999"),
+        ({"FARMLET_DISK": "999999999"}, "MiB of disk"),
+    ],
 )
 def test_room_is_what_a_drone_asks_for(tmp_path: Path, wish: dict[str, str], said: str) -> None:
     found = run(tmp_path, "room", {"FARMLET_CORES": "1", "FARMLET_MEMORY": "100", "FARMLET_DISK": "10", **wish})
     assert found.code == (2 if said else 0) and said in found.text
+
+
+@pytest.mark.parametrize(
+    ("slot", "memory", "code"),
+    [
+        ("Memory = 256\nTotalMemory = 77\n", 256, 0),
+        ("DynamicSlot = true\nMemory = 256\nTotalMemory = 77\n", 77, 2),
+        ("Cpus = 1\n", 0, 0),
+    ],
+)
+def test_room_is_what_the_batch_system_offers(
+    tmp_path: Path, slot: str, memory: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".machine.ad").write_text(f"Cpus = 3\nTotalCpus = 3\n{slot}")
+    monkeypatch.setenv("_CONDOR_MACHINE_AD", str(tmp_path / ".machine.ad"))
+    found = run(tmp_path, "room", {"FARMLET_CORES": "1", "FARMLET_MEMORY": "100", "FARMLET_DISK": "10"})
+    assert found.code == code and found.numbers["cores"][0] == 3
+    assert found.numbers["memory"][0] == memory or (not memory and found.numbers["memory"][0] > 100)
