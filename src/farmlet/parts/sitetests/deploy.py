@@ -77,7 +77,10 @@ def find_stores(context: Context) -> list[tuple[str, str]]:
 def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:
     """What all tests are told."""
     facility, drone = context.facility, context.section("overlay")
-    image = str(getattr(facility.parts.get("software"), "default", "analysis"))
+    software = facility.parts.get("software")
+    image = str(getattr(software, "default", "analysis"))
+    # the shipped one is there always, and the default is one of them or that
+    images = dict.fromkeys((image, "analysis", *(str(one.name) for one in getattr(software, "images", ()))))
     return {
         "FARMLET_ISSUER": facility.issuer,
         "FARMLET_COLLECTOR": f"{facility.host('batch.central').fqdn}:9618",
@@ -85,6 +88,7 @@ def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) ->
         "FARMLET_STORES": " ".join(url for url, _ in stores),
         "FARMLET_CERTIFICATES": places.find_authorities(facility.domain),
         "FARMLET_IMAGE": places.find_image(image),
+        "FARMLET_IMAGES": " ".join(map(places.find_image, images)),
         "FARMLET_CORES": str(drone.cores),
         "FARMLET_MEMORY": str(drone.memory),
         "FARMLET_DISK": str(places.SCRATCH),

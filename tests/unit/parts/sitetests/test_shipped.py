@@ -262,6 +262,49 @@ def test_a_token_is_fresh(claims: dict[str, Any] | None, code: int, said: str, t
     assert found.code == code and said in found.text, found
 
 
+APPTAINER = """#!/bin/sh
+for last; do image=$before before=$last; done
+case $image in
+*/bad) echo begun; echo cannot mount >&2; exit 255;;
+*/slow) sleep 60;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("images", "code", "said"),
+    [
+        ("good also", 0, "IMAGES/good and 1 more images start"),
+        ("also", 2, "IMAGES/good is not here"),
+        ("good bad", 2, "IMAGES/bad does not start: cannot mount"),
+        ("good gone", 2, "IMAGES/gone is not here"),
+        ("good new", 0, "IMAGES/good starts"),
+        ("good slow", 2, "IMAGES/slow does not start within 1 s"),
+        (" ".join(["good", *(f"i{number}" for number in range(11))]), 0, "IMAGES/good and 9 more images start; 2 are not tried"),
+    ],
+)
+def test_each_image_that_is_offered_starts(tmp_path: Path, images: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`gone` is offered and not here; `new` is in the file, and not made yet."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in images.split():
+        if name not in ("gone", "new"):
+            (folder / name).mkdir()
+    rows = [{"name": name, "offered": name != "new"} for name in images.split()]
+    (folder / "images.json").write_text(json.dumps({"images": rows}))
+    (tmp_path / "apptainer").write_text(APPTAINER)
+    (tmp_path / "apptainer").chmod(0o755)
+    paths = " ".join(str(folder / name) for name in images.split())
+    places = {"FARMLET_IMAGE": str(folder / "good"), "FARMLET_IMAGES": paths, "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    text = (SHIPPED / "image.py").read_text()
+    (shipped / "image.py").write_text(text.replace("PATIENCE = 25", "PATIENCE = 1"))
+    monkeypatch.setattr(sys.modules[__name__], "SHIPPED", shipped)
+    found = run(tmp_path, "image", places)
+    assert found.code == code and said in found.text.replace(str(folder), "IMAGES"), found
+
+
 def test_processing_power_has_a_score(tmp_path: Path) -> None:
     found = run(tmp_path, "power", {})
     assert found.code == 0 and found.numbers["score"][0] > 1, found

@@ -39,6 +39,14 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
 
 
+def test_the_tests_are_told_of_all_images(tmp_path: Path) -> None:
+    more = "software: {default: reco, images: [{name: reco, packages: [tree]}, {name: fit, packages: [tree]}]}\n"
+    found: Any = json.loads(configure(read(tmp_path, more), SITE)["/etc/farmlet/sitetests.json"].data)
+    assert found["environment"]["FARMLET_IMAGE"] == "/cvmfs/unpacked/reco"
+    images = found["environment"]["FARMLET_IMAGES"].split()
+    assert images == [f"/cvmfs/unpacked/{name}" for name in ("reco", "analysis", "fit")]
+
+
 def test_the_collaborations_tests_lie_beside_the_facility_file(tmp_path: Path) -> None:
     assert not [path for path in configure(read(tmp_path)) if path.startswith("/etc/farmlet/sitetests/")]
     (tmp_path / "checks/deep").mkdir(parents=True)
