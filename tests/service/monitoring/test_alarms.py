@@ -83,9 +83,9 @@ def test_what_fails_at_many_sites_is_one_alarm(tmp_path: Path) -> None:
     """Gates stay open and the checks of sites hold; see `test_many_sites` of the unit tests."""
     alerts = [alert for alert in ALERTS if alert.name in ("CheckFailing", "SiteClosed", "TestsFrozen")]
     (tmp_path / "rules.json").write_text(rules.render(alerts, ["head", "service"], URL, 15))
-    found = {"farmlet_check_ok{check='sitetests.service',node='service'}": 0, "farmlet_sitetests_frozen{test='storage'}": 1}
+    found = {"farmlet_check_ok{check='sitetests.service'}": 0, "farmlet_sitetests_frozen{test='storage'}": 1}
     for site in ("tier1", "hpc", "cloud"):
-        found |= {f"farmlet_check_ok{{check='sitetests.site.{site}',node='service'}}": 1, f"farmlet_sitetests_open{{site='{site}'}}": 1}
+        found |= {f"farmlet_check_ok{{check='sitetests.site.{site}'}}": 1, f"farmlet_sitetests_open{{site='{site}'}}": 1}
     series = [{"series": name, "values": f"{value}x40"} for name, value in found.items()]
     wanted = [{"labels": 'ALERTS{alertname="TestsFrozen",alertstate="firing",severity="critical",test="storage"}', "value": 1}]
     query = {"expr": "ALERTS", "eval_time": "8m", "exp_samples": wanted}

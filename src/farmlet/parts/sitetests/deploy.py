@@ -71,7 +71,8 @@ def find_stores(context: Context) -> list[tuple[str, str]]:
         return []
     own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
     sites = [site.storage for site in context.trust.sites.values() if site.storage]
-    return [(url, url) for url in own + sites] + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+    others = [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+    return [*((url, url) for url in own + sites), *others]
 
 
 def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:

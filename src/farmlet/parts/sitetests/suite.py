@@ -49,8 +49,8 @@ WORDS = ("every", "timeout", "sites", "files", "gate", "token", "cores", "memory
 
 @dataclass(frozen=True)
 class Test:
-    """`paths`: what goes to the site, the test's own file first. `sites`: empty for all. `cores`, `memory` and `disk` (MiB): what its job asks
-    for. Times in seconds."""
+    """`paths`: what goes to the site, the test's own file first. `sites`: empty for all. `cores`, `memory` and `disk` (MiB): what
+    its job asks for. Times in seconds."""
 
     __test__ = False  # it is none of pytest's
 

@@ -283,7 +283,9 @@ esac
         (" ".join(["good", *(f"i{number}" for number in range(11))]), 0, "IMAGES/good and 9 more images start; 2 are not tried"),
     ],
 )
-def test_each_image_that_is_offered_starts(tmp_path: Path, images: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_image_that_is_offered_starts(
+    tmp_path: Path, images: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`gone` is offered and not here; `new` is in the file, and not made yet."""
     folder = tmp_path / "images"
     folder.mkdir()

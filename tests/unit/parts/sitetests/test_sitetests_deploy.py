@@ -35,8 +35,26 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
     assert [site["name"] for site in found["sites"]] == ["tier1"]
     both = "https://head.farmlet.test:8443 https://tier1.example.org:8443"
-    assert found["environment"]["FARMLET_ELEMENTS"] == found["environment"]["FARMLET_STORES"] == found["token"]["audience"] == both
-    assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
+    told = found["environment"]
+    assert told["FARMLET_ELEMENTS"] == told["FARMLET_STORES"] == found["token"]["audience"] == both
+    assert told["FARMLET_MEMORY"] == "1024" and found["every"] == 600
+
+
+def test_a_site_is_tested_for_the_repositories_that_it_promises(tmp_path: Path) -> None:
+    more = "software: {cvmfs: {repositories: [sft.cern.ch], proxies: [DIRECT]}}\n"
+    hpc = SiteAccess("hpc", "hpc.example.org", "drone", "ssh-ed25519 AAAA", "CA")
+    found: Any = json.loads(
+        configure(read(tmp_path, more + "sitetests: {cvmfs: [tier1]}\n"), SITE, hpc)["/etc/farmlet/sitetests.json"].data
+    )
+    told = {site["name"]: site["environment"]["FARMLET_REPOSITORIES"] for site in found["sites"]}
+    assert told == {"tier1": "sft.cern.ch", "hpc": ""}
+
+
+def test_a_site_that_promises_repositories_is_one_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(Errors) as several:
+        read(tmp_path, "sitetests: {cvmfs: [tier1, mars]}\n")
+    (error,) = several.value.errors
+    assert error.what == "sitetests.cvmfs: mars is no site of the file" and error.hint == "its sites: tier1"
 
 
 def test_the_tests_are_told_of_all_images(tmp_path: Path) -> None:

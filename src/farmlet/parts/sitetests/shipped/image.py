@@ -17,7 +17,9 @@ PATIENCE = 25  # seconds for one
 def test() -> str:
     first = os.environ["FARMLET_IMAGE"]
     others = [one for one in os.environ.get("FARMLET_IMAGES", "").split() if one != first and one in find_offered(first)]
-    images, numbers, faults = [first, *others][:MOST], [], []  # type: List[str], List[str], List[str]
+    images = [first, *others][:MOST]
+    numbers: List[str] = []
+    faults: List[str] = []
     for image in images:
         start = time.monotonic()
         fault = find_fault(image)

@@ -1,8 +1,8 @@
 # /// sitetest
 # timeout = 60
 # ///
-"""The worker node has the cores, the memory and the disk that a drone asks for, and can write there. Cores and memory are what the
-batch system offers of the machine, which may be less than there is; the machine's own where that does not say."""
+"""The worker node has the cores, the memory and the disk that a drone asks for, and can write there. Cores and memory are what
+the batch system offers of the machine, which may be less than there is; the machine's own where that does not say."""
 
 import os
 import re
@@ -13,7 +13,7 @@ MIB = 1024 * 1024
 
 
 def find_offer(name: str, default: int) -> int:
-    """What HTCondor offers of Cpus or Memory (MiB) at this machine: of slots that are cut to size all, of fixed ones this one's."""
+    """What HTCondor offers of Cpus or Memory (MiB) at this machine: the whole where slots are cut to size, else this slot's."""
     try:
         told = Path(os.environ["_CONDOR_MACHINE_AD"]).read_text(errors="replace")
     except (KeyError, OSError):
