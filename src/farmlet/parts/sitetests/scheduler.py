@@ -283,10 +283,9 @@ class Scheduler:
 
     def _end(self, ended: Sequence[tuple[Job, Sequence[Result]]]) -> None:
         """Keep the results of jobs at one site. A test that fails for the first time is run again at once, and at some other
-        sites too."""
+        sites too. What is in its report is kept, and judged as that test."""
         now = self.clock()
         self.store.end(ended, now)
-        # what is in a test's report is kept, and judged as that test
         for job, one in [(job, one) for job, results in ended for one in results if PART not in one.test]:
             log.info("%s at %s: %s: %s", one.test, job.site, one.word, one.text[:200])
             if one.code == CRITICAL and not self._gates.fails(job.site, one.test):

@@ -34,9 +34,8 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     unknown = SiteAccess("hpc", "hpc.example.org", "drone", "", "")
     found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
     assert [site["name"] for site in found["sites"]] == ["tier1"]
-    both = "https://head.farmlet.test:8443 https://tier1.example.org:8443"
     told = found["environment"]
-    assert told["FARMLET_ELEMENTS"] == told["FARMLET_STORES"] == found["token"]["audience"] == both
+    assert told["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
     assert told["FARMLET_MEMORY"] == "1024" and found["every"] == 600
 
 
@@ -63,6 +62,16 @@ def test_the_tests_are_told_of_all_images(tmp_path: Path) -> None:
     assert found["environment"]["FARMLET_IMAGE"] == "/cvmfs/unpacked/reco"
     images = found["environment"]["FARMLET_IMAGES"].split()
     assert images == [f"/cvmfs/unpacked/{name}" for name in ("reco", "analysis", "fit")]
+
+
+def test_a_sites_tests_write_to_the_facilitys_elements_and_its_own(tmp_path: Path) -> None:
+    hpc = SiteAccess("hpc", "hpc.example.org", "drone", "ssh-ed25519 AAAA", "CA", "https://hpc.example.org:8443")
+    bare = SiteAccess("bare", "bare.example.org", "drone", "ssh-ed25519 AAAA", "CA")
+    found: Any = json.loads(configure(read(tmp_path), SITE, hpc, bare)["/etc/farmlet/sitetests.json"].data)
+    ours, tier1 = "https://head.farmlet.test:8443", SITE.storage
+    stores = {site["name"]: site["environment"]["FARMLET_STORES"] for site in found["sites"]}
+    assert stores == {"tier1": f"{ours} {tier1}", "hpc": f"{ours} {hpc.storage}", "bare": ours}
+    assert found["token"]["audience"] == f"{ours} {tier1} {hpc.storage}"
 
 
 def test_the_collaborations_tests_lie_beside_the_facility_file(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ PATIENCE = 25  # seconds for one
 
 def test() -> str:
     first = os.environ["FARMLET_IMAGE"]
-    others = [one for one in os.environ.get("FARMLET_IMAGES", "").split() if one != first and one in find_offered(first)]
+    offered = find_offered(first)
+    others = [one for one in os.environ.get("FARMLET_IMAGES", "").split() if one != first and one in offered]
     images = [first, *others][:MOST]
     numbers: List[str] = []
     faults: List[str] = []
