@@ -224,7 +224,8 @@ async def wait(store: object, wanted: int) -> None:
 
 
 def count(store: object) -> int:
-    return int(store._base.execute("SELECT count(*) FROM result WHERE test <> 'queue' AND code = 0").fetchone()[0])  # type: ignore[attr-defined]
+    ours = "test <> 'queue' AND NOT instr(test, '/')"  # nor what is in the tests' reports
+    return int(store._base.execute(f"SELECT count(*) FROM result WHERE {ours} AND code = 0").fetchone()[0])  # type: ignore[attr-defined]
 
 
 def start(image: str, folder: Path) -> None:

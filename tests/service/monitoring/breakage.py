@@ -154,7 +154,11 @@ class Bench:
                 "batch.ended", f"{PARTS}.batch.history:measure", {"history": f"{root}/history", "state": f"{root}/ended", **sites}
             ),
             Call("tokens.credentials", f"{PARTS}.tokens.metrics:count_credentials", {"folder": f"{root}/credentials"}),
-            Call("sitetests.gates", f"{PARTS}.sitetests.metrics:measure", {"folder": f"{root}/gates", "sites": ["tier1", "hpc"]}),
+            Call(
+                "sitetests.gates",
+                f"{PARTS}.sitetests.metrics:measure",
+                {"folder": f"{root}/gates", "sites": ["tier1", "hpc"], "told": f"{root}/told.json"},
+            ),
         )
 
     def list_checks(self) -> Sequence[Call]:
@@ -209,6 +213,7 @@ class Bench:
         (self.root / "backup" / "tonight.tar").write_bytes(b"all")
         (self.root / "queue.json").write_text("[]")
         self.keep_token(now + 3600)
+        self.tell_frozen()
         gate.save(self.root / "gates", "tier1", gate.Gate(True, now))
         gate.save(self.root / "gates", "hpc", gate.Gate(True, now))
 
@@ -232,9 +237,13 @@ class Bench:
         with self.history.open("a") as stream:
             stream.write(JOB.format(code=127, wall=2.0) * 15)
         self.keep_token(now - 60)
+        self.tell_frozen("storage")
         gate.save(self.root / "gates", "tier1", gate.Gate(False, now, "weather: it rains"))
         tests = {f"run-{number}": [0, now, ""] for number in range(2007)}
         gate.save(self.root / "gates", "hpc", gate.Gate(True, now, tests=tests))
+
+    def tell_frozen(self, *tests: str) -> None:
+        (self.root / "told.json").write_text(json.dumps({"tests": [{"test": "storage"}], "frozen": tests}))
 
     def tell_memory(self, share: float) -> None:
         """In place: the file is bound to the kernel's."""

@@ -79,6 +79,21 @@ def test_an_alarm_fires_also_where_numbers_come_once_a_minute(alert: rules.Alert
     run_promtool("test", "rules", str(tmp_path / "test.json"))
 
 
+def test_what_fails_at_many_sites_is_one_alarm(tmp_path: Path) -> None:
+    """Gates stay open and the checks of sites hold; see `test_many_sites` of the unit tests."""
+    alerts = [alert for alert in ALERTS if alert.name in ("CheckFailing", "SiteClosed", "TestsFrozen")]
+    (tmp_path / "rules.json").write_text(rules.render(alerts, ["head", "service"], URL, 15))
+    found = {"farmlet_check_ok{check='sitetests.service'}": 0, "farmlet_sitetests_frozen{test='storage'}": 1}
+    for site in ("tier1", "hpc", "cloud"):
+        found |= {f"farmlet_check_ok{{check='sitetests.site.{site}'}}": 1, f"farmlet_sitetests_open{{site='{site}'}}": 1}
+    series = [{"series": name, "values": f"{value}x40"} for name, value in found.items()]
+    wanted = [{"labels": 'ALERTS{alertname="TestsFrozen",alertstate="firing",severity="critical",test="storage"}', "value": 1}]
+    query = {"expr": "ALERTS", "eval_time": "8m", "exp_samples": wanted}
+    page = {"interval": "15s", "input_series": series, "promql_expr_test": [query]}
+    (tmp_path / "test.json").write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "15s", "tests": [page]}))
+    run_promtool("test", "rules", str(tmp_path / "test.json"))
+
+
 def test_queries_of_all_panels_are_promql(tmp_path: Path) -> None:
     queries = [fill(one["query"], "head", 60) for one in load_panels()]
     queries += [one["query"].replace("$range", "30d") for one in load_yaml("reports.yaml")]

@@ -12,7 +12,7 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Route
 from farmlet.parts import gate, units
 from farmlet.parts.backup import keep_database
-from farmlet.parts.part import Check, Context, Metric, Part, Role, find_lack
+from farmlet.parts.part import Check, Context, Metric, Part, Role, SiteAccess, find_lack
 from farmlet.parts.repositories import list_repositories
 from farmlet.parts.resources import Account, Directory, Farmlet, File, Packages, Random, Resource
 from farmlet.parts.sitetests import PACKAGE
@@ -64,25 +64,31 @@ def describe_service(facility: Facility) -> units.Service:
     return replace(SERVICE, credentials={**SERVICE.credentials, **more})
 
 
-def find_stores(context: Context) -> list[tuple[str, str]]:
-    """URL and audience of the elements at which tests may write: the facility's, and others that go by what our issuer says."""
+def find_stores(context: Context, *sites: SiteAccess) -> list[tuple[str, str]]:
+    """URL and audience of the elements at which tests at these sites may write: the facility's, the sites' own, and others that
+    go by the scopes of our issuer."""
     if not has_tokens(context.facility):
         return []
-    own = [(f"https://{node.fqdn}:8443",) * 2 for node in context.facility.hosts("storage.element")]
-    return own + [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+    own = [f"https://{node.fqdn}:8443" for node in context.facility.hosts("storage.element")]
+    near = [site.storage for site in sites if site.storage]
+    others = [(one.url, one.audience) for one in context.trust.elements.values() if one.scopes]
+    return [*((url, url) for url in own + near), *others]
 
 
-def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) -> dict[str, str]:
+def describe_environment(context: Context) -> dict[str, str]:
     """What all tests are told."""
     facility, drone = context.facility, context.section("overlay")
-    image = str(getattr(facility.parts.get("software"), "default", "analysis"))
+    software = facility.parts.get("software")
+    image = str(getattr(software, "default", "analysis"))
+    # the shipped one is there always, and the default is one of them or that
+    images = dict.fromkeys((image, "analysis", *(str(one.name) for one in getattr(software, "images", ()))))
     return {
         "FARMLET_ISSUER": facility.issuer,
         "FARMLET_COLLECTOR": f"{facility.host('batch.central').fqdn}:9618",
         "FARMLET_ELEMENTS": " ".join(context.addresses),
-        "FARMLET_STORES": " ".join(url for url, _ in stores),
         "FARMLET_CERTIFICATES": places.find_authorities(facility.domain),
         "FARMLET_IMAGE": places.find_image(image),
+        "FARMLET_IMAGES": " ".join(map(places.find_image, images)),
         "FARMLET_CORES": str(drone.cores),
         "FARMLET_MEMORY": str(drone.memory),
         "FARMLET_DISK": str(places.SCRATCH),
@@ -91,7 +97,9 @@ def describe_environment(context: Context, stores: Sequence[tuple[str, str]]) ->
 
 def describe(context: Context) -> dict[str, object]:
     """The service's configuration."""
-    facility, section, stores = context.facility, context.section("sitetests"), find_stores(context)
+    facility, section = context.facility, context.section("sitetests")
+    tested = [access for access in context.trust.sites.values() if access.key]
+    audience = " ".join(name for _, name in find_stores(context, *tested))
     sites = [
         {
             "name": access.name,
@@ -100,16 +108,17 @@ def describe(context: Context) -> dict[str, object]:
             "environment": {
                 "FARMLET_SITE": access.name,
                 "FARMLET_STORAGE": access.storage,
+                # not other sites': that those keep files is their own tests' business
+                "FARMLET_STORES": " ".join(url for url, _ in find_stores(context, access)),
                 "FARMLET_REPOSITORIES": " ".join(list_repositories(facility)) if access.name in section.cvmfs else "",
             },
         }
-        for access in context.trust.sites.values()
-        if access.key
+        for access in tested
     ]
     return {
         "sites": sites,
-        "token": {"issuer": facility.issuer, "audience": " ".join(name for _, name in stores)} if stores else None,
-        "environment": describe_environment(context, stores),
+        "token": {"issuer": facility.issuer, "audience": audience} if audience else None,
+        "environment": describe_environment(context),
         "every": section.every,
         "wait": section.wait,
         "share": section.share,
@@ -183,7 +192,7 @@ def find_sites(context: Context) -> list[str]:
 
 
 def measure(context: Context) -> Sequence[Metric]:
-    asked = {"folder": places.GATES, "sites": find_sites(context)}
+    asked = {"folder": places.GATES, "sites": find_sites(context), "told": f"{STATE}/told.json"}
     return (Metric("sitetests.results", f"{PACKAGE}.metrics:measure", asked, watch=f"{places.GATES}/{gate.CHANGED}"),)
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 from farmlet.parts import gate
 from farmlet.parts.sitetests import verdict
-from farmlet.parts.sitetests.result import OK, Result
+from farmlet.parts.sitetests.result import OK, PART, Result
 from farmlet.parts.sitetests.store import Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite
 from farmlet.parts.sitetests.verdict import Fault, Standing
@@ -39,7 +39,8 @@ class Gates:
 
     def __post_init__(self) -> None:
         begun = self.store.find_streaks()
-        for site, result in reversed(self.store.find_rows(last=HISTORY)):
+        rows = [(site, result) for site, result in self.store.find_rows(last=HISTORY) if PART not in result.test]
+        for site, result in reversed(rows):
             self.note(site, result, begun.get((site, result.test), result.at))
         for name in self.sites:
             if found := gate.load(self.folder, name):

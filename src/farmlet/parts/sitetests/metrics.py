@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +11,10 @@ from farmlet.parts import gate
 from farmlet.runtime.metrics import Sample
 
 
-def measure(folder: str, sites: Sequence[str]) -> list[Sample]:
-    """Whether each site gets new drones, and the last result of each test there."""
-    found = list[Sample]()
+def measure(folder: str, sites: Sequence[str], told: str) -> list[Sample]:
+    """Whether each site gets new drones, the last result of each test there, and which tests move no gate, as the service has
+    `told`."""
+    found = _measure_frozen(Path(told))
     for site in sites:
         is_open = gate.is_open(Path(folder), site)
         found.append(Sample("sitetests_open", is_open, {"site": site}, help="1 where new drones may go"))
@@ -26,3 +29,17 @@ def measure(folder: str, sites: Sequence[str]) -> list[Sample]:
                 Sample("sitetests_result_timestamp", at, labels, "seconds", help="when the test began, since 1970"),
             ]
     return found
+
+
+def _measure_frozen(told: Path) -> list[Sample]:
+    try:
+        said = json.loads(told.read_text())
+        fresh = time.time() - told.stat().st_mtime < gate.VALID
+        frozen, tests = set(said["frozen"]), {"queue", *(row["test"] for row in said["tests"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return [
+        Sample("sitetests_frozen", test in frozen, {"test": test}, help="1 where the test fails at many sites and moves no gate")
+        for test in sorted(tests | frozen)
+        if fresh  # a check tells that the service says nothing
+    ]

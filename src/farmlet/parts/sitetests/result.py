@@ -7,7 +7,8 @@ import math
 import re
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from farmlet.parts.sitetests import report
@@ -19,6 +20,7 @@ HEAD, TAIL = 16 * 1024, 48 * 1024
 OUTPUT = HEAD + TAIL + 100
 TEXT = 500  # characters
 NUMBERS = 20  # of one result
+PART = "/"  # between a test and one of those in its report
 # monitoring plugins guidelines, performance data: 'label'=value[UOM];[warn];[crit];[min];[max]
 NUMBER = re.compile(r"(?:'([^'=]{1,60})'|([^\s'=]{1,60}))=(-?[0-9.]+)([A-Za-z%]{0,5})(?:;\S*)?")
 
@@ -43,7 +45,8 @@ class Result:
 
 
 def parse(data: bytes, tests: Collection[str], now: float | None = None) -> list[Result]:
-    """A result for each of the `tests` that the job was to run. Raises ValueError when the site's answer is none."""
+    """A result for each of the `tests` that the job was to run, and for each in the report that one left, as TEST/NAME. Raises
+    ValueError when the site's answer is none."""
     now = time.time() if now is None else now
     try:
         found = json.loads(data)
@@ -54,6 +57,7 @@ def parse(data: bytes, tests: Collection[str], now: float | None = None) -> list
     for name in tests:
         try:
             results.append(_read(name, rows[name], host, now))
+            results += _split(results[-1], str(rows[name].get("report", "")))
         except (ValueError, KeyError, TypeError, OverflowError):
             results.append(Result(name, UNKNOWN, "the site tells no result of it that can be read", now, host=host))
     return results
@@ -94,6 +98,18 @@ def _take_report(code: int, text: str, told: str, output: str) -> tuple[int, str
     if not passed:
         code, text = CRITICAL, words
     return code, (words if code == OK else text), f"{listed}\n\n{output}"
+
+
+def _split(whole: Result, told: str) -> list[Result]:
+    """What the report says of each of its tests; the last of those that have one name."""
+    with suppress(ValueError):  # told by the test itself
+        plain = replace(whole, seconds=0.0, output="", dropped=0, numbers={})
+        found = {f"{whole.test}{PART}{clean(line.name, 60)}": line for line in (report.read(told) if told else ())}
+        return [
+            replace(plain, test=name, code=CRITICAL * (not one.passed), text=clean(one.message, TEXT))
+            for name, one in found.items()
+        ]
+    return []
 
 
 def parse_numbers(text: str) -> dict[str, tuple[float, str]]:

@@ -22,7 +22,7 @@ from farmlet.parts.sitetests.gates import Gates
 from farmlet.parts.sitetests.jobs import job as jobs
 from farmlet.parts.sitetests.jobs.outcome import conclude
 from farmlet.parts.sitetests.jobs.queue import Queued, Unreachable
-from farmlet.parts.sitetests.result import CRITICAL, UNKNOWN, Result
+from farmlet.parts.sitetests.result import CRITICAL, PART, UNKNOWN, Result
 from farmlet.parts.sitetests.store import ENDED, QUEUED, WANTED, Job, Store
 from farmlet.parts.sitetests.suite import QUEUE, Suite, Test
 from farmlet.runtime import files
@@ -283,10 +283,10 @@ class Scheduler:
 
     def _end(self, ended: Sequence[tuple[Job, Sequence[Result]]]) -> None:
         """Keep the results of jobs at one site. A test that fails for the first time is run again at once, and at some other
-        sites too."""
+        sites too. What is in its report is kept, and judged as that test."""
         now = self.clock()
         self.store.end(ended, now)
-        for job, one in [(job, one) for job, results in ended for one in results]:
+        for job, one in [(job, one) for job, results in ended for one in results if PART not in one.test]:
             log.info("%s at %s: %s: %s", one.test, job.site, one.word, one.text[:200])
             if one.code == CRITICAL and not self._gates.fails(job.site, one.test):
                 self._order(job.site, job.tests if one.test == QUEUE else (one.test,))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from farmlet.parts.sitetests.result import Result
+from farmlet.parts.sitetests.result import PART, Result
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS job (
@@ -234,10 +234,13 @@ class Store:
         return {(row["site"], row["test"]): row["since"] for row in self._base.execute(sql)}
 
     def prune(self, before: float) -> None:
-        """Forget what ended before; the newest result of each test at each site stays."""
+        """Forget what ended before; the newest result of each test at each site stays, but for those of reports: a site names
+        these as it likes."""
         newest = "SELECT max(stored) FROM result AS other WHERE other.site = result.site AND other.test = result.test"
         with self._transaction():
-            self._base.execute(f"DELETE FROM result WHERE stored < ? AND stored < ({newest})", (before,))
+            self._base.execute(
+                f"DELETE FROM result WHERE stored < ? AND (stored < ({newest}) OR instr(test, '{PART}'))", (before,)
+            )
             self._base.execute("DELETE FROM change WHERE at < ?", (before,))
             self._base.execute("DELETE FROM maintenance WHERE until < ?", (before,))
             self._base.execute(

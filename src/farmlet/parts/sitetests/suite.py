@@ -10,6 +10,9 @@ binary), it is the file `NAME.toml` beside it:
     # files = ["x.root"]  what else of the folder it wants beside it
     # gate = false        it is told, but never keeps drones away
     # token = true        it finds a token for its corner of storage in BEARER_TOKEN_FILE
+    # cores = 2           that its job asks the site for (default: 1)
+    # memory = 2048       likewise, MiB (default: 256)
+    # disk = 1024         likewise, MiB (default: 100)
     # ///
 
 A file that is no Python with a function `test` is a program. A file that cannot be used costs itself; what is wrong is told.
@@ -34,14 +37,20 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 EXTRA = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 HEADER = re.compile(r"^# /// sitetest$\n((?:^#(?: .*)?$\n)*?)^# ///$", re.MULTILINE)
 LARGEST = 16 * 1024 * 1024  # bytes of a test with its files
-TIMEOUTS = (1, 3600)  # seconds
-EVERY = (10, 30 * 86400)
-WORDS = ("every", "timeout", "sites", "files", "gate", "token")
+NUMBERS = {  # word → unit, least, most
+    "every": ("seconds ", 10, 30 * 86400),
+    "timeout": ("seconds ", 1, 3600),
+    "cores": ("", 1, 1024),
+    "memory": ("MiB ", 1, 4 * 1024**2),
+    "disk": ("MiB ", 1, 64 * 1024**2),
+}
+WORDS = ("every", "timeout", "sites", "files", "gate", "token", "cores", "memory", "disk")
 
 
 @dataclass(frozen=True)
 class Test:
-    """`paths`: what goes to the site, the test's own file first. `sites`: empty for all. Times in seconds."""
+    """`paths`: what goes to the site, the test's own file first. `sites`: empty for all. `cores`, `memory` and `disk` (MiB): what
+    its job asks for. Times in seconds."""
 
     __test__ = False  # it is none of pytest's
 
@@ -54,6 +63,9 @@ class Test:
     gate: bool = True
     token: bool = False
     shipped: bool = False
+    cores: int = 1
+    memory: int = 256
+    disk: int = 100
 
     def is_for(self, site: str) -> bool:
         return not self.sites or site in self.sites
@@ -127,11 +139,14 @@ def read(path: Path, sites: Collection[str], every: int, shipped: bool = False) 
         name=name,
         paths=(path, *_find_files(path, _list(header, "files"))),
         kind=_find_kind(path),
-        every=_number(header, "every", every, EVERY),
-        timeout=_number(header, "timeout", 60, TIMEOUTS),
+        every=_number(header, "every", every),
+        timeout=_number(header, "timeout", Test.timeout),
         sites=frozenset(where),
         **flags,
         shipped=shipped,
+        cores=_number(header, "cores", Test.cores),
+        memory=_number(header, "memory", Test.memory),
+        disk=_number(header, "disk", Test.disk),
     )
 
 
@@ -167,10 +182,10 @@ def _list(header: Mapping[str, Any], word: str) -> list[str]:
     return found
 
 
-def _number(header: Mapping[str, Any], word: str, default: int, limits: tuple[int, int]) -> int:
-    found = header.get(word, default)
-    if isinstance(found, bool) or not isinstance(found, int) or not limits[0] <= found <= limits[1]:
-        raise Unfit(f"{word}: is a whole number of seconds from {limits[0]} to {limits[1]}")
+def _number(header: Mapping[str, Any], word: str, default: int) -> int:
+    found, (unit, least, most) = header.get(word, default), NUMBERS[word]
+    if isinstance(found, bool) or not isinstance(found, int) or not least <= found <= most:
+        raise Unfit(f"{word}: is a whole number {'of ' + unit if unit else ''}from {least} to {most}")
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -156,11 +157,19 @@ def test_a_maintenance_is_planned_and_what_was_is_told(place: Path, played: None
 
 def test_numbers_of_sites(tmp_path: Path) -> None:
     gate.save(tmp_path, "tier1", gate.Gate(False, 1.0, "bad", tests={"a": [2, 5.0, "bad"]}))
-    found = render(measure(str(tmp_path), ["tier1", "hpc"]))
+    told = tmp_path / "told.json"
+    told.write_text(json.dumps({"tests": [{"test": "a"}, {"test": "b"}], "faults": [], "frozen": ["a"]}))
+    found = render(measure(str(tmp_path), ["tier1", "hpc"], str(told)))
     assert 'farmlet_sitetests_open{site="tier1"} 0.0' in found and 'farmlet_sitetests_open{site="hpc"} 1.0' in found
     assert 'farmlet_sitetests_result{site="tier1",test="a"} 2.0' in found
     assert 'farmlet_sitetests_maintenance{site="tier1"} 0.0' in found
     assert 'farmlet_sitetests_result_timestamp_seconds{site="tier1",test="a"} 5.0' in found
+    assert 'farmlet_sitetests_frozen{test="a"} 1.0' in found and 'farmlet_sitetests_frozen{test="b"} 0.0' in found
+    assert 'farmlet_sitetests_frozen{test="queue"} 0.0' in found
+    os.utime(told, (1, 1))
+    assert "frozen" not in render(measure(str(tmp_path), ["tier1"], str(told))), "the service has long said nothing"
+    told.write_text("[1]")
+    assert "frozen" not in render(measure(str(tmp_path), ["tier1"], str(told)))
 
 
 def test_checks_of_the_service(tmp_path: Path) -> None:

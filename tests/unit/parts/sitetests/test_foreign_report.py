@@ -32,14 +32,13 @@ exit {code}
 """
 
 
-def run(folder: Path, text: str) -> Result:
+def run(folder: Path, text: str) -> list[Result]:
     (folder / "probe").mkdir()
     (folder / "probe/default.sh").write_text(text)
     tests = [{"name": "probe", "file": "default.sh", "kind": "program", "timeout": 20}]
     (folder / "spec.json").write_text(json.dumps({"tests": tests, "environment": {}, "head": 100, "tail": 300}))
     subprocess.run([sys.executable, "-I", str(files(PACKAGE).joinpath("jobs/runner.py"))], cwd=folder, check=True, timeout=60)
-    (found,) = parse((folder / "result.json").read_bytes(), ["probe"])
-    return found
+    return parse((folder / "result.json").read_bytes(), ["probe"])
 
 
 @pytest.mark.parametrize(
@@ -53,9 +52,14 @@ def run(folder: Path, text: str) -> Result:
     ],
 )
 def test_its_script_is_taken_unchanged(first: str, code: int, result: int, said: str, tmp_path: Path) -> None:
-    found = run(tmp_path, SCRIPT.format(first=first, code=code))
+    found, *parts = run(tmp_path, SCRIPT.format(first=first, code=code))
     assert found.code == result and said in found.text, found
     assert "Done" in found.output and ("ok: second: it's fine" in found.output) is (result in (0, 2))
+    if result == 3:
+        assert not parts
+    else:
+        assert [(one.test, one.code) for one in parts] == [("probe/default_test", 2 * (first == "False")), ("probe/second", 0)]
+        assert parts[1].text == "it's fine" and not parts[1].output and parts[1].host == found.host
 
 
 NONE = (

@@ -12,6 +12,7 @@ import pytest
 from farmlet.parts import gate
 from farmlet.parts.sitetests.checks import check_service, check_site
 from farmlet.parts.sitetests.jobs.queue import Unreachable, View
+from farmlet.parts.sitetests.metrics import measure
 from farmlet.parts.sitetests.result import CRITICAL, OK
 from farmlet.parts.sitetests.scheduler import AGAIN, FIRST, Folders, Scheduler, Site
 from farmlet.parts.sitetests.store import Store
@@ -116,6 +117,10 @@ def test_storage_fails_everywhere_and_no_gate_closes_but_one_alarm_says_so(fleet
         if seen := seen or fleet.service._gates.frozen == {"storage"}:
             assert fleet.service._gates.frozen == {"storage"}
     assert seen and not shut
+    # by these numbers alarms are raised: the checks of sites hold, their gates are open, and one test is frozen
+    numbers = measure(str(fleet.folder / "gates"), NAMES, str(fleet.folder / "told.json"))
+    assert [one.labels["test"] for one in numbers if one.name == "sitetests_frozen" and one.value] == ["storage"]
+    assert {one.value for one in numbers if one.name == "sitetests_open"} == {1}
     (alarm,) = fleet.complain()
     assert "a fault of our own, and moves no gate: storage" in alarm
     fleet.begin()  # after a restart too

@@ -29,6 +29,14 @@ def test_what_is_missing_is_not_known_and_what_was_not_asked_is_left_out() -> No
     assert (found.test, found.word) == ("image", "unknown")
 
 
+def test_each_test_of_a_report_has_a_result_whatever_it_is_called() -> None:
+    names = ["a", "a", "b\x1b[2J", "", "c" * 200]
+    told = "tests: " + json.dumps([{"test": name, "passed": number != 1} for number, name in enumerate(names)])
+    found = parse(json.dumps({"host": "wn1", "results": [ROW | {"report": told}]}).encode(), ["clock"], NOW)
+    wanted = [("clock", 2), ("clock/a", 2), ("clock/b\ufffd[2J", 0), ("clock/", 0), (f"clock/{'c' * 60}", 0)]
+    assert [(one.test, one.code) for one in found] == wanted
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b'{"host": 1, "results": 3}', b"[" * 100_000])
 def test_no_answer_at_all(data: bytes) -> None:
     with pytest.raises(ValueError, match="it is not what the runner writes"):

@@ -31,6 +31,7 @@ class World:
         self.seconds: dict[str, float] = {}
         self.process = None
         self.away, self.start, self.drones, self.held, self.empty = "", True, 0, False, False
+        self.report = ""
         self.queue: dict[str, list[str]] = {}
         self.submitted: list[str] = []
         for name in ("none", "own", "gates"):
@@ -74,7 +75,7 @@ class World:
         return View(results={name: self.tell(self.queue[name]) for name in names if name in self.queue})
 
     def tell(self, tests: Sequence[str]) -> bytes:
-        row = {"text": "text", "at": self.now, "output": "more", "dropped": 0}
+        row = {"text": "text", "at": self.now, "output": "more", "dropped": 0} | ({"report": self.report} if self.report else {})
         rows = [{"name": test, "code": self.codes.get(test, OK), "seconds": self.seconds.get(test, 1.0), **row} for test in tests]
         return json.dumps({"host": "wn1", "results": rows}).encode()
 
@@ -294,6 +295,18 @@ def test_old_results_go_but_for_the_last(world: World) -> None:
     assert len(world.codes_of("fast")) == 3
     world.store.prune(world.now + 1)
     assert len(world.codes_of("fast")) == 1 and world.store.find_begun()
+
+
+def test_what_is_in_a_report_has_a_history_of_its_own_and_is_judged_as_its_test(world: World) -> None:
+    world.report = "tests: [{test: disk, passed: true, message: fine}, {test: net, passed: false, message: lost}]"
+    world.live(FIRST + SPREAD)
+    assert set(world.codes_of("fast/net")) == {2} and set(world.codes_of("fast/disk")) == {0} == set(world.codes_of("queue"))
+    assert world.gate().reason == "fast: net: lost" and set(world.gate().tests) == {"fast", "queue"}
+    world.begin()  # what was is not taken for tests
+    world.live(AGAIN)
+    assert set(world.gate().tests) == {"fast", "queue"} and not world.service._gates.frozen
+    world.store.prune(world.now + 1)
+    assert len(world.codes_of("fast")) == 1 and not world.codes_of("fast/net"), "a site names them as it likes"
 
 
 def test_the_check_tells_of_files_that_are_no_tests(world: World) -> None:

@@ -39,11 +39,12 @@ class World:
         slow = [{"site": "tier1", "test": "clock", "takes": 180.0, "every": 1800.0}]
         (folder / "told.json").write_text(json.dumps(told | {"slow": slow}))
 
-    def add(self, at: float, code: int, text: str = "fine", output: str = "", site: str = "tier1") -> None:
+    def add(self, at: float, code: int, text: str = "fine", output: str = "", site: str = "tier1", part: str = "") -> None:
         job = Job(f"{site}-{at}", site, ("clock",), "schedule", "wanted", at)
         self.store.add(job)
         one = Result("clock", code, text, at, 2.0, EVIL, output, 3 if output else 0, {EVIL[:30]: (2.5, "s")})
-        self.store.end([(job, [one])], at)
+        more = [Result(f"clock/{part}", code, text, at)] if part else []
+        self.store.end([(job, [one, *more])], at)
         gate.save(self.folder, site, gate.Gate(code != 2, at, text, tests={"clock": [code, at, text]}))
 
     def get(self, path: str, person: Person = MEMBER, status: int = 200) -> str:
@@ -75,6 +76,16 @@ class Elements(HTMLParser):
         self.names.add(tag)
         self.attributes |= {name for name, _ in attrs}
         self.links += [value or "" for name, value in attrs if name == "href"]
+
+
+def test_what_was_in_a_report_has_a_row_and_a_page_too(world: World) -> None:
+    world.add(NOW - 60, 2, "lost", part=EVIL)
+    page = world.get("/site?name=tier1")
+    links = [one for one in Elements(page).links if "clock%2F" in one]
+    assert len(links) == 2 and "alert(1)</script>" not in page
+    told = [world.get(link) for link in links]
+    assert "Test clock/&lt;script&gt;" in told[0] and "lost" in told[1] and "Run it now" not in world.get(links[1], ADMIN)
+    world.get("/test?name=other/x", status=404)
 
 
 def test_from_the_matrix_one_click_leads_to_what_a_job_printed(world: World) -> None:

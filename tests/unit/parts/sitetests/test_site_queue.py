@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,15 @@ def test_what_goes_to_a_site_is_all_that_a_job_needs(tmp_path: Path) -> None:
     assert b'+FarmletRun = "tier1-1-aa"' in packed["job.sub"] and b"spec.token" not in packed["job.sub"]
     packed = make(tmp_path, token="letter")
     assert b"transfer_input_files = spec.json, spec.token, probe" in packed["job.sub"] and b"letter" not in packed["spec.json"]
+
+
+def test_a_job_asks_for_the_most_that_one_of_its_tests_wants(tmp_path: Path) -> None:
+    (tmp_path / "probe").touch()
+    tests = [Test(name, (tmp_path / "probe",), "program", 60) for name in ("small", "wide", "large")]
+    tests[1:] = [replace(tests[1], cores=4, disk=2000), replace(tests[2], memory=4096)]
+    for found, wanted in ((tests[:1], ("1", "256", "102400")), (tests, ("4", "4096", "2048000"))):
+        told = pack("tier1-1-aa", found, {}, 100)["job.sub"].decode()
+        assert tuple(re.findall(r"^request_\w+ = (.*)$", told, re.MULTILINE)) == wanted
 
 
 def test_jobs_are_submitted_together_and_once_however_often_that_is_tried(lab: Path) -> None:

@@ -34,9 +34,44 @@ def test_the_service_knows_the_sites_that_somebody_vouched_for(tmp_path: Path) -
     unknown = SiteAccess("hpc", "hpc.example.org", "drone", "", "")
     found: Any = json.loads(configure(read(tmp_path), SITE, unknown)["/etc/farmlet/sitetests.json"].data)
     assert [site["name"] for site in found["sites"]] == ["tier1"]
-    assert found["environment"]["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
-    assert found["environment"]["FARMLET_STORES"] == found["token"]["audience"] == "https://head.farmlet.test:8443"
-    assert found["environment"]["FARMLET_MEMORY"] == "1024" and found["every"] == 600
+    told = found["environment"]
+    assert told["FARMLET_ELEMENTS"] == "https://head.farmlet.test:8443 https://tier1.example.org:8443"
+    assert told["FARMLET_MEMORY"] == "1024" and found["every"] == 600
+
+
+def test_a_site_is_tested_for_the_repositories_that_it_promises(tmp_path: Path) -> None:
+    more = "software: {cvmfs: {repositories: [sft.cern.ch], proxies: [DIRECT]}}\n"
+    hpc = SiteAccess("hpc", "hpc.example.org", "drone", "ssh-ed25519 AAAA", "CA")
+    found: Any = json.loads(
+        configure(read(tmp_path, more + "sitetests: {cvmfs: [tier1]}\n"), SITE, hpc)["/etc/farmlet/sitetests.json"].data
+    )
+    told = {site["name"]: site["environment"]["FARMLET_REPOSITORIES"] for site in found["sites"]}
+    assert told == {"tier1": "sft.cern.ch", "hpc": ""}
+
+
+def test_a_site_that_promises_repositories_is_one_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(Errors) as several:
+        read(tmp_path, "sitetests: {cvmfs: [tier1, mars]}\n")
+    (error,) = several.value.errors
+    assert error.what == "sitetests.cvmfs: mars is no site of the file" and error.hint == "its sites: tier1"
+
+
+def test_the_tests_are_told_of_all_images(tmp_path: Path) -> None:
+    more = "software: {default: reco, images: [{name: reco, packages: [tree]}, {name: fit, packages: [tree]}]}\n"
+    found: Any = json.loads(configure(read(tmp_path, more), SITE)["/etc/farmlet/sitetests.json"].data)
+    assert found["environment"]["FARMLET_IMAGE"] == "/cvmfs/unpacked/reco"
+    images = found["environment"]["FARMLET_IMAGES"].split()
+    assert images == [f"/cvmfs/unpacked/{name}" for name in ("reco", "analysis", "fit")]
+
+
+def test_a_sites_tests_write_to_the_facilitys_elements_and_its_own(tmp_path: Path) -> None:
+    hpc = SiteAccess("hpc", "hpc.example.org", "drone", "ssh-ed25519 AAAA", "CA", "https://hpc.example.org:8443")
+    bare = SiteAccess("bare", "bare.example.org", "drone", "ssh-ed25519 AAAA", "CA")
+    found: Any = json.loads(configure(read(tmp_path), SITE, hpc, bare)["/etc/farmlet/sitetests.json"].data)
+    ours, tier1 = "https://head.farmlet.test:8443", SITE.storage
+    stores = {site["name"]: site["environment"]["FARMLET_STORES"] for site in found["sites"]}
+    assert stores == {"tier1": f"{ours} {tier1}", "hpc": f"{ours} {hpc.storage}", "bare": ours}
+    assert found["token"]["audience"] == f"{ours} {tier1} {hpc.storage}"
 
 
 def test_the_collaborations_tests_lie_beside_the_facility_file(tmp_path: Path) -> None:

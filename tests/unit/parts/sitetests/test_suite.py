@@ -28,7 +28,7 @@ def test_a_header_says_how_it_is_run(tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(GOOD)
     (tmp_path / "check_disk").write_text("#!/bin/sh\n")
     (tmp_path / "binary").write_bytes(b"\x7fELF\0\xff")
-    (tmp_path / "binary.toml").write_text("timeout = 5\nfiles = ['data.txt']")
+    (tmp_path / "binary.toml").write_text("timeout = 5\nfiles = ['data.txt']\ncores = 4\nmemory = 2048\ndisk = 5000")
     (tmp_path / "data.txt").write_text("1")
     found = load(tmp_path)
     assert not found.faults and set(found.tests) == {"probe", "check_disk", "binary"}
@@ -36,6 +36,8 @@ def test_a_header_says_how_it_is_run(tmp_path: Path) -> None:
     assert (probe.every, probe.gate, probe.kind) == (30, False, "function")
     assert probe.is_for("tier1") and not probe.is_for("hpc") and disk.is_for("hpc")
     assert (disk.every, disk.timeout, disk.kind, disk.gate) == (600, 60, "program", True)
+    assert (probe.cores, probe.memory, probe.disk) == (1, 256, 100)
+    assert (binary.cores, binary.memory, binary.disk) == (4, 2048, 5000)
     assert binary.timeout == 5 and [path.name for path in binary.paths] == ["binary", "data.txt"]
 
 
@@ -57,6 +59,9 @@ def test_ones_own_takes_the_place_of_a_shipped_one(tmp_path: Path) -> None:
         ("toml", "# /// sitetest\n# every =\n# ///\n", "is no TOML"),
         ("word", "# /// sitetest\n# evry = 3\n# ///\n", "has evry; it may have every, timeout"),
         ("soon", "# /// sitetest\n# every = 1\n# ///\n", "from 10 to"),
+        ("cores", "# /// sitetest\n# cores = 0\n# ///\n", "cores: is a whole number from 1 to 1024"),
+        ("memory", "# /// sitetest\n# memory = '2G'\n# ///\n", "memory: is a whole number of MiB from 1 to"),
+        ("disk", "# /// sitetest\n# disk = 99999999999\n# ///\n", "disk: is a whole number of MiB from 1 to"),
         ("kind", "# /// sitetest\n# timeout = '5'\n# ///\n", "timeout: is a whole number of seconds"),
         ("where", "# /// sitetest\n# sites = ['mars']\n# ///\n", "there is no site mars"),
         ("planet", '# /// sitetest\n# sites = ["\\u001b[2J"]\n# ///\n', "there is no site"),

@@ -21,9 +21,9 @@ when_to_transfer_output = ON_EXIT
 output = out
 error = err
 log = log
-request_cpus = 1
-request_memory = 256
-request_disk = 102400
+request_cpus = {cores}
+request_memory = {memory}
+request_disk = {disk}
 priority = 100
 +FarmletRun = "{name}"
 periodic_remove = (JobStatus == 1 && time() - QDate > {wait}) || (JobStatus == 2 && time() - JobCurrentStartDate > {limit})
@@ -50,6 +50,10 @@ def pack(name: str, tests: Sequence[Test], environment: Mapping[str, str], wait:
         files=", ".join(["spec.json", *([TOKEN] if token else []), *(test.name for test in tests)]),
         wait=wait,
         limit=limit(tests),
+        # one runs after the other
+        cores=max(test.cores for test in tests),
+        memory=max(test.memory for test in tests),
+        disk=max(test.disk for test in tests) * 1024,
     )
     packed = {"spec.json": json.dumps(spec).encode(), "job.sub": described.encode()}
     if token:

@@ -24,6 +24,7 @@ OK, WARNING, CRITICAL, UNKNOWN = range(4)  # exit codes of the monitoring plugin
 TEXT = 2000  # characters of the one line that tells a result
 BLOCK = 65536
 REPORT = 16384  # bytes of `job_result.yaml`
+GIVEN = ("_CONDOR_SCRATCH_DIR", "_CONDOR_MACHINE_AD", "_CONDOR_JOB_AD")  # by HTCondor, and handed on to tests
 GRACE = 1.0  # seconds for output that is still on its way when the test has ended
 
 
@@ -133,7 +134,9 @@ def main(words: "list[str]") -> int:
     if words[:1] == ["--call"]:
         return call(*words[1:])
     spec = json.loads(Path("spec.json").read_text())
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8", **spec["environment"]}
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+    environment.update((name, value) for name, value in os.environ.items() if name in GIVEN)
+    environment.update(spec["environment"])
     if Path("spec.token").exists():
         environment["BEARER_TOKEN_FILE"] = str(Path("spec.token").resolve())
     results = []

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, quote
 
 from farmlet.parts import gate
 from farmlet.parts.sitetests.pages import view
+from farmlet.parts.sitetests.result import PART
 from farmlet.parts.sitetests.store import Store
 from farmlet.parts.sitetests.suite import QUEUE
 from farmlet.web.guard import PERSON, Environ, Guard, Start, answer
@@ -33,6 +34,7 @@ RANGES = {6 * 3600: "6 hours", 86400: "1 day", 7 * 86400: "7 days", 30 * 86400: 
 BUCKETS = 24  # of a range
 SITES = 40  # of a page
 LAST = 20  # results that are listed beside one
+PARTS = 400  # tests of reports
 LINES = 50  # of a gate's history
 FORM = 1000  # bytes
 
@@ -131,7 +133,9 @@ class Pages:
         if name not in self._sites:
             raise Missing("site")
         strips = store.find_worst(now - span, span / BUCKETS, [name])
-        rows = [(test, strips.get((name, test), {}), (name, test)) for test in self._tests()]
+        tests = self._tests()
+        parts = sorted(test for _, test in strips if PART in test and test.partition(PART)[0] in tests)[:PARTS]
+        rows = [(test, strips.get((name, test), {}), (name, test)) for test in [*tests, *parts]]
         times = view.times(f"/site?name={quote(name)}", rows, (now, span, BUCKETS), RANGES, "test")
         shown = gate.load(self._gates, name)
         changes = store.find_changes(now - 30 * 86400, name)[:LINES]
@@ -141,7 +145,7 @@ class Pages:
 
     def test(self, store: Store, query: Mapping[str, str]) -> tuple[str, str]:
         name, span, now = query.get("name", ""), self._range(query), self._clock()
-        if name not in self._tests():
+        if name.partition(PART)[0] not in self._tests():
             raise Missing("test")
         sites = self._sites[:1000]
         strips = store.find_worst(now - span, span / BUCKETS, sites, name)

@@ -2,10 +2,10 @@
 # timeout = 120
 # token = true
 # ///
-"""Each storage element is reached from the site's worker nodes and shows a certificate that jobs trust. What is the facility's
-keeps a file: it is written with a token, read back, compared, its checksum asked for, fetched by the next of these elements from
-this one (a third-party copy; one that is alone fetches it from itself), and deleted. Without one, who has none must be refused.
-A copy between elements that fails is told, and no fault of the site's."""
+"""Each storage element is reached from the site's worker nodes and shows a certificate that jobs trust. What takes the facility's
+tokens, a site's own too, keeps a file: it is written with a token, read back, compared, its checksum asked for, fetched by the
+next of these elements from this one (a third-party copy; one that is alone fetches it from itself), and deleted. Without one, who
+has none must be refused. A copy between elements that fails is told, and no fault of the site's."""
 
 import http.client
 import os
