@@ -102,6 +102,9 @@ def test_all_is_made_once_and_read_back(desk: Desk) -> None:
     assert uid == "farmlet-lab" and source["jsonData"]["timeInterval"] == "15s" and source["type"] == "prometheus"
     assert desk.standin.secrets[uid] == {"httpHeaderValue1": f"Bearer {'r' * 64}", "tlsCACert": "CA\n"}
     assert desk.standin.boards["farmlet-lab-node"]["meta"]["folderUid"] == "farmlet-lab"
+    panels = desk.standin.boards["farmlet-lab-storage"]["dashboard"]["panels"]
+    links = [link["url"] for panel in panels for link in panel.get("links", [])]
+    assert links[0] == f"{desk.standin.url}/nothing/#DiskFull"  # there the page is, as the test has it
     assert TOKEN not in desk.state.read_text() and "r" * 64 not in desk.state.read_text()
 
 
