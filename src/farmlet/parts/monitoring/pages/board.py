@@ -47,6 +47,8 @@ PAGES = {
     "facility": ("At a glance", "The facility at a glance"),
     "queue": ("Jobs", "Jobs"),
     "overlay": ("Drones", "Drones and sites"),
+    "sitetests": ("Tests", "Tests of sites"),
+    "notebooks": ("Notebooks", "Notebooks"),
     "storage": ("Storage", "Storage"),
     "report": ("Report", "Report"),
     "identity": ("Members", "Members, tokens and certificates"),
