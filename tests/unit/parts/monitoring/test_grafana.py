@@ -97,7 +97,10 @@ def test_all_is_made_once_and_read_back(desk: Desk) -> None:
     assert len(desk.standin.saved) == 2 + BOARDS
     second = desk.go()
     assert (second.faults, second.changed, second.count) == ([], [], 2 + BOARDS) and len(desk.standin.saved) == 2 + BOARDS
-    assert f"11.6.0): {2 + BOARDS} things of ours are as here; 0 min ago: " in desk.check() and "its own admin: admin" in desk.check()
+    assert (
+        f"11.6.0): {2 + BOARDS} things of ours are as here; 0 min ago: " in desk.check()
+        and "its own admin: admin" in desk.check()
+    )
     ((uid, source),) = desk.standin.sources.items()
     assert uid == "farmlet-lab" and source["jsonData"]["timeInterval"] == "15s" and source["type"] == "prometheus"
     assert desk.standin.secrets[uid] == {"httpHeaderValue1": f"Bearer {'r' * 64}", "tlsCACert": "CA\n"}
