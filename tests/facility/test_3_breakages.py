@@ -202,9 +202,11 @@ def test_nothing_is_lost_while_the_store_is_away(sandbox: Sandbox) -> None:
     every = {"head": 60, "service": 5}  # seconds between them, as the file has it
     running = sandbox.exec("service", "systemctl list-units --plain --no-legend --state=active 'farmlet-*' | cut -d' ' -f1")
     began = time.time()
-    sandbox.exec("service", "systemctl stop farmlet-store.service")
+    # with the door, for whoever knocks there starts the store
+    sandbox.exec("service", "systemctl stop farmlet-store-door.socket farmlet-store-door.service farmlet-store.service")
     try:
         time.sleep(AWAY)
+        assert sandbox.exec("service", "systemctl is-active farmlet-store.service || true") == "inactive"
     finally:  # what needs it has stopped too
         sandbox.exec("service", f"systemctl start {' '.join(running.split())}")
     seconds = int(time.time() - began)
