@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig, VizLegendOptions, VizTooltipOptions
-from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable, QueryVariable, ThresholdsConfig
+from grafana_foundation_sdk.builders.dashboard import (
+    Dashboard,
+    DashboardLink,
+    DatasourceVariable,
+    QueryVariable,
+    ThresholdsConfig,
+)
 from grafana_foundation_sdk.builders.prometheus import Dataquery
 from grafana_foundation_sdk.builders.timeseries import Panel
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import GraphTresholdsStyleMode, LegendDisplayMode, LegendPlacement, TooltipDisplayMode
-from grafana_foundation_sdk.models.dashboard import DataSourceRef, Threshold, ThresholdsMode, VariableRefresh
+from grafana_foundation_sdk.models.dashboard import DashboardLinkType, DataSourceRef, Threshold, ThresholdsMode, VariableRefresh
 
 from farmlet.parts.monitoring.pages.board import PAGES
+from farmlet.parts.monitoring.panels import PAGE
 from farmlet.parts.monitoring.store import load_panels
 
 FOLDER = Path(__file__).resolve().parent.parent / "src/farmlet/parts/monitoring/dashboards"
@@ -29,6 +36,11 @@ SOURCE = DataSourceRef(type_val="prometheus", uid="${source}")
 UNITS = {"percent": "percent", "bytes": "bytes", "rate": "Bps", "hourly": "none", "count": "none", "seconds": "s", "none": "none"}
 # where the names of nodes and sites come from
 NAMES = {"node": 'label_values(up{job="node"}, node)', "site": "label_values(farmlet_overlay_drones, site)"}
+
+
+def link_runbook(alarm: str) -> DashboardLink:
+    """To what to do; whoever hands the dashboard out puts the address of our page in instead."""
+    return DashboardLink(f"What to do at {alarm}").type(DashboardLinkType.LINK).url(f"{PAGE}/#{alarm}")
 
 
 def make_panel(panel: Mapping[str, Any]) -> Panel:
@@ -42,7 +54,7 @@ def make_panel(panel: Mapping[str, Any]) -> Panel:
     if "max" in panel:
         made = made.max(panel["max"])
     if "alarm" in panel:
-        made = made.description(f"watched by {panel['alarm']}")
+        made = made.description(f"watched by {panel['alarm']}").links([link_runbook(panel["alarm"])])
     if (limit := panel.get("bad", panel.get("bad_below"))) is not None:
         below, above = ("red", "green") if "bad_below" in panel else ("green", "red")
         steps = [Threshold(color=below, value=None), Threshold(color=above, value=limit)]

@@ -28,7 +28,18 @@ from lanes import find_lane
 from once import alone, folder, once
 
 HALF_MINUTE = "\nbase: {check_seconds: 30}"
-SELDOM = f"{HALF_MINUTE}\nsitetests: {{every: 86400}}\nmonitoring: {{scrape_seconds: 60}}"
+TESTED = f"{HALF_MINUTE}\nsitetests: {{every: 86400}}"
+SELDOM = f"{TESTED}\nmonitoring: {{scrape_seconds: 60}}"
+# where `outside.py` listens while a test runs it; at other times they are away
+TOLD = """
+monitoring:
+  scrape_seconds: 60
+  mail: {to: [admin@harm.test], from: farmlet@harm.test, smtp: "head.harm.test:2525", tls: false}
+  webhooks: ["http://head.harm.test:8431/alarms"]
+  deadman: "http://head.harm.test:8431/deadman"
+  also: ["http://head.harm.test:8430/api/v1/write"]
+  writers: [beam]
+  readers: [shed]"""
 LIMITS = "\nstorage: {limits: {/users/pia: 32M, /users/paul: 96M, /data: 48M}}"
 # What tests want to find in the file of their sandbox, so that they need not change it: what goes before which line. Checks run
 # half as often, for all sandboxes share two cores; where sites are broken on purpose, they are not tested meanwhile.
@@ -37,7 +48,7 @@ MORE = {
         "\n  lab/production:": "\n  small: {login: true, home: 64M, scratch: 64M, notebooks: {cores: 1}}",
         "\nidentity:": HALF_MINUTE,
     },
-    "harm": {"\nidentity:": SELDOM + "\nnotebooks: {spawner: systemd}"},
+    "harm": {"\nidentity:": TESTED + TOLD + "\nnotebooks: {spawner: systemd}"},
     "edit": {"\nidentity:": f"{SELDOM}\nnotebooks: {{sharing: true}}{LIMITS}"},
 }
 

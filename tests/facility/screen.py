@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from host import docker
 
+NAMES = ("head", "service", "monitoring", "sitetests", "notebooks")
+
 
 @contextmanager
 def open_screen(person: Person) -> Iterator[BrowserContext]:
@@ -22,7 +24,7 @@ def open_screen(person: Person) -> Iterator[BrowserContext]:
     """
     sandbox = person.sandbox
     # members' own names lead where the Hub's does: no DNS has them here
-    hosts = [f"MAP {name}.{sandbox.domain} {name}.{sandbox.domain}" for name in ("head", "service", "monitoring", "notebooks")]
+    hosts = [f"MAP {name}.{sandbox.domain} {name}.{sandbox.domain}" for name in NAMES]
     rules = [f"MAP *.notebooks.{sandbox.domain} notebooks.{sandbox.domain}", *hosts, "MAP * ~NOTFOUND"]
     options = ["--no-sandbox", f"--host-resolver-rules={', '.join(rules)}"]
     process = docker("inspect", "-f", "{{.State.Pid}}", sandbox.container("service"))

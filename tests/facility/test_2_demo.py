@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import Sandbox
+from person import Person
+from sandbox import Sandbox, until
 
 from host import docker
 
@@ -48,6 +49,24 @@ def _assert_no_token_lies_around(sandbox: Sandbox, member: str) -> None:
     submitted = sandbox.exec("head", f"cat /home/{member}/farmlet-demo/*.sub")
     assert "use_oauth_services" in submitted
     assert not re.search(JWT, submitted)
+
+
+def test_it_ends_with_pages_that_show_what_it_did(sandbox: Sandbox, report: dict[str, Any], member: str) -> None:
+    """Its member opens them, with the password that the demo left."""
+    links, person = report["links"], Person(sandbox, member, sandbox.folder / "people" / member)
+    password = (sandbox.folder / "farmlet-demo" / "password").read_text().strip()
+    for title, shown in (("its jobs", "Jobs that ended"), ("its drones", "Drones by site")):
+        page = person.browser.sign_in(person.browser.open(links[title]), member, password)
+        assert page.url == links[title] and member in page.text
+        until(lambda page=page, shown=shown: find_lines(person, page.url, shown), 60)  # type: ignore[misc]
+    page = person.browser.sign_in(person.browser.open(links["tests of its site"]), member, password)
+    assert page.url.rstrip("/") == links["tests of its site"] and "tier1" in page.text
+
+
+def find_lines(person: Person, page: str, title: str) -> list[Any]:
+    """What a panel draws there."""
+    panels = person.browser.call("GET", page.replace("/?", "/data?"), {})["panels"]
+    return [line for panel in panels if panel["title"] == title for line in panel["series"] if line["points"]]
 
 
 def test_the_site_carries_none_of_the_software(sandbox: Sandbox) -> None:

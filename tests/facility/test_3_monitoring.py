@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import ssl
 import time
-import urllib.error
-import urllib.request
+from pathlib import Path
 
 import pytest
-from alarms import ask, find_alarms
+from alarms import ask, fetch, find_alarms
+from chromium import Window
 from person import PASSWORD, Person
 from sandbox import Sandbox, until
+from screen import open_screen
 
 from farmlet.parts.monitoring import rules
 from farmlet.parts.monitoring.panels import fill
@@ -34,23 +35,13 @@ print(json.dumps([port for port in (8428, 8429, 8880, 9093, 9094, 9100) if reach
 EOF
 """
 
+SAMPLE = b"farmlet_check_ok 1\n"
+
 
 @pytest.fixture(autouse=True)
 def _monitored(running: Sandbox) -> None:
     if "monitoring" not in running.report["endpoints"]:
         pytest.skip("no node of this sandbox runs monitoring")
-
-
-def fetch(sandbox: Sandbox, url: str, method: str = "GET", **headers: str) -> int:
-    """The status that somebody without a certificate or session gets."""
-    context = ssl.create_default_context(cafile=sandbox.ca)
-    data = b"farmlet_check_ok 1\n" if method == "POST" else None
-    request = urllib.request.Request(url, data, headers, method=method)
-    try:
-        with urllib.request.urlopen(request, context=context, timeout=60) as answer:
-            return int(answer.status)
-    except urllib.error.HTTPError as error:
-        return error.code
 
 
 def test_numbers_of_every_node_are_there_and_young(sandbox: Sandbox, running: Sandbox) -> None:
@@ -71,21 +62,64 @@ def test_numbers_of_every_node_are_there_and_young(sandbox: Sandbox, running: Sa
 def test_the_page_is_for_members(sandbox: Sandbox, running: Sandbox) -> None:
     person, url = Person.join(sandbox, "mona", "lab"), f"https://monitoring.{sandbox.domain}"
     assert sandbox.json("status", code=None)["endpoints"]["monitoring"] == url
-    assert fetch(sandbox, f"{url}/data", **{"Sec-Fetch-Mode": "cors"}) == 401
+    assert fetch(sandbox, f"{url}/data", **{"Sec-Fetch-Mode": "cors"})[0] == 401
     page = person.browser.sign_in(person.browser.open(f"{url}/"), "mona", PASSWORD)
     assert page.url == f"{url}/" and "mona" in page.text
     told = person.browser.call("GET", f"{url}/data?page=node&of=head", {})
     # single nodes are for who administers
     assert told["title"] == "The facility at a glance" and {row["page"] for row in told["menu"]} >= {"queue", "storage"}, told
-    assert not any(row["of"] in ("head", "service") for row in told["menu"]) and fetch(sandbox, f"{url}/status") == 200
+    assert not any(row["of"] in ("head", "service") for row in told["menu"]) and fetch(sandbox, f"{url}/status")[0] == 200
 
 
-def test_admins_see_each_node(sandbox: Sandbox, running: Sandbox) -> None:
-    person, url = Person.join(sandbox, "adam", "lab/admins"), f"https://monitoring.{sandbox.domain}"
-    page = person.browser.sign_in(person.browser.open(f"{url}/"), "adam", PASSWORD)
+@pytest.fixture(scope="module")
+def adam(sandbox: Sandbox, running: Sandbox) -> Person:
+    """An admin."""
+    return Person.join(sandbox, "adam", "lab/admins")
+
+
+def test_admins_see_each_node(sandbox: Sandbox, adam: Person) -> None:
+    url = f"https://monitoring.{sandbox.domain}"
+    page = adam.browser.sign_in(adam.browser.open(f"{url}/"), "adam", PASSWORD)
     assert page.url == f"{url}/"
-    told = person.browser.call("GET", f"{url}/data?page=node&of=head", {})
+    told = adam.browser.call("GET", f"{url}/data?page=node&of=head", {})
     assert told["title"] == "Node head" and [panel["title"] for panel in told["panels"] if not panel["series"]] == [], told
+
+
+# page of monitoring → what is to be read there
+SHOWN = {
+    "facility": "Nodes that send numbers",
+    "queue": "Slots of the pool",
+    "overlay": "Cores that the queues ask drones for",
+    "sitetests": "sitetests.site.tier1",
+    "notebooks": "How long the Hub takes to answer",
+    "storage": "Storage left",
+    "identity": "Members who logged in within 30 days",
+    "report": "Members who logged in within the 30 days before",
+    "site&of=tier1": "New drones may come",
+    "node&of=head": "File systems",
+}
+
+
+def test_every_page_in_a_browser_after_one_log_in(sandbox: Sandbox, adam: Person, tmp_path: Path) -> None:
+    homes = [f"https://{name}.{sandbox.domain}" for name in ("monitoring", "sitetests", "service")]
+    folder = Path(os.environ.get("FARMLET_SCREENSHOTS") or tmp_path)
+    with open_screen(adam) as context:
+        context.clear_cookies()  # it begins as anybody
+        window = Window(context.new_page(), folder, *homes)
+        window.open(f"{homes[0]}/")
+        window.log_in("adam", PASSWORD)
+        for page, text in SHOWN.items():
+            window.open(f"{homes[0]}/?page={page}")
+            window.page.locator("#panels canvas, #panels td").first.wait_for()
+            judge(window, f"facility-{page.replace('&of=', '-')}", text)
+        window.open(f"{homes[1]}/")
+        judge(window, "facility-sitetests-matrix", "tier1", "storage")
+
+
+def judge(window: Window, name: str, *texts: str) -> None:
+    """These are to be read there, and nothing is wrong with the page; a picture is kept."""
+    window.page.screenshot(path=window.folder / f"{name}.png", full_page=True)
+    assert [text for text in texts if text not in window.text] + window.ask_axe() + window.faults == [], (name, window.text)
 
 
 # ended by 1 at once, as all jobs on a machine where nothing works; and one that nobody takes
@@ -94,7 +128,7 @@ WAITING = "executable = /bin/true\nrequirements = false\nrequest_memory = 128\nq
 PROBE = "farmlet-probe.service"
 
 
-def test_alarms_see_a_unit_that_failed_and_jobs_that_fail_or_wait(sandbox: Sandbox, running: Sandbox) -> None:
+def test_alarms_and_reports_see_a_unit_that_failed_and_jobs_that_fail_or_wait(sandbox: Sandbox, adam: Person) -> None:
     """The numbers by real ones, out of which tests/service/monitoring/test_broken.py makes alarms."""
     person = Person.join(sandbox, "bela", "lab")
     failed = 'sum(farmlet_batch_quick_failures_total{site="tier1",group="lab"})'
@@ -109,6 +143,10 @@ def test_alarms_see_a_unit_that_failed_and_jobs_that_fail_or_wait(sandbox: Sandb
     until(lambda: ask(sandbox, 'farmlet_batch_waiting_seconds{group="lab"} > 10'), 90)
     until(lambda: ask(sandbox, f"{failed} >= {before + 3}"), 120)
     person.ssh("condor_rm -all")
+    # and they are in what admins are asked
+    page = f"https://monitoring.{sandbox.domain}/report.csv?name=jobs&range=86400"
+    adam.browser.sign_in(adam.browser.open(page), "adam", PASSWORD)
+    until(lambda: "lab,tier1,failed," in adam.browser.open(page).text, 15)
 
 
 @pytest.mark.soak
@@ -126,5 +164,5 @@ def test_members_write_nothing(sandbox: Sandbox, running: Sandbox) -> None:
     # a node's name in a header is no certificate, on either name of the service
     for host in ("service", "monitoring"):
         address = f"https://{host}.{sandbox.domain}/monitoring/write"
-        assert fetch(sandbox, address, "POST", **{"X-Farmlet-Node": f"CN=head.{sandbox.domain}"}) == 403
-    assert fetch(sandbox, f"https://monitoring.{sandbox.domain}/api/v1/write", "POST") == 403
+        assert fetch(sandbox, address, SAMPLE, **{"X-Farmlet-Node": f"CN=head.{sandbox.domain}"})[0] == 403
+    assert fetch(sandbox, f"https://monitoring.{sandbox.domain}/api/v1/write", SAMPLE)[0] == 403

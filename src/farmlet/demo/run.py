@@ -50,9 +50,9 @@ class Report:
         return len(self.steps) == self.wanted and all(step.ok for step in self.steps)
 
     def to_json(self) -> dict[str, Any]:
-        """`{"ok", "steps": [{"name", "ok", "seconds", "evidence"}], "result", "plot"}`."""
+        """`{"ok", "steps": [{"name", "ok", "seconds", "evidence"}], "result", "plot", "links"}`."""
         steps = [asdict(step) for step in self.steps]
-        return {"ok": self.ok, "steps": steps, "result": self.result, "plot": self.plot}
+        return {"ok": self.ok, "steps": steps, "result": self.result, "plot": self.plot, "links": self.links}
 
     def summarise(self) -> list[str]:
         """The last lines a person reads: the plot, where to go, what to try next."""

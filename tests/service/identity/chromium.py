@@ -102,12 +102,12 @@ class Window:
             if self.page.evaluate("document.documentElement.scrollWidth") > width:
                 found.append(f"scrolls sideways at {width} px")
             if width in (VIEWS[0][0], VIEWS[-1][0]):  # both schemes, and both grounds that texts stand on
-                found += [f"{width} px, {scheme}: {fault}" for fault in self._ask_axe()]
+                found += [f"{width} px, {scheme}: {fault}" for fault in self.ask_axe()]
             self.page.screenshot(path=self.folder / f"{name}-{width}-{scheme}.png", full_page=True)
         if found or self.faults:
             raise AssertionError("\n".join([name, *found, *self.faults, self.text]))
 
-    def _ask_axe(self) -> list[str]:
+    def ask_axe(self) -> list[str]:
         """What axe has against the page."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(read_axe())

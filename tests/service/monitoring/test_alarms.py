@@ -54,9 +54,12 @@ def test_an_alarm_fires_and_clears(alert: rules.Alert, tmp_path: Path) -> None:
     run_promtool("test", "rules", str(tmp_path / "test.json"))
 
 
-def thin(values: str) -> str:
-    """Of a series as promtool writes it, each 15 s, one number a minute, each 10 s: `1+2x3` are four. It is 50 s old when it is
-    looked at."""
+LATE = 180  # seconds that an alarm may come and clear later where numbers come once a minute
+
+
+def thin(values: str, late: int) -> str:
+    """Of a series as promtool writes it, each 15 s, one number a minute, each 10 s: `1+2x3` are four. It comes that many seconds
+    late, and is as old as the rest of the minute when it is looked at."""
     found = list[str]()
     for word in values.split():
         if many := re.fullmatch(r"(-?[\d.]+|_)([+-][\d.]+)?x(\d+)", word):
@@ -64,18 +67,38 @@ def thin(values: str) -> str:
             found += [first if first == "_" else str(float(first) + step * number) for number in range(count)]
         else:
             found.append(word)
-    return " ".join(f"_ {number} _ _ _ _" for number in found[::4])
+    before, after = ["_"] * (late // 10), ["_"] * (5 - late // 10)
+    return " ".join(" ".join([*before, number, *after]) for number in found[::4])
 
 
+def ask_late(alert: rules.Alert, at: str, fires: dict[str, Any] | None) -> dict[str, Any]:
+    """What promtool is to find at this time and a while after: somewhen it fires, with these labels, or somewhen it does not."""
+    labels = {"alertname": alert.name, "alertstate": "firing", **(fires["labels"] if fires else {})}
+    shown = ",".join(f"{name}={json.dumps(value)}" for name, value in labels.items())
+    over = "max" if fires else "min"
+    query = f"{over}_over_time((count(ALERTS{{{shown}}}) or vector(0))[{LATE + 1}s:60s]) > bool 0"
+    seconds = int(at[:-1]) * {"s": 1, "m": 60, "h": 3600}[at[-1]] + LATE
+    return {"expr": query, "eval_time": f"{seconds}s", "exp_samples": [{"labels": "{}", "value": int(bool(fires))}]}
+
+
+@pytest.mark.parametrize("shifted", [10, 50], ids=["together", "one 40 s later"])
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
-def test_an_alarm_fires_also_where_numbers_come_once_a_minute(alert: rules.Alert, tmp_path: Path) -> None:
+def test_an_alarm_fires_and_clears_also_where_numbers_come_late_and_once_a_minute(
+    alert: rules.Alert, shifted: int, tmp_path: Path
+) -> None:
     (tmp_path / "rules.json").write_text(rules.render([alert], ["head", "service"], URL, 60))
-    (test, *_) = alert.tests
-    series = [{"series": name, "values": thin(values)} for name, values in test["series"].items()]
-    query = f'sgn(count(count_over_time(ALERTS{{alertname="{alert.name}",alertstate="firing"}}[30m])))'
-    wanted = [{"expr": query, "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": 1}]}]
-    page = {"interval": "10s", "input_series": series, "promql_expr_test": wanted}
-    (tmp_path / "test.json").write_text(json.dumps({"rule_files": ["rules.json"], "evaluation_interval": "60s", "tests": [page]}))
+    tests = []
+    for test in alert.tests:
+        lates = [shifted, *[10] * (len(test["series"]) - 1)]
+        series = [
+            {"series": name, "values": thin(values, late)}
+            for (name, values), late in zip(test["series"].items(), lates, strict=True)
+        ]
+        moments = [(row["at"], row) for row in test.get("fires", ())] + [(at, None) for at in test.get("quiet", ())]
+        wanted = [ask_late(alert, at, row) for at, row in moments]
+        tests.append({"interval": "10s", "input_series": series, "promql_expr_test": wanted})
+    page = {"rule_files": ["rules.json"], "evaluation_interval": "60s", "tests": tests}
+    (tmp_path / "test.json").write_text(json.dumps(page))
     run_promtool("test", "rules", str(tmp_path / "test.json"))
 
 

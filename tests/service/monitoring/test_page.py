@@ -68,6 +68,7 @@ def write_samples(now: int) -> Iterable[str]:
             yield f'farmlet_overlay_drones{{site="{site}",state="available",node="service"}} {jobs}\n'
             is_open = float(site == "tier1" or at < now - 900)
             yield f'farmlet_sitetests_open{{site="{site}",node="service"}} {is_open} {at * 1000}\n'
+        yield from write_tests_and_notebooks(at, now, wave)
         yield f'farmlet_storage_used_bytes{{group="lab",node="head"}} {3e9 + 1e6 * count} {at * 1000}\n'
         yield f'farmlet_storage_free_bytes{{node="head"}} {3e10 - 1e6 * count} {at * 1000}\n'
         yield f'farmlet_storage_size_bytes{{node="head"}} 5e10 {at * 1000}\n'
@@ -76,6 +77,24 @@ def write_samples(now: int) -> Iterable[str]:
     for at in range(now - 900, now + 600, 15):
         labels = 'alertname="CheckFailing",alertstate="firing",severity="warning",check="batch.queue",node="head"'
         yield f"ALERTS{{{labels}}} 1 {at * 1000}\n"
+
+
+def write_tests_and_notebooks(at: int, now: int, wave: float) -> Iterable[str]:
+    """Sites are tested each ten minutes."""
+    for site in ("tier1", "hpc"):
+        yield f'farmlet_sitetests_maintenance{{site="{site}",node="service"}} {float(site == "hpc")} {at * 1000}\n'
+        for test in ("power", "storage", "room"):
+            labels = f'site="{site}",test="{test}",node="service"'
+            bad = (site, test) == ("hpc", "storage") and at >= now - 900
+            yield f"farmlet_sitetests_result{{{labels}}} {2.0 * bad} {at * 1000}\n"
+            yield f"farmlet_sitetests_result_timestamp_seconds{{{labels}}} {at - (at - now) % 600} {at * 1000}\n"
+        yield f'farmlet_sitetests_score{{site="{site}",test="power",node="service"}} {11.4 + wave / 9} {at * 1000}\n'
+    for state, count in (("running", round(8 + 6 * wave)), ("exited", 1), ("created", 0), ("other", 0)):
+        yield f'farmlet_notebooks_servers{{state="{state}",node="head"}} {count} {at * 1000}\n'
+    for check in ("notebooks.hub", "notebooks.proxy", "sitetests.service", "sitetests.site.hpc"):
+        labels = f'check="{check}",node="{"head" if "note" in check else "service"}"'
+        yield f"farmlet_check_ok{{{labels}}} {float(not check.endswith('hpc') or at < now - 900)} {at * 1000}\n"
+        yield f"farmlet_check_seconds{{{labels}}} {0.3 + wave / 9} {at * 1000}\n"
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +153,10 @@ def test_the_facility_at_a_glance(window: Window, address: str) -> None:
     wait_for(window, "The facility at a glance")
     told = ("warning: check failing – batch.queue, head", "Processors in use", "running", "Last update", "1 !", "%")
     window.look("monitoring", *told)
-    # where a mail points to, the runbook is open
+    # so it is where a panel leads to the alarm that watches it
+    window.press("alarm: disk full")
+    assert window.page.get_by_text("Less than 5 % of a file system is free.").is_visible()
+    # and where a mail points to
     window.open(f"{address}/?#DiskFull")
     window.page.reload()
     wait_for(window, "The facility at a glance")
@@ -156,6 +178,8 @@ def test_a_node_and_another_range(window: Window, address: str) -> None:
 PAGES = {
     "Jobs": ("Jobs", "Longest wait", "min", "Processor efficiency of jobs that ended", "80.0 %", "/h"),
     "Drones": ("Drones and sites", "tier1, available", "0 !"),
+    "Tests": ("Tests of sites", "hpc, storage", "2 !", "tier1, power", "11.3", "sitetests.site.hpc"),
+    "Notebooks": ("Notebooks", "running", "notebooks.hub", "head", " s", "GiB"),
     "Storage": ("Storage", "Storage by group", "lab", "GiB"),
     "Members": ("Members, tokens and certificates", "Accounts of members", "active", "42"),
     "Report": ("Report", "lab", "tier1", "59", "0.996 h", "80.0 %", "3 min", "42", "CSV"),
@@ -178,7 +202,7 @@ def test_what_a_member_sees(window: Window, address: str) -> None:
     window.open(f"{address}/?page=node&of=head")
     wait_for(window, "The facility at a glance")
     window.look("monitoring-member", "warning: check failing – head", "Jobs", "Storage", "tier1")
-    assert not {"Members", "service", "What is watched"} & {*window.text.splitlines()}
+    assert not {"Members", "service", "What is watched"} & {*window.text.splitlines()} and "alarm:" not in window.text
     window.page.context.clear_cookies()
 
 

@@ -56,6 +56,7 @@ def test_steps_are_timed_and_told(stage: Stage) -> None:
         play.member.result["mass"] = 90.7
         return "well"
 
+    stage = replace(stage, links={"its jobs": "https://monitoring.farmlet.test/?page=queue"})
     report = run(stage, told.append, [(f"step {i}", remember) for i in range(len(STEPS))])
     said = json.loads(json.dumps(report.to_json()))
     assert said["ok"] is True
@@ -63,6 +64,7 @@ def test_steps_are_timed_and_told(stage: Stage) -> None:
     assert said["result"]["mass"] == 90.7 and said["result"]["member"].startswith("demo")
     assert len(told) == len(STEPS) and told[0].startswith("1/8 ok ") and told[0].endswith("step 0: well")
     assert report.summarise()[0] == f"plot: {stage.workdir / 'plot.png'}"
+    assert said["links"] == stage.links and report.summarise()[1] == "its jobs: https://monitoring.farmlet.test/?page=queue"
     assert any(f"ssh -F {stage.workdir}" in line for line in report.summarise())
     assert stage.workdir.stat().st_mode & 0o777 == 0o700
 

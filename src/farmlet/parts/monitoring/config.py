@@ -14,6 +14,7 @@ from farmlet.parts.vendor import Source
 
 # of mail a relay takes: no quoted names, nothing that a header or a list of addresses would read otherwise
 ADDRESS = re.compile(r"[A-Za-z0-9._%+/=-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+HERE = "localhost"
 RELAY = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?:[0-9]{1,5}")
 # it becomes a word of a unit file: no quotes, blanks or signs that systemd or a shell would read; a name or secret before an @
 # would stand in a command line
@@ -90,17 +91,18 @@ READER = "grafana"  # as which a Grafana reads
 
 
 class Mail(BaseModel):
-    """Where alarms go. `to`: who gets them; `smtp`: the relay that takes them, HOST:PORT; `from`: whose they are.
+    """Where alarms go. `to`: who gets them; `smtp`: the relay that takes them, HOST:PORT, without it the control node's own mail
+    server; `from`: whose they are.
 
-    `tls`: the relay must offer STARTTLS, with a certificate that the control node trusts.
+    `tls`: the relay must offer STARTTLS, with a certificate that the control node trusts; without it any but the node's own must.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     to: tuple[Address, ...] = Field(min_length=1)
-    smtp: str
+    smtp: str = f"{HERE}:25"
     sender: Address = Field(alias="from")
-    tls: bool = True
+    tls: bool | None = None
 
     @field_validator("smtp")
     @classmethod
@@ -110,6 +112,11 @@ class Mail(BaseModel):
         if wrong := check_port(f"//{value}"):
             raise ValueError(wrong)
         return value
+
+    @property
+    def secured(self) -> bool:
+        """What stays on the node needs no TLS, and a mail server as Debian installs it has a certificate that nobody trusts."""
+        return self.smtp.rpartition(":")[0] != HERE if self.tls is None else self.tls
 
 
 class Section(BaseModel):

@@ -51,7 +51,7 @@ def describe_mail(mail: Mail) -> Mapping[str, Any]:
         "to": ", ".join(mail.to),
         "from": mail.sender,
         "smarthost": mail.smtp,
-        "require_tls": mail.tls,
+        "require_tls": mail.secured,
         "headers": {"Subject": SUBJECT},
         "html": "",
         "text": TEXT,

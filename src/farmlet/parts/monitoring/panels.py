@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+PAGE = "${monitoring}"  # in a dashboard as it is kept: the address of our own page
 RECORDED = 300  # seconds between numbers that are kept of whole panels, for the long ranges
 
 

@@ -118,6 +118,7 @@ def describe(context: Context) -> Mapping[str, Any]:
             "admins": [facility.claim(path) for path in facility.groups if facility.rights.common([path]).administer],
             "reports": load_yaml("reports.yaml"),
             "seconds": context.section("monitoring").scrape_seconds,
+            "url": facility.url(ORIGIN),
         },
         "login": {"issuer": facility.issuer, "client": CLIENT, "secret": SECRET, "key": KEY, "origin": facility.url(ORIGIN)},
     }

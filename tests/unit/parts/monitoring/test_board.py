@@ -164,6 +164,13 @@ def test_the_page_runs_its_own_scripts_and_no_others() -> None:
     assert ask(board, "/page.js")[0].startswith("200") and ask(board, "/../app.py")[0].startswith("404")
 
 
+def test_dashboards_are_for_who_administers_and_lead_to_what_to_do() -> None:
+    board = Board(Made([]), Content("Lab", PANELS, [], [], admins=["/lab/admins"], url="https://monitoring.farmlet.test"))
+    status, _, body = ask(board, "/dashboards/storage.json")
+    assert status.startswith("200") and b'"https://monitoring.farmlet.test/#DiskFull"' in body and b"${monitoring}" not in body
+    assert ask(board, "/dashboards/storage.json", **{PERSON: Person("s", "bob", ("/lab",))})[0].startswith("404")
+
+
 def test_the_intake_is_for_nodes_and_puts_their_name() -> None:
     store = Made([])
     intake = Intake(store, {"head.farmlet.test": "head"})

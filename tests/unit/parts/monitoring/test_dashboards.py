@@ -26,8 +26,10 @@ def test_a_dashboard_is_in_step_and_reads_as_one(name: str) -> None:
     found = Dashboard.from_json(json.loads(text))
     # what the schema does not know would be lost here
     assert JSONEncoder(sort_keys=True, indent=1).encode(found) + "\n" == text
-    titles = [panel["title"] for panel in load_panels() if panel["page"] == name]
-    assert [panel["title"] for panel in json.loads(text)["panels"]] == titles
+    panels = [panel for panel in load_panels() if panel["page"] == name]
+    assert [panel["title"] for panel in json.loads(text)["panels"]] == [panel["title"] for panel in panels]
+    links = [[link["url"] for link in panel.get("links", [])] for panel in json.loads(text)["panels"]]
+    assert links == [[f"${{monitoring}}/#{panel['alarm']}"] if "alarm" in panel else [] for panel in panels]
     assert "$window" not in text and ("$node" in text) == (name == "node") and ("$site" in text) == (name == "site")
 
 

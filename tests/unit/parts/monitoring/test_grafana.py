@@ -37,7 +37,7 @@ from farmlet.parts.resources import File
 from farmlet.runtime.checks import Failed
 from grafanas import PASSWORD, TOKEN, StandIn, grafana
 
-BOARDS = 7
+BOARDS = 9
 TEXT = """\
 farmlet: 1
 facility: {name: lab, domain: farmlet.test}
@@ -97,11 +97,17 @@ def test_all_is_made_once_and_read_back(desk: Desk) -> None:
     assert len(desk.standin.saved) == 2 + BOARDS
     second = desk.go()
     assert (second.faults, second.changed, second.count) == ([], [], 2 + BOARDS) and len(desk.standin.saved) == 2 + BOARDS
-    assert "11.6.0): 9 things of ours are as here; 0 min ago: " in desk.check() and "its own admin: admin" in desk.check()
+    assert (
+        f"11.6.0): {2 + BOARDS} things of ours are as here; 0 min ago: " in desk.check()
+        and "its own admin: admin" in desk.check()
+    )
     ((uid, source),) = desk.standin.sources.items()
     assert uid == "farmlet-lab" and source["jsonData"]["timeInterval"] == "15s" and source["type"] == "prometheus"
     assert desk.standin.secrets[uid] == {"httpHeaderValue1": f"Bearer {'r' * 64}", "tlsCACert": "CA\n"}
     assert desk.standin.boards["farmlet-lab-node"]["meta"]["folderUid"] == "farmlet-lab"
+    panels = desk.standin.boards["farmlet-lab-storage"]["dashboard"]["panels"]
+    links = [link["url"] for panel in panels for link in panel.get("links", [])]
+    assert links[0] == f"{desk.standin.url}/nothing/#DiskFull"  # there the page is, as the test has it
     assert TOKEN not in desk.state.read_text() and "r" * 64 not in desk.state.read_text()
 
 

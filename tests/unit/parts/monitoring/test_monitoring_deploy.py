@@ -98,6 +98,21 @@ def test_without_mail_nobody_sends_any() -> None:
     assert receiver["smarthost"] == "mail.example.org:25" and receiver["from"] == "lab@example.org"
 
 
+def test_mail_goes_to_the_nodes_own_server_unless_the_file_names_one() -> None:
+    about = {"to": ["a@example.org"], "from": "lab@example.org"}
+    said = [
+        notifier.describe_mail(Mail.model_validate(about | more))
+        for more in (
+            {},
+            {"smtp": "localhost:25", "tls": True},
+            {"smtp": "mail.example.org:25"},
+            {"smtp": "10.0.0.1:25", "tls": False},
+        )
+    ]
+    assert [one["smarthost"] for one in said] == ["localhost:25", "localhost:25", "mail.example.org:25", "10.0.0.1:25"]
+    assert [one["require_tls"] for one in said] == [False, True, True, False]
+
+
 def test_webhooks_and_the_one_that_is_told_that_all_is_well() -> None:
     files = find_files(
         store.configure(

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from farmlet.parts.monitoring.grafana.api import Grafana, Refused
+from farmlet.parts.monitoring.panels import PAGE
 
 # where a difference changes what people see; a Grafana may add and spell other things as it likes
 WEIGHTY = ("title", "expr", "uid", "folderUid", "url", "type", "panels", "targets", "httpHeaderName1", "httpHeaderValue1")
@@ -100,14 +101,14 @@ def list_things(config: Mapping[str, Any], reader: str) -> Iterator[Thing]:
     more["timeInterval"] = f"{config['seconds']}s"
     yield Source("the data source", {**ours, "jsonData": more, "secureJsonFields": dict.fromkeys(secret, True)}, secret)
     for path in sorted((files("farmlet.parts.monitoring") / "dashboards").iterdir(), key=lambda path: path.name):
-        board = make_board(path.read_text(), uid)
+        board = make_board(path.read_text(), uid, config["store"].removesuffix("/prometheus"))
         yield Board(f"the dashboard {board['title']}", {**board, "folderUid": uid})
 
 
-def make_board(text: str, uid: str) -> dict[str, Any]:
+def make_board(text: str, uid: str, page: str) -> dict[str, Any]:
     """A dashboard as it is imported by hand, for the data source `uid` instead of one to be chosen; several facilities may have
-    theirs in one Grafana."""
-    board: dict[str, Any] = json.loads(text.replace("${source}", uid))
+    theirs in one Grafana. `page`: the address of our own."""
+    board: dict[str, Any] = json.loads(text.replace("${source}", uid).replace(PAGE, page))
     board["templating"] = {"list": [one for one in board["templating"]["list"] if one["type"] != "datasource"]}
     return {**board, "uid": f"{uid}-{board['uid'].removeprefix('farmlet-')}"}
 

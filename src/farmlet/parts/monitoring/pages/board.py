@@ -23,7 +23,7 @@ from urllib.parse import parse_qsl
 
 from farmlet.parts.monitoring.pages import reports
 from farmlet.parts.monitoring.pages.store import Away, Store
-from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, name_record
+from farmlet.parts.monitoring.panels import PAGE, RECORDED, fill, is_wide, name_record
 from farmlet.web.guard import PERSON, Environ, Start, answer
 from farmlet.web.headers import POLICY
 from farmlet.web.login import Person
@@ -47,6 +47,8 @@ PAGES = {
     "facility": ("At a glance", "The facility at a glance"),
     "queue": ("Jobs", "Jobs"),
     "overlay": ("Drones", "Drones and sites"),
+    "sitetests": ("Tests", "Tests of sites"),
+    "notebooks": ("Notebooks", "Notebooks"),
     "storage": ("Storage", "Storage"),
     "report": ("Report", "Report"),
     "identity": ("Members", "Members, tokens and certificates"),
@@ -59,7 +61,7 @@ ADMINS = ("report", "identity", "node")
 @dataclass(frozen=True)
 class Content:
     """`panels`, `reports`: as their files have them; `alarms`: of each name, severity, runbook; `nodes`, `sites`: names;
-    `admins`: groups as tokens name them; `seconds`: between samples."""
+    `admins`: groups as tokens name them; `seconds`: between samples; `url`: of the page."""
 
     title: str
     panels: Sequence[Mapping[str, Any]]
@@ -69,6 +71,7 @@ class Content:
     admins: Sequence[str] = ()
     reports: Sequence[Mapping[str, Any]] = ()
     seconds: int = 15
+    url: str = ""
 
     def administers(self, person: Person) -> bool:
         return not set(person.groups).isdisjoint(self.admins)
@@ -94,7 +97,8 @@ class Board:
             return answer(start, 200, Path(name).read_bytes(), {"Content-Type": kind, "Cache-Control": "max-age=3600"})
         query = dict(parse_qsl(environ.get("QUERY_STRING", "")))
         if path in DASHBOARDS and self._content.administers(environ[PERSON]):
-            return answer(start, 200, DASHBOARDS[path].read_bytes(), {"Content-Type": "application/json"})
+            text = DASHBOARDS[path].read_text().replace(PAGE, self._content.url)
+            return answer(start, 200, text.encode(), {"Content-Type": "application/json"})
         if path in ("/report.csv", "/report.json"):
             return self._report(path, query, environ[PERSON], start)
         if path == "/data":

@@ -87,7 +87,11 @@ function tabulate(panel) {
 function draw(panel, told) {
   const figure = make("figure"), box = make("div", "", { class: "canvas" });
   const canvas = make("canvas", "", { role: "img", "aria-label": `${panel.title}: chart; the last values are in the table below` });
-  figure.append(make("figcaption", panel.title));
+  const caption = make("figcaption", panel.title);
+  // who may see what to do is told what is watched
+  if (told.watched.some((alarm) => alarm.name === panel.alarm))
+    caption.append(" ", make("a", `alarm: ${spell(panel.alarm)}`, { href: `#${panel.alarm}`, class: "small" }));
+  figure.append(caption);
   if (panel.series.length) { box.append(canvas); figure.append(box, tabulate(panel)); }
   else figure.append(make("p", "No numbers in this range.", { class: "small" }));
   find("panels").append(figure);
@@ -121,9 +125,10 @@ function tellReport(report, told) {
   return figure;
 }
 
+const spell = (name) => name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
+
 function tellAlarm(alarm) {
-  const name = alarm.name.replace(/(?<=[a-z])(?=[A-Z])/g, " ").toLowerCase();
-  const words = alarm.where ? `${name} – ${alarm.where}` : name;
+  const words = alarm.where ? `${spell(alarm.name)} – ${alarm.where}` : spell(alarm.name);
   if (!alarm.runbook) return make("p", `${alarm.severity}: ${words}`, { class: alarm.severity });
   const details = make("details");
   details.append(make("summary", `${alarm.severity}: ${words}`, alarm.where ? { class: alarm.severity } : {}));
@@ -190,5 +195,6 @@ async function look() {
 
 find("range").addEventListener("change", look);
 isDark.addEventListener("change", look);
+addEventListener("hashchange", () => { const details = find(location.hash.slice(1)); if (details) details.open = true; });
 setInterval(() => { if (!document.hidden) look(); }, EVERY);
 look();
