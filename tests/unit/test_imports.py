@@ -122,6 +122,7 @@ PLAIN = {
     "farmlet.parts.images": (),
     "farmlet.parts.notebooks.own": (),
     "farmlet.parts.software.own": (),
+    "farmlet.parts.software.environment": ("yaml", "packaging"),
     "farmlet.parts.software.cvmfs.look": (),
     "farmlet.parts.software.cvmfs.checks": (),
     "farmlet.parts.software.cvmfs.metrics": (),

@@ -1,8 +1,8 @@
 """`farmlet-image FOLDER`: an image of a member's own, made by them on a log-in node: an offered one and their Python packages.
 
-FOLDER/requirements.txt names them; FOLDER/test.sh, if there is one, says whether the image does what it shall. The result is one
-file, FOLDER/NAME.sif, that jobs name as their `container_image`. Nothing here is root: Apptainer and mksquashfs do it as the
-member. The packages are in /opt/own, and Python looks there first. Standard library only.
+FOLDER/requirements.txt or environment.yml names them; FOLDER/test.sh, if there is one, says whether the image does what it
+shall. The result is one file, FOLDER/NAME.sif, that jobs name as their `container_image`. Nothing here is root: Apptainer and
+mksquashfs do it as the member. The packages are in /opt/own, and Python looks there first. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farmlet.errors import FarmletError, InputError
+from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.places import IMAGES, SOFTWARE
 from farmlet.parts import images, own
-from farmlet.parts.software.requirements import parse
+from farmlet.parts.software.requirements import HINT, check, parse, show
 from farmlet.runtime.files import rename
 
 CONFIG = Path("/etc/farmlet/packages")  # where Python packages come from here
+YAML = "/opt/farmlet/analysis/bin/python"  # it has what reads conda's files
+ENVIRONMENT = Path(__file__).with_name("environment.py")
+FILES = ("requirements.txt", "environment.yml", "environment.yaml")
 OWN = "/opt/own"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -70,22 +73,45 @@ class Wish:
 def read(folder: str, name: str, base: str, published: Path = Path(IMAGES)) -> Wish:
     """Raises InputError, or Errors with each line of requirements.txt that is wrong."""
     place = Path(folder).resolve()
-    file = place / "requirements.txt"
-    if not file.is_file():
-        what = f"there is no requirements.txt in {place}"
+    files = [place / one for one in FILES if (place / one).is_file()]
+    if len(files) != 1:
+        what = f"there is {'more than one' if files else 'none'} of {', '.join(FILES)} in {place}"
         raise InputError("farmlet-image", what, "make a folder with a requirements.txt, one package a line")
-    with file.open("rb") as stream:
-        text = stream.read((4 << 20) + 1).decode(errors="replace")
     found = name or re.sub(r"[^a-z0-9._-]", "-", place.name.lower()).lstrip("._-")[:40]
     if not NAME.fullmatch(found):
         raise InputError("farmlet-image", "an image's name has small letters, digits and . _ -", "--name fit")
-    offered = [row.name for row in images.load(published).values() if row.offered]
+    offered = {row.name: row for row in images.load(published).values() if row.offered}
     if base not in offered:
         raise InputError(
             "farmlet-image", "there is no such image to begin with", f"--from one of: {', '.join(offered) or 'none'}"
         )
+    asked = read_packages(files[0], offered[base].debian.get("python3", "").partition("-")[0])
     test = place / "test.sh"
-    return Wish(place, found, (published / base).resolve(), tuple(parse(text, str(file))), test if test.is_file() else None)
+    return Wish(place, found, (published / base).resolve(), tuple(asked), test if test.is_file() else None)
+
+
+def read_packages(file: Path, python: str) -> list[str]:
+    """What a file asks for, in pip's format, of an image whose Python has that version. Raises InputError or Errors."""
+    with file.open("rb") as stream:
+        text = stream.read((4 << 20) + 1)
+    if file.suffix == ".txt":
+        return parse(text.decode(errors="replace"), str(file))
+    words = [YAML if Path(YAML).exists() else sys.executable, "-I", str(ENVIRONMENT), python]
+    done = subprocess.run(words, input=text, capture_output=True, check=False, timeout=60)
+    if done.returncode:
+        raise FarmletError(
+            str(file), f"cannot be read here: {show(done.stderr.decode(errors='replace')[-60:])}", "ask your admins"
+        )
+    said = json.loads(done.stdout)
+    packages, faults = [], [(line, show(what, 120), hint) for line, what, hint in said["faults"]]
+    for line, package in said["packages"]:
+        try:
+            packages.append(check(package))
+        except ValueError as error:
+            faults.append((line, str(error), HINT))
+    if faults:
+        raise Errors([InputError(f"{file}:{line}", what, hint) for line, what, hint in sorted(faults)])
+    return parse("\n".join(packages), str(file))
 
 
 class Maker:
@@ -191,7 +217,7 @@ def make(wish: Wish) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="farmlet-image", description="An image of your own, for your jobs.")
-    parser.add_argument("folder", help="where its requirements.txt is, and the image will be")
+    parser.add_argument("folder", help="where its requirements.txt or environment.yml is, and the image will be")
     parser.add_argument("--name", default="", help="of the image (default: the folder's)")
     parser.add_argument(
         "--from", dest="base", default="analysis", metavar="IMAGE", help="what it begins with (default: analysis)"
