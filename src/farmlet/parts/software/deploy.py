@@ -70,7 +70,8 @@ def describe_images(context: Context) -> dict[str, object]:
         }
         for one in section.images
     ]
-    return {"images": [first, *others], "hub": image.find_hub(), "keep_days": section.keep_days}
+    leases = {**unpacked.find_leases(context.facility), "default": places.find_image(section.default)}
+    return {"images": [first, *others], "hub": image.find_hub(), "keep_days": section.keep_days, "leases": leases}
 
 
 def read_lock(facility: Facility, one: Image) -> list[str]:
