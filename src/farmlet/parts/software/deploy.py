@@ -57,7 +57,13 @@ def install_build() -> Sequence[Resource]:
 def describe_images(context: Context) -> dict[str, object]:
     """What the builder is told: recipes in order, the shipped one first; see `builder.Recipe`."""
     section, shipped = context.section("software"), image.analysis()
-    first = {"name": shipped.name, "title": TITLE, "source": f"{BUILT}/{shipped.name}", "stamp": shipped.digest}
+    first = {
+        "name": shipped.name,
+        "title": TITLE,
+        "source": f"{BUILT}/{shipped.name}",
+        "stamp": shipped.digest,
+        "test": image.TEST,
+    }
     others = [
         {
             "name": one.name,

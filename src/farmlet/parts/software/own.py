@@ -43,10 +43,20 @@ FIRST = (
     "import sys; sys.path.insert(next((at for at, one in enumerate(sys.path) if one.endswith('dist-packages')), len(sys.path)), "
     "'@SITE@')\n"
 )
+# what the packages that were asked for bring is imported, but for what is no module of theirs
 LOOK = """
-import json, re, sys
-from importlib.metadata import version
-print(json.dumps({name: version(name) for name in [*sys.argv[1:], "jupyterhub"]}))
+import importlib, json, re, sys
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+names = {re.sub("[-_.]+", "-", name).lower(): name for name in sys.argv[1:]}
+for module, found in sorted(packages_distributions().items()):
+    wanted = [names[one] for name in found if (one := re.sub("[-_.]+", "-", name).lower()) in names]
+    if wanted and module.isidentifier() and module not in ("test", "tests", "docs", "examples") and find_spec(module):
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            raise SystemExit(f"import {module}, of {wanted[0]}: {type(error).__name__}: {error}")
+print("\\n" + json.dumps({name: version(name) for name in [*names.values(), "jupyterhub"]}))
 """
 
 
@@ -170,20 +180,23 @@ class Maker:
         return made
 
     def test(self, made: Path) -> dict[str, str]:
-        """The version of each package and of JupyterHub, as the image's own Python finds it; and the member's test ends well."""
+        """The version of each package, which can be imported, and of JupyterHub; and the member's test ends well."""
         inside = ["apptainer", "-s", "exec", "--containall", "--no-home", f"--bind={SOFTWARE}"]
         inside += [f"--bind={self._wish.folder}:/mnt:ro"]
-        said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "the image's Python")
+        said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "its packages, imported", 300)
         if self._wish.test:
             run([*inside, "--pwd=/mnt", str(made), "bash", "-eu", "/mnt/test.sh"], "its test.sh")
         found: dict[str, str] = json.loads(said.splitlines()[-1])
         return found
 
 
-def run(words: Sequence[str], where: str) -> str:
+def run(words: Sequence[str], where: str, seconds: int | None = None) -> str:
     """What a command says. Raises FarmletError with the end of what it complained in."""
+    none = subprocess.DEVNULL
     try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=none, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        raise FarmletError(where, f"did not end within {seconds} s", "nothing was changed") from error
     except OSError as error:
         raise FarmletError(where, str(error), "ask your admins") from error
     if done.returncode:
