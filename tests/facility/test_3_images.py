@@ -102,11 +102,13 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, i
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"
     version = said[0].split()[1]
     assert ines.ssh("ls -A fit") == "fit.sif\nrequirements.txt"
+    by_name = f"include : farmlet-image --use {ines.name}/fit |"
     for name, more in (
         ("own", "universe = container\n+WantLocal = true"),
         ("drone", "requirements = TARGET.FarmletSite =!= undefined"),
     ):
         text = SUBMIT.format(image="fit/fit.sif", name=name, more=more)
+        text = text if name == "own" else text.replace("container_image = fit/fit.sif", by_name)
         ines.ssh(f"cat > {name}.sub <<'.'\n{text}.\ncondor_submit {name}.sub")
     mounted = set[str]()
 
@@ -170,7 +172,7 @@ def registry(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
         marker = imagery.layer(imagery.entry("marker", "of a registry\n"), imagery.entry("bin/su", "x", 0o4755))
         made.push("lab/shell", "v1", imagery.programs("sh", "cat", "sleep"), marker)
     told = json.loads((tmp_path / "registry.json").read_text())
-    told["storage"]["filesystem"]["rootdirectory"], told["http"]["addr"] = f"{PLACE}/store", "127.0.0.1:5000"
+    told["storage"]["filesystem"]["rootdirectory"], told["http"]["addr"] = f"{PLACE}/store", ":5000"
     (tmp_path / "registry.json").write_text(json.dumps(told))
     folder, unit = find_unpacked(sandbox.domain), "/run/systemd/system/farmlet-unpacked.service"
     sandbox.exec("service", f"mkdir -p {PLACE} {folder}; id {deploy.USER} 2> /dev/null || useradd --system {deploy.USER}")
@@ -200,6 +202,11 @@ def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Per
     tell(replace(setting, wishes=()))
     for name, more in (("local", "+WantLocal = true"), ("site", "requirements = TARGET.FarmletSite =!= undefined")):
         ines.ssh(f"cat > {name}.sub <<'.'\n{SHELL.format(image=image, name=name, more=more)}.\ncondor_submit {name}.sub")
+    said = ines.ssh(f"APPTAINER_NOHTTPS=true farmlet-image docker://{central}:5000/lab/shell:v1 && ls -A | grep making || true")
+    assert said == f"container_image = /home/{ines.name}/shell.sif"
+    assert (
+        ines.ssh("apptainer exec --containall shell.sif /bin/cat /marker; farmlet-image --use shell") == f"of a registry\n{said}"
+    )
     remove = [*deploy.COMMAND, "--config", CONFIG, "remove", wish.name]
     container, seen = sandbox.container("service"), set()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ KEPT = ".config/farmlet/images"  # below a member's home
 @dataclass(frozen=True)
 class Record:
     """One image: the file at `path`, of `size` bytes and last changed at `stamp` (nanoseconds), that begins with `base`, a folder
-    of published images. `made` (seconds since 1970): when, and then it had passed its test; `hub`: its version of JupyterHub."""
+    of published images ("": a registry's). `made` (seconds since 1970): when, and then it had passed its test; `hub`: its version
+    of JupyterHub."""
 
     name: str
     path: str
@@ -77,6 +79,18 @@ def bears_out(record: Record, owner: int, file: os.stat_result) -> bool:
     """Whether the file at its path is the one that was told of."""
     told = (owner, record.size, record.stamp)
     return stat.S_ISREG(file.st_mode) and (file.st_uid, file.st_size, file.st_mtime_ns) == told
+
+
+def list_visible(folder: Path) -> Iterator[tuple[str, Record]]:
+    """Whose image (UNIX name) and what it is: one's own, and those that others let a group of one's own read."""
+    for (uid, _), record in find(folder).items():
+        try:
+            owner, file = pwd.getpwuid(uid).pw_name, Path(record.path).lstat()
+        except (KeyError, OSError, ValueError):
+            continue  # they are gone, or it is, or one may not come there
+        shared = file.st_mode & stat.S_IRGRP and file.st_gid in (os.getegid(), *os.getgroups())
+        if bears_out(record, uid, file) and (uid == os.geteuid() or shared) and os.access(record.path, os.R_OK):
+            yield owner, record
 
 
 def _read(folder: Path) -> Iterator[tuple[Path, int, Record]]:

@@ -28,7 +28,7 @@ from farmlet.parts.software.builder import CONFIG, LAYER
 from farmlet.parts.software.bundle import bundle
 from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.cvmfs import client
-from farmlet.parts.software.own import CONFIG as PACKAGES
+from farmlet.parts.software.members.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
 from farmlet.parts.software.sharing import deploy as sharing
 from farmlet.parts.software.unpacked import deploy as unpacked

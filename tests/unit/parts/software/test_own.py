@@ -12,8 +12,8 @@ import pytest
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.parts import images
 from farmlet.parts.images import Row
-from farmlet.parts.software import own
-from farmlet.parts.software.own import Maker, make, read
+from farmlet.parts.software.members import own
+from farmlet.parts.software.members.own import Maker, make, read
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_packages_come_from_where_the_facility_says(
 
 def test_sources_are_kept_without_passwords(tmp_path: Path) -> None:
     script = (
-        (Path(own.__file__).parent / "templates" / "sources.sh")
+        (Path(own.__file__).parents[1] / "templates" / "sources.sh")
         .read_text()
         .replace("/etc/farmlet/packages", str(tmp_path / "to"))
     )

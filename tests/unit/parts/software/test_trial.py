@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from farmlet.parts.software import own, trial
+from farmlet.parts.software import trial
+from farmlet.parts.software.members import own
 
 # what jupyterhub-singleuser does at its start and at a request, as far as a Hub sees it
 SERVER = """\

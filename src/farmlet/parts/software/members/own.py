@@ -12,10 +12,8 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,16 +21,17 @@ from pathlib import Path
 
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.places import IMAGES, SOFTWARE
-from farmlet.parts import images, own
+from farmlet.parts import images
+from farmlet.parts.software.members import named
+from farmlet.parts.software.members.making import choose, making, put, run
+from farmlet.parts.software.members.pulled import SCHEME, pull
 from farmlet.parts.software.requirements import HINT, check, parse, show
-from farmlet.runtime.files import rename
 
 CONFIG = Path("/etc/farmlet/packages")  # where Python packages come from here
 YAML = "/opt/farmlet/analysis/bin/python"  # it has what reads conda's files
 ENVIRONMENT = Path(__file__).with_name("environment.py")
 FILES = ("requirements.txt", "environment.yml", "environment.yaml")
 OWN = "/opt/own"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # as the SIF format counts: https://apptainer.org/docs/user/latest/cli/apptainer_sif_add.html
 ARCHITECTURES = {"x86_64": "2", "aarch64": "4"}
@@ -87,9 +86,7 @@ def read(folder: str, name: str, base: str, published: Path = Path(IMAGES)) -> W
     if len(files) != 1:
         what = f"there is {'more than one' if files else 'none'} of {', '.join(FILES)} in {place}"
         raise InputError("farmlet-image", what, "make a folder with a requirements.txt, one package a line")
-    found = name or re.sub(r"[^a-z0-9._-]", "-", place.name.lower()).lstrip("._-")[:40]
-    if not NAME.fullmatch(found):
-        raise InputError("farmlet-image", "an image's name has small letters, digits and . _ -", "--name fit")
+    found = choose(name, place.name)
     offered = {row.name: row for row in images.load(published).values() if row.offered}
     if base not in offered:
         raise InputError(
@@ -190,47 +187,34 @@ class Maker:
         return found
 
 
-def run(words: Sequence[str], where: str, seconds: int | None = None) -> str:
-    """What a command says. Raises FarmletError with the end of what it complained in."""
-    none = subprocess.DEVNULL
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=none, check=False, timeout=seconds)
-    except subprocess.TimeoutExpired as error:
-        raise FarmletError(where, f"did not end within {seconds} s", "nothing was changed") from error
-    except OSError as error:
-        raise FarmletError(where, str(error), "ask your admins") from error
-    if done.returncode:
-        said = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise FarmletError(
-            where, f"was not made: {Path(words[0]).name} ended with {done.returncode}\n  {said}", "nothing was changed"
-        )
-    return done.stdout
-
-
 def make(wish: Wish) -> dict[str, str]:
-    """Make the image, test it, put it in place by one rename, and tell of it; versions by package."""
-    for left in wish.folder.glob(f".{wish.name}.*.making"):
-        shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{wish.name}.", suffix=".making", dir=wish.folder))
-    try:
+    """Make the image, test it and put it in place; versions by package."""
+    with making(wish.folder, wish.name) as work:
         maker = Maker(wish, work)
         maker.install()
         made = maker.pack()
         found = maker.test(made)
-        made.chmod(0o644)
-        rename(made, wish.target)
-        file = wish.target.stat()
         hub = found["jupyterhub"] if "jupyterhub" in wish.packages else found.pop("jupyterhub")
-        place = str(wish.target)
-        own.tell(own.Record(wish.name, place, file.st_size, file.st_mtime_ns, wish.base.name, time.time(), hub))
+        put(made, wish.target, wish.base.name, hub)
         return found
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def begin(options: argparse.Namespace) -> tuple[Path, dict[str, str]]:
+    """The file that is asked for, and what was found in it."""
+    if options.folder.startswith(SCHEME):
+        return pull(options.folder, options.name, Path.cwd()), {}
+    wish = read(options.folder, options.name, options.base)
+    print(f"{wish.name}: {wish.base.name} and {len(wish.requirements)} packages; a minute or so", file=sys.stderr)
+    return wish.target, make(wish)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="farmlet-image", description="An image of your own, for your jobs.")
-    parser.add_argument("folder", help="where its requirements.txt or environment.yml is, and the image will be")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "folder", nargs="?", help="where its requirements.txt or environment.yml is, and the image will be; or docker://IMAGE"
+    )
+    what.add_argument("--use", metavar="NAME", help="of an image that is there: its line in a submit file (`include : … |`)")
     parser.add_argument("--name", default="", help="of the image (default: the folder's)")
     parser.add_argument(
         "--from", dest="base", default="analysis", metavar="IMAGE", help="what it begins with (default: analysis)"
@@ -239,9 +223,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        wish = read(options.folder, options.name, options.base)
-        print(f"{wish.name}: {wish.base.name} and {len(wish.requirements)} packages; a minute or so", file=sys.stderr)
-        found = make(wish)
+        if options.use is not None:
+            print(f"container_image = {named.find(options.use)}")
+            return 0
+        target, found = begin(options)
     except KeyboardInterrupt:
         print("\nnothing was changed", file=sys.stderr)
         return 130
@@ -251,11 +236,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(FarmletError("farmlet-image", str(error), "quota; df -h ."), file=sys.stderr)
         return 1
-    print("\n".join(f"{name} {version}" for name, version in found.items()))
-    print(
-        f"made in {time.monotonic() - begun:.0f} s, {wish.target.stat().st_size / 1e6:.0f} MB. In a submit file:", file=sys.stderr
-    )
-    print(f"container_image = {wish.target}")
+    for name, version in found.items():
+        print(f"{name} {version}")
+    print(f"made in {time.monotonic() - begun:.0f} s, {target.stat().st_size / 1e6:.0f} MB. In a submit file:", file=sys.stderr)
+    print(f"container_image = {target}")
     return 0
 
 
