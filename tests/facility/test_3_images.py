@@ -22,6 +22,7 @@ from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.unpacked import deploy
 from farmlet.parts.software.unpacked.area import Setting
+from farmlet.parts.software.unpacked.program import CONFIG
 from farmlet.parts.software.unpacked.wishes import check
 from host import docker
 
@@ -30,7 +31,6 @@ import imagery
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 PLACE = "/var/tmp/farmlet-test-images"  # on the node, instead of /cvmfs: the sandbox's own images stay as they are
-CONFIG = "/run/farmlet-test-unpacked.json"  # units see no /var/tmp
 PACKAGE = "particle"  # wheels of pure Python, which the shipped image has not
 SUBMIT = """\
 executable = ask.py
@@ -178,14 +178,45 @@ def registry(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
     sandbox.exec("service", f"mkdir -p {PLACE} {folder}; id {deploy.USER} 2> /dev/null || useradd --system {deploy.USER}")
     for source in (tmp_path / "store", tmp_path / "registry.json", Path("/usr/bin/docker-registry")):
         docker("cp", str(source), f"{sandbox.container('service')}:{PLACE}/{source.name}")
-    text = render(
-        deploy.PACKAGE, f"{deploy.UNIT}.service", command=" ".join((*deploy.COMMAND, "--config", CONFIG)), folder=folder
-    )
+    text = render(deploy.PACKAGE, f"{deploy.UNIT}.service", command=" ".join(deploy.COMMAND), folder=folder)
     sandbox.exec("service", f"cat > {unit} <<'.'\n{text}.\nsystemctl daemon-reload")
     words = f"systemd-run --quiet --unit=test-registry {PLACE}/docker-registry serve {PLACE}/registry.json"
     sandbox.exec("service", f"{words}; until curl -sf http://127.0.0.1:5000/v2/; do sleep 0.1; done")
     yield folder
     sandbox.exec("service", f"systemctl stop test-registry; rm -rf {PLACE} {folder} {unit} {CONFIG}; systemctl daemon-reload")
+
+
+@pytest.fixture
+def wishing(sandbox: Sandbox) -> Iterator[str]:
+    """The facility file as it would be with a wish list."""
+    path, wishes = sandbox.folder / "wishing.yaml", sandbox.folder / "wishlist.yaml"
+    wishes.write_text(
+        f"version: 1\ncvmfs_repo: {find_unpacked(sandbox.domain)[7:]}\ninput: ['http://127.0.0.1:5000/lab/shell:v1']\n"
+    )
+    path.write_text((sandbox.folder / "facility.yaml").read_text() + "\nsoftware: {unpacked: wishlist.yaml}\n")
+    yield path.name
+    for one in (path, wishes):
+        one.unlink()
+
+
+def test_admins_say_it_by_the_command(sandbox: Sandbox, registry: str, wishing: str) -> None:
+    wish = check("http://127.0.0.1:5000/lab/shell:v1", 3)
+    setting = Setting(registry, "wishlist.yaml", deploy.USER, f"service.{sandbox.domain}", 7, 1 << 30, (wish,), ())
+
+    def say(*words: str, code: int = 0) -> Any:
+        return sandbox.json("images", *words, "--facility", wishing, code=code)
+
+    sandbox.exec("service", f"cat > {CONFIG} <<'.'\n{json.dumps(asdict(setting))}\n.")
+    assert [row["error"] for row in say("test", "analysis") if row["name"] == "analysis"] == [""]
+    assert {row["name"] for row in say("build")} >= {"analysis"}
+    assert "is offered already" in str(say("publish", "analysis", code=2))
+    (row,) = say("publish", wish.name)
+    assert row["offered"] and row["path"] == f"{registry}/{wish.name}"
+    assert wish.name in [row["name"] for row in say("list")]
+    assert "asks for it" in str(say("remove", wish.name, code=2))
+    sandbox.exec("service", f"cat > {CONFIG} <<'.'\n{json.dumps(asdict(replace(setting, wishes=())))}\n.")
+    assert say("remove", wish.name) == []
+    sandbox.exec("service", f"test ! -e {registry}/{wish.name}")
 
 
 def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Person, registry: str) -> None:
@@ -207,7 +238,7 @@ def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Per
     assert (
         ines.ssh("apptainer exec --containall shell.sif /bin/cat /marker; farmlet-image --use shell") == f"of a registry\n{said}"
     )
-    remove = [*deploy.COMMAND, "--config", CONFIG, "remove", wish.name]
+    remove = [*deploy.COMMAND, "remove", wish.name]
     container, seen = sandbox.container("service"), set()
 
     def refuse() -> str:
