@@ -16,6 +16,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
+from farmlet.facility.names import unix_group
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role, find_lack
 from farmlet.parts.render import render
@@ -231,7 +232,13 @@ def configure_client(context: Context) -> Sequence[Resource]:
         File(SOURCES, image.read("sources.sh"), 0o755),
         Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
         *sharing.configure_host(context),
+        File.of_json(places.PUBLISHERS, list_publishers(context.facility)),
     )
+
+
+def list_publishers(facility: Facility) -> list[str]:
+    """The UNIX groups of the right `publish`, with those below them."""
+    return [unix_group(path) for path in facility.groups if facility.rights.of("member", [path]).publish]
 
 
 def list_images(facility: Facility) -> list[str]:

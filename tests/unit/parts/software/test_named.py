@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import grp
+import json
 import os
 import pwd
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from farmlet.errors import FarmletError, InputError
 from farmlet.parts import images
 from farmlet.parts.images import Row
-from farmlet.parts.own import Record, find, tell
+from farmlet.parts.own import Record, find, list_visible, tell
 from farmlet.parts.software.members import making, named, own, pulled
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -84,6 +87,43 @@ def test_an_image_of_a_registry_becomes_a_file(tmp_path: Path, told: Path, monke
     monkeypatch.setattr(pulled, "run", fail)
     assert own.main(["docker://reg.test/lab/tool:2"]) == 1
     assert (tmp_path / "tool.sif").read_text() == "a file" and not list(tmp_path.glob(".*"))
+
+
+def test_who_has_the_right_shows_images_to_all_and_takes_them_back(
+    tmp_path: Path, told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytest's own folders are closed to others
+    with tempfile.TemporaryDirectory(prefix="farmlet-test-", dir="/var/tmp") as name:
+        place, publishers = Path(name), tmp_path / "publishers.json"
+        place.chmod(0o711)
+        tell(record(place / "fit.sif", "fit"), told)
+
+        def publish(public: bool = True) -> str:
+            return named.publish("fit", public, told, publishers)
+
+        def see() -> list[str]:
+            with monkeypatch.context() as other:
+                other.setattr(os, "geteuid", lambda: 54321)
+                other.setattr(os, "getegid", lambda: 54321)
+                other.setattr(os, "getgroups", list)
+                return [f"{owner}/{one.name}" for owner, one in list_visible(told, publishers)]
+
+        with pytest.raises(InputError, match="the right `publish`"):
+            publish()
+        publishers.write_text(json.dumps([grp.getgrgid(os.getgid()).gr_name]))
+        assert see() == []
+        assert publish() == str(place / "fit.sif")
+        assert see() == [f"{ME}/fit"]
+        publishers.write_text('["others"]')
+        assert see() == [], "the right is gone"
+        publishers.write_text(json.dumps([grp.getgrgid(os.getgid()).gr_name]))
+        publish(public=False)
+        assert see() == []
+        place.chmod(0o700)
+        with pytest.raises(InputError, match="nobody else gets past"):
+            publish()
+        with pytest.raises(InputError, match="you have no image 'none'"):
+            named.publish("none", True, told, publishers)
 
 
 @pytest.mark.parametrize(

@@ -219,12 +219,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--from", dest="base", default="analysis", metavar="IMAGE", help="what it begins with (default: analysis)"
     )
+    what.add_argument("--publish", metavar="NAME", help="show an image of yours to all members, if your group has that right")
+    what.add_argument("--withdraw", metavar="NAME", help="take it back")
     options = parser.parse_args(arguments)
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        if options.use is not None:
-            print(f"container_image = {named.find(options.use)}")
+        if options.folder is None:
+            public = options.publish is not None
+            chosen = options.publish if public else options.withdraw
+            print(f"container_image = {named.find(options.use) if chosen is None else named.publish(chosen, public)}")
             return 0
         target, found = begin(options)
     except KeyboardInterrupt:
