@@ -17,7 +17,7 @@ from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
 from farmlet.errors import FarmletError
-from farmlet.facility.places import OWN_IMAGES, find_unpacked
+from farmlet.facility.places import OWN_IMAGES, PUBLISHERS, find_unpacked
 from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.unpacked import deploy
@@ -138,6 +138,12 @@ def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person
     sandbox.exec("head", f"find {OWN_IMAGES} -user {ines.name} -delete")
     hub, other = enter(ines), enter(join(sandbox, "ilse"))
     assert "fit: your own, with analysis" in hub.log_in().text and ines.name not in other.log_in().text
+    # a group's right, which the file of this facility gives to none
+    sandbox.exec("head", f"""echo '["lab"]' > {PUBLISHERS}""")
+    ines.ssh("chmod o+x . fit && farmlet-image --publish fit")
+    assert f"fit: of {ines.name}" in other.log_in().text
+    ines.ssh("farmlet-image --withdraw fit")
+    sandbox.exec("head", f"echo '[]' > {PUBLISHERS}")
     label = f"{ines.name}/fit"
     with pytest.raises(FarmletError, match="no such software"):
         place = f"{other.url}/hub/api/users/{other._member.name}/server"
