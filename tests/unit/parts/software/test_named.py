@@ -89,6 +89,13 @@ def test_an_image_of_a_registry_becomes_a_file(tmp_path: Path, told: Path, monke
     assert (tmp_path / "tool.sif").read_text() == "a file" and not list(tmp_path.glob(".*"))
 
 
+def test_it_is_unpacked_where_apptainer_finds_what_is_mounted(tmp_path: Path) -> None:
+    device = tmp_path.stat().st_dev
+    for number, found in ((device, True), (device + 1, False)):
+        (tmp_path / "mountinfo").write_text(f"1 2 {os.major(number)}:{os.minor(number)} / /home rw - ext4 x rw\n")
+        assert pulled.is_mounted(tmp_path, str(tmp_path / "mountinfo")) == found
+
+
 def test_who_has_the_right_shows_images_to_all_and_takes_them_back(
     tmp_path: Path, told: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

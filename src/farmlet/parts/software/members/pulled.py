@@ -20,13 +20,20 @@ command -v jupyterhub-singleuser > /dev/null && python3 -c "import jupyterhub as
 """
 
 
+def is_mounted(folder: Path, mounts: str = "/proc/self/mountinfo") -> bool:
+    """Whether Apptainer finds what is mounted there: files of btrfs tell another number than its mounts have."""
+    device = folder.stat().st_dev
+    return f"{os.major(device)}:{os.minor(device)}" in {line.split()[2] for line in Path(mounts).read_text().splitlines()}
+
+
 def pull(reference: str, name: str, folder: Path) -> Path:
     """The file, below `folder`, once a shell has started in it. Raises FarmletError or InputError."""
     if not REFERENCE.fullmatch(reference):
         raise InputError("farmlet-image", "this is no image of a registry", "docker://docker.io/library/debian:13")
     target = folder / f"{choose(name, re.split('[:@]', Path(reference).name)[0])}.sif"
     with making(folder, target.stem) as work:
-        os.environ["APPTAINER_TMPDIR"] = str(work)  # where there is room, and from where it goes
+        if is_mounted(work):
+            os.environ["APPTAINER_TMPDIR"] = str(work)
         made = work / "image.sif"
         run(["apptainer", "-s", "build", "--disable-cache", str(made), reference], reference)
         said = run(["apptainer", "-s", "exec", "--containall", "--no-home", str(made), "/bin/sh", "-c", LOOK], "its shell", 300)
