@@ -15,10 +15,11 @@ from farmlet.parts.software.sharing.mirror import __name__ as MIRROR
 from farmlet.parts.units import NODE
 
 pytestmark = [pytest.mark.facility, pytest.mark.lane("edit"), pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
+CVMFS = "{repositories: [data.example.org, none.example.org], proxies: ['http://squid.example.org:3128']}"
 PLACE = "/var/tmp/farmlet-test-mirror"
 SUBMIT = """\
 executable = look.sh
-requirements = TARGET.FarmletSite =!= undefined
+requirements = TARGET.FarmletSite =!= undefined && HasCVMFS_data_example_org
 request_memory = 300
 log = jobs.log
 output = named.out
@@ -28,6 +29,8 @@ queue
 output = none.out
 error = none.err
 container_image = /cvmfs/unpacked/nothing
+queue
+requirements = HasCVMFS_none_example_org
 queue
 """
 LOOK = """\
@@ -47,11 +50,12 @@ def apart(sandbox: Sandbox, running: Sandbox) -> Iterator[Sandbox]:
     before = path.read_text()
     assert "\nsoftware:" not in before
     try:
-        path.write_text(f"{before}\nsoftware: {{shared: false}}\n")
+        path.write_text(f"{before}\nsoftware: {{shared: false, cvmfs: {CVMFS}}}\n")
         sandbox.run("up")
         until(lambda: "/cvmfs/unpacked/analysis" in sandbox.exec("service", f"cat {FILES}/index.json 2>/dev/null || true"), 120)
         until(lambda: not sandbox.exec("service", "condor_status -constraint 'FarmletSite =!= undefined' -af Name"), 60)
-        sandbox.exec("tier1", "mount -t tmpfs none /cvmfs")
+        # of the repositories the site has one
+        sandbox.exec("tier1", "mount -t tmpfs none /cvmfs && mkdir /cvmfs/data.example.org && touch /cvmfs/data.example.org/file")
         yield sandbox
     finally:
         sandbox.exec("tier1", "! findmnt -t tmpfs /cvmfs || umount /cvmfs; rm -rf /var/tmp/farmlet-*")
@@ -63,10 +67,10 @@ def test_jobs_at_the_site_run_in_an_image_that_is_fetched(apart: Sandbox) -> Non
     wilma = Person.join(apart, "wilma", "lab")
     until(lambda: wilma.try_ssh("true").returncode == 0, 30)
     wilma.ssh(f"cat > look.sh <<'.'\n{LOOK}.\ncat > look.sub <<'.'\n{SUBMIT}.\ncondor_submit look.sub")
-    until(lambda: wilma.ssh("condor_q -af JobStatus") == "5", 120)
+    until(lambda: wilma.ssh("condor_q -af JobStatus").split() == ["5", "1"], 120)
     stamp = apart.exec("service", "cat /cvmfs/unpacked/analysis/etc/farmlet-image")
     said = wilma.ssh("cat named.out named.err").split("\n")
-    assert (said[0], said[1], said[3:]) == (stamp, apart.domain, ["uproot"]) and int(said[2]) > 1, (
+    assert (said[0], said[1:3], said[4:]) == (stamp, ["data.example.org", apart.domain], ["uproot"]) and int(said[3]) > 1, (
         said,
         wilma.ssh("cat jobs.log"),
     )

@@ -17,11 +17,12 @@ from sandbox import Sandbox, until
 
 from farmlet.engine.images import sources
 from farmlet.errors import FarmletError
-from farmlet.facility.places import OWN_IMAGES, find_unpacked
+from farmlet.facility.places import OWN_IMAGES, PUBLISHERS, find_unpacked
 from farmlet.parts.render import render
 from farmlet.parts.software.admin import COMMAND
 from farmlet.parts.software.unpacked import deploy
 from farmlet.parts.software.unpacked.area import Setting
+from farmlet.parts.software.unpacked.program import CONFIG
 from farmlet.parts.software.unpacked.wishes import check
 from host import docker
 
@@ -30,7 +31,6 @@ import imagery
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
 PLACE = "/var/tmp/farmlet-test-images"  # on the node, instead of /cvmfs: the sandbox's own images stay as they are
-CONFIG = "/run/farmlet-test-unpacked.json"  # units see no /var/tmp
 PACKAGE = "particle"  # wheels of pure Python, which the shipped image has not
 SUBMIT = """\
 executable = ask.py
@@ -102,11 +102,13 @@ def test_a_member_makes_an_image_and_jobs_anywhere_run_in_it(sandbox: Sandbox, i
     assert said[0].startswith(f"{PACKAGE} ") and said[-1] == f"container_image = /home/{ines.name}/fit/fit.sif"
     version = said[0].split()[1]
     assert ines.ssh("ls -A fit") == "fit.sif\nrequirements.txt"
+    by_name = f"include : farmlet-image --use {ines.name}/fit |"
     for name, more in (
         ("own", "universe = container\n+WantLocal = true"),
         ("drone", "requirements = TARGET.FarmletSite =!= undefined"),
     ):
         text = SUBMIT.format(image="fit/fit.sif", name=name, more=more)
+        text = text if name == "own" else text.replace("container_image = fit/fit.sif", by_name)
         ines.ssh(f"cat > {name}.sub <<'.'\n{text}.\ncondor_submit {name}.sub")
     mounted = set[str]()
 
@@ -136,6 +138,12 @@ def test_a_notebook_runs_in_the_members_own_image(sandbox: Sandbox, ines: Person
     sandbox.exec("head", f"find {OWN_IMAGES} -user {ines.name} -delete")
     hub, other = enter(ines), enter(join(sandbox, "ilse"))
     assert "fit: your own, with analysis" in hub.log_in().text and ines.name not in other.log_in().text
+    # a group's right, which the file of this facility gives to none
+    sandbox.exec("head", f"""echo '["lab"]' > {PUBLISHERS}""")
+    ines.ssh("chmod o+x . fit && farmlet-image --publish fit")
+    assert f"fit: of {ines.name}" in other.log_in().text
+    ines.ssh("farmlet-image --withdraw fit")
+    sandbox.exec("head", f"echo '[]' > {PUBLISHERS}")
     label = f"{ines.name}/fit"
     with pytest.raises(FarmletError, match="no such software"):
         place = f"{other.url}/hub/api/users/{other._member.name}/server"
@@ -170,20 +178,50 @@ def registry(sandbox: Sandbox, tmp_path: Path) -> Iterator[str]:
         marker = imagery.layer(imagery.entry("marker", "of a registry\n"), imagery.entry("bin/su", "x", 0o4755))
         made.push("lab/shell", "v1", imagery.programs("sh", "cat", "sleep"), marker)
     told = json.loads((tmp_path / "registry.json").read_text())
-    told["storage"]["filesystem"]["rootdirectory"], told["http"]["addr"] = f"{PLACE}/store", "127.0.0.1:5000"
+    told["storage"]["filesystem"]["rootdirectory"], told["http"]["addr"] = f"{PLACE}/store", ":5000"
     (tmp_path / "registry.json").write_text(json.dumps(told))
     folder, unit = find_unpacked(sandbox.domain), "/run/systemd/system/farmlet-unpacked.service"
     sandbox.exec("service", f"mkdir -p {PLACE} {folder}; id {deploy.USER} 2> /dev/null || useradd --system {deploy.USER}")
     for source in (tmp_path / "store", tmp_path / "registry.json", Path("/usr/bin/docker-registry")):
         docker("cp", str(source), f"{sandbox.container('service')}:{PLACE}/{source.name}")
-    text = render(
-        deploy.PACKAGE, f"{deploy.UNIT}.service", command=" ".join((*deploy.COMMAND, "--config", CONFIG)), folder=folder
-    )
+    text = render(deploy.PACKAGE, f"{deploy.UNIT}.service", command=" ".join(deploy.COMMAND), folder=folder)
     sandbox.exec("service", f"cat > {unit} <<'.'\n{text}.\nsystemctl daemon-reload")
     words = f"systemd-run --quiet --unit=test-registry {PLACE}/docker-registry serve {PLACE}/registry.json"
     sandbox.exec("service", f"{words}; until curl -sf http://127.0.0.1:5000/v2/; do sleep 0.1; done")
     yield folder
     sandbox.exec("service", f"systemctl stop test-registry; rm -rf {PLACE} {folder} {unit} {CONFIG}; systemctl daemon-reload")
+
+
+@pytest.fixture
+def wishing(sandbox: Sandbox) -> Iterator[str]:
+    """The facility file as it would be with a wish list."""
+    path, wishes = sandbox.folder / "wishing.yaml", sandbox.folder / "wishlist.yaml"
+    wishes.write_text(
+        f"version: 1\ncvmfs_repo: {find_unpacked(sandbox.domain)[7:]}\ninput: ['http://127.0.0.1:5000/lab/shell:v1']\n"
+    )
+    path.write_text((sandbox.folder / "facility.yaml").read_text() + "\nsoftware: {unpacked: wishlist.yaml}\n")
+    yield path.name
+    for one in (path, wishes):
+        one.unlink()
+
+
+def test_admins_say_it_by_the_command(sandbox: Sandbox, registry: str, wishing: str) -> None:
+    wish = check("http://127.0.0.1:5000/lab/shell:v1", 3)
+    setting = Setting(registry, "wishlist.yaml", deploy.USER, f"service.{sandbox.domain}", 7, 1 << 30, (wish,), ())
+
+    def say(*words: str, code: int = 0) -> Any:
+        return sandbox.json("images", *words, "--facility", wishing, code=code)
+
+    sandbox.exec("service", f"cat > {CONFIG} <<'.'\n{json.dumps(asdict(setting))}\n.")
+    assert [row["error"] for row in say("test", "analysis") if row["name"] == "analysis"] == [""]
+    assert {row["name"] for row in say("build")} >= {"analysis"}
+    assert "is offered already" in str(say("publish", "analysis", code=2))
+    (row,) = say("publish", wish.name)
+    assert row["offered"] and row["path"] == f"{registry}/{wish.name}"
+    assert "asks for it" in str(say("remove", wish.name, code=2))
+    sandbox.exec("service", f"cat > {CONFIG} <<'.'\n{json.dumps(asdict(replace(setting, wishes=())))}\n.")
+    assert say("remove", wish.name) == []
+    sandbox.exec("service", f"test ! -e {registry}/{wish.name}")
 
 
 def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Person, registry: str) -> None:
@@ -200,7 +238,12 @@ def test_jobs_anywhere_run_in_an_image_of_a_registry(sandbox: Sandbox, ines: Per
     tell(replace(setting, wishes=()))
     for name, more in (("local", "+WantLocal = true"), ("site", "requirements = TARGET.FarmletSite =!= undefined")):
         ines.ssh(f"cat > {name}.sub <<'.'\n{SHELL.format(image=image, name=name, more=more)}.\ncondor_submit {name}.sub")
-    remove = [*deploy.COMMAND, "--config", CONFIG, "remove", wish.name]
+    said = ines.ssh(f"APPTAINER_NOHTTPS=true farmlet-image docker://{central}:5000/lab/shell:v1")
+    assert said == f"container_image = /home/{ines.name}/shell.sif"
+    assert (
+        ines.ssh("apptainer exec --containall shell.sif /bin/cat /marker; farmlet-image --use shell") == f"of a registry\n{said}"
+    )
+    remove = [*deploy.COMMAND, "remove", wish.name]
     container, seen = sandbox.container("service"), set()
 
     def refuse() -> str:

@@ -37,12 +37,27 @@ export _CONDOR_SEC_CLIENT_AUTHENTICATION_METHODS=IDTOKENS
 # for tools, since a facility says where theirs are
 env _CONDOR_TOOL.SEC_TOKEN_DIRECTORY=/root/found condor_ping -type collector READ 2>&1 || true
 """
-# a container image of one program: nothing needs to be fetched
+# a container image of few programs: nothing needs to be fetched
 IMAGE = """
 set -e
 mkdir -p image
-ldd /usr/bin/sleep | grep -o '/[^ ]*' | xargs tar -chf image.tar /usr/bin/sleep 2>/dev/null
+for one in sleep sh cat; do ldd /usr/bin/$one; done | grep -o '/[^ ]*' | sort -u |
+    xargs tar -chf image.tar /usr/bin/sleep /usr/bin/sh /usr/bin/cat 2>/dev/null
 podman import -q image.tar localhost/sleep
+"""
+# by the command that everybody knows, and without Docker
+BUILD = """
+set -e
+mkdir -p built && echo 'of dora' > built/marker
+cat > built/Dockerfile <<'.'
+FROM localhost/sleep
+COPY marker /marker
+RUN ["/usr/bin/sh", "-c", "/usr/bin/cat /marker /marker > /twice"]
+CMD ["/usr/bin/cat", "/twice"]
+.
+docker build --quiet --network none --tag fit built > /dev/null
+docker run --rm --network none fit
+docker images --format '{{.Repository}}' | grep fit
 """
 
 
@@ -144,3 +159,9 @@ def test_back_again_log_in_home_crontab_and_jobs_are_there(sandbox: Sandbox, dor
     dora.ssh("crontab -r; condor_rm -all; condor_rm -all -forcex || true")
     until(lambda: dora.ssh("condor_q -af JobStatus") == "", 20)
     sandbox.exec("service", "rm -rf /root/found")
+
+
+def test_docker_is_podman_of_ones_own(sandbox: Sandbox, dora: Person) -> None:
+    assert dora.ssh(IMAGE + BUILD).splitlines()[-3:] == ["of dora", "of dora", "localhost/fit"]
+    assert "podman" not in sandbox.exec("head", "docker version").lower(), "root's is Docker"
+    assert dora.try_ssh("/usr/bin/docker version").returncode, "which nobody else reaches"

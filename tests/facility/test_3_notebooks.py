@@ -178,7 +178,7 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
     # past the proxy; to Docker; to the Hub's files; to a port behind which log-ins pass
     tries = {
         f"curl -s --max-time 5 http://{address}:8888/": 7,
-        "docker ps": 1,
+        "/usr/bin/docker ps": 1,
         "cat /etc/farmlet/notebooks/settings.json": 1,
         "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"": 1,
     }

@@ -99,7 +99,7 @@ ON_NODES = {
     "farmlet.parts.software.builder": CLASH,
     "farmlet.parts.images": CLASH,
     "farmlet.parts.notebooks.own": CLASH,
-    "farmlet.parts.software.own": CLASH,
+    "farmlet.parts.software.members.own": CLASH,
     "farmlet.parts.software.cvmfs.look": CLASH,
     "farmlet.parts.identity.service*": ("farmlet.engine", "farmlet.cli"),
 }
@@ -121,7 +121,8 @@ PLAIN = {
     "farmlet.parts.software.builder": (),
     "farmlet.parts.images": (),
     "farmlet.parts.notebooks.own": (),
-    "farmlet.parts.software.own": (),
+    "farmlet.parts.software.members.own": (),
+    "farmlet.parts.software.members.environment": ("yaml", "packaging"),
     "farmlet.parts.software.cvmfs.look": (),
     "farmlet.parts.software.cvmfs.checks": (),
     "farmlet.parts.software.cvmfs.metrics": (),

@@ -10,7 +10,7 @@ from farmlet.facility.names import ancestors
 from farmlet.facility.paths import normalise, within
 from farmlet.facility.rights import COMPUTE, RIGHTS, GroupRights, Table, fill
 
-PLAIN = ("login", "administer", "batch", "notebooks", "scratch")
+PLAIN = ("login", "administer", "publish", "batch", "notebooks", "scratch")
 # what may be asked about a path → the lists of the table that give it
 LISTS = {
     "read": ("read", "write", "stage"),

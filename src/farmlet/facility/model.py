@@ -194,10 +194,12 @@ class GroupEntry(Entry):
     """One of `groups:`. An `optional` group stands in a token only when asked for by name (`wlcg.groups:/lab/alarm`).
 
     `home`, `scratch`: what a member's folders may hold, where their file system has limits; without `scratch` there is none.
+    `publish`: whether software images of a member's own may be shown to all members.
     """
 
     login: bool = False
     administer: bool = False
+    publish: bool = False
     optional: bool = False
     home: Memory | None = None
     scratch: Memory | None = None

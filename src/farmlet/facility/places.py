@@ -40,6 +40,7 @@ POOL_READERS = "/var/lib/farmlet/batch/readers"
 
 # of members who have a notebook: NAME/token below it, as the log-in sessions have theirs
 NOTEBOOKS = "/run/farmlet-notebooks"
+PUBLISHERS = "/etc/farmlet/publishers.json"  # the UNIX groups whose members may show images of their own to all
 OWN_IMAGES = "/run/farmlet.images"  # where members tell of images of their own (`parts.own`)
 NOTEBOOK = "farmlet.member"  # the label of a notebook's container: whose it is
 SERVER = "farmlet-server-"  # how the unit of a notebook begins that systemd runs; its member's name and perhaps .SERVER follow

@@ -44,6 +44,7 @@ class Right:
 RIGHTS = (
     Right("login", "login", "any", "log in"),
     Right("administer", "administer", "any", "administer the facility", scim="authorities"),
+    Right("publish", "publish", "any", "show images of their own to all members"),
     Right("session_cores", "sessions.cores", "largest", "use {} cores of a node in sessions"),
     Right("session_memory", "sessions.memory", "largest", "use {} of a node's memory in sessions", size=True),
     Right("session_tasks", "sessions.tasks", "largest", "run {} processes and threads on a node"),
@@ -71,6 +72,7 @@ class Values:
 
     login: bool = False
     administer: bool = False
+    publish: bool = False
     session_cores: int | None = None
     session_memory: int | None = None
     session_tasks: int | None = None

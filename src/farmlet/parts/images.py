@@ -11,6 +11,7 @@ from farmlet.facility.places import IMAGES
 from farmlet.runtime.files import write
 
 FILE = "images.json"
+IN_USE = "notebooks.images"  # the check of a node with notebooks whose evidence names the images that servers run in now
 
 
 @dataclass(frozen=True)

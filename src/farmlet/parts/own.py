@@ -5,15 +5,18 @@ booted, so members keep a copy of their own. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
+import grp
 import json
 import os
+import pwd
 import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from farmlet.facility.places import OWN_IMAGES
+from farmlet.facility.places import OWN_IMAGES, PUBLISHERS
 
 MOST = 4096  # bytes of a record
 KEPT = ".config/farmlet/images"  # below a member's home
@@ -22,7 +25,8 @@ KEPT = ".config/farmlet/images"  # below a member's home
 @dataclass(frozen=True)
 class Record:
     """One image: the file at `path`, of `size` bytes and last changed at `stamp` (nanoseconds), that begins with `base`, a folder
-    of published images. `made` (seconds since 1970): when, and then it had passed its test; `hub`: its version of JupyterHub."""
+    of published images ("": a registry's). `made` (seconds since 1970): when, and then it had passed its test; `hub`: its version
+    of JupyterHub; `public`: it is for all members, if the owner has that right."""
 
     name: str
     path: str
@@ -31,6 +35,7 @@ class Record:
     base: str
     made: float
     hub: str
+    public: bool = False
 
 
 def tell(record: Record, folder: Path = Path(OWN_IMAGES)) -> None:
@@ -79,6 +84,32 @@ def bears_out(record: Record, owner: int, file: os.stat_result) -> bool:
     return stat.S_ISREG(file.st_mode) and (file.st_uid, file.st_size, file.st_mtime_ns) == told
 
 
+def list_visible(folder: Path, publishers: Path = Path(PUBLISHERS)) -> Iterator[tuple[str, Record]]:
+    """Whose image (UNIX name) and what it is: one's own, those that others let a group of one's own read, and those for all."""
+    for (uid, _), record in find(folder).items():
+        try:
+            owner, file = pwd.getpwuid(uid), Path(record.path).lstat()
+        except (KeyError, OSError, ValueError):
+            continue  # they are gone, or it is, or one may not come there
+        shared = file.st_mode & stat.S_IRGRP and file.st_gid in (os.getegid(), *os.getgroups())
+        given = uid == os.geteuid() or shared or (record.public and may_publish(owner, publishers))
+        if bears_out(record, uid, file) and given and os.access(record.path, os.R_OK):
+            yield owner.pw_name, record
+
+
+def may_publish(owner: pwd.struct_passwd, publishers: Path = Path(PUBLISHERS)) -> bool:
+    """Whether the facility lets them show images of their own to all members."""
+    try:
+        wanted = json.loads(publishers.read_text())
+    except (OSError, ValueError):
+        return False
+    for gid in os.getgrouplist(owner.pw_name, owner.pw_gid):
+        with contextlib.suppress(KeyError):  # a number without a name
+            if grp.getgrgid(gid).gr_name in wanted:
+                return True
+    return False
+
+
 def _read(folder: Path) -> Iterator[tuple[Path, int, Record]]:
     for path in folder.glob("*.json"):
         try:
@@ -93,6 +124,15 @@ def _read(folder: Path) -> Iterator[tuple[Path, int, Record]]:
             continue
         finally:
             os.close(handle)
-        kinds = {"name": str, "path": str, "size": int, "stamp": int, "base": str, "made": int | float, "hub": str}
+        kinds = {
+            "name": str,
+            "path": str,
+            "size": int,
+            "stamp": int,
+            "base": str,
+            "made": int | float,
+            "hub": str,
+            "public": bool,
+        }
         if stat.S_ISREG(file.st_mode) and all(isinstance(getattr(record, name), kind) for name, kind in kinds.items()):
             yield path, file.st_uid, record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,3 +29,14 @@ def house(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Iterator[House
     with tempfile.TemporaryDirectory(prefix="farmlet-test-", dir="/var/tmp") as place:
         Path(place).chmod(0o755)
         yield House(registry, Path(place))
+
+
+@pytest.fixture
+def small() -> Iterator[Path]:
+    """A disk of its own, of 96 MiB, which may become full."""
+    with tempfile.TemporaryDirectory(prefix="farmlet-test-", dir="/var/tmp") as name:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96m,mode=0755", "tmpfs", name], check=True)
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", name], check=True)

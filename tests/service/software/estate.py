@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class House:
     def open(self) -> Area:
         return Area(self.setting, self.read, lambda found: self.tried.append(found.root))
 
-    def read(self, pool: str) -> list[Job]:
+    def read(self, pool: str, results: Sequence[str]) -> list[Job]:
         if self.jobs is None:
             raise Failed("nobody answers")
         return self.jobs

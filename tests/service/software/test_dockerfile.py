@@ -164,3 +164,12 @@ def test_a_link_of_the_image_leads_nowhere_else(kitchen: Kitchen, tmp_path: Path
 )
 def test_what_would_be_fetched_is_told_with_its_line(text: str, fault: str) -> None:
     assert list(dockerfile.find_faults(text, "analysis")) == [fault]
+
+
+def test_a_full_disk_is_told_and_room_is_given_back(kitchen: Kitchen, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free, real = shutil.disk_usage(small).free, tempfile.TemporaryDirectory
+    monkeypatch.setattr(dockerfile.tempfile, "TemporaryDirectory", lambda prefix, dir: real(prefix=prefix, dir=small))
+    with pytest.raises(FarmletError, match="No space left on device"):
+        kitchen.build("FROM analysis", "RUN cat /dev/zero > /opt/large")
+    assert not (kitchen.root / "opt/large").exists() and (kitchen.root / "etc/farmlet-image").exists()
+    assert not list(small.iterdir()) and free - shutil.disk_usage(small).free < 1 << 20

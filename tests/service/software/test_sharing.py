@@ -7,6 +7,7 @@ import http.server
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -90,10 +91,15 @@ class Estate:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[str]:
+def serve(folder: Path, certificate: Path | None = None) -> Iterator[str]:
+    """Its URL; `certificate`: with the key in the same file."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    yield f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
@@ -258,6 +264,35 @@ def test_a_job_is_told_the_file_of_its_image(estate: Estate, monkeypatch: pytest
     desk.shutdown()
     desk.server_close()
     assert prepare()["HookStatusCode"] == "300"
+
+
+def test_an_image_of_a_registry_comes_to_a_drone_by_https(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, area = "reg.test:5000/lab/shell:v1", estate.cvmfs / "unpacked.lab.test"
+    flat = area / ".flat/ab" / ("ab" * 32)
+    flat.mkdir(parents=True)
+    (flat / "marker").write_text("of a registry")
+    (area / name).parent.mkdir(parents=True)
+    (area / name).symlink_to(os.path.relpath(flat, (area / name).parent))
+    images.save([Row(name, offered=True, path=str(area / name))], area)
+    index = estate.pack()
+    pair = estate.place / "pair.pem"
+    words = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run([*words.split(), "-keyout", str(pair), "-out", f"{pair}.crt"], check=True, capture_output=True)
+    pair.write_text(pair.read_text() + Path(f"{pair}.crt").read_text())
+    monkeypatch.chdir(estate.place)
+    monkeypatch.setattr(published.time, "sleep", lambda seconds: None)
+    with serve(estate.files, pair) as estate.url:
+        store = Store(estate.url, f"{pair}.crt", estate.place / "cache")
+        desk = published.Desk(store, published.SOCKET)
+        threading.Thread(target=desk.serve_forever, daemon=True).start()
+        said = published.prepare(f'ContainerImage = "/cvmfs/unpacked.lab.test/{name}"', "", estate.place)
+        digest = index.shown[f"/cvmfs/unpacked.lab.test/{name}"]
+        assert said == {"FarmletImageFile": json.dumps(str(estate.place / "cache" / digest))}
+        assert Mirror(store, estate.top).run() == [] and estate.read(f"unpacked.lab.test/{name}/marker") == "of a registry"
+        with pytest.raises(Lack, match="certificate verify failed"):
+            estate.store().index()
+        desk.shutdown()
+        desk.server_close()
 
 
 def test_what_comes_to_sites_runs_by_an_old_python() -> None:

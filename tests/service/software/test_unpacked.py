@@ -113,7 +113,13 @@ def test_a_moved_tag_is_followed_and_what_a_job_runs_in_stays(house: House, monk
     name = str(house.place("lab/moved:v1"))
     far = time.time() + 30 * 86400
     monkeypatch.setattr(module.time, "time", lambda: far)
-    for jobs in (None, [Job(name, begun)], [Job(name, 0.0)], [Job(f"{house.folder}/.flat/{first[:2]}/{first}/", far)]):
+    for jobs in (
+        None,
+        [Job(name, begun)],
+        [Job(name, 0.0)],
+        [Job(f"{house.folder}/.flat/{first[:2]}/{first}/", far)],
+        [Job(first, far)],
+    ):
         house.jobs = jobs
         house.run()
         assert first in house.flats(), f"{jobs}: it is kept"
@@ -135,8 +141,9 @@ def test_removal_says_why_not(house: House) -> None:
         house.open().remove("../../etc")
     house.wish()
     assert house.run()["lab/gone:v1"].base == "no line", "no line, but there: others may be in the midst of using it"
-    house.jobs = [Job(str(house.folder / name), 0.0)] * 2
-    with pytest.raises(FarmletError, match="is in use: 2 jobs run in it"):
+    (flat,) = [one for one in house.flats() if house.place("lab/gone:v1").resolve().name == one]
+    house.jobs = [Job(str(house.folder / name), 0.0), Job(flat, 0.0)]
+    with pytest.raises(FarmletError, match="is in use: by 2 jobs or nodes with notebooks"):
         house.open().remove(name)
     house.jobs = None
     with pytest.raises(FarmletError, match="nobody can say"):

@@ -22,6 +22,13 @@ TMPFILES = "# Written by Farmlet.\nq /tmp 1777 root root 10d\nq /var/tmp 1755 ro
 CONTAINERS = '# Written by Farmlet.\n[engine]\nimage_copy_tmp_dir = "storage"\n'
 # podman does not make that folder: systemd does, as each member's first session begins
 CONTAINERS_TMP = "# Written by Farmlet.\nd %h/.local/share/containers/storage/tmp 0700\n"
+# what members know by that name; root's is Docker's own, where notebooks need it
+DOCKER = """\
+#!/bin/sh
+# Written by Farmlet: containers of one's own, by podman. Docker itself is for root alone.
+[ "$(id -u)" != 0 ] || exec /usr/bin/docker "$@"
+exec podman "$@"
+"""
 SETUP = "systemd-tmpfiles-setup.service"  # of each member's own systemd
 MIB = 1 << 20
 SHARES = (("user", 75, 1024), ("user-", 50, 256))  # of all members together, of each: percent of the memory; tasks for a core
@@ -64,6 +71,7 @@ def make_room(memory: int | None) -> Sequence[Resource]:
         Directory("/usr/share/user-tmpfiles.d"),
         File("/usr/share/user-tmpfiles.d/farmlet.conf", CONTAINERS_TMP),
         Command("members' own tmpfiles", f"systemctl --global enable {SETUP}", f"systemctl --global is-enabled -q {SETUP}"),
+        File("/usr/local/bin/docker", DOCKER, 0o755),
         File("/etc/tmpfiles.d/tmp.conf", TMPFILES),
         Directory("/usr/lib/farmlet"),
         File(TEMPORARY, render(PACKAGE, "temporary.sh", size=size), 0o755),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import urllib.request
 from pathlib import Path
 
+from farmlet.facility.places import NOTEBOOK
 from farmlet.parts.notebooks.limits import find_unlimited
 from farmlet.runtime.checks import Failed, run
 
 SECONDS = 5
 MAKER = "farmlet-notebooks-image.service"
+ROOTS = re.compile(r" (/run/farmlet-servers/[0-9]+/root) .* - overlay .*\blowerdir=([^,]+)")  # base.sh mounts them
 FREE = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 
@@ -40,6 +43,28 @@ def check_image(path: str) -> str:
     if state.stdout.strip() == "activating":
         return f"{image} is being made"
     raise Failed(f"{image} is not in Docker")
+
+
+def check_used(spawner: str, mounts: str = "/proc/self/mountinfo") -> str:
+    """Which images servers run in now: `NAME-DIGEST` of published ones, digests of registries'. They are kept for that."""
+    if spawner == "docker":
+        # images of registries Docker has whole
+        said = run("docker", "ps", "--filter", f"label={NOTEBOOK}", "--format", "{{.Image}}").split()
+        found = {one.removeprefix("farmlet/").replace(":", "-") for one in said}
+    else:
+        found = {_find_name(*one.groups()) for one in map(ROOTS.search, Path(mounts).read_text().splitlines()) if one}
+    return f"in use: {' '.join(sorted(found)) or 'none'}"
+
+
+def _find_name(root: str, lower: str) -> str:
+    """What the image at `lower`, shown as `root`, is called: by its content, for names are given anew."""
+    if "/.flat/" in lower:
+        return Path(lower).name
+    try:
+        name, digest = Path(root, "etc/farmlet-image").read_text().split()
+    except (OSError, ValueError):
+        return "unknown"
+    return f"{name}-{digest[:12]}"
 
 
 def check_ports(ports: list[int]) -> str:

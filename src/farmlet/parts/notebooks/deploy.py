@@ -10,6 +10,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
+from farmlet.parts.images import IN_USE
 from farmlet.parts.notebooks import editor, spawners
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.notebooks.hub import settings
@@ -246,6 +247,7 @@ def check_hub(context: Context) -> Sequence[Check]:
         *([Check("notebooks.wildcard", f"{PACKAGE}.checks:check_hub", {"url": url.replace("//", "//any.")})] if named else []),
         Check("notebooks.ports", f"{PACKAGE}.checks:check_ports", {"ports": [PROXY, API, PORT]}),
         *spawners.list_checks(context.section("notebooks").spawner, find_image(context)),
+        Check(IN_USE, f"{PACKAGE}.checks:check_used", {"spawner": context.section("notebooks").spawner}),
     )
 
 

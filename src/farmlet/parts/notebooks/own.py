@@ -10,18 +10,16 @@ import contextlib
 import hashlib
 import json
 import os
-import pwd
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from farmlet.errors import FarmletError
 from farmlet.facility.places import OWN_IMAGES
-from farmlet.parts.own import Record, bears_out, find, recall
+from farmlet.parts.own import list_visible, recall
 
 FOLDER = ".farmlet-images"  # below the member's scratch or home
 PAGE = 4096  # to which what is in a SIF is aligned
@@ -29,18 +27,6 @@ MAGIC = b"hsqs"  # how a squashfs begins
 HEAD = 1 << 20  # bytes in which it does
 INSIDE = "opt/own"  # the member's part of an image; see `farmlet-image`
 SECONDS = 120
-
-
-def list_visible(folder: Path) -> Iterator[tuple[str, Record]]:
-    """Whose image (UNIX name) and what it is: one's own, and those that others let a group of one's own read."""
-    for (uid, _), record in find(folder).items():
-        try:
-            owner, file = pwd.getpwuid(uid).pw_name, Path(record.path).lstat()
-        except (KeyError, OSError, ValueError):
-            continue  # they are gone, or it is, or one may not come there
-        shared = file.st_mode & stat.S_IRGRP and file.st_gid in (os.getegid(), *os.getgroups())
-        if bears_out(record, uid, file) and (uid == os.geteuid() or shared) and os.access(record.path, os.R_OK):
-            yield owner, record
 
 
 def describe(folder: Path) -> list[dict[str, object]]:

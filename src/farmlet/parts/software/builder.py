@@ -32,6 +32,8 @@ from farmlet.facility.places import IMAGES
 from farmlet.parts import images
 from farmlet.parts.images import Row
 from farmlet.parts.software import dockerfile, trial
+from farmlet.parts.software.unpacked import leases
+from farmlet.runtime.checks import Failed
 from farmlet.runtime.files import rename
 
 CONFIG = "/etc/farmlet/images.json"
@@ -74,6 +76,7 @@ class Builder:
         lists = ("packages", "requirements")
         self.recipes = {one["name"]: Recipe(**one | {key: tuple(one.get(key, ())) for key in lists}) for one in config["images"]}
         self._hub, self._keep = str(config["hub"]), int(config["keep_days"]) * DAY
+        self._leases: Mapping[str, Any] = config.get("leases") or {"pool": ""}  # see `leases.read`
         self._folder, self._stored, self._layer = folder, folder / ".images", layer
         self._known = images.load(folder)
         self.rows = dict(self._known)
@@ -210,16 +213,27 @@ class Builder:
         images.save(self.list(), self._folder)
 
     def sweep(self) -> None:
-        """Remove links to images that the file no longer names, and images that were replaced some days ago."""
+        """Remove links to images that the file no longer names, and images that were replaced some days ago and nobody uses."""
         for link in self._folder.iterdir():
             if link.is_symlink() and link.name not in self.recipes and link.readlink().parts[0] == ".images":
                 if link.exists():
                     os.utime(link)
                 link.unlink()
         kept = {_label(row.name, row.digest) for row in self.list() if row.digest}
+        gone = []
         for path in self._stored.iterdir():
             old = time.time() - path.stat().st_mtime > self._keep
-            if path.name.endswith(".new") or (STORED.fullmatch(path.name) and path.name not in kept and old):
+            if path.name.endswith(".new"):
+                self._remove(path)
+            elif STORED.fullmatch(path.name) and path.name not in kept and old:
+                gone.append(path)
+        try:
+            jobs = leases.read(**self._leases) if gone else []
+        except (Failed, ValueError):
+            return  # who cannot be asked may use all of them
+        for path in gone:
+            name, until = path.name.rpartition("-")[0], path.stat().st_mtime
+            if not leases.is_used(path.name, [name], until, jobs, self._folder):
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:

@@ -23,7 +23,8 @@ class Image(BaseModel):
     `requirements`: Python packages (pip's format, wheels only). `lock`: a file of such lines beside the facility file, in their
     stead. `dockerfile`: a folder beside the facility file with a Dockerfile, whose steps come then; its `FROM` is that image.
     `test`: a bash script that runs inside, as nobody and without a network, and ends well if the image does what it shall.
-    That its Python starts and a notebook runs is tested in any case. `title`: what members read when they choose.
+    That its Python starts, a notebook runs and its server goes together with the Hub is tested in any case. `title`: what members
+    read when they choose.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

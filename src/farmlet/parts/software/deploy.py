@@ -16,6 +16,7 @@ from farmlet.errors import FarmletError, InputError
 from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility
+from farmlet.facility.names import unix_group
 from farmlet.parts import units
 from farmlet.parts.part import Check, Context, Part, Role, find_lack
 from farmlet.parts.render import render
@@ -28,7 +29,7 @@ from farmlet.parts.software.builder import CONFIG, LAYER
 from farmlet.parts.software.bundle import bundle
 from farmlet.parts.software.config import SHIPPED, Image, Software
 from farmlet.parts.software.cvmfs import client
-from farmlet.parts.software.own import CONFIG as PACKAGES
+from farmlet.parts.software.members.own import CONFIG as PACKAGES
 from farmlet.parts.software.requirements import parse
 from farmlet.parts.software.sharing import deploy as sharing
 from farmlet.parts.software.unpacked import deploy as unpacked
@@ -57,7 +58,13 @@ def install_build() -> Sequence[Resource]:
 def describe_images(context: Context) -> dict[str, object]:
     """What the builder is told: recipes in order, the shipped one first; see `builder.Recipe`."""
     section, shipped = context.section("software"), image.analysis()
-    first = {"name": shipped.name, "title": TITLE, "source": f"{BUILT}/{shipped.name}", "stamp": shipped.digest}
+    first = {
+        "name": shipped.name,
+        "title": TITLE,
+        "source": f"{BUILT}/{shipped.name}",
+        "stamp": shipped.digest,
+        "test": image.TEST,
+    }
     others = [
         {
             "name": one.name,
@@ -70,7 +77,8 @@ def describe_images(context: Context) -> dict[str, object]:
         }
         for one in section.images
     ]
-    return {"images": [first, *others], "hub": image.find_hub(), "keep_days": section.keep_days}
+    leases = {**unpacked.find_leases(context.facility), "default": places.find_image(section.default)}
+    return {"images": [first, *others], "hub": image.find_hub(), "keep_days": section.keep_days, "leases": leases}
 
 
 def read_lock(facility: Facility, one: Image) -> list[str]:
@@ -224,7 +232,13 @@ def configure_client(context: Context) -> Sequence[Resource]:
         File(SOURCES, image.read("sources.sh"), 0o755),
         Command("sources of Python packages", SOURCES, makes=tuple(f"{PACKAGES}/{name}" for name in ("pip.conf", "bundle.pem"))),
         *sharing.configure_host(context),
+        File.of_json(places.PUBLISHERS, list_publishers(context.facility)),
     )
+
+
+def list_publishers(facility: Facility) -> list[str]:
+    """The UNIX groups of the right `publish`, with those below them."""
+    return [unix_group(path) for path in facility.groups if facility.rights.of("member", [path]).publish]
 
 
 def list_images(facility: Facility) -> list[str]:

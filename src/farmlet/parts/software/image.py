@@ -24,6 +24,15 @@ CLIENTS = (
 )
 
 
+# what the shipped image says of itself as nobody, before it is offered: the software of analyses, of jobs and of servers.
+# HTCondor's module is not among it, since without a network that looks for the host's name for minutes: `build.sh` imports it
+TEST = """\
+python3 -c 'import aiohttp, awkward, fsspec_xrootd, hist, iminuit, ipykernel, matplotlib.pyplot, uproot, XRootD.client'
+python3 -c 'import dask.distributed, jupyter_resource_usage, jupyterhub, jupyterlab, jupyterlab_git'
+for one in condor_submit curl davix-get gfal-copy git xrdcp; do command -v $one > /dev/null; done
+"""
+
+
 class _Script(Template):
     """Placeholders are `@@name`: the dollar and the single at sign belong to the shell."""
 

@@ -69,6 +69,6 @@ def read(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
         yield begun, whole
 
 
-def show(text: str) -> str:
-    """At most 60 characters of it, none of which moves a terminal's cursor."""
-    return "".join(one if one.isprintable() else "?" for one in text[:60])
+def show(text: str, most: int = 60) -> str:
+    """At most so many characters of it, none of which moves a terminal's cursor."""
+    return "".join(one if one.isprintable() else "?" for one in text[:most])

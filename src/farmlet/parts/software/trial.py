@@ -1,4 +1,5 @@
-"""Whether an image does what it shall: its Python starts, a notebook runs, and its own test ends well. Standard library only."""
+"""Whether an image does what it shall: its Python starts, a notebook runs, its server and a Hub go together, and its own test
+ends well. Standard library only."""
 
 from __future__ import annotations
 
@@ -40,8 +41,7 @@ class Told:
 
 def run(root: Path, name: str, script: str, hub: str) -> Told:
     """Test the image `name` at `root`; `script` (bash) is its own test, `hub` the version of the Hub. Raises FarmletError."""
-    probe = files(__package__).joinpath("templates", "probe.py").read_text()
-    said = enter(root, ["/usr/bin/python3", "-c", probe], f"image {name}: a notebook in it")
+    said = enter(root, ["/usr/bin/python3", "-c", read("probe.py")], f"image {name}: a notebook in it")
     try:
         found = json.loads(said.splitlines()[-1])
         told = Told(str(found["hub"]), dict(found["python"]), list_debian(root))
@@ -50,9 +50,15 @@ def run(root: Path, name: str, script: str, hub: str) -> Told:
     if hub and told.hub.partition(".")[0] != hub.partition(".")[0]:
         what = f"has JupyterHub {told.hub or 'not at all'}, and the facility's is {hub}"
         raise FarmletError(f"image {name}", what, "leave jupyterhub to the image that it is from")
+    if hub:
+        enter(root, ["/usr/bin/python3", "-c", read("handshake.py"), hub], f"image {name}: a server in it")
     if script.strip():
         enter(root, ["/bin/bash", "-euo", "pipefail", "-c", script], f"image {name}: its test")
     return told
+
+
+def read(name: str) -> str:
+    return files(__package__).joinpath("templates", name).read_text()
 
 
 def enter(root: Path, words: Sequence[str], where: str) -> str:

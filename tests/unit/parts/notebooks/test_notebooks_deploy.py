@@ -15,7 +15,7 @@ from farmlet.errors import Errors
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
 from farmlet.parts import part
-from farmlet.parts.notebooks import editor
+from farmlet.parts.notebooks import checks, editor
 from farmlet.parts.notebooks.deploy import PART, SECRET
 from farmlet.parts.notebooks.hub import configuration
 from farmlet.parts.notebooks.hub.settings import Settings
@@ -167,3 +167,20 @@ def test_the_network_needs_no_chain_that_docker_makes_later() -> None:
     """After a boot Docker has not made DOCKER-USER again, and the Hub would not start."""
     text = read(configure("notebooks.hub", "head"), "notebook-network")
     assert "mangle PREROUTING -i farmlet0 -d 169.254.0.0/16" in text and "DOCKER-" not in text
+
+
+def test_a_node_tells_which_images_its_servers_run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = f"farmlet/analysis:{'a' * 12}\nfarmlet/analysis:{'a' * 12}\nfarmlet/unpacked:{'b' * 12}\n"
+    monkeypatch.setattr(checks, "run", lambda *words: said)
+    assert checks.check_used("docker") == f"in use: analysis-{'a' * 12} unpacked-{'b' * 12}"
+    lines = []
+    for number, (lower, stamp) in enumerate(
+        {"/cvmfs/unpacked/analysis": f"analysis {'c' * 64}\n", f"/x/.flat/dd/{'d' * 64}": ""}.items()
+    ):
+        root = tmp_path / str(number) / "root"
+        (root / "etc").mkdir(parents=True)
+        (root / "etc" / "farmlet-image").write_text(stamp)
+        lines.append(f"1 2 0:9 / {root} rw,nosuid,nodev shared:7 - overlay overlay rw,lowerdir={lower},upperdir=/u,workdir=/w\n")
+    (tmp_path / "mountinfo").write_text("".join(["1 2 0:9 / / rw - overlay overlay rw,lowerdir=/y\n", *lines]))
+    monkeypatch.setattr(checks, "ROOTS", re.compile(checks.ROOTS.pattern.replace("/run/farmlet-servers", str(tmp_path))))
+    assert checks.check_used("systemd", str(tmp_path / "mountinfo")) == f"in use: analysis-{'c' * 12} {'d' * 64}"

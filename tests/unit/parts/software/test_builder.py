@@ -15,6 +15,8 @@ from farmlet.parts import images
 from farmlet.parts.software import builder, trial
 from farmlet.parts.software.builder import Builder, main
 from farmlet.parts.software.checks import check_image
+from farmlet.parts.software.unpacked import leases
+from farmlet.parts.software.unpacked.leases import Job
 from farmlet.runtime.checks import Failed
 
 MORE: dict[str, Any] = {"name": "hep", "title": "More", "base": "analysis", "requirements": ["mplhep"], "test": "true"}
@@ -141,6 +143,31 @@ def test_what_was_replaced_stays_for_a_while(house: House) -> None:
     house.build()
     assert not old.exists()
     assert (house.published / "hep" / "added").exists()
+
+
+def test_what_was_replaced_stays_while_somebody_uses_it(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = house.build()["hep"]
+    house.wanted = [MORE | {"requirements": ["vector"]}]
+    house.build()
+    old = house.published / ".images" / f"hep-{first.digest[:12]}"
+    until = time.time() - 8 * 86400
+    os.utime(old, (until,) * 2)
+    name = str(house.published / "hep")
+    found: list[Job] = []
+
+    def read(pool: str) -> list[Job]:
+        if not found:
+            raise Failed("the pool is silent")
+        return found
+
+    monkeypatch.setattr(leases, "read", read)
+    for more in ([], [Job(name, until - 10)], [Job(old.name, time.time())], [Job(str(old), 0)]):
+        found[:] = more
+        house.build()
+        assert old.exists(), more
+    found[:] = [Job(name, until + 3600), Job("/home/x/y.sif", 0)]
+    house.build()
+    assert not old.exists(), "a job that began later is in the next one"
 
 
 def test_what_the_file_no_longer_names_is_not_offered(house: House) -> None:

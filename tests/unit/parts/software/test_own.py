@@ -12,8 +12,8 @@ import pytest
 from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.parts import images
 from farmlet.parts.images import Row
-from farmlet.parts.software import own
-from farmlet.parts.software.own import Maker, make, read
+from farmlet.parts.software.members import own
+from farmlet.parts.software.members.own import Maker, make, read
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def published(tmp_path: Path) -> Path:
     (folder / ".images" / "analysis-1" / "opt").mkdir()
     (folder / ".images" / "analysis-1" / "usr/local/bin/jupyter").write_text("")
     (folder / "analysis").symlink_to(".images/analysis-1")
-    images.save([Row("analysis", offered=True), Row("broken", offered=False)], folder)
+    images.save([Row("analysis", offered=True, debian={"python3": "3.13.5-1"}), Row("broken", offered=False)], folder)
     return folder
 
 
@@ -57,10 +57,64 @@ def test_a_name_is_a_name(fit: Path, published: Path, name: str) -> None:
 
 
 def test_a_folder_without_requirements_is_told_what_to_do(tmp_path: Path, fit: Path, published: Path) -> None:
-    with pytest.raises(InputError, match=r"no requirements\.txt"):
+    with pytest.raises(InputError, match=r"none of requirements\.txt"):
         read(str(tmp_path), "", "analysis", published)
     (fit / "requirements.txt").write_bytes(b"\xff\xfe--index-url x\n-r /etc/shadow\n")
     with pytest.raises(Errors, match="2"):
+        read(str(fit), "", "analysis", published)
+
+
+CONDA = """\
+name: fit
+channels: [conda-forge]
+dependencies:
+  - python>=3.11
+  - pip
+  - conda-forge::numpy=1.26
+  - matplotlib-base
+  - iminuit >=2.20, <3
+  - vector 1.6.1
+  - pip:
+    - particle==0.25
+"""
+
+
+def test_an_environment_of_condas_is_read(fit: Path, published: Path) -> None:
+    with pytest.raises(InputError, match="more than one of"):
+        (fit / "environment.yml").write_text(CONDA)
+        read(str(fit), "", "analysis", published)
+    (fit / "requirements.txt").unlink()
+    wish = read(str(fit), "", "analysis", published)
+    assert wish.requirements == ("numpy==1.26.*", "matplotlib", "iminuit>=2.20,<3", "vector==1.6.1", "particle==0.25")
+
+
+def test_what_pip_cannot_do_of_it_is_told_at_once(fit: Path, published: Path) -> None:
+    (fit / "requirements.txt").unlink()
+    lines = ["python=2.7", "root=6.32", "numpy=1.26=py312h_0", "scipy>=1|<2", "numpy[x]", "[a]"]
+    lines += ["pip: [--pre, 'x @ file:///x', python==x]", '"\\e[2Jx"', "numpy~1"]
+    text = "".join(f"  - {line}\n" for line in lines)
+    (fit / "environment.yml").write_text(f"variables: {{A: b}}\ndependencies:\n{text}")
+    with pytest.raises(Errors) as told:
+        read(str(fit), "", "analysis", published)
+    said = {error.where.rpartition(":")[2]: error.what for error in told.value.errors}
+    assert list(said) == [str(line) for line in (1, *range(3, 12))] and len(told.value.errors) == 12
+    assert said["3"] == "`python==2.7.*` is not the Python of the image, 3.13.5" and "no Python package" in said["4"]
+    assert "\x1b" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"[]", b"dependencies: x", b"dependencies: []", b"{", b"a: *b", b"\xff\xfe\x00", b"\x00", b"- " * 40000,
+        b"dependencies: [" * 2000, b"dependencies:\n- &a [x]\n- *a\n", b"x" * (1 << 19),
+        b"dependencies: [!!python/object/apply:os.getpid []]",
+        b"dependencies: [pip: {a: b}]",
+    ],
+)  # fmt: skip
+def test_an_odd_environment_is_answered_in_words(fit: Path, published: Path, text: bytes) -> None:
+    (fit / "requirements.txt").unlink()
+    (fit / "environment.yml").write_bytes(text)
+    with pytest.raises((InputError, Errors), match=r"environment\.yml"):
         read(str(fit), "", "analysis", published)
 
 
@@ -116,7 +170,7 @@ def test_packages_come_from_where_the_facility_says(
 
 def test_sources_are_kept_without_passwords(tmp_path: Path) -> None:
     script = (
-        (Path(own.__file__).parent / "templates" / "sources.sh")
+        (Path(own.__file__).parents[1] / "templates" / "sources.sh")
         .read_text()
         .replace("/etc/farmlet/packages", str(tmp_path / "to"))
     )

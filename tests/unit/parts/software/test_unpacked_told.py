@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from farmlet.errors import InputError
 from farmlet.parts import images
-from farmlet.parts.images import Row
+from farmlet.parts.images import IN_USE, Row
 from farmlet.parts.software import checks
 from farmlet.parts.software.admin import refuse
 from farmlet.parts.software.metrics import count_unpacked
@@ -62,6 +63,24 @@ def test_leases_are_the_slots_word_read_by_types(monkeypatch: pytest.MonkeyPatch
     assert leases.read("") == []
     assert [leases.find_name(one, Path("/cvmfs/u")) for one in leases.read("pool")] == ["r/x:1", "r/y:1"]
     assert leases.find_name(Job("/cvmfs/unpacked/analysis", 0), Path("/cvmfs/u")) == ""
+
+
+def test_notebooks_hold_what_their_nodes_tell(tmp_path: Path) -> None:
+    told = tmp_path / "head.json"
+    row = {"check": IN_USE, "ok": True, "evidence": f"in use: hep-0123456789ab {'a' * 64}"}
+
+    def read(age: float = 0, **more: Any) -> list[str]:
+        told.write_text(json.dumps({"at": time.time() - age, "results": [{"check": "other"}, row | more]}))
+        return [job.image for job in leases.read("", [str(told)])]
+
+    assert read() == ["hep-0123456789ab", "a" * 64]
+    assert leases.is_used("a" * 64, [], 0, leases.read("", [str(told)]), Path("/cvmfs/u"))
+    for given in ({"age": 3600}, {"ok": False}, {"check": "else"}):
+        with pytest.raises(Failed, match="head "):
+            read(**given)
+    told.unlink()
+    with pytest.raises(Failed, match="head has not told"):
+        leases.read("", [str(told)])
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,9 @@ class Images:
             return None
         major = str(row["hub"]).partition(".")[0]
         why = ""
-        if not BASE.fullmatch(one.base) or not (self._folder / one.base / "etc" / "farmlet-image").is_file():
+        if not one.base:
+            why = "it is made of a registry's, which is for jobs; notebooks have those of the wish list"
+        elif not BASE.fullmatch(one.base) or not (self._folder / one.base / "etc" / "farmlet-image").is_file():
             why = "the image that it begins with is not kept any more. Make it again: farmlet-image"
         elif major != HUB.partition(".")[0]:
             why = f"it has JupyterHub {major[:20] or 'not at all'}, and the facility's is {HUB}"

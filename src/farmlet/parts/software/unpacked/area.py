@@ -1,7 +1,7 @@
 """The area as members see it: `REGISTRY/REPOSITORY:TAG` is a link to `.flat/HH/HEX`, named by its configuration, as in DUCC.
 
 A link appears, or changes, by one rename, when all of its image is there, has been compared and has started. What no link leads
-to stays as long as a running job may be in it, and `keep_days` besides, for what nobody can see from here.
+to stays as long as a running job or notebook may be in it, and `keep_days` besides, for what nobody can see from here.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class Flat:
 @dataclass(frozen=True)
 class Setting:
     """What the node is told, by `deploy.configure`. `file`: the list's name; `pool`: whose collector knows the jobs, "": nobody;
-    `most`: bytes that an image may have. `shown`: where members find the folder, if a CVMFS repository carries it there."""
+    `most`: bytes that an image may have. `shown`: where members find the folder, if a CVMFS repository carries it there.
+    `results`: see `leases.read`."""
 
     folder: str
     file: str
@@ -63,12 +64,13 @@ class Setting:
     wishes: tuple[Wish, ...]
     faults: tuple[Fault, ...]
     shown: str = ""
+    results: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, text: str) -> Setting:
         data = json.loads(text)
         lists = {"wishes": tuple(Wish(**one) for one in data["wishes"]), "faults": tuple(Fault(**one) for one in data["faults"])}
-        return cls(**{**data, **lists})
+        return cls(**{**data, **lists, "results": tuple(data.get("results", ()))})
 
 
 def start(found: Unpacked) -> str:
@@ -90,7 +92,7 @@ class Area:
     def __init__(
         self,
         setting: Setting,
-        jobs: Callable[[str], Sequence[leases.Job]] = leases.read,
+        jobs: Callable[[str, Sequence[str]], Sequence[leases.Job]] = leases.read,
         try_it: Callable[[Unpacked], str] = start,
     ) -> None:
         self._setting, self._jobs, self._try = setting, jobs, try_it
@@ -249,11 +251,13 @@ class Area:
                 where, f"line {wish.line} of {self._setting.file} asks for it", "take the line out, then `farmlet up`"
             )
         try:
-            jobs = self._jobs(self._setting.pool)
+            jobs = self._jobs(self._setting.pool, self._setting.results)
         except (Failed, ValueError) as error:
-            raise FarmletError(where, f"nobody can say whether a job runs in it: {error}", "farmlet check") from error
-        if users := sum(leases.find_name(job, self._shown) == name for job in jobs):
-            raise FarmletError(where, f"is in use: {users} jobs run in it", "wait for them, or ask their owners")
+            raise FarmletError(where, f"nobody can say whether something runs in it: {error}", "farmlet check") from error
+        flat = self._target(name)
+        known = (name, flat.name if flat else name)
+        if users := sum(leases.find_name(job, self._shown) == name or job.image in known for job in jobs):
+            raise FarmletError(where, f"is in use: by {users} jobs or nodes with notebooks", "wait for them, or ask their owners")
         self._leave(name)
         link = self._folder / name
         link.unlink(missing_ok=True)
@@ -271,7 +275,7 @@ class Area:
         for name in shown.values():
             self._leave(name)
         try:
-            jobs = self._jobs(self._setting.pool)
+            jobs = self._jobs(self._setting.pool, self._setting.results)
         except (Failed, ValueError):
             return  # who cannot be asked may use all of them
         now = time.time()

@@ -91,6 +91,14 @@ def install() -> Sequence[Resource]:
     return (Packages(("skopeo", "umoci", "zstd")),)
 
 
+def find_leases(facility: Facility) -> dict[str, object]:
+    """Who knows what is in use: the pool, and the agents of nodes with notebooks, if they tell the node that builds."""
+    here = facility.hosts("software.build") == facility.hosts("base.control")
+    hubs = facility.hosts("notebooks.hub") if here else ()
+    pool = facility.host("batch.central").fqdn if facility.has("batch.central") else ""
+    return {"pool": pool, "results": [f"{places.CONTROL}/results/{node.name}.json" for node in hubs]}
+
+
 def configure(context: Context) -> Sequence[Resource]:
     """Nothing without a list."""
     facility = context.facility
@@ -103,7 +111,7 @@ def configure(context: Context) -> Sequence[Resource]:
         "shown": places.find_unpacked(facility.domain),
         "file": name,
         "user": USER,
-        "pool": facility.host("batch.central").fqdn if facility.has("batch.central") else "",
+        **find_leases(facility),
         "keep_days": context.section("software").keep_days,
         "most": MOST,
         "wishes": [asdict(one) for one in wishes.found],

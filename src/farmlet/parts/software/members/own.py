@@ -1,8 +1,8 @@
 """`farmlet-image FOLDER`: an image of a member's own, made by them on a log-in node: an offered one and their Python packages.
 
-FOLDER/requirements.txt names them; FOLDER/test.sh, if there is one, says whether the image does what it shall. The result is one
-file, FOLDER/NAME.sif, that jobs name as their `container_image`. Nothing here is root: Apptainer and mksquashfs do it as the
-member. The packages are in /opt/own, and Python looks there first. Standard library only.
+FOLDER/requirements.txt or environment.yml names them; FOLDER/test.sh, if there is one, says whether the image does what it
+shall. The result is one file, FOLDER/NAME.sif, that jobs name as their `container_image`. Nothing here is root: Apptainer and
+mksquashfs do it as the member. The packages are in /opt/own, and Python looks there first. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,24 +12,26 @@ import json
 import os
 import platform
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from farmlet.errors import FarmletError, InputError
+from farmlet.errors import Errors, FarmletError, InputError
 from farmlet.facility.places import IMAGES, SOFTWARE
-from farmlet.parts import images, own
-from farmlet.parts.software.requirements import parse
-from farmlet.runtime.files import rename
+from farmlet.parts import images
+from farmlet.parts.software.members import named
+from farmlet.parts.software.members.making import choose, making, put, run
+from farmlet.parts.software.members.pulled import SCHEME, pull
+from farmlet.parts.software.requirements import HINT, check, parse, show
 
 CONFIG = Path("/etc/farmlet/packages")  # where Python packages come from here
+YAML = "/opt/farmlet/analysis/bin/python"  # it has what reads conda's files
+ENVIRONMENT = Path(__file__).with_name("environment.py")
+FILES = ("requirements.txt", "environment.yml", "environment.yaml")
 OWN = "/opt/own"
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 SCRIPT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 # as the SIF format counts: https://apptainer.org/docs/user/latest/cli/apptainer_sif_add.html
 ARCHITECTURES = {"x86_64": "2", "aarch64": "4"}
@@ -40,10 +42,20 @@ FIRST = (
     "import sys; sys.path.insert(next((at for at, one in enumerate(sys.path) if one.endswith('dist-packages')), len(sys.path)), "
     "'@SITE@')\n"
 )
+# what the packages that were asked for bring is imported, but for what is no module of theirs
 LOOK = """
-import json, re, sys
-from importlib.metadata import version
-print(json.dumps({name: version(name) for name in [*sys.argv[1:], "jupyterhub"]}))
+import importlib, json, re, sys
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
+names = {re.sub("[-_.]+", "-", name).lower(): name for name in sys.argv[1:]}
+for module, found in sorted(packages_distributions().items()):
+    wanted = [names[one] for name in found if (one := re.sub("[-_.]+", "-", name).lower()) in names]
+    if wanted and module.isidentifier() and module not in ("test", "tests", "docs", "examples") and find_spec(module):
+        try:
+            importlib.import_module(module)
+        except (Exception, SystemExit) as error:
+            raise SystemExit(f"import {module}, of {wanted[0]}: {type(error).__name__}: {error}")
+print("\\n" + json.dumps({name: version(name) for name in [*names.values(), "jupyterhub"]}))
 """
 
 
@@ -70,22 +82,43 @@ class Wish:
 def read(folder: str, name: str, base: str, published: Path = Path(IMAGES)) -> Wish:
     """Raises InputError, or Errors with each line of requirements.txt that is wrong."""
     place = Path(folder).resolve()
-    file = place / "requirements.txt"
-    if not file.is_file():
-        what = f"there is no requirements.txt in {place}"
+    files = [place / one for one in FILES if (place / one).is_file()]
+    if len(files) != 1:
+        what = f"there is {'more than one' if files else 'none'} of {', '.join(FILES)} in {place}"
         raise InputError("farmlet-image", what, "make a folder with a requirements.txt, one package a line")
-    with file.open("rb") as stream:
-        text = stream.read((4 << 20) + 1).decode(errors="replace")
-    found = name or re.sub(r"[^a-z0-9._-]", "-", place.name.lower()).lstrip("._-")[:40]
-    if not NAME.fullmatch(found):
-        raise InputError("farmlet-image", "an image's name has small letters, digits and . _ -", "--name fit")
-    offered = [row.name for row in images.load(published).values() if row.offered]
+    found = choose(name, place.name)
+    offered = {row.name: row for row in images.load(published).values() if row.offered}
     if base not in offered:
         raise InputError(
             "farmlet-image", "there is no such image to begin with", f"--from one of: {', '.join(offered) or 'none'}"
         )
+    asked = read_packages(files[0], offered[base].debian.get("python3", "").partition("-")[0])
     test = place / "test.sh"
-    return Wish(place, found, (published / base).resolve(), tuple(parse(text, str(file))), test if test.is_file() else None)
+    return Wish(place, found, (published / base).resolve(), tuple(asked), test if test.is_file() else None)
+
+
+def read_packages(file: Path, python: str) -> list[str]:
+    """What a file asks for, in pip's format, of an image whose Python has that version. Raises InputError or Errors."""
+    with file.open("rb") as stream:
+        text = stream.read((4 << 20) + 1)
+    if file.suffix == ".txt":
+        return parse(text.decode(errors="replace"), str(file))
+    words = [YAML if Path(YAML).exists() else sys.executable, "-I", str(ENVIRONMENT), python]
+    done = subprocess.run(words, input=text, capture_output=True, check=False, timeout=60)
+    if done.returncode:
+        raise FarmletError(
+            str(file), f"cannot be read here: {show(done.stderr.decode(errors='replace')[-60:])}", "ask your admins"
+        )
+    said = json.loads(done.stdout)
+    packages, faults = [], [(line, show(what, 120), hint) for line, what, hint in said["faults"]]
+    for line, package in said["packages"]:
+        try:
+            packages.append(check(package))
+        except ValueError as error:
+            faults.append((line, str(error), HINT))
+    if faults:
+        raise Errors([InputError(f"{file}:{line}", what, hint) for line, what, hint in sorted(faults)])
+    return parse("\n".join(packages), str(file))
 
 
 class Maker:
@@ -144,65 +177,60 @@ class Maker:
         return made
 
     def test(self, made: Path) -> dict[str, str]:
-        """The version of each package and of JupyterHub, as the image's own Python finds it; and the member's test ends well."""
+        """The version of each package, which can be imported, and of JupyterHub; and the member's test ends well."""
         inside = ["apptainer", "-s", "exec", "--containall", "--no-home", f"--bind={SOFTWARE}"]
         inside += [f"--bind={self._wish.folder}:/mnt:ro"]
-        said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "the image's Python")
+        said = run([*inside, str(made), "/usr/bin/python3", "-c", LOOK, *self._wish.packages], "its packages, imported", 300)
         if self._wish.test:
             run([*inside, "--pwd=/mnt", str(made), "bash", "-eu", "/mnt/test.sh"], "its test.sh")
         found: dict[str, str] = json.loads(said.splitlines()[-1])
         return found
 
 
-def run(words: Sequence[str], where: str) -> str:
-    """What a command says. Raises FarmletError with the end of what it complained in."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL, check=False)
-    except OSError as error:
-        raise FarmletError(where, str(error), "ask your admins") from error
-    if done.returncode:
-        said = "\n  ".join((done.stderr or done.stdout).strip().splitlines()[-8:])
-        raise FarmletError(
-            where, f"was not made: {Path(words[0]).name} ended with {done.returncode}\n  {said}", "nothing was changed"
-        )
-    return done.stdout
-
-
 def make(wish: Wish) -> dict[str, str]:
-    """Make the image, test it, put it in place by one rename, and tell of it; versions by package."""
-    for left in wish.folder.glob(f".{wish.name}.*.making"):
-        shutil.rmtree(left, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{wish.name}.", suffix=".making", dir=wish.folder))
-    try:
+    """Make the image, test it and put it in place; versions by package."""
+    with making(wish.folder, wish.name) as work:
         maker = Maker(wish, work)
         maker.install()
         made = maker.pack()
         found = maker.test(made)
-        made.chmod(0o644)
-        rename(made, wish.target)
-        file = wish.target.stat()
         hub = found["jupyterhub"] if "jupyterhub" in wish.packages else found.pop("jupyterhub")
-        place = str(wish.target)
-        own.tell(own.Record(wish.name, place, file.st_size, file.st_mtime_ns, wish.base.name, time.time(), hub))
+        put(made, wish.target, wish.base.name, hub)
         return found
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def begin(options: argparse.Namespace) -> tuple[Path, dict[str, str]]:
+    """The file that is asked for, and what was found in it."""
+    if options.folder.startswith(SCHEME):
+        return pull(options.folder, options.name, Path.cwd()), {}
+    wish = read(options.folder, options.name, options.base)
+    print(f"{wish.name}: {wish.base.name} and {len(wish.requirements)} packages; a minute or so", file=sys.stderr)
+    return wish.target, make(wish)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="farmlet-image", description="An image of your own, for your jobs.")
-    parser.add_argument("folder", help="where its requirements.txt is, and the image will be")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "folder", nargs="?", help="where its requirements.txt or environment.yml is, and the image will be; or docker://IMAGE"
+    )
+    what.add_argument("--use", metavar="NAME", help="of an image that is there: its line in a submit file (`include : … |`)")
     parser.add_argument("--name", default="", help="of the image (default: the folder's)")
     parser.add_argument(
         "--from", dest="base", default="analysis", metavar="IMAGE", help="what it begins with (default: analysis)"
     )
+    what.add_argument("--publish", metavar="NAME", help="show an image of yours to all members, if your group has that right")
+    what.add_argument("--withdraw", metavar="NAME", help="take it back")
     options = parser.parse_args(arguments)
     os.umask(0o022)
     begun = time.monotonic()
     try:
-        wish = read(options.folder, options.name, options.base)
-        print(f"{wish.name}: {wish.base.name} and {len(wish.requirements)} packages; a minute or so", file=sys.stderr)
-        found = make(wish)
+        if options.folder is None:
+            public = options.publish is not None
+            chosen = options.publish if public else options.withdraw
+            print(f"container_image = {named.find(options.use) if chosen is None else named.publish(chosen, public)}")
+            return 0
+        target, found = begin(options)
     except KeyboardInterrupt:
         print("\nnothing was changed", file=sys.stderr)
         return 130
@@ -212,11 +240,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(FarmletError("farmlet-image", str(error), "quota; df -h ."), file=sys.stderr)
         return 1
-    print("\n".join(f"{name} {version}" for name, version in found.items()))
-    print(
-        f"made in {time.monotonic() - begun:.0f} s, {wish.target.stat().st_size / 1e6:.0f} MB. In a submit file:", file=sys.stderr
-    )
-    print(f"container_image = {wish.target}")
+    for name, version in found.items():
+        print(f"{name} {version}")
+    print(f"made in {time.monotonic() - begun:.0f} s, {target.stat().st_size / 1e6:.0f} MB. In a submit file:", file=sys.stderr)
+    print(f"container_image = {target}")
     return 0
 
 

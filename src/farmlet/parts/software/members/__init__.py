@@ -1,0 +1,1 @@
+"""What members make for themselves: images of their own, as files."""
