@@ -28,7 +28,8 @@ log = logging.getLogger("farmlet.agent")
 
 @dataclass(frozen=True)
 class Member:
-    """Who may have a notebook. `cores` and `memory` (bytes): the most of it, `servers`: how many at a time; 0: as usual."""
+    """Who may have a notebook. `cores` and `memory` (bytes): the most of it, `servers`: how many at a time; 0: as usual.
+    `administer`: sees everybody's servers, and may stop them."""
 
     sub: str
     name: str
@@ -38,12 +39,13 @@ class Member:
     cores: int = 0
     memory: int = 0
     servers: int = 0
+    administer: bool = False
 
 
 def apply(data: bytes, path: str, first_uid: int = FIRST_UID, spawner: str = "docker") -> None:
     """Write down who may have a notebook, and end the servers of everybody else. Root, as the agent's task for `accounts`."""
     members = [
-        Member(*(row[key] for key in ("sub", "name", "uid", "gid", "home")), **row["notebooks"])
+        Member(*(row[key] for key in ("sub", "name", "uid", "gid", "home")), **row["notebooks"], administer=row.get("administer", False))
         for row in read_members(data, first_uid)
         if row["state"] == "active" and row["login"] and row.get("notebooks")
     ]

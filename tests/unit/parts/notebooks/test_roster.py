@@ -75,6 +75,10 @@ def test_a_change_holds_at_the_next_question(tmp_path: Path, containers: Path) -
     apply(path, row("alice", 20000, notebooks={"cores": 8}))
     found = known.find("alice")
     assert found and (found.cores, found.memory) == (8, 0)
+    apply(path, row("alice", 20000, administer=True))
+    assert (found := known.find("alice")) and found.administer
+    apply(path, row("alice", 20000))
+    assert (found := known.find("alice")) and not found.administer
     apply(path, row("alice", 20000, state="suspended"))
     assert known.find("alice") is None
 
