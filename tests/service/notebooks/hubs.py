@@ -45,7 +45,7 @@ class Hub:
             (one / "etc").mkdir(parents=True, exist_ok=True)
             for name in ("passwd", "group", "farmlet-image"):
                 (one / "etc" / name).touch()
-        images.save([Row("image", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
+        images.save([Row("image", "Python for physics", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
 
 
 def find_port() -> int:

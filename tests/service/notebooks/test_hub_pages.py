@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -
     window.look(
         "hub-spawn", "Example facility", "Cores (up to 4)", "Memory in GiB (0.5 to 8)", "almost full", "1G free", "GiB of memory"
     )
+    (software, free) = window.page.locator(".facts dd").all_inner_texts()[:2]
+    assert software == f"image: Python for physics, tested {datetime.now(UTC):%Y-%m-%d}, the same as in jobs"
+    assert 0 <= float(free.partition(" cores, ")[0]) <= (os.cpu_count() or 1)
     assert "other" not in window.text
     assert "no credential for storage" in window.text
 
