@@ -70,7 +70,7 @@ def prepare(folder: Path) -> None:
         "mounted": "ro", "title": "Crowd", "origin": ORIGIN, "issuer": f"http://127.0.0.1:{ISSUER}",
         "client": "farmlet-notebooks", "inside": "/opt/farmlet/notebook", "editor": "/opt/farmlet/editor", "network": "farmlet",
         "spawner": "docker", "sharing": False, "unpacked": "", "certificates": "/etc/ssl/certs", "roster": "/work/roster.json",
-        "cores": 1, "memory": 1 << 28, "servers": 1, "idle": 0, "proxy": PROXY, "api": API, "hub": HUB,
+        "cores": 1, "memory": 1 << 28, "servers": 1, "idle": 0, "silent": 0, "proxy": PROXY, "api": API, "hub": HUB,
     }  # fmt: skip
     paths = {name: f"/work/{name}" for name, kind in Settings.__annotations__.items() if kind == "str"}
     settings = Settings(**paths | given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -196,6 +197,36 @@ def test_while_identity_is_away_the_hub_says_so(tmp_path: Path, pictures: Path, 
         assert window.open(f"{hub.url}/hub/") == 503
         window.look("hub-away", "log-in does not answer just now")
         context.close()
+
+
+def test_while_identity_is_away_servers_start_for_a_day(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    """There is no issuer here; the members came by, and the node was told when they were read last."""
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(notburga={}, ermgard={})
+        (hub.folder / "heard").write_text(str(time.time() - 23 * 3600))
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        enter(window, hub, "notburga")
+        guard = window.page.evaluate("window.jhdata.xsrf_token")
+        place = f"{hub.url}/hub/api/users/notburga"
+        assert context.request.post(f"{place}/server?_xsrf={guard}", data={}).ok
+        until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
+        (hub.folder / "heard").write_text(str(time.time() - 25 * 3600))
+        other = chromium.new_context()
+        theirs = Window(other.new_page(), pictures, hub.url)
+        enter(theirs, hub, "ermgard")
+        theirs.press("Start")
+        theirs.look("hub-silent", "For 25 hours this node has not been told who is a member")
+        assert read(context, place, guard)["servers"][""]["ready"], "what runs goes on"
+        (hub.folder / "heard").write_text(str(time.time()))
+        assert other.request.post(f"{hub.url}/hub/api/users/ermgard/server?_xsrf={guard_of(theirs)}", data={}).ok
+        for one in (context, other):
+            one.close()
+
+
+def guard_of(window: Window) -> str:
+    return str(window.page.evaluate("window.jhdata.xsrf_token"))
 
 
 def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictures: Path, chromium: Browser) -> None:

@@ -25,7 +25,7 @@ FOLDER = "/etc/farmlet/notebooks"
 SETTINGS = f"{FOLDER}/settings.json"
 CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
-ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
+ROSTER, HEARD, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/heard", f"{FOLDER}/closed"
 INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
 CONDOR = f"{INSIDE}/condor.config"
 NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
@@ -89,6 +89,7 @@ def describe(context: Context) -> dict[str, object]:
         "issuer": facility.issuer,
         "client": section.client if facility.external else CLIENT,
         "roster": ROSTER,
+        "heard": HEARD,
         "state": STATE,
         "tokens": places.NOTEBOOKS,
         "sessions": SESSIONS,
@@ -112,6 +113,7 @@ def describe(context: Context) -> dict[str, object]:
         "memory": section.memory,
         "servers": section.servers,
         "idle": section.idle_hours * 3600,
+        "silent": section.silent_hours * 3600,
         "sharing": section.sharing,
         "proxy": PROXY,
         "api": API,
@@ -144,10 +146,12 @@ def tell_agent(context: Context) -> File:
     """Rights come as accounts do; the client's secret comes once, from our own issuer."""
     spawner = context.section("notebooks").spawner
     args = {"path": ROSTER, "first_uid": context.section("identity").first_uid, "spawner": spawner}
-    tasks: dict[str, object] = {"apply": {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}}
+    apply = {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}
+    deliver: dict[str, object] = {places.MEMBERSHIP: {"path": HEARD, "mode": "0600"}}
     if not context.facility.external:
         then = [["systemctl", "restart", UNIT]]
-        tasks["deliver"] = {places.find_secret(CLIENT): {"path": SECRET, "mode": "0600", "then": then}}
+        deliver[places.find_secret(CLIENT)] = {"path": SECRET, "mode": "0600", "then": then}
+    tasks = {"apply": apply, "deliver": deliver}
     return File("/etc/farmlet/agent.d/notebooks.hub.json", json.dumps(tasks, indent=1) + "\n")
 
 

@@ -49,7 +49,7 @@ async def find_idle(root: Path = Path("/"), seconds: float = LOOK_SECONDS) -> fl
 def _count(root: Path) -> Iterator[tuple[float, float]]:
     """Cores, and the seconds that they have worked so far: of the machine, and of the container's limit."""
     first, *others = (root / "proc/stat").read_text().splitlines()
-    user, nice, system, idle, wait, *more = map(int, first.split()[1:9])
+    user, nice, system, _, _, *more = map(int, first.split()[1:9])  # idle, and waiting for disks
     ticks: int = os.sysconf("SC_CLK_TCK")
     yield float(sum(line.startswith("cpu") for line in others)), (user + nice + system + sum(more)) / ticks
     folder = root / "sys/fs/cgroup"

@@ -37,7 +37,7 @@ def configure(c: Any, path: str) -> None:
     secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
     Server.settings = settings
     Server.own = Images(Path(settings.image).parent)
-    Server.roster = Entrance.roster = Sharing.roster = Roster(settings.roster)
+    Server.roster = Entrance.roster = Sharing.roster = Roster(settings.roster, settings.heard)
     configure_hub(c, settings, secrets)
     configure_pages(c, settings)
     configure_entrance(c, settings, (secrets / "client").read_text().strip())
