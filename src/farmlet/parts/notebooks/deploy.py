@@ -10,7 +10,7 @@ from farmlet.facility import places
 from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
-from farmlet.parts.notebooks import editor, spawners
+from farmlet.parts.notebooks import editor, example, spawners
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.notebooks.hub import settings
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
@@ -217,6 +217,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
         *list_inside(),
+        *example.install(context, f"{INSIDE}/z-peak"),
         File(CONDOR, render(PACKAGE, "condor.config", **describe_pool(context))),
         *list_services(context),
         Directory("/etc/farmlet/agent.d"),

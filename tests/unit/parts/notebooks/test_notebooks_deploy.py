@@ -59,6 +59,16 @@ def test_the_hub_reads_what_is_written_for_it() -> None:
     assert max(found.proxy, found.api, found.hub) < 1024  # members take none of them
 
 
+def test_the_example_is_beside_every_server_and_reads_its_members_file() -> None:
+    found = {one.path: str(one.content) for one in configure("notebooks.hub", "head") if isinstance(one, File)}
+    notebook = found["/opt/farmlet/notebook/z-peak/z-peak.ipynb"]
+    assert "https://head.af.test:8443/users/$USER/z-peak.root" in notebook and "@@" not in notebook
+    # all that it imports
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    for module in re.findall(r"^from analysis[.](\w+) ", "\n".join(cells), re.MULTILINE):
+        assert f"/opt/farmlet/notebook/z-peak/analysis/{module}.py" in found
+
+
 def test_servers_end_when_idle_unless_the_file_says_never() -> None:
     for more, seconds in (("", [43200, 86400]), ("notebooks: {idle_hours: 0, silent_hours: 0}\n", [0, 0])):
         settings = Settings(**json.loads(read(configure("notebooks.hub", "head", more), "settings.json")))
