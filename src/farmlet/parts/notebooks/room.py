@@ -18,7 +18,7 @@ CGROUPS = (
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
 )
 
-LOOK_SECONDS = 0.3  # for which cores are watched
+LOOK_SECONDS, FRESH = 0.3, 5.0  # for which cores are watched, and for which what was seen holds
 
 
 def measure(root: Path = Path("/")) -> int:
@@ -44,6 +44,19 @@ async def find_idle(root: Path = Path("/"), seconds: float = LOOK_SECONDS) -> fl
     await asyncio.sleep(seconds)
     lasted, after = time.monotonic() - began, list(_count(root))
     return max(0.0, min(cores - (used - old) / lasted for (cores, used), (_, old) in zip(after, before, strict=True)))
+
+
+class Idle:
+    """The same, looked at once for all who ask within `FRESH` seconds."""
+
+    def __init__(self) -> None:
+        self._moment, self._cores = -FRESH, 0.0
+
+    async def find(self) -> float:
+        if time.monotonic() - self._moment > FRESH:
+            self._cores = await find_idle()
+            self._moment = time.monotonic()
+        return self._cores
 
 
 def _count(root: Path) -> Iterator[tuple[float, float]]:

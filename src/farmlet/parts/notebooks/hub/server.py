@@ -20,7 +20,7 @@ from farmlet.parts.notebooks.hub import container
 from farmlet.parts.notebooks.hub.foreign import Foreign, list_foreign
 from farmlet.parts.notebooks.hub.own import LABEL, Images, Own
 from farmlet.parts.notebooks.hub.settings import Settings
-from farmlet.parts.notebooks.room import find_idle, measure
+from farmlet.parts.notebooks.room import Idle, measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 from farmlet.parts.notebooks.sizes import CHOICES, GIB, LEAST, Size, choose, limit, suggest
 
@@ -53,6 +53,7 @@ class Server(Spawner):  # type: ignore[misc]
     settings: Settings  # these are set by `configuration`
     roster: Roster
     own: Images
+    idle = Idle()
     stage = (0, "")  # how far the start is, in percent and in words
 
     @abstractmethod
@@ -83,7 +84,7 @@ class Server(Spawner):  # type: ignore[misc]
             foreign=[(one, say_day(one.tested)) for one in list_foreign(self.settings.unpacked)],
             user=self.user.name,
             image=self.find_last_software(own),
-            free=f"{await find_idle():.1f} cores, {measure() / GIB:.1f} GiB of memory",
+            free=f"{await self.idle.find():.1f} cores, {measure() / GIB:.1f} GiB of memory",
             space=list(self.find_space()),
             credential=self.has_credential(),
             most=most,
