@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
-from person import Person
 from sandbox import Sandbox
-from screen import keep, open_screen
 
-from farmlet.demo.notebook import Hub
-from farmlet.demo.stage import Member
 from host import docker
 
 JWT = "eyJ[A-Za-z0-9_-]{16,}[.]eyJ"  # header and claims of a token, base64 of `{"`
@@ -59,26 +54,6 @@ def _assert_no_token_lies_around(sandbox: Sandbox, member: str) -> None:
     submitted = sandbox.exec("head", f"cat /home/{member}/farmlet-demo/*.sub")
     assert "use_oauth_services" in submitted
     assert not re.search(JWT, submitted)
-
-
-def test_the_notebook_shows_its_plot_to_who_clicks_on_start(sandbox: Sandbox, report: dict[str, Any], member: str) -> None:
-    person = Person(sandbox, member, Path(report["plot"]).parent)
-    password = (person.folder / "password").read_text().strip()
-    hub = Hub(f"https://notebooks.{sandbox.domain}", person.browser, Member(member, password))
-    hub.log_in()
-    bare = "jq '(.cells[] | select(.outputs) | .outputs) = []' z-peak.ipynb > again.ipynb"
-    sandbox.exec("head", f"cd /home/{member}/farmlet-demo && {bare} && chown {member}: again.ipynb")
-    with open_screen(person) as context:
-        page = context.new_page()
-        page.goto(f"{hub.url}/hub/spawn?next={quote(f'/user/{member}/lab/tree/farmlet-demo/again.ipynb')}")
-        page.get_by_label("Memory in GiB").fill("1")
-        page.get_by_role("button", name="Start").click()
-        page.wait_for_url("**/lab/**")
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-        page.locator(".jp-OutputArea-output img").wait_for()
-        keep(page, "lab-plot")
-    hub.stop()
 
 
 def test_the_site_carries_none_of_the_software(sandbox: Sandbox) -> None:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from cells import DASK, EDITOR, IDLE, JOBS, NEIGHBOUR, PROBE, REFUSED, SERVERS, SHELL
+from cells import DASK, EDITOR, IDLE, JOBS, NEIGHBOUR, PROBE, REFUSED, SHELL
 from jobs import deposit
 from notebooks import ask, enter, find_containers, give, join, read, run_cell
 from person import Person
@@ -16,7 +16,6 @@ from screen import keep, open_screen
 
 from farmlet.demo.notebook import Hub
 from farmlet.errors import FarmletError
-from farmlet.parts.notebooks.hub.configuration import list_idle
 from farmlet.parts.notebooks.hub.settings import COOKIE
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
@@ -150,11 +149,6 @@ def find_address(sandbox: Sandbox, person: Person) -> str:
 
 def test_a_terminal_in_which_something_runs_is_not_idle(nora: Person, hub: Hub) -> None:
     assert run_cell(nora, hub, IDLE) == {"kept": True, "used": True}
-
-
-def test_a_server_ends_where_nothing_runs_and_not_under_a_kernel_that_works(nora: Person, hub: Hub) -> None:
-    told = run_cell(nora, hub, SERVERS.format(options=list_idle(3)))
-    assert told == [[0, None, False], [0, True]], "the other went on, and ended once its kernel had done its work"
 
 
 def test_a_notebook_gets_at_nobody_elses(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
