@@ -31,23 +31,16 @@ from farmlet.parts.notebooks.hub.server import Server
 
 class Stub(Server):
     there = False
-    async def docker(self, method, *words, **more):
-        return {{"images": ["there"], "inspect_container": {{"State": {{"ExitCode": 0}}}}}}[method]
-    async def get_object(self):
-        return {{"Id": "one", "State": {{"Running": True, "ExitCode": 0, "Error": "", "FinishedAt": ""}}}} if self.there else None
-    async def pull_image(self, name): pass
-    async def create_object(self):
+    async def launch(self):
         self.there = True
-        return {{"Id": "one"}}
-    async def start_object(self): pass
-    async def get_ip_and_port(self): return "127.0.0.1", {SERVER}
-    async def stop_object(self): pass
-    async def remove_object(self): self.there = False
+        return "127.0.0.1", {SERVER}
+    async def poll(self): return None if self.there else 0
+    async def end(self, now=False): self.there = False
+    async def find_end(self): return 0, False, ""
 
 c = get_config()
 configure(c, "/work/settings.json")
 c.JupyterHub.spawner_class = Stub
-c.Stub.network_name = "farmlet"
 """
 RUN = f"""
 cd /work && mkdir state tokens credentials
@@ -76,10 +69,11 @@ def prepare(folder: Path) -> None:
     given: dict[str, Any] = {
         "mounted": "ro", "title": "Crowd", "origin": ORIGIN, "issuer": f"http://127.0.0.1:{ISSUER}",
         "client": "farmlet-notebooks", "inside": "/opt/farmlet/notebook", "editor": "/opt/farmlet/editor", "network": "farmlet",
-        "unpacked": "", "certificates": "/etc/ssl/certs", "roster": "/work/roster.json",
-        "cores": 1, "memory": 1 << 28, "servers": 1, "idle": 0, "proxy": PROXY, "api": API, "hub": HUB,
+        "spawner": "docker", "sharing": False, "unpacked": "", "certificates": "/etc/ssl/certs", "roster": "/work/roster.json",
+        "cores": 1, "memory": 1 << 28, "servers": 1, "idle": 0, "silent": 0, "proxy": PROXY, "api": API, "hub": HUB,
     }  # fmt: skip
-    settings = Settings(**{name: f"/work/{name}" for name in Settings.__annotations__} | given)
+    paths = {name: f"/work/{name}" for name, kind in Settings.__annotations__.items() if kind == "str"}
+    settings = Settings(**paths | given)
     (folder / "settings.json").write_text(json.dumps(asdict(settings)))
     members = [Member(f"sub-{number}", f"member{number}", 0, 0, "/work/home") for number in range(MEMBERS)]
     (folder / "roster.json").write_text(json.dumps([asdict(one) for one in members]))

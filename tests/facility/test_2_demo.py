@@ -29,11 +29,17 @@ def member(report: dict[str, Any]) -> str:
 
 def test_demo(sandbox: Sandbox, report: dict[str, Any]) -> None:
     assert report["ok"], report
-    assert len(report["steps"]) == 8
+    assert len(report["steps"]) == 9
     assert all(step["ok"] and step["evidence"] for step in report["steps"])
     assert 90.0 < report["result"]["mass"] < 91.5
     assert report["result"]["notebook"]["mass"] == report["result"]["mass"]
-    assert [report["result"]["notebook"]["image"]] == report["result"]["images"]
+    places, images, versions = zip(*report["result"]["software"], strict=True)
+    assert {*places} == {"jobs at tier1", "a job on a slot of our own", "shell", "notebook"}
+    assert {*images} == {*report["result"]["images"]} and len({*images}) == len({*versions}) == 1
+    assert re.fullmatch(r"python 3\.[0-9.]+(, [a-z]+ [0-9][0-9.]+)+", versions[0])
+    assert "sent from the notebook" in next(
+        step["evidence"] for step in report["steps"] if step["name"] == "jobs run at the site"
+    )
     plot = Path(report["plot"]).read_bytes()
     assert plot.startswith(b"\x89PNG")
     assert len(plot) > 20_000

@@ -1,4 +1,4 @@
-"""The clients of storage on a log-in node and in jobs: each as it is installed, with the token that is there by itself."""
+"""The clients of storage on a log-in node, in a notebook and in jobs: each as it is installed, with the token that is there."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import notebooks
 import pytest
 from person import Person
 from sandbox import Sandbox, until
@@ -74,6 +75,11 @@ log = jobs.log
 {more}
 queue
 """
+CELL = """
+import json, subprocess
+done = subprocess.run(["./try.sh", "notebook", "python3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+print(json.dumps(done.stdout))
+"""
 DRONE = "requirements = TARGET.FarmletSite =!= undefined"
 OWN = "+WantLocal = true\ncontainer_image = /cvmfs/unpacked/analysis"
 
@@ -96,6 +102,16 @@ def give(person: Person, command: str, text: str) -> None:
 def test_on_a_log_in_node(cleo: Person) -> None:
     said = cleo.try_ssh("./try.sh node /opt/farmlet/analysis/bin/python")
     assert said.stdout.endswith("all well\n"), said
+
+
+def test_in_a_notebook(cleo: Person) -> None:
+    hub = notebooks.enter(cleo)
+    until(lambda: f'"{cleo.name}"' in cleo.sandbox.exec("head", "cat /etc/farmlet/notebooks/roster.json"), 60)
+    hub.start()
+    try:
+        assert notebooks.run_cell(cleo, hub, CELL)[-9:] == "all well\n"
+    finally:
+        hub.stop()
 
 
 def test_what_the_guide_says_of_curl_is_so(cleo: Person) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from cells import DASK, EDITOR, IDLE, JOBS, NEIGHBOUR, PROBE, REFUSED, SHELL
 from jobs import deposit
-from notebooks import ask, enter, find_containers, join, read, run_cell
+from notebooks import ask, enter, find_containers, give, join, read, run_cell
 from person import Person
 from sandbox import Sandbox, until
 from screen import keep, open_screen
@@ -17,121 +19,6 @@ from farmlet.errors import FarmletError
 from farmlet.parts.notebooks.hub.settings import COOKIE
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
-# what a cell prints of itself: who it is, its token's owner at storage, and whom it reaches
-PROBE = """
-import json, os, pathlib, socket, subprocess, urllib.request
-def reach(host, port):
-    try:
-        socket.create_connection((host, port), 2).close()
-        return True
-    except OSError:
-        return False
-token = pathlib.Path(os.environ["BEARER_TOKEN_FILE"]).read_text().strip()
-request = urllib.request.Request("https://head.{domain}:8443/users/{name}/note", headers={{"Authorization": "Bearer " + token}})
-print(json.dumps({{
-    "id": subprocess.check_output(["id"], text=True).strip(),
-    "home": str(pathlib.Path.home()),
-    "note": urllib.request.urlopen(request, timeout=20).read().decode(),
-    "image": pathlib.Path("/etc/farmlet-image").read_text().strip(),
-    "socket": pathlib.Path("/run/docker.sock").exists(),
-    "reached": [port for port in (443, 880, 881, 882, 2375, 2019) if reach("{gateway}", port)],
-    "metadata": reach("169.254.169.254", 80),
-    "software": subprocess.run(["python3", "-c", "import dask.distributed, jupyterlab_git, jupyter_resource_usage"]).returncode,
-    "git": subprocess.check_output(["git", "--version"], text=True).split()[0],
-    "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
-}}))
-"""
-# two terminals, a program in one of which prints nothing, and what is left when idle ones are looked for
-IDLE = """
-import asyncio, json, logging
-from pathlib import Path
-from traitlets.config import Config
-logging.disable()
-config = Config()
-names = {"get_config": lambda: config, "__file__": "/opt/farmlet/notebook/config/jupyter_server_config.py"}
-exec(Path("/opt/farmlet/notebook/config/jupyter_server_config.py").read_text(), names)
-async def look():
-    manager = names["Terminals"](shell_command=["sh"], cull_inactive_timeout=1, cull_interval=3600)
-    busy, idle = manager.create()["name"], manager.create()["name"]
-    manager.terminals[busy].ptyproc.write("sleep 60 > /dev/null\\n")
-    await asyncio.sleep(2.5)
-    await manager._cull_terminals()
-    kept = [each["name"] for each in manager.list()]
-    await manager.terminate_all()
-    return {"kept": kept == [busy], "used": config.TerminalsExtensionApp.terminal_manager_class is names["Terminals"]}
-told = await look()
-print(json.dumps(told))
-"""
-# what VS Code listens on, and what keeps its server from ending
-EDITOR = """
-import json, pathlib, psutil, sys
-sys.path.append("/opt/farmlet/notebook/python")
-import farmlet_editor
-(socket,) = pathlib.Path("/tmp").glob("jupyter-server-proxy-*/socket")
-node = [one for one in psutil.process_iter(["exe"]) if str(one.info["exe"]).startswith("/opt/farmlet/editor/")]
-busy = [child.name() for shell in farmlet_editor.find_busy() for child in psutil.Process(shell).children()]
-print(json.dumps({
-    "folder": oct(socket.parent.stat().st_mode), "socket": oct(socket.stat().st_mode), "owner": socket.parent.owner(),
-    "ports": [found.laddr.port for one in node for found in one.net_connections() if found.status == "LISTEN"],
-    "busy": busy, "idle": farmlet_editor.Editor().current_activity() is None,
-}))
-"""
-# a job sent by condor_submit and one by the Python bindings, and what the queue and the pool say
-JOBS = """
-import htcondor2, json, os, pathlib, subprocess, time
-def run(*words):
-    done = subprocess.run(words, capture_output=True, text=True)
-    return done.stdout.strip() if not done.returncode else f"{words}: {done.stdout} {done.stderr}"
-os.makedirs("sent", exist_ok=True)
-os.chdir("sent")
-pathlib.Path("job.sub").write_text('''executable = /usr/bin/id
-arguments = -un
-transfer_executable = false
-+WantLocal = true
-request_memory = 100
-output = job.out
-log = job.log
-queue
-''')
-text = pathlib.Path("job.sub").read_text().replace("job.out", "bound.out").replace("queue", "")
-said = run("condor_submit", "-terse", "job.sub")
-number = said.split(".")[0]
-schedd = htcondor2.Schedd()
-bound = str(schedd.submit(htcondor2.Submit(text)).cluster())
-owners = run("condor_q", number, bound, "-af", "Owner").split()
-done = run("condor_wait", "-wait", "120", "job.log")
-print(json.dumps({
-    "said": said, "owners": owners, "waited": done, "out": [pathlib.Path(name).read_text() for name in ("job.out", "bound.out")],
-    "slots": bool(run("condor_status", "-af", "Name")),
-}))
-"""
-# what a cell of somebody else's notebook gets of nora's: statuses, 0 where nothing answers
-NEIGHBOUR = """
-import json, os, pathlib, socket, urllib.error, urllib.request
-def ask(url):
-    request = urllib.request.Request(url, headers={{"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]}})
-    try:
-        return urllib.request.urlopen(request, timeout=5).status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
-hub = "https://notebooks.{domain}"
-print(json.dumps({{
-    "own": ask(hub + "/hub/api/user"),
-    "server": ask(hub + "/user/{name}/api/contents"),
-    "past the proxy": ask("http://{address}:8888/user/{name}/api"),
-    "user": ask(hub + "/hub/api/users/{name}"),
-    "users": ask(hub + "/hub/api/users"),
-    "proxy": ask(hub + "/hub/api/proxy"),
-    "caddy": ask("http://{gateway}:2019/config/"),
-    "docker": ask("http://{gateway}:2375/containers/json"),
-    "link-local": ask("http://169.254.169.254/"),
-    "database": pathlib.Path("/var/lib/farmlet/notebooks").exists(),
-    "settings": pathlib.Path("/etc/farmlet").exists(),
-    "tokens": [path.name for path in pathlib.Path("/run/farmlet-tokens").iterdir()],
-}}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -174,15 +61,15 @@ def test_nobody_else_gets_in(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
     assert ask(other, f"{hub.server}/api/contents", theirs.token) in (403, 404)
     assert ask(other, f"{hub.url}/hub/api/users/{nora.name}", theirs.token) == 404
     address = find_address(sandbox, nora)
+    assert run_cell(nora, hub, DASK) == {"total": 45, "processes": 2}
+    assert (
+        sandbox.exec("head", f"python3 -c \"import socket; socket.create_connection(('{address}', 8786), 5); print('open')\"")
+        == "open"
+    )
     until(lambda: other.try_ssh("true").returncode == 0, 30)
-    # past the proxy; to Docker; to the Hub's files; to a port behind which log-ins pass
-    tries = {
-        f"curl -s --max-time 5 http://{address}:8888/": 7,
-        "/usr/bin/docker ps": 1,
-        "cat /etc/farmlet/notebooks/settings.json": 1,
-        "python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"": 1,
-    }
-    assert {words: other.try_ssh(words).returncode for words in tries} == tries
+    assert json.loads(give(other, "python3 -", SHELL.format(address=address))) == REFUSED
+    # a port behind which log-ins pass
+    assert other.try_ssh("python3 -c \"import socket; socket.socket().bind(('127.0.0.1', 883))\"").returncode == 1
 
 
 def test_what_a_server_answers_runs_in_no_browser_but_its_members(nora: Person, hub: Hub) -> None:
@@ -221,6 +108,10 @@ def test_vs_code_comes_by_one_click_and_what_runs_in_its_terminal_keeps_the_serv
         icon = lab.locator(".jp-LauncherCard").filter(has_text="VS Code")
         icon.wait_for()
         icon.locator("img").wait_for()
+        lab.get_by_title("Git", exact=True).wait_for()
+        lab.locator(".jp-StatusBar-Widget, #jp-bottom-panel, .jp-TopBar-item, #jp-top-bar").filter(
+            has_text="Mem"
+        ).first.wait_for()
         keep(lab, "lab-launcher")
         with context.expect_page() as opened:
             icon.click()
@@ -308,6 +199,18 @@ def test_a_change_of_groups_holds_at_the_next_start(sandbox: Sandbox, running: S
     assert find_containers(sandbox, person.name) == ""
     sandbox.run("user", "join", person.name, "--group", "lab")
     until(lambda: "Cores (up to 2)" in person.browser.open(f"{hub.url}/hub/spawn").text, 30)
+
+
+def test_who_administers_sees_the_servers_of_all_from_the_log_in_on(sandbox: Sandbox, nora: Person, hub: Hub) -> None:
+    person = join(sandbox, "sieglinde", "lab", "lab/admins")
+    theirs = enter(person)
+    theirs.log_in()
+    assert "Servers of all" in person.browser.open(f"{hub.url}/hub/admin").text
+    users = f"{hub.url}/hub/api/users?state=active"
+    assert nora.name in [one["name"] for one in person.browser.call("GET", users, theirs.headers)]
+    assert ask(person, f"{hub.server}/api/contents", theirs.token) in (403, 404)
+    sandbox.run("user", "leave", person.name, "--group", "lab/admins")
+    until(lambda: ask(person, users, theirs.token) == 403, 30)
 
 
 def test_limits_hold_past_the_page(sandbox: Sandbox, running: Sandbox) -> None:

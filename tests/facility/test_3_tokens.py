@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import notebooks
 import pytest
 from jobs import FOLDER, LIFE, claims, deposit, join, secret, shorten, write
 from person import Person
@@ -42,6 +43,13 @@ cat $BEARER_TOKEN_FILE; echo; sleep {seconds}
 printf 'header = "Authorization: Bearer %s"' "$(cat $BEARER_TOKEN_FILE)" |
   curl -sSL -o /dev/null -w '%{{http_code}}\\n' -X PUT -d x -K - {url}
 cat $BEARER_TOKEN_FILE
+"""
+
+# a cell that begins it in a server that nobody touches afterwards
+BEGIN = """
+import json, subprocess
+subprocess.Popen(["sh", "-c", '''{put}'''], stdout=open("untouched", "w"), stderr=subprocess.STDOUT, start_new_session=True)
+print(json.dumps("begun"))
 """
 
 
@@ -78,6 +86,20 @@ def long(sandbox: Sandbox, hasty: None) -> subprocess.Popen[str]:
     return sita.start(PUT.format(seconds=2 * LIFE + 10, url=f"https://head.{sandbox.domain}:8443/users/{sita.name}/end"))
 
 
+@pytest.fixture(scope="module")
+def untouched(sandbox: Sandbox, hasty: None) -> Iterator[Person]:
+    """Has a server that writes to storage after three lifetimes, and neither a browser nor a session open."""
+    person = notebooks.join(sandbox, "nele")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    deposit(person)
+    hub = notebooks.enter(person)
+    hub.start()
+    put = PUT.format(seconds=3 * LIFE + 10, url=f"https://head.{sandbox.domain}:8443/users/{person.name}/end")
+    assert notebooks.run_cell(person, hub, BEGIN.format(put=put)) == "begun"
+    yield person
+    hub.stop()
+
+
 def test_without_a_terminal_the_command_is_named(tilda: Person) -> None:
     done = tilda.try_ssh(write(tilda, "dumb", "0 x"))
     assert done.returncode != 0 and "on a terminal: farmlet-credential" in done.stderr
@@ -92,7 +114,9 @@ def test_interrupted_nothing_is_left(tilda: Person) -> None:
     assert tilda.try_ssh(STORE).returncode == 1
 
 
-def test_the_first_submission_asks_and_the_next_does_not(tilda: Person, first: str, long: subprocess.Popen[str]) -> None:
+def test_the_first_submission_asks_and_the_next_does_not(
+    tilda: Person, first: str, long: subprocess.Popen[str], untouched: Person
+) -> None:
     tilda.ssh(write(tilda, "next", "0 x", "+WantLocal = true\nhold = true"))
     assert tilda.try_ssh("farmlet-credential").returncode == 0
     tilda.ssh("condor_rm -constraint 'JobStatus == 5'")
@@ -217,6 +241,12 @@ def test_a_job_of_three_lifetimes_as_long_as_they_really_are(sandbox: Sandbox, r
 def test_a_session_of_two_lifetimes_writes_at_its_end(long: subprocess.Popen[str]) -> None:
     before, status, after = long.communicate(timeout=3 * LIFE)[0].split()
     assert status == "201" and claims(before)["exp"] < claims(after)["exp"]  # type: ignore[operator]
+
+
+def test_an_untouched_notebook_writes_after_three_lifetimes(sandbox: Sandbox, untouched: Person) -> None:
+    until(lambda: len(sandbox.exec("head", f"cat /home/{untouched.name}/untouched").split()) == 3, 4 * LIFE)
+    before, status, after = sandbox.exec("head", f"cat /home/{untouched.name}/untouched").split()
+    assert status == "201" and float(str(claims(after)["exp"])) - float(str(claims(before)["exp"])) >= 2 * LIFE
 
 
 def test_suspended_credentials_are_gone_and_would_be_refused(sandbox: Sandbox, tilda: Person, first: str) -> None:

@@ -17,6 +17,8 @@ from farmlet.errors import FarmletError
 
 HELD = 5  # JobStatus of a held job (HTCondor manual, job ClassAd attributes)
 HISTORY = "ProcId,ExitCode,ExitBySignal,LastRemoteHost,MachineAttrFarmletSite0"
+SITE = "# only at a site, never on the facility's own nodes\nrequirements      = (TARGET.FarmletSite =!= undefined)"
+OWN = "# only on the facility's own nodes\nMy.WantLocal      = true"
 DEVIATION = 1e-6  # GeV: the recorded masses carry 8 to 10 digits
 
 
@@ -32,11 +34,13 @@ def cut_rows(rows: int, jobs: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def render_submit(image: str, storage: str, slices: Sequence[tuple[int, int]]) -> str:
-    """The submit description: one job for each slice of rows. `storage` is the directory's URL."""
+def render_submit(image: str, storage: str, slices: Sequence[tuple[int, int]], own: bool = False) -> str:
+    """The submit description: one job for each slice of rows; `own`: one that stays here. `storage` is the directory's URL."""
     text = (files("farmlet.demo") / "analysis" / "jobs.sub").read_text()
     lines = "\n".join(f"{first}, {last}" for first, last in slices)
-    return _Submit(text).substitute(image=image, storage=storage, slices=lines)
+    return _Submit(text).substitute(
+        image=image, storage=storage, slices=lines, where=OWN if own else SITE, name="own" if own else "$(Process)"
+    )
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,8 @@ class Batch:
     first: float = 0.0
 
     @classmethod
-    def submit(cls, machine: Machine, folder: str, jobs: int) -> Batch:
-        said = machine.ssh(f"cd {folder} && condor_submit -terse jobs.sub")
+    def submit(cls, machine: Machine, folder: str, jobs: int, said: str) -> Batch:
+        """`said`: by condor_submit of jobs.sub, first."""
         match = re.search(r"^(\d+)\.\d+ - \d+\.(\d+)", said, re.MULTILINE)
         if match is None or int(match[2]) + 1 != jobs:
             raise FarmletError("condor_submit", f"did not make {jobs} jobs: {said.strip()[:200]}")
@@ -121,6 +125,14 @@ class Batch:
             what = f"{len(reports)} of {self.jobs} jobs reported"
             raise FarmletError(f"cluster {self.cluster}", what, f"see {self.folder}/jobs/*.out")
         return reports
+
+    def load_own(self) -> dict[str, Any]:
+        """What the job on a slot of the facility's own printed. Raises FarmletError while there is nothing."""
+        said = self.machine.ssh(f"cat {self.folder}/jobs/own.out 2>/dev/null || true")
+        if not said.startswith("{"):
+            error = self.machine.ssh(f"tail -c 400 {self.folder}/jobs/own.err 2>/dev/null || true").strip()
+            raise FarmletError("the job on a slot of our own", f"did not report: {error}", "farmlet check batch")
+        return dict(json.loads(said))
 
 
 def check_reports(reports: Sequence[dict[str, Any]], done: Sequence[Done], rows: int) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -75,16 +76,32 @@ def render_notebook(url: str) -> str:
 
 
 def run_notebook(hub: Hub, machine: Machine, folder: str, url: str) -> dict[str, Any]:
-    """Run all cells in a kernel of the server; what the last one printed. `folder`: in the member's home, with the analysis."""
-    machine.ssh(f"cat > {folder}/{NAME}", render_notebook(url).encode())
-    stage = machine.stage
-    script = (
-        f"cd {folder} && cp {stage.bundle} authorities.pem && "
-        'apptainer --quiet exec --containall --bind "$PWD:/work" --pwd /work --env SSL_CERT_FILE=/work/authorities.pem '
-        f"{stage.image} python3 analysis/kernel.py {hub.server} {folder}/{NAME}"
-    )
-    said = machine.ssh(script, f"{hub.token}\n".encode(), timeout=180)
+    """Run the analysis of the file at `url`; what the last cell printed. `folder`: in the member's home, with the analysis."""
+    said = _run(hub, machine, folder, NAME, render_notebook(url))
     try:
         return dict(json.loads(said.strip().splitlines()[-1]))
     except (ValueError, IndexError) as error:
         raise FarmletError(hub.server, f"the notebook said: {said.strip()[-300:] or 'nothing'}") from error
+
+
+def send_jobs(hub: Hub, machine: Machine, folder: str, names: Sequence[str]) -> str:
+    """Submit these files of the folder from a cell; what condor_submit says."""
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": f"!condor_submit -terse {name}"}
+        for name in names
+    ]
+    return _run(
+        hub, machine, folder, "jobs.ipynb", json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 4})
+    )
+
+
+def _run(hub: Hub, machine: Machine, folder: str, name: str, text: str) -> str:
+    """Run all cells in a kernel of the server; what they print."""
+    machine.ssh(f"cat > {folder}/{name}", text.encode())
+    stage = machine.stage
+    script = (
+        f"cd {folder} && cp {stage.bundle} authorities.pem && "
+        'apptainer --quiet exec --containall --bind "$PWD:/work" --pwd /work --env SSL_CERT_FILE=/work/authorities.pem '
+        f"{stage.image} python3 analysis/kernel.py {hub.server} {folder}/{name}"
+    )
+    return machine.ssh(script, f"{hub.token}\n".encode(), timeout=180)

@@ -90,6 +90,7 @@ def run(
         report.result |= play.member.result
         tell(f"{number}/{len(steps)} {'ok    ' if fault is None else 'FAILED'} {seconds:6.1f} s  {name}: {evidence}")
         if fault is not None:
+            play.close()
             given = fault.hint if isinstance(fault, FarmletError) else ""
             hint = "; ".join(filter(None, (given, HINT)))
             raise StepFailed(f"demo step {number} ({name})", evidence, hint, report) from fault

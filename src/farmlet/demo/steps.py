@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import as_file, files
-from typing import Any
+from typing import Any, TypeVar
 
 from farmlet.demo.browser import Browser
 from farmlet.demo.data import ROWS, SHA256, ensure_data, measure
 from farmlet.demo.jobs import Batch, check_reports, cut_rows, render_submit
 from farmlet.demo.machine import Machine
-from farmlet.demo.notebook import Hub, run_notebook
+from farmlet.demo.notebook import Hub, run_notebook, send_jobs
 from farmlet.demo.stage import Member, Stage
 from farmlet.errors import FarmletError
 from farmlet.facility.places import SSH
@@ -27,6 +27,8 @@ CLIENT = "farmlet"  # the public client of people's own machines
 BATCH_CLIENT = "batch"  # the public client whose refresh token the access point keeps for jobs
 ACCOUNT_PATIENCE, POOL_PATIENCE, JOB_PATIENCE = 60.0, 180.0, 420.0  # seconds
 
+Found = TypeVar("Found")
+
 
 @dataclass
 class Play:
@@ -36,6 +38,17 @@ class Play:
     member: Member
     machine: Machine
     browser: Browser
+    hub: Hub | None = None  # once the member's server runs
+    software: list[tuple[str, str, str]] = field(default_factory=list)  # where, which image, which versions were printed
+
+    def note(self, where: str, report: Mapping[str, Any]) -> None:
+        """What a process of the analysis said of its software."""
+        self.software.append((where, report["image"], report["versions"]))
+
+    def close(self) -> None:
+        """End the member's server."""
+        if self.hub:
+            self.hub.stop()
 
     @property
     def scope(self) -> str:
@@ -141,35 +154,65 @@ def put_data(play: Play) -> str:
     return f"{url}: {copy.stat().st_size} bytes, sha256 {SHA256[:12]}… read back; without a token HTTP {bare}"
 
 
+def open_notebook(play: Play) -> str:
+    """A server of the member's own, started from the browser."""
+    if not play.stage.notebooks:
+        return "this facility has no notebooks"
+    play.hub = Hub(play.stage.notebooks, play.browser, play.member)
+    began = time.monotonic()
+    play.hub.start()
+    play.member.result["notebook_seconds"] = round(time.monotonic() - began, 1)
+    return f"{play.hub.server}, up after {time.monotonic() - began:.0f} s"
+
+
 def run_jobs(play: Play) -> str:
-    """Jobs at the site, on drones that did not exist: submitted, run, read and wrote by token."""
+    """Jobs at the site, on drones that did not exist, and one on a slot of the facility's own: submitted from the notebook, if
+    there is one; run, read and wrote by token."""
     stage, member, machine = play.stage, play.member, play.machine
     await_empty(play)
     hand_over(play)
-    with as_file(files("farmlet.demo") / "analysis") as folder:
-        machine.ssh(f"rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && mkdir {FOLDER}/jobs")
-        sources = sorted(path for path in folder.iterdir() if path.suffix == ".py")
-        machine.ssh(f"mkdir {FOLDER}/analysis")
-        machine.send(sources, f"{FOLDER}/analysis/")
-    text = render_submit(stage.image, member.home(stage), cut_rows(ROWS, stage.jobs))
-    # a wheel does not keep the mode that condor_submit wants of an executable
-    machine.ssh(f"chmod 755 {FOLDER}/analysis/dimuon.py && cat > {FOLDER}/jobs.sub", text.encode())
+    names = prepare_jobs(play)
     began = time.monotonic()
-    batch = Batch.submit(machine, FOLDER, stage.jobs)
+    if play.hub:
+        said = send_jobs(play.hub, machine, FOLDER, names)
+    else:
+        said = machine.ssh(f"cd {FOLDER} && " + " && ".join(f"condor_submit -terse {name}" for name in names))
+    batch = Batch.submit(machine, FOLDER, stage.jobs, said)
     done = batch.wait(stage.pool, JOB_PATIENCE)
     seconds = time.monotonic() - began
     reports = batch.load_reports()
     counts = check_reports(reports, done, ROWS)
+    for row, report in zip(done, reports, strict=True):
+        play.note(f"jobs at {row.site}", report)
+    if len(names) > 1:
+        play.note("a job on a slot of our own", wait_for(batch.load_own, POOL_PATIENCE))
+    member.result["images"] = sorted({report["image"] for report in reports})
     sites = sorted({row.site for row in done})
     slots = sorted({row.host for row in done})
-    stamps = sorted({report["image"] for report in reports})
-    images = [stamp.partition(" ")[0] for stamp in stamps]
-    member.result["images"] = stamps
+    images = sorted({report["image"].partition(" ")[0] for report in reports})
     member.result |= {"jobs": len(done), "sites": sites, "slots": slots, "counts": counts}
     member.result["batch_seconds"] = round(seconds, 1)
     where = f"at {', '.join(sites)} in image {', '.join(images)}"
     drones = f"the first drone came after {batch.first:.0f} s; slots {', '.join(slots)}"
-    return f"{len(done)} jobs in {seconds:.0f} s {where}; {drones}"
+    return f"{len(done)} jobs in {seconds:.0f} s {where}{', sent from the notebook' if play.hub else ''}; {drones}"
+
+
+def prepare_jobs(play: Play) -> list[str]:
+    """The analysis and the submit files in the member's home: for the site, and for a slot of our own if there is one."""
+    stage, member, machine = play.stage, play.member, play.machine
+    with as_file(files("farmlet.demo") / "analysis") as folder:
+        machine.ssh(f"rm -rf {FOLDER} && mkdir -m 700 {FOLDER} && mkdir {FOLDER}/jobs {FOLDER}/analysis")
+        sources = sorted(path for path in folder.iterdir() if path.suffix == ".py")
+        machine.send(sources, f"{FOLDER}/analysis/")
+    home, slices = member.home(stage), cut_rows(ROWS, stage.jobs)
+    # a wheel does not keep the mode that condor_submit wants of an executable
+    write_jobs = f"chmod 755 {FOLDER}/analysis/dimuon.py && cat > {FOLDER}/jobs.sub"
+    look = "condor_status -constraint 'FarmletSite =?= undefined' -af Name | head -n 1"
+    own = machine.ssh(f"{write_jobs} && {look}", render_submit(stage.image, home, slices).encode()).strip()
+    if not own:
+        return ["jobs.sub"]
+    machine.ssh(f"cat > {FOLDER}/own.sub", render_submit(stage.image, home, slices[:1], own=True).encode())
+    return ["jobs.sub", "own.sub"]
 
 
 def hand_over(play: Play) -> None:
@@ -196,6 +239,7 @@ def fit_peak(play: Play) -> str:
     names = ("fit.json", "plot.png", "plot.pdf")
     machine.receive([f"{FOLDER}/results/{name}" for name in names], stage.workdir)
     found = json.loads((stage.workdir / "fit.json").read_text())
+    play.note("shell", found.pop("shell"))
     member.result |= found
     return (
         f"m(Z) = {found['mass']:.2f} ± {found['mass_error']:.2f} GeV, χ²/ndf = {found['chi2']:.1f}/{found['ndf']}, "
@@ -203,27 +247,30 @@ def fit_peak(play: Play) -> str:
     )
 
 
-def open_notebook(play: Play) -> str:
-    """A server of the member's own, started from the browser; the analysis as a notebook in it, with the software of the jobs."""
-    stage, member = play.stage, play.member
-    if not stage.notebooks:
-        return "this facility has no notebooks"
-    hub = Hub(stage.notebooks, play.browser, member)
-    began = time.monotonic()
-    hub.start()
-    seconds = time.monotonic() - began
-    try:
-        found = run_notebook(hub, play.machine, FOLDER, f"{member.home(stage)}/data.root")
-    finally:
-        hub.stop()
-    if found["image"] not in str(member.result["images"]):
-        raise FarmletError(hub.url, f"runs in {found['image']}, the jobs ran in {member.result['images']}")
+def run_again(play: Play) -> str:
+    """The analysis as a notebook, with the result of the jobs and the software of job and shell."""
+    hub, member = play.hub, play.member
+    if hub is None:
+        return f"this facility has no notebooks; {compare(play.software)}"
+    found = run_notebook(hub, play.machine, FOLDER, f"{member.home(play.stage)}/data.root")
+    play.close()
     if found["mass"] != member.result["mass"]:
         raise FarmletError(hub.url, f"m(Z) = {found['mass']} GeV in the notebook, {member.result['mass']} from the jobs")
-    member.result |= {"notebook": found, "notebook_seconds": round(seconds, 1)}
-    image, _, digest = found["image"].partition(" ")
-    what = f"m(Z) = {found['mass']:.2f} GeV as uid {found['uid']} in image {image} {digest[:12]}, as in the jobs"
-    return f"{what}; the server was up after {seconds:.0f} s"
+    play.note("notebook", found)
+    member.result |= {"notebook": found, "software": play.software}
+    return f"m(Z) = {found['mass']:.2f} GeV as uid {found['uid']}; {compare(play.software)}"
+
+
+def compare(software: Sequence[tuple[str, str, str]]) -> str:
+    """The one image, and its versions, that all who printed it have. Raises FarmletError when there are several."""
+    found = dict.fromkeys((image, versions) for _, image, versions in software)
+    if len(found) > 1:
+        told = "; ".join(dict.fromkeys(f"{where} has {image}: {versions}" for where, image, versions in software))
+        raise FarmletError("software", f"is not the same everywhere: {told}", "farmlet check software")
+    ((image, versions),) = found
+    name, _, digest = image.partition(" ")
+    places = ", ".join(dict.fromkeys(where for where, *_ in software))
+    return f"image {name} {digest[:12]} with {versions} in {places}"
 
 
 def await_empty(play: Play) -> str:
@@ -238,7 +285,7 @@ def await_empty(play: Play) -> str:
     return f"{wait_for(look, POOL_PATIENCE)} after {time.monotonic() - began:.0f} s"
 
 
-def wait_for(look: Callable[[], str], patience: float, pause: float = 2.0) -> str:
+def wait_for(look: Callable[[], Found], patience: float, pause: float = 2.0) -> Found:
     """What `look` returns once it no longer raises FarmletError; its last error after `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
@@ -269,9 +316,10 @@ STEPS: tuple[tuple[str, Callable[[Play], str]], ...] = (
     ("a token by device flow", take_token),
     ("ssh with a certificate", log_in),
     ("recorded data on the site's storage", put_data),
+    ("a notebook server starts", open_notebook),
     ("jobs run at the site", run_jobs),
     ("the Z peak is fitted", fit_peak),
-    ("the same in a notebook", open_notebook),
+    ("the same in the notebook", run_again),
     ("the drones leave", await_empty),
 )
 # of a member who is at an external issuer already

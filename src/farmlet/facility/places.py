@@ -5,6 +5,7 @@ from __future__ import annotations
 CA = "/etc/farmlet/ca.pem"  # on every node: the facility's authority
 SYSTEM_CA = "/etc/ssl/certs/ca-certificates.crt"  # and all that the node trusts
 CONTROL = "/var/lib/farmlet/control"  # on the control node: `outbox` is what nodes fetch, `inbox` what they leave
+MEMBERSHIP = "membership"  # an item for all nodes: when the members were read last (seconds since 1970)
 SOFTWARE = "/cvmfs"  # what is published, at the same path everywhere
 CREDENTIAL = "farmlet"  # the OAuth service of HTCondor whose token jobs find in BEARER_TOKEN_FILE
 CREDENTIALS = "/var/lib/condor/oauth_credentials"  # on an access point: NAME/farmlet.use, the token of a member who stored one

@@ -13,6 +13,7 @@ from jupyterhub.proxy import Proxy
 
 from farmlet.parts.notebooks.hub.configuration import configure
 from farmlet.parts.notebooks.hub.docker import Container
+from farmlet.parts.notebooks.hub.entrance import appoint
 from farmlet.parts.notebooks.hub.server import Server
 
 
@@ -45,7 +46,9 @@ class Typed(Authenticator):
         return data["username"]
 
     async def refresh_user(self, user, handler=None, **words):
-        return "SHARING" not in os.environ or Server.roster.find(user.name) is not None
+        member = Server.roster.find(user.name)
+        appoint(user, member)
+        return "SHARING" not in os.environ or member is not None
 
 
 async def answer(name, words, seconds):

@@ -45,7 +45,10 @@ class Hub:
             (one / "etc").mkdir(parents=True, exist_ok=True)
             for name in ("passwd", "group", "farmlet-image"):
                 (one / "etc" / name).touch()
-        images.save([Row("image", offered=offered, digest="a" * 64, path=str(place), tested=time.time())], self.folder)
+        images.save(
+            [Row("image", "Python for physics", offered=offered, digest="a" * 64, path=str(place), tested=time.time())],
+            self.folder,
+        )
 
 
 def find_port() -> int:
@@ -75,7 +78,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **
     for name in ("client", "cookie", "proxy"):
         (folder / name).write_text("ab" * 32)
         (folder / name).chmod(0o600)
-    names = "state tokens sessions credentials image scratch usage closed condor meet readers unpacked"
+    names = "heard state tokens sessions credentials image scratch usage closed condor meet readers unpacked"
     paths = {name: str(folder / name) for name in names.split()}
     for name in ("state", "tokens", "credentials", "home"):
         (folder / name).mkdir(exist_ok=True)
@@ -95,6 +98,7 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **
         memory=GIB,
         servers=2,
         idle=0,
+        silent=24 * 3600,
         sharing=bool(origin),
         proxy=port,
         api=port,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,9 @@ def test_what_the_member_may_choose_and_what_is_free(window: Window, hub: Hub) -
     window.look(
         "hub-spawn", "Example facility", "Cores (up to 4)", "Memory in GiB (0.5 to 8)", "almost full", "1G free", "GiB of memory"
     )
+    (software, free) = window.page.locator(".facts dd").all_inner_texts()[:2]
+    assert software == f"image: Python for physics, tested {datetime.now(UTC):%Y-%m-%d}, the same as in jobs"
+    assert 0 <= float(free.partition(" cores, ")[0]) <= (os.cpu_count() or 1)
     assert "other" not in window.text
     assert "no credential for storage" in window.text
 
@@ -194,6 +199,36 @@ def test_while_identity_is_away_the_hub_says_so(tmp_path: Path, pictures: Path, 
         context.close()
 
 
+def test_while_identity_is_away_servers_start_for_a_day(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    """There is no issuer here; the members came by, and the node was told when they were read last."""
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(notburga={}, ermgard={})
+        (hub.folder / "heard").write_text(str(time.time() - 23 * 3600))
+        context = chromium.new_context()
+        window = Window(context.new_page(), pictures, hub.url)
+        enter(window, hub, "notburga")
+        guard = window.page.evaluate("window.jhdata.xsrf_token")
+        place = f"{hub.url}/hub/api/users/notburga"
+        assert context.request.post(f"{place}/server?_xsrf={guard}", data={}).ok
+        until(lambda: read(context, place, guard)["servers"].get("", {}).get("ready"))
+        (hub.folder / "heard").write_text(str(time.time() - 25 * 3600))
+        other = chromium.new_context()
+        theirs = Window(other.new_page(), pictures, hub.url)
+        enter(theirs, hub, "ermgard")
+        theirs.press("Start")
+        theirs.look("hub-silent", "For 25 hours this node has not been told who is a member")
+        assert read(context, place, guard)["servers"][""]["ready"], "what runs goes on"
+        (hub.folder / "heard").write_text(str(time.time()))
+        assert other.request.post(f"{hub.url}/hub/api/users/ermgard/server?_xsrf={guard_of(theirs)}", data={}).ok
+        for one in (context, other):
+            one.close()
+
+
+def guard_of(window: Window) -> str:
+    return str(window.page.evaluate("window.jhdata.xsrf_token"))
+
+
 def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
     with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
         hub.publish()
@@ -235,3 +270,49 @@ def test_a_second_server_has_a_name_and_a_third_is_refused(tmp_path: Path, pictu
         end("servers/second")
         assert not token.exists() and begin("server") == ""
         context.close()
+
+
+def test_who_administers_sees_the_servers_of_all_and_stops_them(tmp_path: Path, pictures: Path, chromium: Browser) -> None:
+    with start(tmp_path, LOG_IN="typed", SERVER=str(Path(__file__).with_name("server.py"))) as hub:
+        hub.publish()
+        hub.write_roster(adelheid={"administer": True}, ottilie={})
+        context, theirs, stranger = (chromium.new_context() for _ in range(3))
+        window, other = Window(context.new_page(), pictures, hub.url), Window(theirs.new_page(), pictures, hub.url)
+        enter(other, hub, "ottilie")
+        guard = other.page.evaluate("window.jhdata.xsrf_token")
+        theirs.request.post(f"{hub.url}/hub/api/users/ottilie/server?_xsrf={guard}", data={})
+        until(lambda: read(theirs, f"{hub.url}/hub/api/users/ottilie", guard)["servers"].get("", {}).get("ready"))
+        assert other.open(f"{hub.url}/hub/admin") == 403
+        enter(window, hub, "adelheid")
+        until(lambda: window.open(f"{hub.url}/hub/admin") == 200)
+        own = window.page.evaluate("window.jhdata.xsrf_token")
+        api = f"{hub.url}/hub/api/users"
+        # neither the servers themselves nor what opens them: tokens, shares, the members' names and rights
+        refused = {
+            "tokens": context.request.post(f"{api}/ottilie/tokens?_xsrf={own}", data={}),
+            "start": context.request.post(f"{api}/ottilie/servers/more?_xsrf={own}", data={}),
+            "rename": context.request.patch(f"{api}/ottilie?_xsrf={own}", data={"admin": True}),
+            "add": context.request.post(f"{api}/waltraud?_xsrf={own}", data={}),
+            "share": context.request.post(f"{hub.url}/hub/api/share-codes/ottilie/?_xsrf={own}", data={}),
+            "shut down": context.request.post(f"{hub.url}/hub/api/shutdown?_xsrf={own}", data={}),
+        }
+        assert {name for name, answer in refused.items() if answer.status not in (403, 404)} == set()
+        assert "access:servers!user=ottilie" not in str(context.request.get(f"{hub.url}/hub/api/user?_xsrf={own}").json())
+        window.page.get_by_role("button", name="Stop ottilie's server").wait_for()
+        window.look("hub-administer", "Servers of all", "ottilie", "the usual one")
+        window.press("Stop ottilie's server")
+        until(lambda: not read(theirs, f"{hub.url}/hub/api/users/ottilie", guard)["servers"])
+        token = context.request.post(f"{api}/adelheid/tokens?_xsrf={own}", data={}).json()["token"]
+
+        def ask() -> int:
+            """By a token, of somebody else."""
+            return stranger.request.get(f"{api}/ottilie", headers={"Authorization": f"token {token}"}).status
+
+        assert ask() == 200
+        hub.write_roster(adelheid={}, ottilie={})
+        until(lambda: ask() == 404)
+        assert window.open(f"{hub.url}/hub/admin") == 403
+        hub.write_roster(adelheid={"administer": True}, ottilie={})
+        until(lambda: ask() == 200)
+        hub.write_roster(ottilie={})
+        until(lambda: ask() in (403, 404))

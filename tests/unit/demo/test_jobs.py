@@ -24,7 +24,7 @@ class Node:
 
 
 def make_batch(**answers: str) -> Batch:
-    return Batch.submit(Node(condor_submit="17.0 - 17.1\n", **answers), "folder", 2)  # type: ignore[arg-type]
+    return Batch.submit(Node(**answers), "folder", 2, "17.0 - 17.1\n18.0 - 18.0\n")  # type: ignore[arg-type]
 
 
 def make_report(**changes: Any) -> dict[str, Any]:
@@ -39,6 +39,18 @@ def test_submit_file() -> None:
     assert re.search(r"^requirements += \(TARGET.FarmletSite =!= undefined\)$", text, re.MULTILINE)
     block = text[text.index("queue first, last from (") :].strip().splitlines()[1:-1]
     assert len(block) == 8 and block[0] == "0, 288" and block[-1] == "2016, 2304"
+
+
+def test_the_submit_file_of_a_job_that_stays_here() -> None:
+    text = render_submit("/i", "https://se.test/users/ada/demo", [(0, 288)], own=True)
+    assert "@@" not in text and "FarmletSite =!=" not in text
+    assert "My.WantLocal      = true\n" in text and "histogram-own.root" in text and "jobs/own.out\n" in text
+
+
+def test_what_the_job_that_stays_here_printed() -> None:
+    assert make_batch(**{"cat folder": '{"image": "analysis 12ab"}'}).load_own() == {"image": "analysis 12ab"}
+    with pytest.raises(FarmletError, match="did not report: no token"):
+        make_batch(tail="no token").load_own()
 
 
 def test_submit_file_has_no_token() -> None:
@@ -84,7 +96,7 @@ def test_wait_has_an_end() -> None:
 
 def test_fewer_jobs_than_asked_for() -> None:
     with pytest.raises(FarmletError, match="did not make 8 jobs"):
-        Batch.submit(Node(condor_submit="17.0 - 17.1\n"), "folder", 8)  # type: ignore[arg-type]
+        Batch.submit(Node(), "folder", 8, "17.0 - 17.1\n")  # type: ignore[arg-type]
 
 
 def test_reports_are_proof() -> None:

@@ -62,7 +62,7 @@ def test_steps_are_timed_and_told(stage: Stage) -> None:
     assert said["ok"] is True
     assert set(said["steps"][0]) == {"name", "ok", "seconds", "evidence"}
     assert said["result"]["mass"] == 90.7 and said["result"]["member"].startswith("demo")
-    assert len(told) == len(STEPS) and told[0].startswith("1/8 ok ") and told[0].endswith("step 0: well")
+    assert len(told) == len(STEPS) and told[0].startswith("1/9 ok ") and told[0].endswith("step 0: well")
     assert report.summarise()[0] == f"plot: {stage.workdir / 'plot.png'}"
     assert said["links"] == stage.links and report.summarise()[1] == "its jobs: https://monitoring.farmlet.test/?page=queue"
     assert any(f"ssh -F {stage.workdir}" in line for line in report.summarise())
@@ -135,6 +135,13 @@ def test_dead_login_node(stage: Stage) -> None:
 
     with pytest.raises(StepFailed, match=r"demo step 1 \(log in\): ssh 127\.0\.0\.1: ssh failed \(255\): .*refused"):
         run(stage, print, [("log in", log_in)])
+
+
+def test_all_have_one_image_and_the_same_versions() -> None:
+    same = [(where, "analysis 0123456789abcdef", "python 3") for where in ("jobs at tier1", "jobs at tier1", "shell")]
+    assert steps.compare(same) == "image analysis 0123456789ab with python 3 in jobs at tier1, shell"
+    with pytest.raises(FarmletError, match=r"not the same everywhere: .*; notebook has analysis 0123456789abcdef: python 4"):
+        steps.compare([*same, ("notebook", "analysis 0123456789abcdef", "python 4")])
 
 
 def test_drones_that_stay(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,14 @@ import argparse
 import io
 import json
 import os
+import platform
 import socket
 import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,7 @@ TREE = "events"
 CUTS = ("rows", "two global muons", "opposite charge", "60 to 120 GeV")
 BINS, LOW, HIGH = 120, 60.0, 120.0  # of the mass histogram; GeV
 ATTEMPTS = 4
+PACKAGES = ("numpy", "uproot", "awkward", "hist", "iminuit")
 
 
 class Storage:
@@ -131,7 +134,8 @@ def store(histogram: Histogram, cuts: Histogram) -> bytes:
 
 
 def describe(environment: dict[str, str]) -> dict[str, str]:
-    """Where this process runs: host, the site as the slot's advertisement names it, the image as it names itself."""
+    """Where this process runs: host, the site as the slot's advertisement names it, the image as it names itself, and the
+    versions of what is used of it."""
     site = "none"
     machine = Path(environment.get("_CONDOR_MACHINE_AD", ".machine.ad"))
     if machine.is_file():
@@ -141,6 +145,7 @@ def describe(environment: dict[str, str]) -> dict[str, str]:
     return {
         "host": socket.gethostname(),
         "site": site,
+        "versions": ", ".join([f"python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)]),
         "image": stamp.read_text().strip() if stamp.is_file() else "none",
         "container": environment.get("APPTAINER_CONTAINER") or environment.get("SINGULARITY_CONTAINER", "none"),
     }

@@ -21,7 +21,7 @@ import uproot
 from iminuit import Minuit
 from iminuit.cost import ExtendedBinnedNLL
 
-from .dimuon import CUTS, Array, Storage
+from .dimuon import CUTS, Array, Storage, describe
 from .shape import WIDTH, Result, Wrong, integrate
 
 
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
         result, minuit = fit(counts, edges, cuts)
         options.directory.mkdir(parents=True, exist_ok=True)
         # the plot and the numbers are there for whoever looks for the reason of a failure
-        text = json.dumps(asdict(result), indent=2)
+        text = json.dumps({**asdict(result), "shell": describe({})}, indent=2)
         (options.directory / "fit.json").write_text(text + "\n")
         from .plot import draw
 

@@ -15,6 +15,7 @@ from farmlet.errors import FarmletError
 from farmlet.parts.access.certificates import describe, fingerprint
 from farmlet.runtime.checks import TIMEOUT, Failed, run
 
+METADATA = "169.254.169.254"
 DAYS = 7  # a host certificate has to live for so many more
 
 
@@ -95,3 +96,18 @@ def _ask(url: str, ca: str, token: str = "") -> tuple[int, str]:
         return error.code, ""
     except OSError as error:
         raise Failed(f"{url}: {getattr(error, 'reason', error)}") from error
+
+
+def check_link_local(uid: int) -> str:
+    """What members run, whose numbers begin at `uid`, has no way to the address where clouds tell a machine its secrets.
+
+    The kernel is asked for the way, and nothing is sent (ip-rule(8): EACCES of a rule that prohibits).
+    """
+    words = ("ip", "route", "get", METADATA, "uid", str(uid))
+    try:
+        said = run(*words)
+    except Failed as failed:
+        if "Permission denied" in str(failed):
+            return f"members have no way to {METADATA}"
+        raise
+    raise Failed(f"members reach {METADATA}: {said.strip()}")

@@ -1,4 +1,4 @@
-"""What keeps one member's sessions on a log-in node from hurting the others.
+"""What keeps one member's sessions on a log-in node from hurting the others, and the node.
 
 The rights table may name other limits for a member than those here; see accounts.slices.
 """
@@ -14,6 +14,7 @@ from farmlet.parts.render import render
 from farmlet.parts.resources import Command, Directory, Farmlet, File, Resource, Unit
 
 GUARD = "farmlet-guard.service"
+LINK_LOCAL, RULE = "farmlet-linklocal.service", 880
 TEMPORARY, TEMPORARY_UNIT = "/usr/lib/farmlet/temporary", "farmlet-temporary.service"
 TEMPORARY_PERCENT = 20  # of the memory, for all of /tmp: what one member writes there counts as theirs, until it is removed
 # of the distribution's tmp.conf, which a file of the same name takes the place of
@@ -46,7 +47,7 @@ session required pam_limits.so
 
 
 def configure(context: Context) -> Sequence[Resource]:
-    """Slices, in which cron and at jobs are as well, and the guard."""
+    """Slices, in which cron and at jobs are as well, the guard, and where no member's program gets."""
     memory, cores = context.node.memory, context.node.cores or CORES
     found: list[Resource] = []
     for name, percent, tasks in SHARES:
@@ -57,8 +58,11 @@ def configure(context: Context) -> Sequence[Resource]:
         found += [Directory(folder), File(f"{folder}/50-farmlet.conf", text)]
     found += [File(f"/etc/pam.d/{name}", BACKGROUND.format(name=name)) for name in ("cron", "atd")]
     found += make_room(memory)
-    guard = render(PACKAGE, GUARD, python=f"{units.NODE}/bin/python", first_uid=context.section("identity").first_uid)
-    return [*found, Farmlet(units.NODE, context.wheel), File(f"/etc/systemd/system/{GUARD}", guard), Unit(GUARD)]
+    first_uid = context.section("identity").first_uid
+    guard = render(PACKAGE, GUARD, python=f"{units.NODE}/bin/python", first_uid=first_uid)
+    found += [Farmlet(units.NODE, context.wheel), File(f"/etc/systemd/system/{GUARD}", guard), Unit(GUARD)]
+    rule = render(PACKAGE, LINK_LOCAL, first_uid=first_uid, number=RULE)
+    return [*found, File(f"/etc/systemd/system/{LINK_LOCAL}", rule), Unit(LINK_LOCAL)]
 
 
 def make_room(memory: int | None) -> Sequence[Resource]:
@@ -81,4 +85,8 @@ def make_room(memory: int | None) -> Sequence[Resource]:
 
 
 def check(context: Context) -> Sequence[Check]:
-    return tuple(Check.of_unit(f"access.login.{name}", unit) for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT)))
+    uid = context.section("identity").first_uid
+    return (
+        *(Check.of_unit(f"access.login.{name}", unit) for name, unit in (("guard", GUARD), ("temporary", TEMPORARY_UNIT))),
+        Check("access.login.linklocal", f"{PACKAGE}.checks:check_link_local", {"uid": uid}),
+    )

@@ -11,7 +11,7 @@ from farmlet.facility.catalog import Issue
 from farmlet.facility.model import Facility, Node, Route
 from farmlet.parts import units
 from farmlet.parts.images import IN_USE
-from farmlet.parts.notebooks import editor, spawners
+from farmlet.parts.notebooks import editor, example, spawners
 from farmlet.parts.notebooks.config import Notebooks
 from farmlet.parts.notebooks.hub import settings
 from farmlet.parts.part import Check, Context, Leave, Metric, Part, Role, find_lack
@@ -26,7 +26,7 @@ FOLDER = "/etc/farmlet/notebooks"
 SETTINGS = f"{FOLDER}/settings.json"
 CONFIG = f"{FOLDER}/jupyterhub_config.py"
 SECRET, COOKIE, TOKEN = (f"{FOLDER}/{name}.secret" for name in ("client", "cookie", "proxy"))
-ROSTER, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/closed"
+ROSTER, HEARD, CLOSED = f"{FOLDER}/roster.json", f"{FOLDER}/heard", f"{FOLDER}/closed"
 INSIDE = "/opt/farmlet/notebook"  # what servers have of ours; their /usr is the image's
 CONDOR = f"{INSIDE}/condor.config"
 NOTICE = f"{INSIDE}/jupyter/labextensions/farmlet-notice"
@@ -90,6 +90,7 @@ def describe(context: Context) -> dict[str, object]:
         "issuer": facility.issuer,
         "client": section.client if facility.external else CLIENT,
         "roster": ROSTER,
+        "heard": HEARD,
         "state": STATE,
         "tokens": places.NOTEBOOKS,
         "sessions": SESSIONS,
@@ -113,6 +114,7 @@ def describe(context: Context) -> dict[str, object]:
         "memory": section.memory,
         "servers": section.servers,
         "idle": section.idle_hours * 3600,
+        "silent": section.silent_hours * 3600,
         "sharing": section.sharing,
         "proxy": PROXY,
         "api": API,
@@ -145,10 +147,12 @@ def tell_agent(context: Context) -> File:
     """Rights come as accounts do; the client's secret comes once, from our own issuer."""
     spawner = context.section("notebooks").spawner
     args = {"path": ROSTER, "first_uid": context.section("identity").first_uid, "spawner": spawner}
-    tasks: dict[str, object] = {"apply": {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}}
+    apply = {"accounts": {"call": f"{PACKAGE}.roster:apply", "args": args, "again": True}}
+    deliver: dict[str, object] = {places.MEMBERSHIP: {"path": HEARD, "mode": "0600"}}
     if not context.facility.external:
         then = [["systemctl", "restart", UNIT]]
-        tasks["deliver"] = {places.find_secret(CLIENT): {"path": SECRET, "mode": "0600", "then": then}}
+        deliver[places.find_secret(CLIENT)] = {"path": SECRET, "mode": "0600", "then": then}
+    tasks = {"apply": apply, "deliver": deliver}
     return File("/etc/farmlet/agent.d/notebooks.hub.json", json.dumps(tasks, indent=1) + "\n")
 
 
@@ -214,6 +218,7 @@ def configure_hub(context: Context) -> Sequence[Resource]:
         File(CONFIG, render(PACKAGE, "jupyterhub_config.py", settings=SETTINGS)),
         File(SETTINGS, json.dumps(describe(context), indent=1) + "\n"),
         *list_inside(),
+        *example.install(context, f"{INSIDE}/z-peak"),
         File(CONDOR, render(PACKAGE, "condor.config", **describe_pool(context))),
         *list_services(context),
         Directory("/etc/farmlet/agent.d"),

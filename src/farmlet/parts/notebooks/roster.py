@@ -1,6 +1,7 @@
 """Who may have a notebook on this node, and how large: the agent writes it, the Hub reads it. Standard library only.
 
-So a change of groups holds from the next start on, and the Hub asks nobody: while identity is silent the last word holds.
+So a change of groups holds from the next start on, and the Hub asks nobody: while identity is silent the last word holds, for
+as long as `silent_hours` of the section.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,7 +29,8 @@ log = logging.getLogger("farmlet.agent")
 
 @dataclass(frozen=True)
 class Member:
-    """Who may have a notebook. `cores` and `memory` (bytes): the most of it, `servers`: how many at a time; 0: as usual."""
+    """Who may have a notebook. `cores` and `memory` (bytes): the most of it, `servers`: how many at a time; 0: as usual.
+    `administer`: sees everybody's servers, and may stop them."""
 
     sub: str
     name: str
@@ -38,12 +40,17 @@ class Member:
     cores: int = 0
     memory: int = 0
     servers: int = 0
+    administer: bool = False
 
 
 def apply(data: bytes, path: str, first_uid: int = FIRST_UID, spawner: str = "docker") -> None:
     """Write down who may have a notebook, and end the servers of everybody else. Root, as the agent's task for `accounts`."""
     members = [
-        Member(*(row[key] for key in ("sub", "name", "uid", "gid", "home")), **row["notebooks"])
+        Member(
+            **{key: row[key] for key in ("sub", "name", "uid", "gid", "home")},
+            **row["notebooks"],
+            administer=row.get("administer", False),
+        )
         for row in read_members(data, first_uid)
         if row["state"] == "active" and row["login"] and row.get("notebooks")
     ]
@@ -102,10 +109,11 @@ def _run(*words: str) -> str:
 
 
 class Roster:
-    """The list as it is now. A file that is read again only when it changed."""
+    """The list as it is now. A file that is read again only when it changed. `heard`: the file with the moment at which the
+    membership was read last (seconds since 1970); `clock`: the same of now."""
 
-    def __init__(self, path: str) -> None:
-        self._path = Path(path)
+    def __init__(self, path: str, heard: str = "", clock: Callable[[], float] = time.time) -> None:
+        self._path, self._heard, self._clock = Path(path), Path(heard), clock
         self._stamp = -1
         self._members: dict[str, Member] = {}
 
@@ -118,6 +126,14 @@ class Roster:
         """The member whom the issuer calls `sub`: only these may be somebody else's words."""
         self._load()
         return next((member for member in self._members.values() if member.sub == sub), None)
+
+    def measure_silence(self) -> float:
+        """Seconds since the membership was read, as far as this node was told: not at all, then since it got the list."""
+        try:
+            heard = float(self._heard.read_text())
+        except (OSError, ValueError):
+            heard = self._path.stat().st_mtime if self._path.exists() else 0.0
+        return self._clock() - heard
 
     def _load(self) -> None:
         try:

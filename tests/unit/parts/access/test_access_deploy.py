@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from farmlet.errors import Errors
 from farmlet.parts.access import sshd
 from farmlet.parts.access.authority import known_hosts
+from farmlet.parts.access.checks import check_link_local
 from farmlet.parts.access.deploy import ASKER, PART, login_groups
 from farmlet.parts.access.login.about import parse
 from farmlet.parts.part import Context
 from farmlet.parts.resources import Command, File, KeyPair, Packages, Unit
+from farmlet.runtime.checks import Failed
 
 MakeContext = Callable[..., Context]
 
@@ -122,3 +125,29 @@ def test_at_an_external_issuer_whoever_logs_in_is_asked_for_before_they_are_in(m
         f"account required pam_exec.so quiet stdout {ASKER}\n" in theirs["/etc/pam.d/sshd"]
     )
     assert " https://service.farmlet.test/accounts/login\n" in theirs[ASKER]
+
+
+@pytest.mark.parametrize(
+    ("program", "fault"),
+    [
+        ("echo RTNETLINK answers: Permission denied >&2; exit 2", ""),
+        ("echo 169.254.169.254 via 10.0.0.1 dev eth0 uid $5", "members reach 169.254.169.254: .* uid 20000"),
+        ("echo RTNETLINK answers: Network is unreachable >&2; exit 2", "Network is unreachable"),
+    ],
+    ids=["prohibited", "a way", "no rule"],
+)
+def test_members_have_no_way_to_what_a_cloud_tells_its_machine(
+    make_context: MakeContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, fault: str
+) -> None:
+    (tmp_path / "ip").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    context = make_context("head")
+    (check,) = [one for one in PART.role("login").checks(context) if one.name == "access.login.linklocal"]
+    if fault:
+        with pytest.raises(Failed, match=fault):
+            check_link_local(**check.args)
+    else:
+        assert check_link_local(**check.args) == "members have no way to 169.254.169.254"
+    text = files(context, "login")["/etc/systemd/system/farmlet-linklocal.service"]
+    assert "ip rule add pref 880 to 169.254.0.0/16 uidrange 20000-4294967294 prohibit\n" in text

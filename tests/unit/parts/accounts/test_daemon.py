@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from farmlet.errors import FarmletError
+from farmlet.facility.places import MEMBERSHIP
 from farmlet.facility.rights import GroupRights, Table
 from farmlet.parts.accounts import checks
 from farmlet.parts.accounts import daemon as daemon_module
@@ -98,12 +100,16 @@ def test_an_issuer_that_does_not_answer_changes_nothing(tmp_path: Path) -> None:
     daemon = make(tmp_path, source)
     assert daemon.sync()
     before, entries = (tmp_path / "accounts").read_bytes(), there(daemon)
+    mark = tmp_path / MEMBERSHIP
+    assert abs(float(mark.read_text()) - time.time()) < 600
+    os.utime(mark, (1, 1))  # the next one is due
     source.answer = FarmletError(ISSUER, "answers 502")
     with pytest.raises(FarmletError, match="502"):
         daemon.sync()
     assert (tmp_path / "accounts").read_bytes() == before
     assert there(daemon) == entries
     assert json.loads((tmp_path / "members.json").read_text())["members"][1]["name"] == "grace"
+    assert mark.stat().st_mtime == 1, "nobody is told that the membership was read"
 
 
 def test_who_left_the_issuer_leaves_the_directory_and_the_nodes_are_told(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from traitlets.config import Config
 from farmlet.errors import Errors
 from farmlet.facility.load import loads
 from farmlet.facility.model import Facility
+from farmlet.facility.places import MEMBERSHIP
 from farmlet.parts import part
 from farmlet.parts.notebooks import checks, editor
-from farmlet.parts.notebooks.deploy import PART, SECRET
+from farmlet.parts.notebooks.deploy import HEARD, PART, SECRET
 from farmlet.parts.notebooks.hub import configuration
 from farmlet.parts.notebooks.hub.settings import Settings
 from farmlet.parts.part import Context, Trust
@@ -58,9 +59,20 @@ def test_the_hub_reads_what_is_written_for_it() -> None:
     assert max(found.proxy, found.api, found.hub) < 1024  # members take none of them
 
 
+def test_the_example_is_beside_every_server_and_reads_its_members_file() -> None:
+    found = {one.path: str(one.content) for one in configure("notebooks.hub", "head") if isinstance(one, File)}
+    notebook = found["/opt/farmlet/notebook/z-peak/z-peak.ipynb"]
+    assert "https://head.af.test:8443/users/$USER/z-peak.root" in notebook and "@@" not in notebook
+    # all that it imports
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook)["cells"] if cell["cell_type"] == "code"]
+    for module in re.findall(r"^from analysis[.](\w+) ", "\n".join(cells), re.MULTILINE):
+        assert f"/opt/farmlet/notebook/z-peak/analysis/{module}.py" in found
+
+
 def test_servers_end_when_idle_unless_the_file_says_never() -> None:
-    for more, seconds in (("", 43200), ("notebooks: {idle_hours: 0}\n", 0)):
-        assert Settings(**json.loads(read(configure("notebooks.hub", "head", more), "settings.json"))).idle == seconds
+    for more, seconds in (("", [43200, 86400]), ("notebooks: {idle_hours: 0, silent_hours: 0}\n", [0, 0])):
+        settings = Settings(**json.loads(read(configure("notebooks.hub", "head", more), "settings.json")))
+        assert [settings.idle, settings.silent] == seconds
 
 
 def test_secrets_come_by_systemd_and_by_the_agent() -> None:
@@ -69,7 +81,7 @@ def test_secrets_come_by_systemd_and_by_the_agent() -> None:
     assert tasks["deliver"]["client-farmlet-notebooks"]["path"] == SECRET
     assert f"LoadCredential=client:{SECRET}" in read(resources, "farmlet-notebooks.service")
     external = json.loads(read(configure("notebooks.hub", "head", INDIGO), "notebooks.hub.json"))
-    assert "deliver" not in external
+    assert external["deliver"] == {MEMBERSHIP: {"path": HEARD, "mode": "0600"}}
     assert json.loads(read(configure("notebooks.hub", "head", INDIGO), "settings.json"))["client"] == "our-hub"
 
 

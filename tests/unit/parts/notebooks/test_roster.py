@@ -75,8 +75,28 @@ def test_a_change_holds_at_the_next_question(tmp_path: Path, containers: Path) -
     apply(path, row("alice", 20000, notebooks={"cores": 8}))
     found = known.find("alice")
     assert found and (found.cores, found.memory) == (8, 0)
+    apply(path, row("alice", 20000, administer=True))
+    assert (found := known.find("alice")) and found.administer
+    apply(path, row("alice", 20000))
+    assert (found := known.find("alice")) and not found.administer
     apply(path, row("alice", 20000, state="suspended"))
     assert known.find("alice") is None
+
+
+def test_how_long_the_membership_was_not_read(tmp_path: Path, containers: Path) -> None:
+    path, heard = tmp_path / "roster.json", tmp_path / "heard"
+    now = 1_000_000.0
+    known = Roster(str(path), str(heard), lambda: now)
+    assert known.measure_silence() == now, "nobody was told yet"
+    apply(path, row("alice", 20000))
+    os.utime(path, (now - 7, now - 7))
+    assert known.measure_silence() == 7
+    heard.write_text("999970\n")
+    assert known.measure_silence() == 30
+    now += 3600
+    assert known.measure_silence() == 3630 and known.find("alice"), "who has a session keeps it"
+    heard.write_text("1003600")
+    assert known.measure_silence() == 0
 
 
 def test_servers_of_others_end(tmp_path: Path, containers: Path) -> None:

@@ -1,19 +1,22 @@
-"""The nodes as the daemon sees them: one file in the control API's outbox, which their agents fetch."""
+"""The nodes as the daemon sees them: files in the control API's outbox, which their agents fetch."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 from farmlet.errors import FarmletError
+from farmlet.facility.places import MEMBERSHIP
 from farmlet.parts.accounts.sink import state
 from farmlet.parts.accounts.sink.sink import Held, Outcome
 from farmlet.runtime.files import write
 from farmlet.runtime.rows import dump
 
+MARK_SECONDS = 1800  # between two words that the membership was read
 Rows = Mapping[str, Mapping[str, Any]]  # by UNIX name
 
 
@@ -23,7 +26,7 @@ class Nodes:
     name = "nodes"
 
     def __init__(self, outbox: Path, layout: state.Layout) -> None:
-        self._path, self._layout = outbox / "accounts", layout
+        self._path, self._read, self._layout = outbox / "accounts", outbox / MEMBERSHIP, layout
         self._told: Rows = {}  # what is in the file since `_stamp`
         self._stamp = 0
 
@@ -41,7 +44,14 @@ class Nodes:
         if wanted != before or not self._path.exists():
             write(self._path, dump(wanted.values()), 0o640)
         self._told, self._stamp = wanted, self._date()
+        self._mark()
         return Outcome(tuple(tell(before, wanted)))
+
+    def _mark(self) -> None:
+        """When the membership was read last, in seconds since 1970: nodes may go on for so long with what they know."""
+        now = time.time()
+        if not self._read.exists() or now - self._read.stat().st_mtime > MARK_SECONDS:
+            write(self._read, f"{now:.0f}\n".encode(), 0o640)
 
     def _want(self, accounts: Sequence[state.Account], held: AbstractSet[str]) -> dict[str, Mapping[str, Any]]:
         """The rows; of who is held the one that is there, unless the membership has come to an end."""

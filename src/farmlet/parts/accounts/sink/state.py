@@ -35,8 +35,8 @@ class Account:
     `service`: no person; its account owns files and processes, and nobody logs in to it. `sessions`: the limits that the
     table names, of cores, memory (bytes) and tasks. `batch`: the accounting groups that jobs may run in, the usual one first.
     `space`: what the table gives of `home` and `scratch`, in bytes. `notebooks`: the largest notebook, in cores and memory
-    (bytes); empty for who may have none. `left`: when a removed member was first missed, in
-    seconds since 1970; 0 for the others.
+    (bytes); empty for who may have none. `administer`: whether they administer the facility. `left`: when a removed member was
+    first missed, in seconds since 1970; 0 for the others.
     """
 
     sub: str
@@ -52,6 +52,7 @@ class Account:
     batch: tuple[str, ...] = ()
     space: Mapping[str, int] = field(default_factory=dict)
     notebooks: Mapping[str, int] = field(default_factory=dict)
+    administer: bool = False
     left: int = 0
 
     @property
@@ -138,6 +139,7 @@ def _account(member: Member, rights: Rights, groups: Mapping[str, int], batch: t
         sessions={name: limit for name in LIMITS if (limit := getattr(rights, f"session_{name}")) is not None},
         space={name: size for name in FOLDERS if (size := getattr(rights, name)) is not None},
         notebooks={name: size for name in SIZES if (size := getattr(rights, f"notebooks_{name}")) is not None},
+        administer=rights.administer,
     )
 
 
@@ -252,7 +254,7 @@ def _group(name: str, gid: int, members: Sequence[str], layout: Layout) -> Attri
 
 def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any]]:
     """The item `accounts` for the nodes: {"name", "sub", "uid", "gid", "home", "groups", "state", "login", "sessions",
-    "batch", "space", "notebooks", "left"} each; see Account.
+    "batch", "space", "notebooks", "administer", "left"} each; see Account.
     """
     return [
         {
@@ -268,6 +270,7 @@ def list_rows(accounts: Iterable[Account], layout: Layout) -> list[dict[str, Any
             "batch": list(account.batch),
             "space": dict(account.space),
             "notebooks": dict(account.notebooks),
+            "administer": account.administer,
             "left": account.left,
         }
         for account in accounts

@@ -11,7 +11,7 @@ from oauthenticator import oauth2
 
 from farmlet.parts.notebooks.hub.claim import Claim
 from farmlet.parts.notebooks.hub.docker import Container
-from farmlet.parts.notebooks.hub.entrance import Entrance
+from farmlet.parts.notebooks.hub.entrance import ADMINISTRATOR, Entrance
 from farmlet.parts.notebooks.hub.own import Images
 from farmlet.parts.notebooks.hub.server import Server
 from farmlet.parts.notebooks.hub.settings import CLAIM, Settings
@@ -37,7 +37,7 @@ def configure(c: Any, path: str) -> None:
     secrets = Path(os.environ["CREDENTIALS_DIRECTORY"])
     Server.settings = settings
     Server.own = Images(Path(settings.image).parent)
-    Server.roster = Entrance.roster = Sharing.roster = Roster(settings.roster)
+    Server.roster = Entrance.roster = Sharing.roster = Roster(settings.roster, settings.heard)
     configure_hub(c, settings, secrets)
     configure_pages(c, settings)
     configure_entrance(c, settings, (secrets / "client").read_text().strip())
@@ -59,6 +59,7 @@ def configure_hub(c: Any, settings: Settings, secrets: Path) -> None:
     hub.allow_named_servers = True
     hub.named_server_limit_per_user = lambda handler: max(1, Server.count(handler.current_user.name) - 1)
     hub.cleanup_proxy = False
+    hub.load_roles = [ADMINISTRATOR]
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{settings.api}"
     c.ConfigurableHTTPProxy.auth_token = (secrets / "proxy").read_text().strip()

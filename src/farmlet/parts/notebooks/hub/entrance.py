@@ -6,19 +6,33 @@ import asyncio
 import time
 from typing import Any
 
+from jupyterhub import roles
 from oauthenticator.generic import GenericOAuthenticator
-from oauthenticator.oauth2 import OAuthLoginHandler
+from oauthenticator.oauth2 import OAuthCallbackHandler, OAuthLoginHandler
 from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 from tornado.web import HTTPError
 from traitlets import default
 
-from farmlet.parts.notebooks.roster import NOT_HERE, Roster
+from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 
 PATIENCE = 10  # seconds
 ANSWER_SECONDS = 5
 REACHED_SECONDS = 5  # for which an issuer that answered counts as there: a class that begins comes within a minute
 BESIDE = 100  # questions to the issuer at a time
+# what who administers has at the Hub. JupyterHub's own admins enter all servers, and make tokens of everybody's
+ADMINISTRATOR = {
+    "name": "administrator",
+    "description": "Sees the servers of all, and stops them",
+    "scopes": ["admin-ui", "list:users", "read:users:activity", "read:servers", "delete:servers"],
+}
 AWAY = "The facility's log-in does not answer just now. Try again in a minute. Servers that run go on, and so do your jobs."
+
+
+def appoint(user: Any, member: Member | None) -> None:
+    """Give this user of the Hub the role of who administers, or take it, as the roster says."""
+    name, right = ADMINISTRATOR["name"], member is not None and member.administer
+    if right != any(role.name == name for role in user.orm_user.roles):
+        (roles.grant_role if right else roles.strip_role)(user.db, entity=user.orm_user, rolename=name)
 
 
 class Login(OAuthLoginHandler):  # type: ignore[misc]
@@ -29,12 +43,23 @@ class Login(OAuthLoginHandler):  # type: ignore[misc]
         super().get()
 
 
+class Arrival(OAuthCallbackHandler):  # type: ignore[misc]
+    """The way back from there."""
+
+    async def login_user(self, data: Any = None) -> Any:
+        user = await super().login_user(data)
+        if user:
+            appoint(user, self.authenticator.roster.find(user.name))
+        return user
+
+
 class Entrance(GenericOAuthenticator):  # type: ignore[misc]
     """The issuer says who comes (`sub`); the name, and whether they may, is the roster's. After the log-in nobody is asked: a
     session ends when the roster says no, and not while somebody is silent.
     """
 
     login_handler = Login
+    callback_handler = Arrival
     roster: Roster  # both set by `configuration`
     issuer: str
     _looking: asyncio.Task[None] | None = None
@@ -90,4 +115,6 @@ class Entrance(GenericOAuthenticator):  # type: ignore[misc]
         return self.roster.find(username) is not None
 
     async def refresh_user(self, user: Any, handler: Any = None, **words: Any) -> bool:
-        return self.roster.find(user.name) is not None
+        member = self.roster.find(user.name)
+        appoint(user, member)
+        return member is not None

@@ -20,13 +20,17 @@ from farmlet.parts.notebooks.hub import container
 from farmlet.parts.notebooks.hub.foreign import Foreign, list_foreign
 from farmlet.parts.notebooks.hub.own import LABEL, Images, Own
 from farmlet.parts.notebooks.hub.settings import Settings
-from farmlet.parts.notebooks.room import measure
+from farmlet.parts.notebooks.room import Idle, measure
 from farmlet.parts.notebooks.roster import NOT_HERE, Member, Roster
 from farmlet.parts.notebooks.sizes import CHOICES, GIB, LEAST, Size, choose, limit, suggest
 
 SOFTWARE = "software"  # not `image`, which the spawner takes for a container image whatever it says
 LOOK_SECONDS = 0.1  # how often a server that starts is asked
 WORDS = 600  # characters of what a server said last that are shown
+SILENT = (
+    "For {:.0f} hours this node has not been told who is a member: the facility's log-in is away, and no server begins until it "
+    "is back. Those that run go on, and so do your jobs. Tell your admins."
+)
 LATER = "Try again in a minute; if it stays so, tell your admins."
 
 
@@ -49,6 +53,7 @@ class Server(Spawner):  # type: ignore[misc]
     settings: Settings  # these are set by `configuration`
     roster: Roster
     own: Images
+    idle = Idle()
     stage = (0, "")  # how far the start is, in percent and in words
 
     @abstractmethod
@@ -79,7 +84,7 @@ class Server(Spawner):  # type: ignore[misc]
             foreign=[(one, say_day(one.tested)) for one in list_foreign(self.settings.unpacked)],
             user=self.user.name,
             image=self.find_last_software(own),
-            free=f"{measure() / GIB:.1f} GiB",
+            free=f"{await self.idle.find():.1f} cores, {measure() / GIB:.1f} GiB of memory",
             space=list(self.find_space()),
             credential=self.has_credential(),
             most=most,
@@ -174,6 +179,7 @@ class Server(Spawner):  # type: ignore[misc]
         member = self.find_member()
         if Path(self.settings.closed).exists():
             raise Refused("closed", "This node is being emptied: no notebook begins here just now.")
+        self.check_heard()
         if len(self.list_others()) >= (most := self.count(member.name)):
             words = f"You may have {most} server{'s' if most > 1 else ''} at a time: stop another one first."
             raise Refused("number", words, 400)
@@ -189,6 +195,12 @@ class Server(Spawner):  # type: ignore[misc]
         self.stage = 60, "Waiting for JupyterLab"
         await self.await_answer(host, port)
         return host, port
+
+    def check_heard(self) -> None:
+        """Whoever had to leave meanwhile would begin servers for ever."""
+        silence = self.roster.measure_silence()
+        if self.settings.silent and silence > self.settings.silent:
+            raise Refused("silent", SILENT.format(silence / 3600))
 
     async def arrange(self, member: Member, size: Size, software: Row | Own | Foreign) -> None:
         """How it is made."""

@@ -126,6 +126,7 @@ def test_the_listing_says_who_may_log_in() -> None:
         "batch": [],
         "space": {},
         "notebooks": {"cores": 2},
+        "administer": False,
         "left": 0,
     }
 
