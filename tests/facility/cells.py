@@ -176,3 +176,39 @@ else:
     raise SystemExit("Dask does not listen")
 print(json.dumps({"total": total, "processes": len(pids)}))
 """
+# two of Jupyter's servers whose hours are seconds: where nothing runs, and where a kernel works for a while and nobody looks
+SERVERS = """
+import json, os, pathlib, subprocess, sys, time, urllib.request, websocket
+PROGRAM = '''
+import sys, tornado.ioloop as loop
+class Often(loop.PeriodicCallback):  # Jupyter looks each minute, and at kernels each five
+    def __init__(self, callback, milliseconds, *more):
+        super().__init__(callback, min(milliseconds, 300), *more)
+loop.PeriodicCallback = Often
+from jupyter_server.serverapp import main
+main(sys.argv[1:])
+'''
+def begin(port):
+    words = ["--no-browser", f"--ServerApp.port={{port}}", "--IdentityProvider.token=x", *{options}]
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stderr=open(f"server-{{port}}", "w"))
+def ask(method, path):
+    request = urllib.request.Request(f"http://127.0.0.1:9102/api/{{path}}", headers={{"Authorization": "token x"}}, method=method)
+    for _ in range(100):
+        try:
+            return json.load(urllib.request.urlopen(request, data=b"{{}}" if method == "POST" else None, timeout=5))
+        except OSError:
+            time.sleep(0.2)
+idle, busy, late = begin(9101), begin(9102), pathlib.Path("late")
+late.unlink(missing_ok=True)
+kernel = ask("POST", "kernels")["id"]
+channel = websocket.create_connection(f"ws://127.0.0.1:9102/api/kernels/{{kernel}}/channels", header=["Authorization: token x"])
+header = {{"msg_id": "one", "msg_type": "execute_request", "username": "", "session": "one", "version": "5.3"}}
+content = {{"code": "import time; time.sleep(9); open('late', 'w').close()", "silent": False}}
+channel.send(json.dumps({{"header": header, "parent_header": {{}}, "metadata": {{}}, "content": content, "channel": "shell"}}))
+while json.loads(channel.recv())["msg_type"] != "execute_input":
+    pass
+channel.close()
+first = idle.wait(60), busy.poll(), late.exists()
+second = busy.wait(60), late.exists()
+print(json.dumps([first, second]))
+"""

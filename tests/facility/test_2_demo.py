@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from person import Person
 from sandbox import Sandbox, until
+from screen import keep, open_screen
 
+from farmlet.demo.notebook import Hub
+from farmlet.demo.stage import Member
 from host import docker
 
 JWT = "eyJ[A-Za-z0-9_-]{16,}[.]eyJ"  # header and claims of a token, base64 of `{"`
@@ -106,3 +110,26 @@ def test_the_site_is_tested_when_that_is_asked_for(sandbox: Sandbox) -> None:
     """All of them: some come but a few times a day, and `test_6_purge` looks at every panel."""
     said = sandbox.run("sitetest", "run", code=None).stdout
     assert "storage" in said and "power" in said, said
+
+
+@pytest.mark.soak
+def test_the_notebook_shows_its_plot_to_who_clicks_on_start(sandbox: Sandbox, report: dict[str, Any], member: str) -> None:
+    person = Person(sandbox, member, sandbox.folder / "people" / member)
+    password = (sandbox.folder / "farmlet-demo" / "password").read_text().strip()
+    hub = Hub(f"https://notebooks.{sandbox.domain}", person.browser, Member(member, password))
+    hub.log_in()
+    bare = "jq '(.cells[] | select(.outputs) | .outputs) = []' z-peak.ipynb > again.ipynb"
+    sandbox.exec("head", f"cd /home/{member}/farmlet-demo && {bare} && chown {member}: again.ipynb")
+    with open_screen(person) as context:
+        page = context.new_page()
+        page.goto(f"{hub.url}/hub/spawn?next={quote(f'/user/{member}/lab/tree/farmlet-demo/again.ipynb')}")
+        page.get_by_label("Memory in GiB").fill("1")
+        keep(page, "start")
+        page.get_by_role("button", name="Start").click()
+        page.wait_for_url("**/lab/**")
+        page.get_by_text("(ipykernel) | Idle").wait_for()
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.locator(".jp-OutputArea-output img").wait_for()
+        keep(page, "lab-plot")
+    hub.stop()

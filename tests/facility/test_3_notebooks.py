@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from cells import DASK, EDITOR, IDLE, JOBS, NEIGHBOUR, PROBE, REFUSED, SHELL
+from cells import DASK, EDITOR, IDLE, JOBS, NEIGHBOUR, PROBE, REFUSED, SERVERS, SHELL
 from jobs import deposit
 from notebooks import ask, enter, find_containers, give, join, read, run_cell
 from person import Person
@@ -16,6 +16,7 @@ from screen import keep, open_screen
 
 from farmlet.demo.notebook import Hub
 from farmlet.errors import FarmletError
+from farmlet.parts.notebooks.hub.configuration import list_idle
 from farmlet.parts.notebooks.hub.settings import COOKIE
 
 pytestmark = [pytest.mark.facility, pytest.mark.usefixtures("running"), pytest.mark.timeout(600)]
@@ -234,3 +235,15 @@ def test_a_suspension_ends_the_server(sandbox: Sandbox, running: Sandbox) -> Non
     until(lambda: ask(person, f"{hub.server}/api/contents", hub.token) in (403, 404, 424), 60)
     with pytest.raises(FarmletError):
         enter(person).start()
+
+
+@pytest.mark.soak
+def test_a_server_ends_where_nothing_runs_and_not_under_a_kernel_that_works(sandbox: Sandbox, running: Sandbox) -> None:
+    """Two of Jupyter's servers, with seconds for hours, in a notebook of somebody who has no VS Code open."""
+    person = join(sandbox, "idun")
+    until(lambda: person.try_ssh("true").returncode == 0, 30)
+    hub = enter(person)
+    hub.start()
+    told = run_cell(person, hub, SERVERS.format(options=list_idle(3)))
+    hub.stop()
+    assert told == [[0, None, False], [0, True]], "the other went on, and ended once its kernel had done its work"
