@@ -1,8 +1,8 @@
 """What members try from a shell or a cell: programs that print JSON."""
 
-# what a cell prints of itself: who it is, its token's owner at storage, and whom it reaches
-PROBE = """
-import json, os, pathlib, socket, subprocess, urllib.request
+# of every probe: what it needs, its token, and whether it reaches a port
+BEGIN = """
+import json, os, pathlib, socket, subprocess, sys, urllib.request
 def reach(host, port):
     try:
         socket.create_connection((host, port), 2).close()
@@ -10,6 +10,11 @@ def reach(host, port):
     except OSError:
         return False
 token = pathlib.Path(os.environ["BEARER_TOKEN_FILE"]).read_text().strip()
+"""
+# what a cell prints of itself: who it is, its token's owner at storage, and whom it reaches
+PROBE = (
+    BEGIN
+    + """
 request = urllib.request.Request("https://head.{domain}:8443/users/{name}/note", headers={{"Authorization": "Bearer " + token}})
 print(json.dumps({{
     "id": subprocess.check_output(["id"], text=True).strip(),
@@ -24,6 +29,7 @@ print(json.dumps({{
     "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
 }}))
 """
+)
 # two terminals, a program in one of which prints nothing, and what is left when idle ones are looked for
 IDLE = """
 import asyncio, json, logging

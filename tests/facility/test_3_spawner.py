@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from cells import BEGIN
 from jobs import deposit
 from notebooks import ask, enter, find_containers, is_ready, join, run_cell
 from person import Person
@@ -19,15 +20,9 @@ pytestmark = [
     pytest.mark.timeout(1200),
 ]
 # who it is, what it may, whom it reaches; a service of its own that stays; and what becomes of a process that takes too much
-PROBE = """
-import json, os, pathlib, socket, subprocess, sys, urllib.request
-def reach(host, port):
-    try:
-        socket.create_connection((host, port), 2).close()
-        return True
-    except OSError:
-        return False
-token = pathlib.Path(os.environ["BEARER_TOKEN_FILE"]).read_text().strip()
+PROBE = (
+    BEGIN
+    + """
 url, headers = "https://head.{domain}:8443/users/{name}/spawned", {{"Authorization": "Bearer " + token}}
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
     one.connect(("198.18.0.1", 9))
@@ -48,6 +43,7 @@ print(json.dumps({{
     "written to": [path for path in ("/", "/usr", "/etc", "/home", "/root", "/run") if os.access(path, os.W_OK)],
 }}))
 """
+)
 NEIGHBOUR = """
 import json, pathlib, socket
 def reach(host, port):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **
     nowhere = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
     command = [sys.executable, "-m", "jupyterhub", "--config", str(Path(__file__).with_name("hub.config.py"))]
     with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=os.environ | more | nowhere | environment)
+        env = os.environ | more | nowhere | environment
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=env, start_new_session=True)
     hub, deadline = Hub(folder, settings.origin, port), time.monotonic() + 90
     try:
         while not answers(f"http://127.0.0.1:{port}/hub/health"):
@@ -120,3 +122,5 @@ def start(folder: Path, issuer: str = "http://127.0.0.1:9", origin: str = "", **
     finally:
         process.terminate()
         process.wait(20)
+        with suppress(ProcessLookupError):  # the servers, which live on without a Hub
+            os.killpg(process.pid, signal.SIGKILL)

@@ -11,12 +11,12 @@ from typing import Any, Literal, get_args
 
 from ruamel.yaml import YAML
 
+from farmlet.parts.monitoring.exporter import SOON
 from farmlet.parts.monitoring.panels import RECORDED, fill, is_wide, name_record
 
 PACKAGE = "farmlet.parts.monitoring"
 NODE = "NODE"  # in the expression of a rule that each node has: its name
 NODES, COUNT = "NODES", "COUNT"  # of one about all nodes: a pattern of their names, and how many they are
-SOON = 5  # seconds
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 Severity = Literal["critical", "warning", "none"]
 WATCHDOG = "Watchdog"  # the one that fires while all is well, for who is told that it does

@@ -38,8 +38,7 @@ def _measure_frozen(told: Path) -> list[Sample]:
         frozen, tests = set(said["frozen"]), {"queue", *(row["test"] for row in said["tests"])}
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [
-        Sample("sitetests_frozen", test in frozen, {"test": test}, help="1 where the test fails at many sites and moves no gate")
-        for test in sorted(tests | frozen)
-        if fresh  # a check tells that the service says nothing
-    ]
+    if not fresh:  # a check tells that the service says nothing
+        return []
+    help_ = "1 where the test fails at many sites and moves no gate"
+    return [Sample("sitetests_frozen", test in frozen, {"test": test}, help=help_) for test in sorted(tests | frozen)]

@@ -208,7 +208,8 @@ def begin(options: argparse.Namespace) -> tuple[Path, dict[str, str]]:
     return wish.target, make(wish)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="farmlet-image", description="An image of your own, for your jobs.")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -221,7 +222,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     what.add_argument("--publish", metavar="NAME", help="show an image of yours to all members, if your group has that right")
     what.add_argument("--withdraw", metavar="NAME", help="take it back")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
     os.umask(0o022)
     begun = time.monotonic()
     try:
