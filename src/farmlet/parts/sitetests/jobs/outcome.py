@@ -8,7 +8,7 @@ from farmlet.parts.sitetests.result import CRITICAL, OK, UNKNOWN, Result, parse
 from farmlet.parts.sitetests.store import Job
 from farmlet.parts.sitetests.suite import QUEUE
 
-EMPTY = 8.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
+EMPTY = 5.0  # seconds a job waits in a pool without machines, which may have lost them for a moment only
 
 
 def conclude(job: Job, view: View, wait: float, limit: float, now: float) -> list[Result]:

@@ -24,7 +24,7 @@ from typing import Any
 
 MARK = "farmlet: "
 STEP = 0.3  # seconds between looks at the logs
-LONG = 10.0  # after which a question is answered though nothing has happened
+LONG = 6.0  # after which a question is answered though nothing has happened
 QUIET = 60.0  # after which nobody is there who asks
 LOCK = 20.0  # for a submission that an ended connection has left running
 OLD = 2 * 86400  # after which folders go that nobody has taken away
