@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,7 +83,16 @@ class Store:
         self._base = sqlite3.connect(where, timeout=10, isolation_level=None, uri=True)
         self._base.row_factory = sqlite3.Row
         if not readonly:
+            self._make(path.parent)
+
+    def _make(self, folder: Path) -> None:
+        """One at a time: of two that give a new file its journal SQLite refuses one, and lets it wait for nothing."""
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             self._base.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;" + SCHEMA)
+        finally:
+            os.close(lock)
 
     def close(self) -> None:
         self._base.close()

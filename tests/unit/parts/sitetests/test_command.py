@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
 import threading
@@ -67,6 +68,18 @@ def ask(place: Path, capsys: pytest.CaptureFixture[str], *words: str, code: int 
     assert main(["--config", str(place / "config.json"), *words]) == code
     said = capsys.readouterr()
     return said.err if code else json.loads(said.out)
+
+
+def test_the_database_is_made_by_one_at_a_time(tmp_path: Path) -> None:
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    thread = threading.Thread(target=lambda: Store(tmp_path / "results.sqlite3").close())
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive(), "it waits for who makes it just now"
+    os.close(lock)
+    thread.join(20)
+    assert not thread.is_alive() and Store(tmp_path / "results.sqlite3", readonly=True).find_rows() == []
 
 
 @pytest.mark.usefixtures("played")
